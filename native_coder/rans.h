@@ -1,0 +1,165 @@
+// The rANS coder of the dcvc dialect: 32-bit state, byte renormalisation, 16-bit frequencies, 2-bit escape digits.
+// Everything here is inline, noexcept and free of allocation; callers provide the room and check the latched faults.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tables.h"
+
+namespace nvc {
+
+inline constexpr uint32_t kLowerBound = 1u << 23;  // a state between two symbols lies in 2^23 .. 2^31 - 1
+inline constexpr size_t kStateBytes = 4;           // the encoder's final state, at the start of a stream
+
+// Most bytes that PutSymbol writes: 16 bits for a bin of frequency 1, then an escape of at most seven 2-bit digits.
+inline constexpr size_t kMaxSymbolBytes = 4;
+inline constexpr uint32_t kDigitBits = 2;
+inline constexpr uint32_t kMaxDigit = (1u << kDigitBits) - 1;
+inline constexpr uint32_t kMaxEscapeGroups = 5;  // an int8 symbol is at most 255 away from any bin: raw < 2^10
+
+// A stream under construction, written from its last byte to its first.
+struct Writer {
+  uint32_t state = kLowerBound;
+  uint8_t* pos = nullptr;
+};
+
+// Codes one bin. Requires two writable bytes before pos.
+inline Writer PutBin(Writer w, const EncodeBin& bin) noexcept {
+  const uint32_t limit = bin.freq << 15;
+  const uint32_t bytes = uint32_t{w.state >= limit} + uint32_t{w.state >> 8 >= limit};
+  w.pos[-1] = static_cast<uint8_t>(w.state);
+  w.pos[-2] = static_cast<uint8_t>(w.state >> 8);
+  w.pos -= bytes;
+  const uint32_t x = w.state >> (8 * bytes);
+  const uint32_t quotient = static_cast<uint32_t>((x * bin.reciprocal) >> 48);
+  w.state = x + bin.start + quotient * (kTotal - bin.freq);
+  return w;
+}
+
+inline Writer PutDigit(Writer w, uint32_t digit) noexcept {
+  if (w.state >= 1u << (31 - kDigitBits)) {
+    *--w.pos = static_cast<uint8_t>(w.state);
+    w.state >>= 8;
+  }
+  w.state = w.state << kDigitBits | digit;
+  return w;
+}
+
+// Codes the distance of an uncovered symbol from its row's range: number of digit groups, then the groups.
+// bin: symbol - offset, outside 0 .. tail - 1.
+inline Writer PutEscape(Writer w, int32_t bin, int32_t tail) noexcept {
+  const uint32_t raw = static_cast<uint32_t>(bin < 0 ? -2 * bin - 1 : 2 * (bin - tail));
+  uint32_t groups = 0;
+  while (raw >> (groups * kDigitBits) != 0) ++groups;
+  for (uint32_t i = groups; i-- > 0;) w = PutDigit(w, raw >> (i * kDigitBits) & kMaxDigit);
+  w = PutDigit(w, groups % kMaxDigit);
+  for (uint32_t i = groups / kMaxDigit; i > 0; --i) w = PutDigit(w, kMaxDigit);
+  return w;
+}
+
+// Codes one symbol. Requires row < table.rows() and kMaxSymbolBytes writable bytes before pos.
+inline Writer PutSymbol(Writer w, const CdfTable& table, size_t row, int8_t symbol) noexcept {
+  const Row& info = table.row(row);
+  int32_t bin = symbol - info.offset;
+  if (static_cast<uint32_t>(bin) >= info.tail) {
+    w = PutEscape(w, bin, info.tail);
+    bin = info.tail;
+  }
+  return PutBin(w, table.bin(row, static_cast<uint32_t>(bin)));
+}
+
+// Ends a stream with its state, least significant byte first. Requires kStateBytes writable bytes before pos.
+inline Writer PutState(Writer w) noexcept {
+  w.pos -= kStateBytes;
+  for (size_t i = 0; i < kStateBytes; ++i) w.pos[i] = static_cast<uint8_t>(w.state >> (8 * i));
+  return w;
+}
+
+// A stream being read. The functions below do not look for its end: see kMaxSymbolReads.
+struct Reader {
+  uint32_t state = kLowerBound;
+  const uint8_t* pos = nullptr;
+};
+
+// Most bytes from pos on that GetSymbol looks at: two for the bin, one for each digit of an escape.
+inline constexpr size_t kMaxSymbolReads = 2 + 2 + kMaxEscapeGroups;
+inline constexpr int32_t kNoBin = 1 << 16;  // no offset brings it back to int8
+
+// Requires kStateBytes readable bytes from pos on. The result may be no valid state.
+inline Reader GetState(Reader r) noexcept {
+  r.state = 0;
+  for (size_t i = 0; i < kStateBytes; ++i) r.state |= uint32_t{r.pos[i]} << (8 * i);
+  r.pos += kStateBytes;
+  return r;
+}
+
+inline bool IsValidState(uint32_t state) noexcept { return state >= kLowerBound && state < kLowerBound << 8; }
+
+// Removes the bin of the current slot from the state, which Refill must then make valid again.
+inline Reader DropBin(Reader r, uint32_t start, uint32_t freq) noexcept {
+  r.state = freq * (r.state >> kPrecisionBits) + (r.state & (kTotal - 1)) - start;
+  return r;
+}
+
+inline Reader Refill(Reader r) noexcept {
+  const uint32_t bytes = uint32_t{r.state < kLowerBound} + uint32_t{r.state < kLowerBound >> 8};
+  const uint64_t ahead = uint64_t{r.state} << 16 | uint32_t{r.pos[0]} << 8 | r.pos[1];
+  r.state = static_cast<uint32_t>(ahead << (8 * bytes) >> 16);
+  r.pos += bytes;
+  return r;
+}
+
+inline Reader GetDigit(Reader r, uint32_t* digit) noexcept {
+  *digit = r.state & kMaxDigit;
+  r.state >>= kDigitBits;
+  if (r.state < kLowerBound) r.state = r.state << 8 | *r.pos++;
+  return r;
+}
+
+// Reads an escape code. bin: symbol - offset, or kNoBin when the code is longer than any encoder writes.
+inline Reader GetEscape(Reader r, int32_t tail, int32_t* bin) noexcept {
+  uint32_t digit = 0;
+  uint32_t groups = 0;
+  do {
+    r = GetDigit(r, &digit);
+    groups += digit;
+  } while (digit == kMaxDigit && groups <= kMaxEscapeGroups);
+  if (groups > kMaxEscapeGroups) {
+    *bin = kNoBin;
+    return r;
+  }
+  uint32_t raw = 0;
+  for (uint32_t i = 0; i < groups; ++i) {
+    r = GetDigit(r, &digit);
+    raw |= digit << (i * kDigitBits);
+  }
+  const int32_t half = static_cast<int32_t>(raw >> 1);
+  *bin = raw & 1 ? -half - 1 : half + tail;
+  return r;
+}
+
+// Reads one symbol; *fault is set, and stays set, when it is no int8 value. Requires row < table.rows(), a valid
+// state and kMaxSymbolReads readable bytes from pos on.
+inline Reader GetSymbol(Reader r, const CdfTable& table, size_t row, int8_t* symbol, bool* fault) noexcept {
+  const Row& info = table.row(row);
+  const uint32_t slot = r.state & (kTotal - 1);
+  // Where the table is sure, the processor predicts these two branches and need not wait for the state.
+  if (slot - info.mode_start < info.mode_freq) {
+    *symbol = info.mode_symbol;
+    r = DropBin(r, info.mode_start, info.mode_freq);
+    return r.state < kLowerBound ? Refill(r) : r;
+  }
+  const uint32_t* starts = table.starts(row);
+  uint32_t bin = table.bin_hint(row, slot);
+  while (slot >= starts[bin + 1]) ++bin;
+  r = Refill(DropBin(r, starts[bin], starts[bin + 1] - starts[bin]));
+  int32_t value = static_cast<int32_t>(bin);
+  if (bin == info.tail) r = GetEscape(r, info.tail, &value);
+  value += info.offset;
+  *symbol = static_cast<int8_t>(value);
+  *fault |= *symbol != value;
+  return r;
+}
+
+}  // namespace nvc

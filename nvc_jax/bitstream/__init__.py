@@ -1,0 +1,1 @@
+"""Containers: bytes to frames and back, standard library only (docs/FORMAT.md)."""

@@ -1,0 +1,1 @@
+"""Where models, entropy coder, containers and video files meet."""

@@ -1,0 +1,103 @@
+"""Frames to packets: the sequence loop of the encoder."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from nvc_jax.bitstream.dcvc import SequenceHeader
+from nvc_jax.codec.frame import FrameSymbols
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.pipeline import one_ahead
+from nvc_jax.codec.pictures import Download, download_planes, upload
+from nvc_jax.codec.reference import ReferenceBuffer
+from nvc_jax.codec.schedule import FramePlan, Schedule
+from nvc_jax.spec import TWO_STREAMS_ABOVE
+from nvc_jax.timing import Timer
+from nvc_jax.video import Frame, YuvFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedFrame:
+    """One coded frame.
+
+    Attributes:
+        plan: how it was coded.
+        header: what the container says about the sequence at this frame.
+        payload: entropy-coded bytes.
+        source: what was coded.
+        reconstruction: what a decoder will give, if asked for.
+    """
+
+    plan: FramePlan
+    header: SequenceHeader
+    payload: bytes
+    source: Frame
+    reconstruction: YuvFrame | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Submitted:
+    plan: FramePlan
+    source: Frame
+    symbols: FrameSymbols
+    planes: Download[YuvFrame] | None
+
+
+class Encoder:
+    """Codes the frames of one sequence.
+
+    Attributes:
+        timer: time spent in here, entropy coding included.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        width: int,
+        height: int,
+        schedule: Schedule,
+        skip_threshold: float | None,
+        reconstruct: bool = False,
+    ) -> None:
+        """Prepare for pictures of one size.
+
+        Args:
+            codec: the model.
+            width: luma columns.
+            height: luma rows.
+            schedule: qps, intra period and refresh.
+            skip_threshold: symbols with a scale not above it are not coded; None codes all.
+            reconstruct: also give what a decoder will give.
+        """
+        self.timer = Timer()
+        self._codec = codec
+        self._size = width, height
+        self._schedule = schedule
+        self._reconstruct = reconstruct
+        self._frame_codecs = codec.frame_codecs(skip_threshold)
+        self._buffer = ReferenceBuffer(self._frame_codecs["P"])
+
+    def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedFrame]:
+        """Code frames one by one; holds two at a time."""
+        return one_ahead(enumerate(frames), self._submit, self._finish)
+
+    def _submit(self, item: tuple[int, Frame]) -> _Submitted:
+        index, frame = item
+        plan = self._schedule.frame(index)
+        with self.timer():
+            codec = self._frame_codecs[plan.kind]
+            reference = self._buffer.reference(plan.kind, plan.refresh)
+            symbols, feature = codec.encode(upload(frame), reference, plan.qp)
+            picture = codec.reconstruct(feature, plan.qp) if plan.kind == "I" or self._reconstruct else None
+            self._buffer.update(plan.kind, feature, picture, plan.qp)
+            planes = download_planes(picture, *self._size) if self._reconstruct else None
+        return _Submitted(plan, frame, symbols, planes)
+
+    def _finish(self, job: _Submitted) -> EncodedFrame:
+        width, height = self._size
+        two_streams = width * height > TWO_STREAMS_ABOVE
+        coder = self._codec.entropy_coder(job.plan.kind, two_streams)
+        with self.timer():
+            payload = coder.encode(round(job.plan.qp), *job.symbols.to_host())
+            reconstruction = None if job.planes is None else job.planes.wait()
+        header = SequenceHeader(height, width, job.plan.refresh, two_streams)
+        return EncodedFrame(job.plan, header, payload, job.source, reconstruction)

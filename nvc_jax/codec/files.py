@@ -1,0 +1,161 @@
+"""Whole files: video in, stream out, and back. Outputs appear complete or not at all."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
+from nvc_jax.codec.decoder import Decoder
+from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.report import Report
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
+from nvc_jax.files import STDIO, atomic_output, reason, same_file
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+from nvc_jax.video import Colour, RgbFrame, VideoInfo, YuvFrame, create_video, open_video, rgb_to_yuv
+
+Progress = Callable[[Report, int | None], None]  # called after every frame, with the number of frames if known
+
+RGB_COLOUR = Colour(primaries=1, transfer=1, matrix=1, full_range=True)  # how RGB sources are coded (spec 10)
+
+
+def encode_file(
+    codec: Codec,
+    source: str | Path,
+    target: str | Path,
+    schedule: Schedule,
+    *,
+    skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
+    size: tuple[int, int] | None = None,
+    fps: Fraction | None = None,
+    frames: int | None = None,
+    reconstruct: bool = False,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Code a video into the official container.
+
+    Args:
+        codec: the model.
+        source: any video `open_video` reads.
+        target: the stream; `-` is standard output.
+        schedule: qps, intra period, refresh.
+        skip_threshold: symbols with a scale not above it are not coded; None codes all.
+        size: (width, height) of a raw source.
+        fps: frame rate, if the source has none or another is wanted.
+        frames: code at most this many.
+        reconstruct: also decode, for PSNRs and hashes in the report.
+        progress: called after every frame.
+        note: called with sentences for the user.
+
+    Returns:
+        The report.
+
+    Raises:
+        NvcError: nothing is left behind then.
+    """
+    _check_paths(source, target)
+    for name, qp in (("qp", schedule.qp), ("intra qp", schedule.intra_qp)):
+        if qp != round(qp):
+            raise ConfigError(f"{name} {qp:g} is not a whole number, and the official container stores qp as one byte.")
+    with open_video(source, size=size, fps=fps, frames=frames) as reader, atomic_output(target) as file:
+        info = reader.info
+        for sentence in info.notes:
+            (note or _ignore)(sentence)
+        encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, reconstruct)
+        report, writer = Report(codec, encoder.timer, info), DcvcWriter(file)
+        for coded in encoder.encode(reader):
+            plan = coded.plan
+            size_bytes = writer.write_frame(coded.header, plan.kind, round(plan.qp), coded.payload)
+            original = _planes(coded.source) if reconstruct else None
+            report.add(plan.index, plan.kind, plan.qp, 8 * size_bytes, coded.reconstruction, original)
+            (progress or _ignore)(report, info.frames)
+        if not report.frames:
+            raise VideoError(f"{source}: holds no frame to code.")
+    return report.summary()
+
+
+def decode_file(
+    codec: Codec,
+    source: str | Path,
+    target: str | Path,
+    *,
+    skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
+    frames: int | None = None,
+    hashes: bool = False,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Decode a stream of the official container into a video.
+
+    Args:
+        codec: the model the stream was made with.
+        source: the stream; `-` is standard input.
+        target: any video `create_video` writes; PNG pictures come from 4:4:4 by BT.709.
+        skip_threshold: that of the encoder.
+        frames: decode at most this many.
+        hashes: put the hash of every frame into the report.
+        progress: called after every frame.
+        note: called with sentences for the user.
+
+    Returns:
+        The report.
+
+    Raises:
+        NvcError: nothing is left behind then.
+    """
+    _check_paths(source, target)
+    with open_stream(source) as file:
+        units = itertools.islice(DcvcReader(file), frames)
+        first = next(units, None)
+        if first is None:
+            raise ConfigError("nothing to decode: --frames is 0.")
+        info = VideoInfo(first.header.width, first.header.height)
+        (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
+        rgb = Path(target).suffix.lower() in ("", ".png") and str(target) != STDIO
+        decoder = Decoder(codec, skip_threshold, rgb=rgb)
+        report = Report(codec, decoder.timer, info)
+        with create_video(target, replace(info, is_rgb=rgb)) as writer:
+            for frame in decoder.decode(itertools.chain([first], units)):
+                writer.write(frame.planes if frame.rgb is None else frame.rgb)
+                unit = frame.unit
+                planes = frame.planes if hashes else None
+                report.add(frame.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)
+                (progress or _ignore)(report, None)
+    return report.summary()
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+def _planes(frame: YuvFrame | RgbFrame) -> YuvFrame:
+    return rgb_to_yuv(frame, RGB_COLOUR) if isinstance(frame, RgbFrame) else frame
+
+
+def _check_paths(source: str | Path, target: str | Path) -> None:
+    if same_file(source, target):
+        raise OutputError(f"{target}: is the input itself; give the output another name.")
+
+
+@contextmanager
+def open_stream(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a stream for reading; errors about its content name the file."""
+    try:
+        if str(path) == STDIO:
+            yield sys.stdin.buffer
+        else:
+            with open(path, "rb") as file:
+                yield file
+    except BitstreamError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise BitstreamError(f"{path}: cannot read ({reason(error)}).") from None

@@ -1,0 +1,124 @@
+"""One frame, both ways: the coding loop (DESIGN, "A frame's way").
+
+Encoder and decoder run the same stages in the same order; where the encoder quantises, the decoder reads.
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from nvc_jax.codec import stages
+from nvc_jax.entropy.coder import FrameDecoder
+from nvc_jax.models.params import ParamTree
+from nvc_jax.models.state import Reference
+from nvc_jax.spec import HYPER_STRIDE, PICTURE_STRIDE
+
+Symbols = npt.NDArray[np.int8]
+Indexes = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSymbols:
+    """All that the entropy coder needs of one frame, still on the device.
+
+    Attributes:
+        packed: [1, bytes] uint8, the parts one after the other.
+        z_shape: [C, h, w] of z.
+        y_shape: [C/steps, h, w] of a coding step.
+        steps: number of coding steps.
+    """
+
+    packed: Array
+    z_shape: tuple[int, int, int]
+    y_shape: tuple[int, int, int]
+    steps: int
+
+    def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]]]:
+        """Symbols of z, and (symbols, indexes) of each coding step. Waits for the device; the one copy of a frame."""
+        flat = np.asarray(self.packed)[0]
+        sizes = [math.prod(self.z_shape)] + [math.prod(self.y_shape)] * (2 * self.steps)
+        z, *parts = np.split(flat, np.cumsum(sizes)[:-1])
+        planes = [part.reshape(self.y_shape) for part in parts]
+        pairs = zip(planes[0::2], planes[1::2], strict=True)
+        return z.reshape(self.z_shape).view(np.int8), [(s.view(np.int8), i) for s, i in pairs]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameCodec:
+    """Codes frames of one kind, intra or inter.
+
+    Attributes:
+        model: the network.
+        params: its parameters, on the device.
+        skip_threshold: scalar float32; symbols with a scale not above it are not coded (-1: code all).
+    """
+
+    model: stages.Model
+    params: ParamTree
+    skip_threshold: Array
+
+    def encode(self, picture: Array, reference: Reference | None, qp: float) -> tuple[FrameSymbols, Array]:
+        """Code a picture [1, H', W', 3]; reference is None for intra frames. Nothing waits for the device.
+
+        Returns:
+            The symbols and the decoder feature.
+        """
+        model, params, steps = self.model, self.params, self.model.config.steps
+        temporal, context, qps = None, None, batched(qp)
+        if reference is not None:
+            features, temporal = stages.temporal(model, params, reference, qps)
+            context = stages.context(model, params, features)
+        y, z = stages.analyse(model, params, picture, context, qps)
+        prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, y.shape[1:3])
+        coded, y_hat, symbols = [z], None, None
+        for step in range(steps):
+            if step > 0:
+                y_hat, coding = stages.refine(
+                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
+                )
+            symbols = stages.quantise(y, prior.gain_in, coding, steps, step)
+            coded += [symbols, coding.indexes]
+        feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
+        return FrameSymbols(stages.pack(coded), z.shape[1:], symbols.shape[1:], steps), feature
+
+    def decode(
+        self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int
+    ) -> Array:
+        """The inverse: a payload to the decoder feature. width, height: of the picture, in pixels.
+
+        Raises:
+            BitstreamError: the payload is damaged or cut.
+        """
+        model, params, steps = self.model, self.params, self.model.config.steps
+        latent_size = (math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))
+        hyper_size = (math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
+        # z first: a payload that is too short for its picture size is refused before any device memory is taken.
+        z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size)))[None]
+        temporal, context, qps = None, None, batched(qp)
+        if reference is not None:
+            features, temporal = stages.temporal(model, params, reference, qps)
+        prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, latent_size)
+        if reference is not None:
+            context = stages.context(model, params, features)  # on the device while the host decodes symbols
+        y_hat, symbols = None, None
+        for step in range(steps):
+            if step > 0:
+                y_hat, coding = stages.refine(
+                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
+                )
+            symbols = jnp.asarray(payload.plane(np.asarray(coding.indexes)[0]))[None]
+        payload.finish()
+        return stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
+
+    def reconstruct(self, feature: Array, qp: float) -> Array:
+        """Decoder feature to picture [1, H', W', 3]."""
+        return stages.reconstruct(self.model, self.params, feature, batched(qp))
+
+
+def batched(qp: float) -> Array:
+    """A qp as the stages take it, [1] float32: traced, so that another quality never compiles anew."""
+    return jnp.full((1,), qp, jnp.float32)

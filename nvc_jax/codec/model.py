@@ -1,0 +1,63 @@
+"""A model ready to code: networks, parameters on the device, tables."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.codec.frame import FrameCodec
+from nvc_jax.codec.schedule import FrameKind
+from nvc_jax.codec.store import StoredModel, load_model
+from nvc_jax.entropy.coder import EntropyCoder
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.params import models
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_KEY_OF_KIND: dict[FrameKind, str] = {"I": "intra", "P": "inter"}
+
+
+class Codec:
+    """What encoders and decoders share.
+
+    Attributes:
+        stored: the model as it is on disk.
+        precision: "float32" or "bfloat16". Streams decode only in the precision they were made in.
+    """
+
+    def __init__(self, stored: StoredModel, precision: str = "float32") -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
+        self.stored = stored
+        self.precision = precision
+        dtype = PRECISIONS[precision]
+        self._params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), stored.params)
+        self._models = models(stored.config)
+
+    @classmethod
+    def load(cls, name_or_folder: str | Path, precision: str = "float32") -> "Codec":
+        """Load a packaged model by name, or a model directory.
+
+        Raises:
+            ModelError: there is no such model, or it is damaged.
+        """
+        return cls(load_model(name_or_folder), precision)
+
+    def frame_codecs(self, skip_threshold: float | None) -> dict[FrameKind, FrameCodec]:
+        """The intra and the inter codec."""
+        threshold = jnp.float32(-1.0 if skip_threshold is None else skip_threshold)
+        return {
+            kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in _KEY_OF_KIND.items()
+        }
+
+    @functools.cache  # noqa: B019 - as many entries as kinds times streams
+    def entropy_coder(self, kind: FrameKind, two_streams: bool) -> EntropyCoder:
+        """The entropy coder of a kind of frame."""
+        return EntropyCoder(self.stored.tables[_KEY_OF_KIND[kind]], 2 if two_streams else 1)
+
+    @property
+    def entropy_seconds(self) -> float:
+        """Time spent in entropy coding so far."""
+        return sum(
+            self.entropy_coder(kind, two_streams).timer.seconds for kind in _KEY_OF_KIND for two_streams in (False, True)
+        )

@@ -1,0 +1,109 @@
+"""What is known about a coding run: per frame and in total."""
+
+import hashlib
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.schedule import FrameKind
+from nvc_jax.timing import Timer
+from nvc_jax.video import VideoInfo, YuvFrame
+from nvc_jax.video.quality import frame_psnr
+
+WARM_UP_FRAMES = 4  # left out of speeds when there are more: compilation happens in them
+_QUALITY = ("psnr_y", "psnr_u", "psnr_v", "psnr")
+
+
+class Report:
+    """Collects frames while they are coded."""
+
+    def __init__(self, codec: Codec, timer: Timer, info: VideoInfo) -> None:
+        """Start the clock.
+
+        Args:
+            codec: the model in use.
+            timer: that of the encoder or decoder.
+            info: size and frame rate of the video.
+        """
+        self.frames: list[dict[str, Any]] = []
+        self._codec, self._timer, self._info = codec, timer, info
+        self._entropy_before = codec.entropy_seconds
+        self._start = self._clock()
+
+    def _clock(self) -> tuple[int, float, float, float]:
+        entropy = self._codec.entropy_seconds - self._entropy_before
+        return len(self.frames), time.perf_counter(), self._timer.seconds, entropy
+
+    def add(
+        self,
+        index: int,
+        kind: FrameKind,
+        qp: float,
+        bits: int,
+        decoded: YuvFrame | None,
+        original: YuvFrame | None = None,
+    ) -> None:
+        """Note a frame; without pictures its quality and hash stay unknown."""
+        quality: dict[str, float | None] = dict.fromkeys(_QUALITY)
+        if decoded is not None and original is not None:
+            quality.update(frame_psnr(decoded, original))
+        digest = None if decoded is None else hashlib.sha256(decoded.tobytes()).hexdigest()
+        self.frames.append({"index": index, "type": kind, "qp": qp, "bits": bits, **quality, "sha256": digest})
+        if len(self.frames) == WARM_UP_FRAMES:
+            self._warm = self._clock()
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel so far."""
+        bits = sum(frame["bits"] for frame in self.frames)
+        return bits / max(1, len(self.frames)) / (self._info.width * self._info.height)
+
+    @property
+    def fps(self) -> dict[str, float]:
+        """Frames per second of the network, of the entropy coder and of everything, after the warm-up."""
+        start = self._warm if len(self.frames) > WARM_UP_FRAMES else self._start
+        count, total, coding, entropy = (now - then for now, then in zip(self._clock(), start, strict=True))
+
+        def rate(seconds: float) -> float:
+            return count / seconds if seconds > 0 else 0.0
+
+        return {"network": rate(coding - entropy), "entropy": rate(entropy), "total": rate(total)}
+
+    def summary(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        means = {}
+        for name in _QUALITY:
+            values = [frame[name] for frame in self.frames if frame[name] is not None]
+            means[name] = sum(values) / len(values) if values else None
+        bits = sum(frame["bits"] for frame in self.frames)
+        device = jax.devices()[0]
+        return {
+            "model": self._codec.stored.config.name,
+            "identity": self._codec.stored.identity,
+            "precision": self._codec.precision,
+            "width": self._info.width,
+            "height": self._info.height,
+            "frame_rate": float(self._info.fps),
+            "frame_count": len(self.frames),
+            "bytes": bits // 8,
+            "bpp": self.bpp,
+            "kbps": bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
+            **means,
+            "fps": self.fps,
+            "machine": {"device": device.device_kind, "backend": device.platform, "cpu": _processor()},
+            "versions": {name: metadata.version(name) for name in ("nvc-jax", "jax", "jaxlib", "flax", "numpy", "av")}
+            | {"python": platform.python_version()},
+            "frames": self.frames,
+        }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+"""Which frame is coded how (spec 9)."""
+
+import dataclasses
+from typing import Literal
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+
+FrameKind = Literal["I", "P"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FramePlan:
+    """How one frame is coded.
+
+    Attributes:
+        index: frame number from the start of the file.
+        kind: intra or inter.
+        qp: quality of this frame, hierarchical offset included.
+        refresh: the reference feature is dropped and taken from the previous picture instead.
+    """
+
+    index: int
+    kind: FrameKind
+    qp: float
+    refresh: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The rules of a sequence.
+
+    Attributes:
+        qp: base qp of inter frames, 0..63; larger is better.
+        intra_qp: qp of intra frames.
+        intra_period: frames from one intra frame to the next; -1 for only the first.
+        reset_interval: frames from one refresh to the next; 0 for none.
+    """
+
+    qp: float = 32
+    intra_qp: float = 32
+    intra_period: int = -1
+    reset_interval: int = 64
+
+    def __post_init__(self) -> None:
+        for name, value in (("qp", self.qp), ("intra qp", self.intra_qp)):
+            if not 0 <= value <= QP_LEVELS - 1:
+                raise ConfigError(f"{name} is {value:g}; it must be from 0 to {QP_LEVELS - 1}.")
+        if self.intra_period < 1 and self.intra_period != -1:
+            raise ConfigError(f"intra period is {self.intra_period}; it must be at least 1, or -1 for one intra frame.")
+        if self.reset_interval < 0:
+            raise ConfigError(f"reset interval is {self.reset_interval}; it must be at least 1, or 0 for no refresh.")
+
+    def frame(self, index: int) -> FramePlan:
+        """The plan of frame `index`."""
+        if index == 0 or (self.intra_period > 0 and index % self.intra_period == 0):
+            return FramePlan(index, "I", self.intra_qp, refresh=False)
+        refresh = self.reset_interval > 0 and index % self.reset_interval == 1 % self.reset_interval
+        return FramePlan(index, "P", self.qp + QP_OFFSETS[index % len(QP_OFFSETS)], refresh)

@@ -1,0 +1,187 @@
+"""The stages of a frame, compiled (D2).
+
+Everything that feeds the entropy coder or the reference buffer is one of these functions, and encoder and decoder call
+the same ones: two different XLA programs may differ in the last bit, and one flipped bit loses a stream. Only
+`analyse` and `quantise` are the encoder's own, and nothing but integers leaves them.
+
+All are batched; symbols and table indexes are in the coder's order, [B, C, h, w] with h and w at 1/16 (z: 1/64).
+"""
+
+import functools
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nvc_jax.models.inter import InterModel
+from nvc_jax.models.intra import IntraModel
+from nvc_jax.models.params import ParamTree
+from nvc_jax.models.state import Prior, Reference
+from nvc_jax.ops import colour
+from nvc_jax.ops.latents import (
+    fold,
+    from_coder_order,
+    round_to_symbols,
+    table_indexes,
+    to_coder_order,
+    unfold,
+)
+from nvc_jax.ops.pixels import pad_to_multiple
+from nvc_jax.spec import NOT_CODED, PICTURE_STRIDE
+
+Model = IntraModel | InterModel
+
+
+@flax.struct.dataclass
+class CodingStep:
+    """What both sides know before the symbols of a coding step.
+
+    Attributes:
+        mean: [B, h, w, C/steps] float32, folded.
+        indexes: [B, C/steps, h, w] uint8 rows of the Gaussian table; NOT_CODED symbols are zero.
+    """
+
+    mean: Array
+    indexes: Array
+
+
+def _precision(params: ParamTree) -> Any:
+    """The dtype of the parameters is that of the computation."""
+    return jax.tree.leaves(params)[0].dtype
+
+
+def _run(model: Model, params: ParamTree, method: str, *inputs: object) -> Any:
+    """Call a method of the model. Products of float32 parameters are not shortened to TF32."""
+    with jax.default_matmul_precision("highest" if _precision(params) == jnp.float32 else "default"):
+        return model.apply({"params": params}, *inputs, method=method)
+
+
+@jax.jit
+def picture_from_planes(y: Array, u: Array, v: Array) -> Array:
+    """8-bit 4:2:0 planes [B, H, W], [B, H/2, W/2] to a picture [B, H', W', 3], padded to a multiple of 16."""
+    return pad_to_multiple(colour.planes_to_picture(y, u, v), PICTURE_STRIDE)
+
+
+@jax.jit
+def picture_from_rgb(rgb: Array) -> Array:
+    """8-bit RGB [B, H, W, 3] to a picture [B, H', W', 3], padded to a multiple of 16."""
+    return pad_to_multiple(colour.rgb_to_ycbcr(rgb.astype(jnp.float32) / 255.0), PICTURE_STRIDE)
+
+
+@functools.partial(jax.jit, static_argnames=("width", "height"))
+def planes_from_picture(picture: Array, width: int, height: int) -> tuple[Array, Array, Array]:
+    """A picture, cropped, as 8-bit planes."""
+    return colour.picture_to_planes(picture[:, :height, :width])
+
+
+@functools.partial(jax.jit, static_argnames=("width", "height"))
+def rgb_from_picture(picture: Array, width: int, height: int) -> Array:
+    """A picture, cropped, as 8-bit RGB [B, H, W, 3]."""
+    return colour.to_uint8(colour.ycbcr_to_rgb(picture[:, :height, :width]))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def temporal(model: Model, params: ParamTree, reference: Reference, qp: Array) -> tuple[Array, Array]:
+    """First part of feature extraction: features for `context`, and what `prior` reads."""
+    reference = reference.replace(value=reference.value.astype(_precision(params)))
+    features, scaled = _run(model, params, "temporal", reference, qp)
+    return features, scaled
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def context(model: Model, params: ParamTree, features: Array) -> Array:
+    """Second part of feature extraction, [B, H/8, W/8, C]; the decoder runs it while the host decodes symbols."""
+    return _run(model, params, "context", features)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def analyse(
+    model: Model, params: ParamTree, picture: Array, context: Array | None, qp: Array
+) -> tuple[Array, Array]:
+    """Encoder only. Picture to y [B, H/16, W/16, C] float32 and the symbols of z."""
+    y, z = _run(model, params, "analyse", picture.astype(_precision(params)), context, qp)
+    return y.astype(jnp.float32), to_coder_order(round_to_symbols(z))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "latent_size"))
+def prior(
+    model: Model,
+    params: ParamTree,
+    z: Array,
+    temporal: Array | None,
+    skip_threshold: Array,
+    latent_size: tuple[int, int],
+) -> tuple[Prior, CodingStep]:
+    """Symbols of z to the prior of y and the first coding step. latent_size: (H/16, W/16)."""
+    z_hat = from_coder_order(z).astype(_precision(params))
+    result: Prior = _run(model, params, "prior", z_hat, temporal, latent_size)
+    steps = model.config.steps
+    return result, _coding_step(result.scale, result.mean, steps, 0, skip_threshold)
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "step"))
+def quantise(y: Array, gain: Array, coding: CodingStep, steps: int, step: int) -> Array:
+    """Encoder only. The symbols of a coding step."""
+    symbols = to_coder_order(round_to_symbols(fold(y * gain, steps, step) - coding.mean))
+    return jnp.where(coding.indexes == NOT_CODED, jnp.int8(0), symbols)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "step"))
+def refine(
+    model: Model,
+    params: ParamTree,
+    step: int,
+    shared: Array,
+    y_hat: Array | None,
+    coding: CodingStep,
+    symbols: Array,
+    skip_threshold: Array,
+) -> tuple[Array, CodingStep]:
+    """The symbols of step - 1 to what is known of y after it, and to coding step `step`."""
+    steps = model.config.steps
+    y_hat = _add_step(y_hat, coding, symbols, steps, step - 1)
+    scale, mean = _run(model, params, "refine", step, shared, y_hat.astype(_precision(params)))
+    return y_hat, _coding_step(scale, mean, steps, step, skip_threshold)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def synthesise(
+    model: Model,
+    params: ParamTree,
+    gain: Array,
+    y_hat: Array | None,
+    coding: CodingStep,
+    symbols: Array,
+    context: Array | None,
+    qp: Array,
+) -> Array:
+    """The symbols of the last step to the decoder feature [B, H/8, W/8, C]."""
+    steps = model.config.steps
+    y_hat = _add_step(y_hat, coding, symbols, steps, steps - 1) * gain
+    return _run(model, params, "synthesise", y_hat.astype(_precision(params)), context, qp)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def reconstruct(model: Model, params: ParamTree, feature: Array, qp: Array) -> Array:
+    """Decoder feature to picture [B, H', W', 3] float32 in 0..1."""
+    return _run(model, params, "reconstruct", feature, qp).astype(jnp.float32)
+
+
+@jax.jit
+def pack(arrays: list[Array]) -> Array:
+    """All symbols and indexes of a batch of frames in one buffer [B, bytes] uint8: one copy to the host."""
+    return jnp.concatenate(
+        [jax.lax.bitcast_convert_type(x, jnp.uint8).reshape(len(x), -1) for x in arrays], axis=1
+    )
+
+
+def _coding_step(scale: Array, mean: Array, steps: int, step: int, skip_threshold: Array) -> CodingStep:
+    indexes = table_indexes(to_coder_order(fold(scale, steps, step)), skip_threshold)
+    return CodingStep(mean=fold(mean, steps, step), indexes=indexes)
+
+
+def _add_step(y_hat: Array | None, coding: CodingStep, symbols: Array, steps: int, step: int) -> Array:
+    decoded = unfold(from_coder_order(symbols).astype(jnp.float32) + coding.mean, steps, step)
+    return decoded if y_hat is None else y_hat + decoded

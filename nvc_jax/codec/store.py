@@ -1,0 +1,171 @@
+"""Model directories: Orbax parameters, configuration, tables, identity.
+
+    DIR/config.json   format version, architecture, identity, where the model comes from
+    DIR/params/       Orbax checkpoint of {"intra": tree, "inter": tree}, float32
+    DIR/tables.npz    probability tables of z, made once (they differ between machines when made anew)
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
+from nvc_jax.errors import ConfigError, ModelError
+from nvc_jax.files import atomic_folder
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.params import ParamTree, flatten
+
+FORMAT = 1
+_FILES = ("config.json", "params", "tables.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredModel:
+    """A model as it is on disk.
+
+    Attributes:
+        config: architecture.
+        params: {"intra": tree, "inter": tree} of NumPy arrays.
+        tables: probability tables of z for "intra" and "inter".
+        identity: hash of all of the above, hexadecimal.
+        source: where the parameters come from, for people.
+    """
+
+    config: CodecConfig
+    params: ParamTree
+    tables: Mapping[str, CdfArrays]
+    identity: str
+    source: str
+
+
+def make_model(
+    config: CodecConfig, params: ParamTree, source: str, tables: Mapping[str, CdfArrays] | None = None
+) -> StoredModel:
+    """A model from trained parameters. Tables are computed unless they are given."""
+    params = _to_numpy(params)
+    if tables is None:
+        tables = {key: factorised_tables(params[key]["z_prior"]) for key in ("intra", "inter")}
+    return StoredModel(config, params, tables, _identity(config, params, tables), source)
+
+
+def save_model(folder: str | Path, model: StoredModel) -> None:
+    """Write a model directory; an older one of that name is replaced when the new one is complete.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import orbax.checkpoint as ocp
+
+    with atomic_folder(folder, replaces=_FILES.__contains__) as stage:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(stage.resolve() / "params", dict(model.params))
+        with (stage / "tables.npz").open("wb") as file:
+            save_tables(file, model.tables)
+        description = {
+            "format": FORMAT,
+            "identity": model.identity,
+            "source": model.source,
+            "config": model.config.to_dict(),
+        }
+        (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
+    """Load a packaged model by name, or a model directory.
+
+    Raises:
+        ModelError: there is no such model, it is damaged, or its parts do not belong together.
+    """
+    folder = find_model(name_or_folder)
+    description = read_description(folder)
+    try:
+        config = CodecConfig.from_dict(description["config"])
+    except ConfigError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    tables = load_tables(folder / "tables.npz", ("intra", "inter"))
+    params = _restore(folder / "params")
+    identity = _identity(config, params, tables)
+    if identity != description["identity"]:
+        raise ModelError(
+            f"{folder}: parameters, tables and config.json do not belong together (identity {identity[:12]}, "
+            f"config.json says {str(description['identity'])[:12]}); convert or copy the model again."
+        )
+    return StoredModel(config, params, tables, identity, str(description["source"]))
+
+
+def packaged_models() -> dict[str, Path]:
+    """The models that ship with the package, by name."""
+    folder = Path(str(resources.files("nvc_jax"))) / "weights"
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
+
+
+def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
+    """The directory of a model.
+
+    Raises:
+        ModelError: there is none.
+    """
+    packaged = packaged_models()
+    folder = packaged.get(os.fspath(name_or_folder), Path(name_or_folder))
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{name_or_folder}: not a model; give a model directory (made by nvc-jax convert or train.py) or one of: "
+            f"{', '.join(packaged) or 'no model is packaged'}."
+        )
+    return folder
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        ModelError: it cannot be read or is of a newer format.
+    """
+    try:
+        description = json.loads((folder / "config.json").read_text())
+        version, _, _, _ = (description[key] for key in ("format", "identity", "source", "config"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: config.json is damaged ({error}).") from None
+    if version != FORMAT:
+        raise ModelError(f"{folder}: model format {version}, this version reads {FORMAT}; update nvc-jax.")
+    return dict(description)
+
+
+def _restore(folder: Path) -> ParamTree:
+    import orbax.checkpoint as ocp
+
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            params = checkpointer.restore(folder.resolve())
+        return _to_numpy(params)
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{folder}: cannot read the parameters ({reason[:160]}).") from None
+
+
+def _to_numpy(params: ParamTree) -> ParamTree:
+    return {
+        key: _to_numpy(value) if isinstance(value, Mapping) else np.asarray(value, np.float32)
+        for key, value in params.items()
+    }
+
+
+def _identity(config: CodecConfig, params: ParamTree, tables: Mapping[str, CdfArrays]) -> str:
+    digest = hashlib.sha256()
+    architecture = {key: value for key, value in config.to_dict().items() if key != "name"}
+    digest.update(json.dumps(architecture, sort_keys=True).encode())
+    for name, leaf in sorted(flatten(params).items()):
+        digest.update(f"{name} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf))
+    for name, table in sorted(tables.items()):
+        for part in (table.cdf, table.length, table.offset):
+            digest.update(f"{name} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part))
+    return digest.hexdigest()

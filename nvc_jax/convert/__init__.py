@@ -1,0 +1,1 @@
+"""Between official PyTorch checkpoints and model directories, without PyTorch."""

@@ -1,0 +1,55 @@
+"""Official state_dicts to parameter trees and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.convert.names import official_tensors
+from nvc_jax.errors import CheckpointError
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.params import ParamTree, flatten, unflatten
+
+StateDict = Mapping[str, npt.NDArray[Any]]
+
+_FILES = {"intra": "image checkpoint", "inter": "video checkpoint"}
+
+
+def params_from_official(config: CodecConfig, image: StateDict, video: StateDict) -> dict[str, ParamTree]:
+    """Parameters of `config` from the state_dicts of the official image and video models.
+
+    Raises:
+        CheckpointError: tensors are missing, left over or of another shape; all of them are named.
+    """
+    given = {"intra": image, "inter": video}
+    tensors = official_tensors(config)
+    problems = []
+    for model, state_dict in given.items():
+        expected = {t.name: t.shape for t in tensors.values() if t.model == model}
+        missing = sorted(expected.keys() - state_dict.keys())
+        extra = sorted(state_dict.keys() - expected.keys())
+        misfit = [
+            f"{name} is {list(state_dict[name].shape)}, not {list(shape)}"
+            for name, shape in expected.items()
+            if name in state_dict and state_dict[name].shape != shape
+        ]
+        for label, names in (("missing", missing), ("not known", extra), ("of another shape", misfit)):
+            if names:
+                problems.append(f"{len(names)} tensors {label} in the {_FILES[model]}: {', '.join(names)}")
+    if problems:
+        raise CheckpointError(f"the checkpoints do not fit the codec {config.name!r}: {'; '.join(problems)}")
+    return unflatten(
+        {ours: t.to_ours(given[t.model][t.name].astype(np.float32)) for ours, t in tensors.items()}
+    )
+
+
+def params_to_official(
+    config: CodecConfig, params: ParamTree
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
+    """The inverse: state_dicts of the official image and video models."""
+    flat = flatten(params)
+    out: dict[str, dict[str, npt.NDArray[np.float32]]] = {"intra": {}, "inter": {}}
+    for ours, tensor in official_tensors(config).items():
+        out[tensor.model][tensor.name] = tensor.from_ours(np.asarray(flat[ours], np.float32))
+    return out["intra"], out["inter"]

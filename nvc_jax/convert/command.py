@@ -1,0 +1,56 @@
+"""Official checkpoints to a model directory and back."""
+
+from pathlib import Path
+
+from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
+from nvc_jax.convert.checkpoint import params_from_official, params_to_official
+from nvc_jax.convert.pth import read_pth, write_pth
+from nvc_jax.entropy.tables import load_tables
+from nvc_jax.errors import CheckpointError
+from nvc_jax.models.config import CONFIGS
+
+TABLE_NAMES = {"image": "intra", "video": "inter"}  # in files made by tools/official_tables.py
+
+
+def import_checkpoints(
+    image: Path, video: Path, folder: Path, architecture: str = "dcvc_rt", tables: Path | None = None
+) -> StoredModel:
+    """Make a model directory from the official image and video checkpoints.
+
+    Args:
+        image: `.pth` or `.pth.tar` of the image model.
+        video: the same of the video model.
+        folder: the directory to make.
+        architecture: name of the configuration that the checkpoints are of.
+        tables: official z tables (tools/official_tables.py); computed from the parameters if not given.
+
+    Raises:
+        CheckpointError: a file cannot be read or does not fit the architecture.
+        OutputError: the directory cannot be written.
+    """
+    if architecture not in CONFIGS:
+        raise CheckpointError(f"architecture {architecture!r} is not known; choose from {', '.join(CONFIGS)}.")
+    params = params_from_official(CONFIGS[architecture], read_pth(image), read_pth(video))
+    official = load_tables(tables, TABLE_NAMES) if tables is not None else None
+    model = make_model(
+        CONFIGS[architecture],
+        params,
+        source=f"{image.name}, {video.name}",
+        tables=official and {TABLE_NAMES[name]: table for name, table in official.items()},
+    )
+    save_model(folder, model)
+    return model
+
+
+def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
+    """Write the official image and video checkpoints of a model directory.
+
+    Raises:
+        ModelError: there is no such model.
+        OutputError: a file cannot be written.
+    """
+    model = load_model(folder)
+    intra, inter = params_to_official(model.config, model.params)
+    write_pth(image, intra)
+    write_pth(video, inter)
+    return model

@@ -1,0 +1,36 @@
+"""Every failure a user can cause, under one base class.
+
+The text of an error is one sentence or two: what was wrong, where (file, frame, byte) and what to do next.
+"""
+
+
+class NvcError(Exception):
+    """Base of all errors raised on purpose by nvc-jax."""
+
+
+class ConfigError(NvcError, ValueError):
+    """An option or a configuration value is out of its range or does not fit the others."""
+
+
+class VideoError(NvcError, ValueError):
+    """A video file cannot be read or written as asked."""
+
+
+class BitstreamError(NvcError, ValueError):
+    """A coded stream is damaged or was made for something else."""
+
+
+class TruncatedError(BitstreamError):
+    """A coded stream ends before its last frame is complete."""
+
+
+class ModelError(NvcError, ValueError):
+    """A model directory is missing, damaged or of another architecture."""
+
+
+class CheckpointError(NvcError, ValueError):
+    """A PyTorch checkpoint cannot be read or does not fit the model."""
+
+
+class OutputError(NvcError, OSError):
+    """An output cannot be written (permission, full disk, same file as the input)."""

@@ -1,0 +1,238 @@
+"""Outputs that appear whole or not at all, and the checks every output needs."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from nvc_jax.errors import OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+STDIO = "-"
+PATTERN = re.compile(r"%(0\d+)?d")  # numbered files such as %05d.png
+
+PathLike = str | os.PathLike[str]
+
+
+def reason(error: OSError) -> str:
+    """The operating system's own words for an error, without numbers and paths."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+class _Sink(io.RawIOBase):
+    """Unbuffered output whose failures are OutputErrors that name the file."""
+
+    def __init__(self, inner: BinaryIO | io.RawIOBase, name: str, *, owned: bool) -> None:
+        super().__init__()
+        self._inner = inner
+        self._name = name
+        self._owned = owned
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._inner.seekable()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._inner.tell()
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def write(self, data: ReadableBuffer, /) -> int | None:
+        try:
+            return self._inner.write(data)
+        except BrokenPipeError:
+            raise OutputError(f"{self._name}: the program that reads this output has ended") from None
+        except OSError as error:
+            raise OutputError(f"{self._name}: cannot write ({reason(error)})") from None
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        if not self._owned:
+            return
+        try:
+            self._inner.close()
+        except OSError as error:  # network file systems report a full disk here
+            raise OutputError(f"{self._name}: cannot write ({reason(error)})") from None
+
+
+@contextmanager
+def _opened(sink: _Sink) -> Iterator[BinaryIO]:
+    file = io.BufferedWriter(sink, 1 << 16)
+    try:
+        yield cast(BinaryIO, file)
+    except BaseException:
+        with suppress(OSError):
+            file.close()  # a pipe still gets what was whole before the failure
+        raise
+    file.close()
+
+
+def _is_special(path: Path) -> bool:
+    """Whether path is a device, a pipe or a socket: written to directly, never replaced."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def check_parent(path: Path) -> None:
+    """Refuse an output in a folder that does not exist."""
+    if not os.path.isdir(path.parent):
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+
+
+@contextmanager
+def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a binary output that takes its name only when the block ends without an exception.
+
+    The bytes go to a temporary file in the same folder, which is removed on any failure, so that a reader
+    finds the old file or the new one. `-` is standard output; devices and pipes are written to directly.
+
+    Raises:
+        OutputError: the output cannot be made or written.
+    """
+    if os.fspath(path) == STDIO:
+        sys.stdout.flush()
+        stream = sys.stdout.buffer
+        with _opened(_Sink(getattr(stream, "raw", stream), "standard output", owned=False)) as file:
+            yield file
+        return
+    target = Path(path)
+    if _is_special(target):
+        try:
+            device = open(target, "wb", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot open for writing ({reason(error)})") from None
+        with _opened(_Sink(device, str(target), owned=True)) as file:
+            yield file
+        return
+    if os.path.isdir(target):
+        raise OutputError(f"{target}: is a folder, not a file")
+    check_parent(target)
+    final = Path(os.path.realpath(target))  # a link keeps pointing at the new file
+    if os.path.exists(final) and not os.access(final, os.W_OK):
+        raise OutputError(f"{target}: is write-protected")
+    part = final.parent / _temporary_name()
+    try:
+        raw = open(part, "xb", buffering=0)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot create a file in {target.parent} ({reason(error)})") from None
+    try:
+        with _opened(_Sink(raw, str(target), owned=True)) as file:
+            yield file
+        try:
+            os.replace(part, final)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot put the finished file in place ({reason(error)})") from None
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside target; whatever is still in it at the end is removed.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    check_parent(target)
+    stage = target.parent / _temporary_name()
+    try:
+        stage.mkdir()
+    except OSError as error:
+        raise OutputError(f"{target}: cannot create a folder in {target.parent} ({reason(error)})") from None
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def atomic_folder(path: PathLike, *, replaces: Callable[[str], bool] | None = None) -> Iterator[Path]:
+    """Fill a temporary folder that takes the name `path` only when the block ends without an exception.
+
+    An existing folder is replaced when every name in it satisfies `replaces`, so that nothing but an earlier
+    output of the same kind is ever lost; an empty one always is.
+
+    Raises:
+        OutputError: the folder cannot be made, or exists and holds something else.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.exists(target):
+        if not os.path.isdir(target):
+            raise OutputError(f"{path}: is a file, not a folder")
+        try:
+            names = os.listdir(target)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot open the folder ({reason(error)})") from None
+        for name in names:
+            if replaces is None or not replaces(name):
+                raise OutputError(f"{path}: holds other files ({name}); name a new or an empty folder")
+    with staging_folder(target) as stage:
+        yield stage
+        old = stage.with_suffix(".old")
+        try:
+            if os.path.exists(target):
+                os.rename(target, old)
+            try:
+                os.rename(stage, target)
+            except OSError:
+                if os.path.exists(old):
+                    os.rename(old, target)
+                raise
+        except OSError as error:
+            raise OutputError(f"{path}: cannot put the finished folder in place ({reason(error)})") from None
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def same_file(first: PathLike, second: PathLike) -> bool:
+    """Whether writing to one path would destroy the other.
+
+    Knows links, and that PNGs may lie in a folder that is replaced; standard input and output never clash.
+    """
+    a, b = os.fspath(first), os.fspath(second)
+    if STDIO in (a, b):
+        return False
+    try:
+        if stat.S_ISCHR(os.stat(a).st_mode):
+            return False  # reading and writing one terminal or /dev/null is fine
+    except OSError:
+        pass
+    numbered = [bool(PATTERN.search(os.path.basename(p))) and not os.path.exists(p) for p in (a, b)]
+    if all(numbered) and os.path.basename(a) != os.path.basename(b):
+        return False
+    a, b = (os.path.dirname(p) or "." if n else p for p, n in zip((a, b), numbered, strict=True))
+    a, b = (
+        os.path.dirname(p) if os.path.isdir(other) and p.lower().endswith(".png") else p
+        for p, other in ((a, b), (b, a))
+    )
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return os.path.realpath(a) == os.path.realpath(b)
+
+
+def _temporary_name() -> str:
+    return f".nvc-jax-{secrets.token_hex(6)}.part"

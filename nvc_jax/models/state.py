@@ -1,0 +1,38 @@
+"""What passes between the stages of a codec, and from frame to frame."""
+
+from typing import Literal
+
+import flax.struct
+from jax import Array
+
+
+@flax.struct.dataclass
+class Reference:
+    """The reference buffer: what the next inter frame is predicted from (D1).
+
+    Attributes:
+        value: a reconstructed picture [B, H, W, 3] or a decoder feature [B, H/8, W/8, C], sizes after padding.
+        kind: "picture" (after an intra frame or a refresh) or "feature"; it selects the adaptor.
+    """
+
+    value: Array
+    kind: Literal["picture", "feature"] = flax.struct.field(pytree_node=False)
+
+
+@flax.struct.dataclass
+class Prior:
+    """What is known about the latent y before its first coding step, all [B, H/16, W/16, .].
+
+    Attributes:
+        gain_in: y is multiplied by it before coding.
+        gain_out: the decoded y is multiplied by it afterwards.
+        scale: standard deviations for step 0.
+        mean: means for step 0.
+        shared: features that the later steps read beside the decoded part of y.
+    """
+
+    gain_in: Array
+    gain_out: Array
+    scale: Array
+    mean: Array
+    shared: Array

@@ -1,0 +1,1 @@
+"""Training: the same model code with a differentiable quantiser (D8)."""

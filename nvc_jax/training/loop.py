@@ -1,0 +1,133 @@
+"""A plain training loop on one device."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nvc_jax.models.params import ParamTree
+from nvc_jax.ops.colour import planes_to_picture
+from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+from nvc_jax.training.config import TrainConfig
+from nvc_jax.training.data import Planes, load_clips, random_crops
+from nvc_jax.training.forward import code_clip
+from nvc_jax.training.losses import distortion, rate_weight
+from nvc_jax.training.transform_init import patch_statistics, transform_codec
+
+Metrics = dict[str, Array]
+SAVE_SECONDS = 300.0
+
+
+def clip_loss(config: TrainConfig, params: ParamTree, planes: Planes, key: Array) -> tuple[Array, Metrics]:
+    """Mean over frames and samples of lambda * weight * distortion + bpp, and what to log.
+
+    Args:
+        config: the run.
+        params: {"intra": tree, "inter": tree}.
+        planes: y [T, B, H, W], u and v [T, B, H/2, W/2], uint8.
+        key: for qp, position in the sequence and noise.
+    """
+    key_qp, key_first, key_noise = jax.random.split(key, 3)
+    clip = jax.vmap(planes_to_picture)(*planes)
+    frames, batch, height, width, _ = clip.shape
+    qp = jax.random.randint(key_qp, (batch,), 0, QP_LEVELS).astype(jnp.float32)
+    first = jax.random.randint(key_first, (), 0, len(QP_OFFSETS))
+    coded = code_clip(config.codec, params, clip, qp, first, key_noise)
+
+    weights = jnp.array([config.frame_weights[offset] for offset in QP_OFFSETS])
+    losses, rates, errors = [], [], []
+    for number, frame in enumerate(coded):
+        low, high = config.intra_lambda if number == 0 else config.inter_lambda
+        weight = 1.0 if number == 0 else weights[(first + number - 1) % len(QP_OFFSETS)]
+        bpp = (frame.bits_y + frame.bits_z) / (height * width)
+        lambda_ = rate_weight(qp, low, high)
+        loss = lambda_ * weight * distortion(frame.picture, clip[number]) + bpp
+        losses.append(loss * lambda_**-config.balance)
+        rates.append(bpp.mean())
+        errors.append(jnp.square(frame.picture - clip[number])[..., 0].mean())
+    metrics = {
+        "bpp_intra": rates[0],
+        "bpp_inter": jnp.mean(jnp.array(rates[1:])),
+        "psnr_y_intra": -10.0 * jnp.log10(errors[0]),
+        "psnr_y_inter": -10.0 * jnp.log10(jnp.mean(jnp.array(errors[1:]))),
+    }
+    return jnp.mean(jnp.array(losses)), metrics
+
+
+def optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """Adam with warm-up and cosine decay; non-finite steps are skipped."""
+    decay_steps = int(config.steps * (1.0 - config.decay_from))
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps),
+            optax.constant_schedule(config.learning_rate),
+            optax.cosine_decay_schedule(config.learning_rate, max(decay_steps, 1), config.final_learning_rate),
+        ],
+        [config.warmup_steps, config.steps - decay_steps],
+    )
+    return optax.apply_if_finite(
+        optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(schedule)), max_consecutive_errors=20
+    )
+
+
+def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamTree], Any]) -> None:
+    """Run all stages.
+
+    Args:
+        config: the run.
+        data: folder of videos.
+        workdir: `metrics.jsonl` is written here.
+        save: called with the averaged parameters every five minutes and at the end.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(config.seed)
+    clips = load_clips(data, max(stage.frames for stage in config.stages))
+    params = _initial_params(config, clips, rng)
+    average = params
+    transformation = optimiser(config)
+    state = transformation.init(params)
+
+    @jax.jit
+    def update(params: Any, state: Any, average: Any, planes: Planes, key: Array) -> tuple[Any, Any, Any, Metrics]:
+        gradient = jax.value_and_grad(clip_loss, argnums=1, has_aux=True)
+        (loss, metrics), gradients = gradient(config, params, planes, key)
+        updates, state = transformation.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        average = optax.incremental_update(params, average, 1.0 - config.average_decay)
+        return params, state, average, {"loss": loss, "gradient_norm": optax.global_norm(gradients), **metrics}
+
+    key = jax.random.key(config.seed)
+    step, saved = 0, time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns) as progress, (workdir / "metrics.jsonl").open("w") as log:
+        task = progress.add_task("starting", total=config.steps)
+        for stage in config.stages:
+            batches = random_crops(clips, stage.batch, stage.frames, stage.size, rng)
+            for _ in range(stage.steps):
+                noise = jax.random.fold_in(key, step)
+                params, state, average, metrics = update(params, state, average, next(batches), noise)
+                values = {name: float(value) for name, value in metrics.items()}
+                log.write(json.dumps({"step": step, "frames": stage.frames, **values}) + "\n")
+                log.flush()
+                step += 1
+                progress.update(task, advance=1, description=f"loss {values['loss']:.4f}")
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    save(average)
+                    saved = time.monotonic()
+    save(average)
+
+
+def _initial_params(config: TrainConfig, clips: list[Planes], rng: np.random.Generator) -> dict[str, ParamTree]:
+    sample = next(random_crops(clips, batch=64, frames=3, size=128, rng=rng))
+    pictures = np.asarray(jax.vmap(planes_to_picture)(*sample)).swapaxes(0, 1)
+    return transform_codec(
+        config.codec, patch_statistics(pictures), config.intra_lambda, config.inter_lambda, jax.random.key(config.seed)
+    )

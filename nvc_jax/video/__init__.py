@@ -1,0 +1,148 @@
+"""Video files in and out: one frame at a time, 8 bit, planes or RGB. Never imports JAX."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from nvc_jax.errors import OutputError, VideoError
+from nvc_jax.files import STDIO, PathLike, reason
+from nvc_jax.video.colour import rgb_to_yuv, yuv_to_rgb
+from nvc_jax.video.container import FORMATS, ContainerWriter, open_container
+from nvc_jax.video.frame import (
+    Colour,
+    Frame,
+    RgbFrame,
+    VideoInfo,
+    YuvFrame,
+    check_size,
+    chroma_size,
+    frame_bytes,
+)
+from nvc_jax.video.png import SIGNATURE, PictureWriter, is_pattern, open_pictures, read_png, write_png
+from nvc_jax.video.raw import RawWriter, open_raw
+from nvc_jax.video.stream import VideoReader, VideoWriter
+from nvc_jax.video.y4m import MAGIC, UnsupportedLayoutError, Y4mWriter, open_y4m
+
+__all__ = [
+    "Colour",
+    "Frame",
+    "RgbFrame",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "YuvFrame",
+    "chroma_size",
+    "create_video",
+    "frame_bytes",
+    "open_video",
+    "read_png",
+    "rgb_to_yuv",
+    "write_png",
+    "yuv_to_rgb",
+]
+
+
+def open_video(
+    path: PathLike,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: Fraction | None = None,
+    frames: int | None = None,
+) -> VideoReader:
+    """Open a video for reading.
+
+    Args:
+        path: a .y4m, .yuv or PNG file, a folder of PNGs, a pattern such as `frames/%05d.png`, `-` for y4m on
+            standard input, or any file that FFmpeg reads.
+        size: (width, height). Required for .yuv; checked against what other files say.
+        fps: replaces the source's frame rate.
+        frames: read at most this many.
+
+    Raises:
+        VideoError: the path is not a video that can be read.
+    """
+    reader = _open(path, size)
+    try:
+        if size is not None and size != (reader.info.width, reader.info.height):
+            found = f"{reader.info.width}x{reader.info.height}"
+            raise VideoError(f"{reader.name}: is {found}, not {size[0]}x{size[1]}; wrong --size?")
+        if fps is not None:
+            if fps <= 0:
+                raise VideoError(f"{reader.name}: frame rate {fps} is not positive")
+            notes = tuple(note for note in reader.info.notes if not note.startswith("no frame rate"))
+            reader.info = replace(reader.info, fps=Fraction(fps), notes=notes)
+        return reader.limit(frames)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _open(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
+    name = os.fspath(path)
+    place = Path(path)
+    if name == STDIO:
+        return open_y4m(STDIO)
+    if not os.path.exists(place):
+        if is_pattern(path):
+            return open_pictures(path)
+        raise VideoError(f"{name}: no such file")
+    try:
+        if os.path.isdir(place):
+            return open_pictures(path)
+        if not os.path.isfile(place):
+            return open_y4m(path)  # a named pipe
+        if not place.stat().st_size:
+            raise VideoError(f"{name}: is empty")
+        with open(place, "rb") as file:
+            head = file.read(len(MAGIC))
+    except OSError as error:
+        raise VideoError(f"{name}: cannot open ({reason(error)})") from None
+    suffix = place.suffix.lower()
+    if suffix == ".yuv":
+        return open_raw(path, size)
+    if suffix == ".png" or head.startswith(SIGNATURE):
+        return open_pictures(path)
+    if suffix != ".y4m" and head != MAGIC:
+        return open_container(path)
+    try:
+        return open_y4m(path)
+    except UnsupportedLayoutError:
+        return open_container(path)  # converts to 8-bit 4:2:0 and notes it
+
+
+def create_video(path: PathLike, info: VideoInfo) -> VideoWriter:
+    """Open a video for writing; use it in a `with` block. The output appears when the block ends well.
+
+    Args:
+        path: `.y4m`, `.yuv`, `.mp4`, `.m4v`, `.mov`, `.mkv`, `.webm`; a folder (a path without a suffix, or
+            ending in `/`) or a pattern such as `out/%05d.png` for PNGs; `-` for y4m on standard output.
+        info: size, frame rate and colour description of the frames to come.
+
+    Raises:
+        VideoError: the size or the kind of file is not supported.
+        OutputError: the output cannot be made.
+    """
+    name = os.fspath(path)
+    place = Path(path)
+    check_size(info.width, info.height, name)
+    if info.fps <= 0:
+        raise VideoError(f"{name}: frame rate {info.fps} is not positive")
+    suffix = place.suffix.lower()
+    special = os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place)
+    if name == STDIO or special or suffix == ".y4m":
+        return Y4mWriter(path, info)
+    if os.path.isdir(place) or name.endswith(("/", os.sep)) or suffix == ".png":
+        return PictureWriter(path, info)
+    if not suffix:
+        if os.path.exists(place):
+            raise OutputError(f"{name}: is a file without a suffix; name a folder for PNGs, or add .y4m")
+        return PictureWriter(path, info)
+    if suffix == ".yuv":
+        return RawWriter(path, info)
+    if suffix in FORMATS:
+        return ContainerWriter(path, info)
+    known = " ".join((".y4m", ".yuv", ".png", *FORMATS))
+    raise VideoError(f"{name}: cannot write {suffix} files; use one of {known}, or a folder for PNGs")

@@ -1,0 +1,120 @@
+"""What all readers and all writers have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from types import TracebackType
+
+from nvc_jax.errors import VideoError
+from nvc_jax.files import reason
+from nvc_jax.video.colour import coded_colour, rgb_to_yuv, yuv_to_rgb
+from nvc_jax.video.frame import Frame, RgbFrame, VideoInfo, YuvFrame, check_frame
+
+
+class VideoReader:
+    """An open video: a context manager that yields its frames once, in order, one at a time."""
+
+    def __init__(self, name: str, info: VideoInfo, frames: Iterator[Frame], resources: ExitStack) -> None:
+        """Take over `resources`, which is closed with the reader."""
+        self.name = name
+        self.info = info
+        self.count = 0  # frames given out so far
+        self._frames = frames
+        self._resources = resources
+
+    def limit(self, frames: int | None) -> VideoReader:
+        """Stop after this many frames; None is all of them."""
+        if frames is not None:
+            if frames < 1:
+                raise VideoError(f"{self.name}: cannot read {frames} frames; ask for at least one")
+            known = self.info.frames
+            self.info = replace(self.info, frames=known if known is None else min(known, frames))
+            self._frames = islice(self._frames, frames)
+        return self
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        try:
+            frame = next(self._frames)
+        except StopIteration:
+            if not self.count:
+                raise VideoError(f"{self.name}: holds no frames") from None
+            raise
+        except OSError as error:
+            raise VideoError(f"{self.name}: cannot read frame {self.count} ({reason(error)})") from None
+        self.count += 1
+        return frame
+
+    def close(self) -> None:
+        """Release the file. A second call does nothing."""
+        self._frames = iter(())
+        self._resources.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VideoWriter(ABC):
+    """An output that takes its name only when the `with` block ends without an exception.
+
+    Frames of either kind are accepted and converted to what the format holds: YUV to RGB by the colour
+    description, RGB to YUV as BT.709 full range, the conversion the codecs are trained on.
+    """
+
+    takes_rgb = False
+
+    def __init__(self, name: str, info: VideoInfo) -> None:
+        self.name = name
+        self.info = info
+        self.colour = coded_colour(info)  # of YUV frames, written or read
+        self.count = 0  # frames written so far
+        self._resources = ExitStack()
+
+    @abstractmethod
+    def _write_yuv(self, frame: YuvFrame) -> None:
+        """Append one frame of the right size."""
+
+    def _write_rgb(self, frame: RgbFrame) -> None:
+        self._write_yuv(rgb_to_yuv(frame, self.colour))
+
+    def _finish(self) -> None:  # noqa: B027  (most formats need nothing)
+        """Write what comes after the last frame."""
+
+    def write(self, frame: Frame) -> None:
+        """Append one frame.
+
+        Raises:
+            VideoError: the frame does not fit the video.
+            OutputError: it cannot be written.
+        """
+        check_frame(frame, self.info.width, self.info.height, f"{self.name}: frame {self.count}")
+        if isinstance(frame, RgbFrame):
+            self._write_rgb(frame)
+        elif self.takes_rgb:
+            self._write_rgb(yuv_to_rgb(frame, self.colour))
+        else:
+            self._write_yuv(frame)
+        self.count += 1
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._resources.__exit__(kind, error, trace)
+            return
+        with self._resources:
+            if not self.count:
+                raise VideoError(f"{self.name}: no frame was written")
+            self._finish()

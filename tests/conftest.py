@@ -1,0 +1,51 @@
+"""What the tests share: the golden vectors, the clips, models. Compiled functions are cached per process."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of golden vectors, clips and specifications that lies beside a checkout."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared (golden vectors and clips), which is not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared):
+    """Vectors made by the official implementation."""
+    return shared / "golden"
+
+
+@pytest.fixture(scope="session")
+def clips(shared):
+    """Real clips: test/, eval/, train/."""
+    return shared / "data" / "clips"
+
+
+@pytest.fixture(scope="session")
+def golden_weights(golden):
+    """The module that makes the synthetic weights of the golden vectors."""
+    spec = importlib.util.spec_from_file_location("golden_weights", golden / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def golden_params(golden_weights):
+    """Full-size parameters with the synthetic weights (seed 0, scales from the networks)."""
+    from nvc_jax.convert.checkpoint import params_from_official
+    from nvc_jax.models.config import dcvc_rt
+
+    return params_from_official(
+        dcvc_rt, golden_weights.make_state_dict("image"), golden_weights.make_state_dict("video")
+    )

@@ -1,0 +1,45 @@
+"""Small moving pictures for the tests of video files."""
+
+import numpy as np
+import pytest
+
+from nvc_jax.video import RgbFrame, YuvFrame, chroma_size
+
+
+@pytest.fixture
+def yuv_frames():
+    """Smooth moving gradients, to which lossy codecs come close: yuv_frames(width, height, count)."""
+
+    def make(width, height, count):
+        columns, rows = chroma_size(width, height)
+        frames = []
+        for t in range(count):
+            y = 128 + 80 * np.sin(np.add.outer(np.arange(height), np.arange(width)) / 9 + t / 3)
+            u = 128 + 40 * np.cos(np.add.outer(np.arange(rows), np.arange(columns)) / 7 + t / 3)
+            frames.append(YuvFrame(*(np.rint(p).astype(np.uint8) for p in (y, u, 255 - u))))
+        return frames
+
+    return make
+
+
+@pytest.fixture
+def noise_frames():
+    """Random planes, which only exact formats keep: noise_frames(width, height, count)."""
+
+    def make(width, height, count):
+        rng = np.random.default_rng(7)
+        shapes = [(height, width), *[chroma_size(width, height)[::-1]] * 2]
+        return [YuvFrame(*(rng.integers(0, 256, s, np.uint8) for s in shapes)) for _ in range(count)]
+
+    return make
+
+
+@pytest.fixture
+def rgb_frames():
+    """Random RGB: rgb_frames(width, height, count)."""
+
+    def make(width, height, count):
+        rng = np.random.default_rng(8)
+        return [RgbFrame(rng.integers(0, 256, (height, width, 3), np.uint8)) for _ in range(count)]
+
+    return make
