@@ -12,14 +12,14 @@ def get_config() -> TrainConfig:
     return TrainConfig(
         codec=embedded,
         stages=(
-            Stage(steps=2600, frames=2),
-            Stage(steps=1300, frames=3, batch=6),
-            Stage(steps=1100, frames=4, batch=4),
+            Stage(steps=1600, frames=2),
+            Stage(steps=600, frames=3, batch=6),
+            Stage(steps=400, frames=4, batch=4),
         ),
         # Higher than the official ranges: a small model is used at the rates of conventional real-time coders.
         intra_lambda=(8.0, 4096.0),
         inter_lambda=(4.0, 2048.0),
         balance=0.5,
-        learning_rate=4e-4,
-        warmup_steps=300,
+        learning_rate=2e-4,
+        warmup_steps=100,
     )

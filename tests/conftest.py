@@ -49,3 +49,13 @@ def golden_params(golden_weights):
     return params_from_official(
         dcvc_rt, golden_weights.make_state_dict("image"), golden_weights.make_state_dict("video")
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(request):
+    """Compiled programs are kept from run to run of the tests, in pytest's cache folder."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(request.config.cache.mkdir("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

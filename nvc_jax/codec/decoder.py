@@ -80,7 +80,7 @@ class Decoder:
     def _decode_frame(self, index: int, unit: FrameUnit) -> _Submitted:
         size = unit.header.width, unit.header.height
         if unit.kind == "P" and self._buffer.empty:
-            raise BitstreamError(f"frame {index}: an inter frame without an intra frame before it (byte {unit.offset}).")
+            raise BitstreamError(f"frame {index}: inter, without an intra frame before it (byte {unit.offset}).")
         if unit.kind == "P" and size != self._size:
             raise BitstreamError(f"frame {index}: the picture size changes at an inter frame (byte {unit.offset}).")
         self._size = size
@@ -92,6 +92,9 @@ class Decoder:
         except BitstreamError as error:
             raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset})") from None
         picture = codec.reconstruct(feature, unit.qp)
-        self._buffer.update(unit.kind, feature, picture, unit.qp)
+        if unit.kind == "I":
+            self._buffer.keep_picture(picture)
+        else:
+            self._buffer.keep_feature(feature, unit.qp)
         rgb = download_rgb(picture, *size) if self._rgb else None
         return _Submitted(index, unit, download_planes(picture, *size), rgb)

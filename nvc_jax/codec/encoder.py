@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from nvc_jax.bitstream.dcvc import SequenceHeader
 from nvc_jax.codec.frame import FrameSymbols
 from nvc_jax.codec.model import Codec
-from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.pictures import Download, download_planes, upload
+from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.reference import ReferenceBuffer
 from nvc_jax.codec.schedule import FramePlan, Schedule
 from nvc_jax.spec import TWO_STREAMS_ABOVE
@@ -87,9 +87,15 @@ class Encoder:
             codec = self._frame_codecs[plan.kind]
             reference = self._buffer.reference(plan.kind, plan.refresh)
             symbols, feature = codec.encode(upload(frame), reference, plan.qp)
-            picture = codec.reconstruct(feature, plan.qp) if plan.kind == "I" or self._reconstruct else None
-            self._buffer.update(plan.kind, feature, picture, plan.qp)
-            planes = download_planes(picture, *self._size) if self._reconstruct else None
+            planes = None
+            if plan.kind == "P":
+                self._buffer.keep_feature(feature, plan.qp)
+            if plan.kind == "I" or self._reconstruct:
+                picture = codec.reconstruct(feature, plan.qp)
+                if plan.kind == "I":
+                    self._buffer.keep_picture(picture)
+                if self._reconstruct:
+                    planes = download_planes(picture, *self._size)
         return _Submitted(plan, frame, symbols, planes)
 
     def _finish(self, job: _Submitted) -> EncodedFrame:

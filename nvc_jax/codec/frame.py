@@ -74,7 +74,7 @@ class FrameCodec:
             context = stages.context(model, params, features)
         y, z = stages.analyse(model, params, picture, context, qps)
         prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, y.shape[1:3])
-        coded, y_hat, symbols = [z], None, None
+        coded, y_hat, symbols = [z], None, z
         for step in range(steps):
             if step > 0:
                 y_hat, coding = stages.refine(
@@ -104,7 +104,7 @@ class FrameCodec:
         prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, latent_size)
         if reference is not None:
             context = stages.context(model, params, features)  # on the device while the host decodes symbols
-        y_hat, symbols = None, None
+        y_hat, symbols = None, z
         for step in range(steps):
             if step > 0:
                 y_hat, coding = stages.refine(

@@ -32,7 +32,10 @@ class ReferenceBuffer:
             self._reference = Reference(picture, "picture")
         return self._reference
 
-    def update(self, kind: FrameKind, feature: Array, picture: Array | None, qp: float) -> None:
-        """Keep the picture of an intra frame, the feature of an inter frame."""
-        self._reference = Reference(picture, "picture") if kind == "I" else Reference(feature, "feature")
-        self._qp = qp
+    def keep_picture(self, picture: Array) -> None:
+        """After an intra frame."""
+        self._reference = Reference(picture, "picture")
+
+    def keep_feature(self, feature: Array, qp: float) -> None:
+        """After an inter frame; its qp is that of a later refresh."""
+        self._reference, self._qp = Reference(feature, "feature"), qp

@@ -59,7 +59,7 @@ class Report:
     @property
     def bpp(self) -> float:
         """Bits per pixel so far."""
-        bits = sum(frame["bits"] for frame in self.frames)
+        bits: int = sum(frame["bits"] for frame in self.frames)
         return bits / max(1, len(self.frames)) / (self._info.width * self._info.height)
 
     @property

@@ -85,9 +85,8 @@ def rgb_from_picture(picture: Array, width: int, height: int) -> Array:
 @functools.partial(jax.jit, static_argnames="model")
 def temporal(model: Model, params: ParamTree, reference: Reference, qp: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and what `prior` reads."""
-    reference = reference.replace(value=reference.value.astype(_precision(params)))
-    features, scaled = _run(model, params, "temporal", reference, qp)
-    return features, scaled
+    reference = Reference(reference.value.astype(_precision(params)), reference.kind)
+    return _run(model, params, "temporal", reference, qp)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -112,7 +111,7 @@ def prior(
     z: Array,
     temporal: Array | None,
     skip_threshold: Array,
-    latent_size: tuple[int, int],
+    latent_size: tuple[int, ...],
 ) -> tuple[Prior, CodingStep]:
     """Symbols of z to the prior of y and the first coding step. latent_size: (H/16, W/16)."""
     z_hat = from_coder_order(z).astype(_precision(params))

@@ -1,8 +1,8 @@
 """Model directories: Orbax parameters, configuration, tables, identity.
 
-    DIR/config.json   format version, architecture, identity, where the model comes from
-    DIR/params/       Orbax checkpoint of {"intra": tree, "inter": tree}, float32
-    DIR/tables.npz    probability tables of z, made once (they differ between machines when made anew)
+- `config.json`: format version, architecture, identity, where the model comes from
+- `params/`: Orbax checkpoint of {"intra": tree, "inter": tree}, float32
+- `tables.npz`: probability tables of z, made once (they differ between machines when made anew)
 """
 
 import dataclasses
@@ -163,9 +163,9 @@ def _identity(config: CodecConfig, params: ParamTree, tables: Mapping[str, CdfAr
     digest.update(json.dumps(architecture, sort_keys=True).encode())
     for name, leaf in sorted(flatten(params).items()):
         digest.update(f"{name} {leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf))
+        digest.update(np.ascontiguousarray(leaf).data)
     for name, table in sorted(tables.items()):
         for part in (table.cdf, table.length, table.offset):
             digest.update(f"{name} {part.shape}".encode())
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

@@ -82,7 +82,7 @@ class FrameDecoder:
             return self._decoder.decode(self._y_table, indexes)
 
     def finish(self) -> None:
-        """Check that the payload was used up exactly, which shows nearly every damage."""
+        """Check that the payload was used up exactly, which shows most kinds of damage."""
         with self._timer(), _stream_errors():
             self._decoder.finish()
 

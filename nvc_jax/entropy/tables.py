@@ -5,8 +5,6 @@ last bin is the tail: the probability of all other integers, which are then sent
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -103,6 +101,7 @@ def factorised_tables(params: Mapping[str, npt.ArrayLike]) -> CdfArrays:
     """
     layers = _factorised_layers(params)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def cumulative(x: Float64) -> Float64:
         # x: [rows or 1, points] -> [rows, points]
         for h, b, a in layers:
@@ -117,6 +116,8 @@ def factorised_tables(params: Mapping[str, npt.ArrayLike]) -> CdfArrays:
     integers = (np.arange(2 * MAX_REACH + 1) - below[:, None]).astype(np.float64)
     lower, upper = cumulative(integers - 0.5), cumulative(integers + 0.5)
     tail = lower[:, 0] + (1.0 - cumulative(above.astype(np.float64)[:, None])[:, 0])
+    if not np.isfinite([lower.sum(), upper.sum(), tail.sum()]).all():
+        raise ModelError("the parameters of the hyper-latent's distribution are too large")
     return _quantise(upper - lower, tail, below + above + 1, -below)
 
 
@@ -201,5 +202,7 @@ def _read(file: IO[bytes], names: Iterable[str]) -> dict[str, CdfArrays]:
             return {name: CdfArrays(*(arrays[f"{name}_{part}"] for part in _PARTS)) for name in names}
     except KeyError as error:
         raise ModelError(f"lacks the probability table {error.args[0]}") from None
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file makes NumPy's parsers raise nearly anything
         raise ModelError(f"is no file of probability tables ({error})") from None

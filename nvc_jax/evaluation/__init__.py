@@ -1,1 +1,1 @@
-
+"""Measuring models."""

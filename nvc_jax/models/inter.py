@@ -86,7 +86,7 @@ class InterModel(nn.Module):
         y = self.encoder_down(x * self.q_encoder(qp))
         return y, self.hyper_encoder(y)
 
-    def prior(self, z_hat: Array, temporal: Array, latent_size: tuple[int, int]) -> Prior:
+    def prior(self, z_hat: Array, temporal: Array, latent_size: tuple[int, ...]) -> Prior:
         """Hyper decoding and prior fusion. temporal: second result of `temporal`; latent_size: (H/16, W/16)."""
         height, width = latent_size
         temporal = self.temporal_prior(temporal)

@@ -56,7 +56,7 @@ class IntraModel(nn.Module):
         y = self.encoder_down(chain(self.encoder_blocks, x))
         return y, self.hyper_encoder(y)
 
-    def prior(self, z_hat: Array, temporal: None, latent_size: tuple[int, int]) -> Prior:
+    def prior(self, z_hat: Array, temporal: None, latent_size: tuple[int, ...]) -> Prior:
         """Hyper decoding and prior fusion. latent_size: (H/16, W/16)."""
         del temporal
         height, width = latent_size

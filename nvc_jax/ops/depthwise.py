@@ -12,7 +12,8 @@ from jax import Array
 @jax.custom_vjp
 def depthwise3x3(x: Array, kernel: Array) -> Array:
     """Convolve every channel of [B, H, W, C] with its own 3x3 kernel [3, 3, C], zero padding 1."""
-    return sum(tap * kernel[i, j] for (i, j), tap in _taps(x))
+    first, *others = (tap * kernel[i, j] for (i, j), tap in _taps(x))
+    return sum(others, start=first)
 
 
 def _taps(x: Array) -> list[tuple[tuple[int, int], Array]]:

@@ -26,7 +26,8 @@ def load_clips(folder: Path, frames: int) -> list[Planes]:
         with open_video(path) as reader:
             planes = [(f.y, f.u, f.v) for f in reader if isinstance(f, YuvFrame)]
         if len(planes) >= frames:
-            clips.append(tuple(np.stack(plane) for plane in zip(*planes, strict=True)))
+            y, u, v = (np.stack(plane) for plane in zip(*planes, strict=True))
+            clips.append((y, u, v))
     if not clips:
         raise ConfigError(f"no clip of at least {frames} frames in {folder}; give a folder of videos with --data.")
     return clips

@@ -1,5 +1,7 @@
 """A clip through both codecs, differentiable, with estimated rates."""
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -51,7 +53,7 @@ def code_frame(
         key: for the noise.
     """
 
-    def apply(method: str, *args: object) -> Array:
+    def apply(method: str, *args: object) -> Any:
         return model.apply({"params": params}, *args, method=method)
 
     features, temporal = apply("temporal", reference, qp) if reference is not None else (None, None)

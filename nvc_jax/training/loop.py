@@ -36,8 +36,8 @@ def clip_loss(config: TrainConfig, params: ParamTree, planes: Planes, key: Array
         key: for qp, position in the sequence and noise.
     """
     key_qp, key_first, key_noise = jax.random.split(key, 3)
-    clip = jax.vmap(planes_to_picture)(*planes)
-    frames, batch, height, width, _ = clip.shape
+    clip = jax.vmap(planes_to_picture)(*map(jnp.asarray, planes))
+    _, batch, height, width, _ = clip.shape
     qp = jax.random.randint(key_qp, (batch,), 0, QP_LEVELS).astype(jnp.float32)
     first = jax.random.randint(key_first, (), 0, len(QP_OFFSETS))
     coded = code_clip(config.codec, params, clip, qp, first, key_noise)
@@ -127,7 +127,7 @@ def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamT
 
 def _initial_params(config: TrainConfig, clips: list[Planes], rng: np.random.Generator) -> dict[str, ParamTree]:
     sample = next(random_crops(clips, batch=64, frames=3, size=128, rng=rng))
-    pictures = np.asarray(jax.vmap(planes_to_picture)(*sample)).swapaxes(0, 1)
+    pictures = np.asarray(jax.vmap(planes_to_picture)(*map(jnp.asarray, sample))).swapaxes(0, 1)
     return transform_codec(
         config.codec, patch_statistics(pictures), config.intra_lambda, config.inter_lambda, jax.random.key(config.seed)
     )

@@ -15,7 +15,7 @@ def round_ste(x: Array) -> Array:
 
 
 def add_uniform_noise(x: Array, key: Array) -> Array:
-    """x + U(-0.5, 0.5); used on the way to the rate."""
+    """X + U(-0.5, 0.5); used on the way to the rate."""
     return x + jax.random.uniform(key, x.shape, x.dtype, -0.5, 0.5)
 
 

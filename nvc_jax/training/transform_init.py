@@ -23,6 +23,8 @@ COEFFICIENTS = 96  # of an 8x8 patch: 64 luma and, as chroma is 4:2:0, twice 16
 CHROMA_WEIGHT = 0.4  # share of a chroma coefficient's error in the distortion, against luma
 STEP_SQUARED_TIMES_LAMBDA = 3.46  # where the slope of 6 dB per bit balances lambda * distortion
 INTER_GAIN = 18.0  # keeps the smallest quantisation step of the inter codec above its lower bound
+CARRIED_STEP_UNIT = 8.0  # brings the quantisation steps that pass through the inter networks to about 1
+SMALLEST_DEVIATION = 0.02  # of a coefficient, for the scaling of features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +53,22 @@ def patch_statistics(clips: npt.NDArray[np.float32]) -> PatchStatistics:
     groups = coefficients.reshape(n, t, h // 16, 2, w // 16, 2, COEFFICIENTS).transpose(0, 1, 2, 4, 3, 5, 6)
     groups = groups.reshape(n, t, -1, 4 * COEFFICIENTS).astype(np.float64)
 
-    def second_moment(x: Matrix) -> Matrix:
+    def second_moment(x: npt.NDArray[Any]) -> Matrix:
         x = x.reshape(-1, x.shape[-1])
-        return x.T @ x / len(x)
+        return np.asarray(x.T @ x / len(x))
 
     return PatchStatistics(second_moment(groups), second_moment(np.diff(groups, axis=1)))
+
+
+def _scaled_transform(statistics: PatchStatistics) -> tuple[Matrix, Matrix, Matrix]:
+    """The patch transform with coefficients scaled to about unit variance, and the deviations [96] taken out.
+
+    Noise of the optimiser in a feature then reaches the picture in proportion to what that feature carries.
+    """
+    variance = np.diag(statistics.intra).reshape(4, COEFFICIENTS).mean(axis=0)
+    deviation = np.maximum(np.sqrt(variance), SMALLEST_DEVIATION)
+    analysis, synthesis = patch_transform()
+    return analysis / deviation, synthesis * deviation[:, None], deviation
 
 
 def transform_codec(
@@ -119,26 +132,27 @@ def _write_identities(flat: dict[str, Any]) -> None:
             leaf[:] = 0.0
 
 
-def _down_kernel(kernel: Any, vectors: Matrix, gain: float) -> None:
-    """Write a KLT of 2x2 groups into a 3x3 stride-2 kernel [3, 3, C, latent]."""
+def _down_kernel(kernel: Any, vectors: Matrix, deviation: Matrix, gain: float) -> None:
+    """Write a KLT of 2x2 groups of scaled coefficients into a 3x3 stride-2 kernel [3, 3, C, latent]."""
     kernel *= 0.05
     kernel[:, :, :COEFFICIENTS] = 0.0
-    kernel[1:, 1:, :COEFFICIENTS] = gain * vectors.reshape(2, 2, COEFFICIENTS, -1)
+    kernel[1:, 1:, :COEFFICIENTS] = gain * vectors.reshape(2, 2, COEFFICIENTS, -1) * deviation[:, None]
 
 
-def _up_matrix(vectors: Matrix, gain: float) -> Matrix:
-    """[latent, 384] in the channel order (c, dy, dx) of the pixel shuffle."""
-    return gain * vectors.reshape(4, COEFFICIENTS, -1).transpose(2, 1, 0).reshape(-1, 4 * COEFFICIENTS)
+def _up_matrix(vectors: Matrix, deviation: Matrix, gain: float) -> Matrix:
+    """[latent, 384] in the channel order (c, dy, dx) of the pixel shuffle, to scaled coefficients."""
+    scaled = gain * vectors.reshape(4, COEFFICIENTS, -1) / deviation[:, None]
+    return scaled.transpose(2, 1, 0).reshape(-1, 4 * COEFFICIENTS)
 
 
 def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
-    analysis, synthesis = patch_transform()
+    analysis, synthesis, scale = _scaled_transform(statistics)
     vectors, deviation = _klt(statistics.intra, config.intra.latent)
     n, middle = COEFFICIENTS, float(np.exp(np.log(steps).mean()))
     flat["intra/encoder_in/adaptor/kernel"][:, :n] = analysis
     flat["intra/encoder_in/adaptor/bias"][:n] = -0.5 * analysis.sum(axis=0)
     flat["intra/q_encoder/vectors"][:] = (middle / steps)[:, None]
-    _down_kernel(flat["intra/encoder_down/kernel"], vectors, 1.0 / middle)
+    _down_kernel(flat["intra/encoder_down/kernel"], vectors, scale, 1.0 / middle)
 
     latent = config.intra.latent
     for module, first in (("fusion_out", 2), ("spatial_out", 0)):
@@ -150,7 +164,7 @@ def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
 
     up = flat["intra/decoder_up/up/kernel"]
     up *= 0.05
-    up[:, : 4 * n] = _up_matrix(vectors, 0.5 * middle)  # the shortcut of the block after it doubles
+    up[:, : 4 * n] = _up_matrix(vectors, scale, 0.5 * middle)  # the shortcut of the block after it doubles
     flat["intra/q_decoder/vectors"][:] = (steps / middle)[:, None]
     out = flat["intra/decoder_out/adaptor/kernel"]
     out *= 0.05
@@ -159,7 +173,7 @@ def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
 
 
 def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
-    analysis, synthesis = patch_transform()
+    analysis, synthesis, scale = _scaled_transform(statistics)
     c, n = config.inter, COEFFICIENTS
     eye = np.eye(n)
     mixed = statistics.difference / np.trace(statistics.difference)
@@ -179,18 +193,18 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
         kernel[:n, :n] = eye
         kernel[c.width : c.width + n, :n] = sign * eye
 
-    _down_kernel(flat["inter/encoder_down/kernel"], vectors, INTER_GAIN)
+    _down_kernel(flat["inter/encoder_down/kernel"], vectors, scale, INTER_GAIN)
     up = flat["inter/decoder_up/kernel"]
     up *= 0.05
     up[..., : 4 * n] = 0.0
-    up[1, 1, :, : 4 * n] = _up_matrix(vectors, 1.0 / INTER_GAIN)
+    up[1, 1, :, : 4 * n] = _up_matrix(vectors, scale, 1.0 / INTER_GAIN)
     out = flat["inter/recon_out/kernel"]
     out *= 0.05
     out[:n] = synthesis
     flat["inter/recon_out/bias"][:] = 0.5
 
     # Two feature channels are constant; their bank entries carry the quantisation step and its reciprocal to the prior.
-    for channel, values in ((n, steps), (n + 1, 1.0 / steps)):
+    for channel, values in ((n, steps / CARRIED_STEP_UNIT), (n + 1, 1.0 / steps)):
         for module in ("adaptor_picture/adaptor", "adaptor_feature"):
             flat[f"inter/{module}/kernel"][:, channel] = 0.0
             flat[f"inter/{module}/bias"][channel] = 1.0
@@ -205,7 +219,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     prior = flat["inter/fusion_out/kernel"]
     prior *= 0.1
     prior[:, : 2 * c.latent] *= 0.1
-    prior[0, : c.latent] = 1.0
+    prior[0, : c.latent] = CARRIED_STEP_UNIT
     prior[1, c.latent : 2 * c.latent] = deviation
 
     # The spatial prior starts by repeating the scales it reads.

@@ -81,9 +81,7 @@ def test_round_trip_and_the_same_bytes_as_the_twin(frame):
     arrays, streams, segments = frame
     payload = native_encode(arrays, streams, segments)
     assert payload == reference.encode(coded(arrays, segments), streams)
-    for got, (symbols, _, _) in zip(
-        native_decode(arrays, streams, segments, payload), segments, strict=True
-    ):
+    for got, (symbols, _, _) in zip(native_decode(arrays, streams, segments, payload), segments, strict=True):
         np.testing.assert_array_equal(got, symbols)
 
 
@@ -115,11 +113,11 @@ def test_damage_is_refused_or_decoded_as_the_twin_does(frame, data):
 
 
 def test_flipped_bits_of_a_payload_show():
-    # Not all: with another last symbol, the state may still end where it should.
+    # Not all: a changed digit of an escape, or another last symbol, may leave the state as it was.
     rng = np.random.default_rng(0)
     cdf = np.array([[0, 3000, 20000, 60000, 65000, 65536]], np.int32)
     arrays = CdfArrays(cdf, np.array([6], np.int32), np.array([-2], np.int32))
-    segments = [(rng.integers(-3, 4, 60).astype(np.int8), np.zeros(60, np.uint8), 0)]
+    segments = [(rng.integers(-2, 2, 200).astype(np.int8), np.zeros(200, np.uint8), 0)]
     for streams in (1, 2):
         payload = native_encode(arrays, streams, segments)
         missed = 0

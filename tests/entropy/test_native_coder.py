@@ -209,8 +209,7 @@ def test_escapes_of_a_full_range_row():
 def test_an_escape_beyond_int8_is_refused():
     # One writer's offset is another one's escape: the same bins, shifted out of int8.
     def row(offset):
-        arrays = CdfArrays(np.array([[0, 1, 65536]], np.int32), np.array([3], np.int32), np.array([offset], np.int32))
-        return CdfTable(arrays.cdf, arrays.length, arrays.offset)
+        return CdfTable(*(np.array(values, np.int32) for values in ([[0, 1, 65536]], [3], [offset])))
 
     indexes = np.zeros(1, np.uint8)
     payload = encode([(row(-128), np.array([100], np.int8), indexes, 0)], 1)

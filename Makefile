@@ -1,0 +1,29 @@
+# `make demo` and `make test` set up everything they need in .venv on a fresh machine with Python >= 3.11 and a C++ compiler.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/CMakeLists.txt)
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/nvc-jax demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/installed: pyproject.toml $(SOURCES)
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build demo

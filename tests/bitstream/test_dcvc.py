@@ -1,0 +1,181 @@
+"""The official container: exact bytes, and refusal of everything else."""
+
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvc_jax.bitstream.dcvc import MAX_PIXELS, MAX_QP, DcvcReader, DcvcWriter, FrameUnit, SequenceHeader
+from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
+
+HEADER = SequenceHeader(height=98, width=130, use_adaptor_i=True, two_streams=False)
+
+
+def read(data):
+    return list(DcvcReader(io.BytesIO(data)))
+
+
+def write(frames):
+    file = io.BytesIO()
+    writer = DcvcWriter(file)
+    sizes = [writer.write_frame(header, kind, qp, payload) for header, kind, qp, payload in frames]
+    return file.getvalue(), sizes
+
+
+def test_official_files_are_rewritten_byte_for_byte(golden):
+    paths = sorted(golden.glob("stream_*.bin"))
+    assert paths
+    for path in paths:
+        data = path.read_bytes()
+        frames = read(data)
+        again, sizes = write([(f.header, f.kind, f.qp, f.payload) for f in frames])
+        assert again == data, path.name
+        assert sizes == [f.size_bytes for f in frames]
+        assert [f.offset for f in frames] == [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+def test_layout_of_a_small_file():
+    # By hand from docs/FORMAT.md.
+    other = SequenceHeader(height=98, width=130, use_adaptor_i=False, two_streams=True)
+    data, sizes = write([(HEADER, "I", 21, b"abc"), (other, "P", 29, b""), (HEADER, "P", 71, bytes(200))])
+    assert data == (
+        bytes([0x00, 98, 0x80, 130, 0b001, 0x10, 21, 3])
+        + b"abc"
+        + bytes([0x01, 98, 0x80, 130, 0b100, 0x21, 29, 0])
+        + bytes([0x20, 71, 0x80, 200])
+        + bytes(200)
+    )
+    assert sizes == [11, 8, 204]
+    assert read(data) == [
+        FrameUnit("I", 21, b"abc", HEADER, 0, 11),
+        FrameUnit("P", 29, b"", other, 11, 8),
+        FrameUnit("P", 71, bytes(200), HEADER, 19, 204),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "coded"),
+    [(127, "7f"), (128, "8080"), (16383, "bfff"), (16384, "c0004000"), (70000, "c0011170")],
+)
+def test_lengths_take_one_two_or_four_bytes(size, coded):
+    data, _ = write([(HEADER, "I", 0, bytes(size))])
+    assert data[7 : 7 + len(coded) // 2].hex() == coded
+    assert len(read(data)[0].payload) == size
+
+
+def test_a_sequence_header_may_be_sent_again():
+    first, _ = write([(HEADER, "I", 5, b"x")])
+    other = SequenceHeader(64, 64, False, False)
+    second, _ = write([(other, "I", 6, b"y")])
+    assert [f.header for f in read(first + second)] == [HEADER, other]
+
+
+def test_sixteen_sequence_headers_fit():
+    frames = [(SequenceHeader(16, width, True, False), "I", 0, b"") for width in range(1, 18)]
+    data, _ = write(frames[:16])
+    assert len(read(data)) == 16
+    with pytest.raises(ConfigError, match="holds 16 sequence headers at most"):
+        write(frames)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(0, 64), (64, 0), (16385, 1), (1, 16385), (16384, 16384), (MAX_PIXELS, 1)]
+)
+def test_sizes_beyond_the_limits(height, width):
+    with pytest.raises(ConfigError, match=f"picture size {width}x{height} is out of range"):
+        SequenceHeader(height, width, True, False)
+
+
+@pytest.mark.parametrize(("kind", "qp"), [("I", 64), ("I", -1), ("P", 72)])
+def test_writing_a_qp_out_of_range(kind, qp):
+    with pytest.raises(ConfigError, match=f"qp {qp} of {kind} frame out of range"):
+        write([(HEADER, kind, qp, b"")])
+
+
+def test_a_refused_frame_leaves_the_writer_usable():
+    file = io.BytesIO()
+    writer = DcvcWriter(file)
+    with pytest.raises(ConfigError):
+        writer.write_frame(HEADER, "I", 64, b"")
+    writer.write_frame(HEADER, "I", 63, b"")
+    assert [f.header for f in read(file.getvalue())] == [HEADER]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("", "the file is empty"),
+        ("30", r"^frame 0: unknown unit type 3; .* \(byte 0\)$"),
+        ("89504e47", "unknown unit type 8"),
+        ("1500", r"^frame 0: sequence header 5 was never sent \(byte 0\)$"),
+        ("0040400011c0", r"^frame 0: sequence header 1 was never sent \(byte 4\)$"),
+        ("0040400010400000", r"^frame 0: qp 64 of I frame out of range 0\.\.63 \(byte 5\)$"),
+        ("00404000204800", r"^frame 0: qp 72 of P frame out of range 0\.\.71 \(byte 5\)$"),
+        ("00404002", r"^frame 0: unknown sequence flags 0x02 \(byte 3\)$"),
+        ("00004000", r"^frame 0: picture size 64x0 is out of range: .* \(byte 1\)$"),
+        ("00c0ffffffc0ffffff00", "out of range"),
+    ],
+)
+def test_damaged_files(data, message):
+    with pytest.raises(BitstreamError, match=message) as caught:
+        read(bytes.fromhex(data))
+    assert not isinstance(caught.value, TruncatedError)
+
+
+def test_every_cut_gives_the_whole_frames_then_the_error():
+    data, sizes = write([(HEADER, "I", 21, b"abc"), (HEADER, "P", 29, bytes(130)), (HEADER, "P", 25, b"z")])
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    for cut in range(1, len(data)):
+        reader = iter(DcvcReader(io.BytesIO(data[:cut])))
+        whole = sum(end <= cut for end in ends)
+        assert [next(reader).qp for _ in range(whole)] == [21, 29, 25][:whole]
+        if cut in ends:
+            assert next(reader, None) is None
+        else:
+            with pytest.raises(TruncatedError, match=rf"^frame {whole}: .* \(byte \d+\)$"):
+                next(reader)
+
+
+def test_a_pipe_is_read_frame_by_frame():
+    data, sizes = write([(HEADER, "I", 21, b"abc"), (HEADER, "P", 29, b"de")])
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    pipe = Pipe(data)
+    reader = iter(DcvcReader(pipe))
+    assert next(reader).payload == b"abc"
+    assert pipe.tell() == sizes[0]
+    assert [f.payload for f in reader] == [b"de"]
+
+
+headers = st.builds(SequenceHeader, st.integers(1, 4096), st.integers(1, 16384), st.booleans(), st.booleans())
+frames = st.one_of(
+    st.tuples(headers, st.just(kind), st.integers(0, MAX_QP[kind]), st.binary(max_size=300))
+    for kind in MAX_QP
+)
+
+
+@settings(deadline=None)
+@given(st.lists(frames, min_size=1, max_size=16))
+def test_round_trip(sent):
+    data, sizes = write(sent)
+    got = read(data)
+    assert [(f.header, f.kind, f.qp, f.payload) for f in got] == sent
+    assert [f.size_bytes for f in got] == sizes
+    assert sum(sizes) == len(data)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.lists(frames, max_size=2), st.data())
+def test_any_bytes_are_frames_or_a_bitstream_error(noise, sent, data):
+    stream = bytearray(write(sent)[0] + noise)
+    if stream:
+        stream[data.draw(st.integers(0, len(stream) - 1))] ^= data.draw(st.integers(0, 255))
+    try:
+        got = read(bytes(stream))
+    except BitstreamError:
+        return
+    assert sum(f.size_bytes for f in got) == len(stream)

@@ -1,0 +1,43 @@
+"""Intra frames against the official implementation (golden image.npz, synthetic weights)."""
+
+import numpy as np
+import pytest
+import recording
+
+from nvc_jax.codec.pictures import upload
+from nvc_jax.ops.latents import table_indexes
+from nvc_jax.video import YuvFrame
+
+THRESHOLDS = {"none": None, "thr012": 0.12}
+CASES = [(s, qp, t) for s in ("64x64", "176x144", "130x98") for qp in (0, 32, 63) for t in THRESHOLDS]
+
+
+@pytest.mark.parametrize(("size", "qp", "threshold"), CASES)
+def test_intra_frame(golden, golden_codec, size, qp, threshold):
+    with np.load(golden / "image.npz") as data:
+        prefix, shared = f"{size}/qp{qp}/{threshold}/", f"{size}/qp{qp}/none/"
+        expected = {k.removeprefix(prefix): data[k] for k in data.files if k.startswith(prefix)}
+        expected |= {k: data[shared + k] for k in ("y", "z", "z_hat")}
+        source, planes = data[f"{size}/x"], YuvFrame(data[f"{size}/y420"], *data[f"{size}/uv420"])
+    width, height = map(int, size.split("x"))
+    codec = golden_codec("net")
+    frame_codec = codec.frame_codecs(THRESHOLDS[threshold])["I"]
+    picture = upload(planes)
+    np.testing.assert_allclose(recording.nchw(picture)[:, :, :height, :width], source, rtol=0, atol=1e-7)
+
+    with recording.recorded_stages() as calls:
+        symbols, _ = frame_codec.encode(picture, None, qp)
+    (encoded,) = recording.frames(calls)
+    recording.assert_latents(encoded, expected, THRESHOLDS[threshold])
+    if "params" in expected:  # output of prior fusion: two gains (before their sigmoid), scales, means
+        ((prior, _),) = (call.output for call in encoded.of("prior"))
+        gains = 0.5 + 1.5 / (1.0 + np.exp(-expected["params"][:, :2]))
+        wanted = np.concatenate([gains, expected["params"][:, 2:]], axis=1)
+        ours = np.concatenate([prior.gain_in, prior.gain_out, prior.scale, prior.mean], axis=-1)
+        np.testing.assert_allclose(recording.nchw(ours), wanted, rtol=0, atol=1e-4)
+    for streams, name in ((1, "bit_stream"), (2, "bit_stream_two")):
+        coder = codec.entropy_coder("I", streams == 2)
+        assert coder.encode(qp, *symbols.to_host()) == expected[name].tobytes()
+        feature = frame_codec.decode(coder.decoder(expected[name].tobytes()), None, qp, width, height)
+        x_hat = recording.nchw(frame_codec.reconstruct(feature, qp))
+        np.testing.assert_allclose(x_hat, expected["x_hat"], rtol=0, atol=2e-5)

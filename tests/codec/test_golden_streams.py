@@ -1,0 +1,92 @@
+"""Interoperability with the official implementation: its streams decoded, its input coded (golden streams.json)."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import recording
+
+from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
+from nvc_jax.codec import encoder as encoder_module
+from nvc_jax.codec.decoder import Decoder
+from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.video import YuvFrame
+from nvc_jax.video.quality import plane_psnr
+
+SMALL = (
+    "a_96x64_qp21-21", "a_96x64_qp50-50", "b_176x144_qp10-14", "b_176x144_qp36-36", "c_130x98_qp21-21",
+    "c_130x98_qp55-63", "d_130x98_qp21-21", "d_130x98_qp42-42", "e_176x144_qp21-21", "e_176x144_qp63-63",
+)  # fmt: skip
+LARGE = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("f_1312x736_qp21-21", "f_1312x736_qp42-42"))
+UNSAFE = pytest.param("g_1312x736_qp21-21", marks=pytest.mark.slow)  # scales on index edges: encoded only
+
+
+@pytest.fixture
+def case(request, golden):
+    """(settings, stream, input frames) of the case named by the parameter."""
+    name = f"stream_{request.param}"
+    settings = json.loads((golden / "streams.json").read_text())[name]
+    with np.load(golden / settings["input"]) as data:
+        source = [YuvFrame(y, *uv) for y, uv in zip(data["y"], data["uv"], strict=True)]
+    with np.load(golden / f"{name}_dec.npz") as data:
+        settings |= {"y": data["y"], "uv": data["uv"]}
+    return settings, (golden / f"{name}.bin").read_bytes(), source[: settings["frames"]]
+
+
+def encode(golden_codec, settings, source, monkeypatch):
+    """The stream of our encoder and its reconstructions."""
+    if settings["two_coders"]:  # case d forces for a small picture what large ones have by size
+        monkeypatch.setattr(encoder_module, "TWO_STREAMS_ABOVE", 0)
+    schedule = Schedule(settings["qp_p"], settings["qp_i"], settings["intra_period"], settings["reset_interval"])
+    encoder = Encoder(
+        golden_codec(settings["scale_mode"]),
+        settings["width"],
+        settings["height"],
+        schedule,
+        settings["force_zero_thres"],
+        reconstruct=not settings["encode_exact"],
+    )
+    file = io.BytesIO()
+    writer = DcvcWriter(file)
+    planes = []
+    for frame in encoder.encode(source):
+        writer.write_frame(frame.header, frame.plan.kind, frame.plan.qp, frame.payload)
+        planes.append(frame.reconstruction)
+    return file.getvalue(), planes
+
+
+def decode(golden_codec, settings, stream):
+    decoder = Decoder(golden_codec(settings["scale_mode"]), settings["force_zero_thres"])
+    return [frame.planes for frame in decoder.decode(DcvcReader(io.BytesIO(stream)))]
+
+
+def payloads(stream):
+    return [unit.payload for unit in DcvcReader(io.BytesIO(stream))]
+
+
+@pytest.mark.parametrize("case", SMALL + LARGE, indirect=True)
+def test_official_stream_decodes_to_the_official_pictures(golden_codec, case):
+    settings, stream, _ = case
+    assert settings["decode_safe"]
+    decoded = decode(golden_codec, settings, stream)
+    for planes, y, uv in zip(decoded, settings["y"], settings["uv"], strict=True):
+        recording.assert_planes(planes, y, uv)
+
+
+@pytest.mark.parametrize("case", (*SMALL, *LARGE, UNSAFE), indirect=True)
+def test_official_input_gives_the_official_stream(golden_codec, case, monkeypatch, record_property):
+    settings, stream, source = case
+    ours, planes = encode(golden_codec, settings, source, monkeypatch)
+    pairs = list(zip(payloads(ours), payloads(stream), strict=True))
+    record_property("identical_frames", f"{sum(a == b for a, b in pairs)}/{len(pairs)}")
+    if settings["encode_exact"]:
+        assert ours == stream
+        return
+    # Some latents of this case lie so near a rounding boundary that no two implementations agree on all of them.
+    assert len(ours) == pytest.approx(len(stream), rel=0.005)
+    decoded = decode(golden_codec, settings, ours)
+    for ours_now, again, original, psnr in zip(planes, decoded, source, settings["psnr_y"], strict=True):
+        assert ours_now.tobytes() == again.tobytes()
+        assert plane_psnr(again.y, original.y) == pytest.approx(psnr, abs=0.1)
