@@ -19,7 +19,9 @@ def get_config() -> TrainConfig:
         # Higher than the official ranges: a small model is used at the rates of conventional real-time coders.
         intra_lambda=(8.0, 4096.0),
         inter_lambda=(4.0, 2048.0),
+        transform_init=True,
         balance=0.5,
         learning_rate=2e-4,
         warmup_steps=100,
+        significant_bits=11,
     )

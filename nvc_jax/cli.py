@@ -2,17 +2,20 @@
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from nvc_jax import __version__
-from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.files import STDIO, atomic_output
+from nvc_jax.errors import ConfigError, NvcError, OutputError
+from nvc_jax.files import STDIO, atomic_output, reason, same_file
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, SCALE_MAX
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "embedded"
 PRECISIONS = ("float32", "bfloat16")
 
-EXIT_OK, EXIT_BAD_INPUT, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # argparse has 2, usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,13 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(exit_.code or 0)
     try:
         options.run(options)
-        sys.stdout.flush()
     except NvcError as error:
         if options.debug:
             raise
-        print(f"nvc-jax: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except BrokenPipeError:
+        print(f"nvc-jax: {str(error).rstrip('.')}.", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("nvc-jax: interrupted", file=sys.stderr)
@@ -50,7 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """Console script."""
+    _open_missing_streams()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that unfinished files are removed
     sys.exit(main())
+
+
+def _open_missing_streams() -> None:
+    """Give closed standard streams a file that is empty and takes no writing, so that no other file gets its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), number)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 def _encode(options: argparse.Namespace) -> None:
@@ -65,38 +75,43 @@ def _encode(options: argparse.Namespace) -> None:
         intra_period=options.intra_period,
         reset_interval=options.reset_interval,
     )
-    with _progress("encode") as progress:
-        report = encode_file(
-            _codec(options),
-            options.input,
-            options.output,
-            schedule,
-            skip_threshold=_threshold(options.skip_threshold),
-            size=_size(options.size),
-            fps=_rate(options.fps),
-            frames=_count(options.frames),
-            reconstruct=options.report is not None,
-            progress=progress,
-            note=_note,
-        )
-    _finish(options, report)
+    threshold, size = _threshold(options.skip_threshold), _size(options.size)
+    fps, frames = _rate(options.fps), _count(options.frames)
+    with _report_file(options) as file:
+        with _progress("encode") as progress:
+            report = encode_file(
+                _codec(options),
+                options.input,
+                options.output,
+                schedule,
+                skip_threshold=threshold,
+                size=size,
+                fps=fps,
+                frames=frames,
+                reconstruct=file is not None,
+                progress=progress,
+                note=_note,
+            )
+        _finish(options, report, file)
 
 
 def _decode(options: argparse.Namespace) -> None:
     from nvc_jax.codec.files import decode_file
 
-    with _progress("decode") as progress:
-        report = decode_file(
-            _codec(options),
-            options.input,
-            options.output,
-            skip_threshold=_threshold(options.skip_threshold),
-            frames=_count(options.frames),
-            hashes=options.report is not None,
-            progress=progress,
-            note=_note,
-        )
-    _finish(options, report)
+    threshold, frames = _threshold(options.skip_threshold), _count(options.frames)
+    with _report_file(options) as file:
+        with _progress("decode") as progress:
+            report = decode_file(
+                _codec(options),
+                options.input,
+                options.output,
+                skip_threshold=threshold,
+                frames=frames,
+                hashes=file is not None,
+                progress=progress,
+                note=_note,
+            )
+        _finish(options, report, file)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -108,7 +123,7 @@ def _info(options: argparse.Namespace) -> None:
     header = units[0][3]
     kinds = [kind for kind, _, _, _ in units]
     total = sum(size for _, _, size, _ in units)
-    result = {
+    result: dict[str, Any] = {
         "container": "dcvc",
         "width": header.width,
         "height": header.height,
@@ -121,10 +136,10 @@ def _info(options: argparse.Namespace) -> None:
         "bpp": 8 * total / (len(units) * header.width * header.height),
     }
     if options.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name.replace('_', ' '):>14}  {value:.4f}" if name == "bpp" else f"{name.replace('_', ' '):>14}  {value}")
+        _show(json.dumps(result))
+        return
+    result |= {"qp_range": "{} to {}".format(*result["qp_range"]), "bpp": f"{result['bpp']:.4f}"}
+    _show("\n".join(f"{name.replace('_', ' '):>14}  {value}" for name, value in result.items()))
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -133,56 +148,68 @@ def _models(options: argparse.Namespace) -> None:
 
     models = {name: read_description(folder) for name, folder in packaged_models().items()}
     if options.json:
-        print(json.dumps({"models": models, "architectures": list(CONFIGS)}))
+        _show(json.dumps({"models": models, "architectures": list(CONFIGS)}))
         return
-    for name, description in models.items():
-        print(f"{name}  identity {description['identity'][:12]}  {description['source']}")
-    print(f"architectures without weights: {', '.join(name for name in CONFIGS if name not in models)}")
+    lines = [_describe(name, model["identity"], model["source"]) for name, model in models.items()]
+    without = ", ".join(name for name in CONFIGS if name not in models)
+    _show("\n".join([*lines, f"architectures without weights here: {without}"]))
 
 
 def _convert(options: argparse.Namespace) -> None:
     from nvc_jax.convert.command import export_checkpoints, import_checkpoints
 
-    paths = [Path(path) for path in options.paths]
-    if len(paths) != 3:
-        raise ConfigError("convert takes IMAGE.pth VIDEO.pth DIR, or DIR IMAGE.pth VIDEO.pth.")
-    if paths[0].is_dir():
-        model = export_checkpoints(*paths)
+    first, second, third = (Path(path) for path in options.paths)
+    if first.is_dir():
+        model = export_checkpoints(first, second, third)
     else:
-        model = import_checkpoints(
-            *paths, architecture=options.architecture, tables=None if options.tables is None else Path(options.tables)
-        )
+        tables = None if options.tables is None else Path(options.tables)
+        model = import_checkpoints(first, second, third, options.architecture, tables)
     result = {"model": model.config.name, "identity": model.identity, "source": model.source}
-    print(json.dumps(result) if options.json else f"{model.config.name}  identity {model.identity[:12]}  {model.source}")
+    _show(json.dumps(result) if options.json else _describe(**result))
+
+
+def _describe(model: str, identity: str, source: str) -> str:
+    return f"{model}  identity {identity[:12]}  {source}"
 
 
 def _demo(options: argparse.Namespace) -> None:
     from nvc_jax.demo import run_demo
 
     with _progress("demo") as progress:
-        results = run_demo(_codec(options), Path(options.out), options.video, progress)
+        results = run_demo(_codec(options), Path(options.out), options.video, progress, _note)
     if options.json:
-        print(json.dumps(results))
+        _show(json.dumps(results))
         return
-    print(f"{'qp':>4} {'bpp':>8} {'kbps':>8} {'PSNR dB':>8} {'encode fps':>11} {'decode fps':>11}")
-    for row in results["points"]:
-        print(
-            f"{row['qp']:>4} {row['bpp']:>8.4f} {row['kbps']:>8.0f} {row['psnr']:>8.2f} "
-            f"{row['encode_fps']:>11.1f} {row['decode_fps']:>11.1f}"
-        )
-    print(f"streams, videos and a side-by-side picture are in {options.out}")
+    lines = [f"{'qp':>4} {'bpp':>8} {'kbit/s':>8} {'PSNR dB':>8} {'encode fps':>11} {'decode fps':>11}"]
+    lines += [
+        f"{row['qp']:>4} {row['bpp']:>8.4f} {row['kbps']:>8.0f} {row['psnr']:>8.2f} "
+        f"{row['encode_fps']:>11.1f} {row['decode_fps']:>11.1f}"
+        for row in results["points"]
+    ]
+    _show("\n".join([*lines, f"streams, videos and {results['picture']} (source and each qp, last frame) are written"]))
 
 
 def _codec(options: argparse.Namespace) -> "Codec":
     from nvc_jax.codec.model import Codec
     from nvc_jax.codec.runtime import use_compilation_cache
 
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")  # then it just compiles
     use_compilation_cache()
     return Codec.load(options.model, getattr(options, "precision", "float32"))
 
 
 def _note(sentence: str) -> None:
     print(f"note: {sentence}", file=sys.stderr)
+
+
+def _show(text: str, file: TextIO | None = None) -> None:
+    """Print a result, on standard output unless another stream is given."""
+    stream = file or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the interpreter tries once more at its end
+        raise OutputError(f"{stream.name}: cannot write the result ({reason(error)})") from None
 
 
 @contextmanager
@@ -195,9 +222,10 @@ def _progress(verb: str) -> Iterator["Progress"]:
     if not console.is_terminal:
         yield _PlainProgress(verb)
         return
-    columns = TextColumn(verb), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+    speed = TextColumn("{task.description}")
+    columns = TextColumn(verb), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn()
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("getting ready; new picture sizes take longer", total=None)
 
         def update(report: "Report", frames: int | None) -> None:
             done = len(report.frames)
@@ -221,29 +249,44 @@ class _PlainProgress:
             return
         self._last = time.monotonic()
         done, fps = len(report.frames), report.fps["total"]
-        left = f", {(frames - done) / fps:.0f} s left" if frames and fps else ""
+        left = f", {(frames - done) / fps:.0f} s left" if frames and report.is_warm else ""
         of = f" of {frames}" if frames else ""
         print(f"{self._verb}: frame {done}{of}, {fps:.2f} fps, {report.bpp:.4f} bpp{left}", file=sys.stderr)
 
 
-def _finish(options: argparse.Namespace, report: dict[str, Any]) -> None:
-    """Write the report file; print the totals, on stderr when the output itself goes to stdout."""
-    if options.report is not None:
-        with atomic_output(options.report) as file:
-            file.write((json.dumps(report, indent=1) + "\n").encode())
-    totals = {key: value for key, value in report.items() if key != "frames"}
-    stream = sys.stderr if options.output == STDIO else sys.stdout
-    if options.json:
-        print(json.dumps(totals), file=stream)
+@contextmanager
+def _report_file(options: argparse.Namespace) -> Iterator[BinaryIO | None]:
+    """The file of --report, opened before the work: a path that cannot be written is refused at once."""
+    if options.report is None:
+        yield None
         return
-    quality = "" if report["psnr"] is None else f", PSNR {report['psnr']:.2f} dB"
-    fps = report["fps"]
-    print(
-        f"{options.output}: {report['frame_count']} frames {report['width']}x{report['height']}, "
-        f"{report['bytes']} bytes, {report['bpp']:.4f} bpp, {report['kbps']:.1f} kbit/s{quality}, {fps['total']:.2f} fps "
-        f"(network {fps['network']:.2f}, entropy {fps['entropy']:.1f})",
-        file=stream,
-    )
+    for path in (options.input, options.output):
+        if options.report == path or same_file(options.report, path):
+            raise OutputError(f"--report {options.report} is also the input or the output; give it a name of its own")
+    with atomic_output(options.report) as file:
+        yield file
+
+
+def _finish(options: argparse.Namespace, report: dict[str, Any], file: BinaryIO | None) -> None:
+    """Print the totals, on stderr when stdout is taken, and write the report file."""
+    stream = sys.stderr if STDIO in (options.output, options.report) else sys.stdout
+    if options.json:
+        _show(json.dumps({key: value for key, value in report.items() if key != "frames"}), stream)
+    else:
+        quality = "" if report["psnr"] is None else f", PSNR {report['psnr']:.2f} dB"
+        fps = report["fps"]
+        _show(
+            f"{options.output}: {_plural(report['frame_count'], 'frame')} {report['width']}x{report['height']}, "
+            f"{report['bytes']} bytes, {report['bpp']:.4f} bpp, {report['kbps']:.1f} kbit/s{quality}, "
+            f"{fps['total']:.2f} fps (network {fps['network']:.2f}, entropy {fps['entropy']:.1f})",
+            stream,
+        )
+    if file is not None:
+        file.write((json.dumps(report, indent=1) + "\n").encode())
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _threshold(text: str) -> float | None:
@@ -286,58 +329,75 @@ def _count(frames: int | None) -> int | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nvc-jax", description="Neural video coding in JAX.")
+    parser = argparse.ArgumentParser(prog="nvc-jax", description="Neural video coding in JAX.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"nvc-jax {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help_, description=help_)
+        sub = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print the result as one JSON object")
         return sub
 
+    model_help = "a packaged model (see nvc-jax models) or a model directory (default %(default)s)"
+
     def coding_options(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="packaged model or model directory")
+        sub.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=model_help)
         sub.add_argument(
             "--skip-threshold", default=str(DEFAULT_SKIP_THRESHOLD), metavar="T|none",
-            help="do not code symbols whose scale is at most T; the same for encode and decode (default %(default)s)",
+            help="leave out symbols whose scale is at most T; decode needs the T of encode (default %(default)s)",
         )
         sub.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
         sub.add_argument(
-            "--precision", default="float32", metavar="|".join(PRECISIONS), help="arithmetic, the same on both sides"
+            "--precision", default="float32", metavar="|".join(PRECISIONS),
+            help="of the arithmetic; decode needs that of encode (default %(default)s)",
         )
-        sub.add_argument("--report", metavar="FILE.json", help="write what is known of every frame")
+        sub.add_argument("--report", metavar="FILE.json", help="write rate, quality and hash of every frame")
 
     encode = command("encode", _encode, "Code a video.")
-    encode.add_argument("input", help="video file, folder of PNGs, raw .yuv (with --size), or - for y4m")
-    encode.add_argument("output", help="stream (*.bin), or -")
+    encode.add_argument("input", metavar="INPUT", help="video, folder of PNGs, raw .yuv (with --size), or - for y4m")
+    encode.add_argument("output", metavar="OUTPUT", help="stream (*.bin), or -")
     coding_options(encode)
-    encode.add_argument("--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (32)")
-    encode.add_argument("--intra-qp", type=float, metavar="Q", help="quality of intra frames (as --qp)")
-    encode.add_argument("--intra-period", type=int, default=-1, metavar="N", help="-1: only the first frame is intra (-1)")
-    encode.add_argument("--reset-interval", type=int, default=64, metavar="N", help="frames between refreshes, 0: none (64)")
+    encode.add_argument(
+        "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
+    )
+    encode.add_argument("--intra-qp", type=float, metavar="Q", help="quality of intra frames (default: as --qp)")
+    encode.add_argument(
+        "--intra-period", type=int, default=-1, metavar="N", help="distance of intra frames, -1: only one (default)"
+    )
+    encode.add_argument(
+        "--reset-interval", type=int, default=64, metavar="N",
+        help="every N frames the memory of earlier frames is renewed; 0: never (default %(default)s)",
+    )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
-    encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001")
-    encode.add_argument("--container", choices=("auto", "dcvc"), default="auto", help="file format (auto)")
+    encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")
+    encode.add_argument(
+        "--container", choices=("auto", "dcvc"), default="auto", help="format of the stream (default %(default)s)"
+    )
 
     decode = command("decode", _decode, "Decode a stream.")
-    decode.add_argument("input", help="stream, or -")
-    decode.add_argument("output", help="*.y4m, *.yuv, *.mp4, *.mkv, *.webm, a folder for PNGs, or - for y4m")
+    decode.add_argument("input", metavar="INPUT", help="stream, or -")
+    decode.add_argument(
+        "output", metavar="OUTPUT", help="*.y4m, *.yuv, *.mp4, *.mkv, *.webm, a folder for PNGs, or - for y4m"
+    )
     coding_options(decode)
 
     info = command("info", _info, "Say what a stream holds.")
-    info.add_argument("file")
+    info.add_argument("file", metavar="FILE", help="stream, or -")
 
     command("models", _models, "List the models that ship with the package.")
 
     convert = command("convert", _convert, "Official checkpoints to a model directory, or back.")
-    convert.add_argument("paths", nargs="+", metavar="SRC", help="IMAGE.pth VIDEO.pth DIR, or DIR IMAGE.pth VIDEO.pth")
-    convert.add_argument("--architecture", default="dcvc_rt", help="what the checkpoints are (default %(default)s)")
+    convert.usage = "%(prog)s [options] IMAGE.pth VIDEO.pth DIR\n       %(prog)s [options] DIR IMAGE.pth VIDEO.pth"
+    convert.add_argument("paths", nargs=3, metavar="PATH", help="two checkpoints and a model directory, sources first")
+    convert.add_argument(
+        "--architecture", default="dcvc_rt", metavar="NAME", help="of the checkpoints (default %(default)s)"
+    )
     convert.add_argument("--tables", metavar="FILE", help="official z tables, made by tools/official_tables.py")
 
     demo = command("demo", _demo, "Code a moving picture at three qualities and show the result.")
     demo.add_argument("--video", metavar="FILE", help="your own video instead of the built-in one")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where results go (default %(default)s)")
-    demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="packaged model or model directory")
+    demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=model_help)
     return parser

@@ -1,5 +1,7 @@
 """The demonstration: one moving picture at three qualities, with pictures to look at."""
 
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +13,46 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.demo_sequence import demo_sequence
 from nvc_jax.errors import OutputError
 from nvc_jax.files import reason
-from nvc_jax.video import YuvFrame, create_video, open_video, write_png, yuv_to_rgb
+from nvc_jax.video import Colour, RgbFrame, create_video, open_video, write_png, yuv_to_rgb
+from nvc_jax.video.colour import coded_colour
 
 QPS = (10, 32, 54)
+FRAMES = 96  # of a longer video, the beginning
 
 
-def run_demo(codec: Codec, folder: Path, video: str | None, progress: Progress | None = None) -> dict[str, Any]:
+def run_demo(
+    codec: Codec,
+    folder: Path,
+    video: str | None,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Code a video at three qps; write streams, an mp4 of each, and a side-by-side PNG of the last frame.
 
     Args:
         codec: the model.
         folder: where results go; made if needed.
-        video: a video file, or None for the built-in sequence.
+        video: a video file, of which the first `FRAMES` frames are taken, or None for the built-in sequence.
         progress: called after every frame.
+        note: called with sentences for the user.
 
     Returns:
-        `points`: for each qp its rate, PSNR and speeds; `picture`: path of the side-by-side PNG.
+        `points`: for each qp its rate, PSNR, speeds, and whether the decoder gave what the encoder expected;
+        `picture`: path of the side-by-side PNG.
 
     Raises:
         NvcError: the video cannot be read or the results cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make the folder ({reason(error)}).") from None
-    source = Path(video) if video is not None else _write_demo_sequence(folder / "source.y4m")
-    points, pictures = [], [_last_frame(source)]
+    source = _write_demo_sequence(folder) if video is None else Path(video)
+    colour, last = _last_frame(source)
+    _make(folder)
+    points, pictures = [], [last]
     for qp in QPS:
         stream, decoded = folder / f"qp{qp}.bin", folder / f"qp{qp}.mp4"
-        coded = encode_file(codec, source, stream, Schedule(qp=qp, intra_qp=qp), reconstruct=True, progress=progress)
+        schedule = Schedule(qp=qp, intra_qp=qp)
+        coded = encode_file(
+            codec, source, stream, schedule, frames=FRAMES, reconstruct=True, progress=progress, note=note
+        )
         shown = decode_file(codec, stream, decoded, hashes=True, progress=progress)
         same = [a["sha256"] == b["sha256"] for a, b in zip(coded["frames"], shown["frames"], strict=True)]
         points.append(
@@ -53,24 +66,33 @@ def run_demo(codec: Codec, folder: Path, video: str | None, progress: Progress |
                 "identical": all(same),
             }
         )
-        pictures.append(_last_frame(decoded))
+        pictures.append(_last_frame(decoded, colour)[1])
+        note = None  # once is enough
     picture = folder / "side_by_side.png"
     write_png(picture, np.concatenate(pictures, axis=1))
     return {"source": str(source), "points": points, "picture": str(picture)}
 
 
-def _write_demo_sequence(path: Path) -> Path:
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the folder ({reason(error)}).") from None
+
+
+def _write_demo_sequence(folder: Path) -> Path:
     info, frames = demo_sequence()
+    _make(folder)
+    path = folder / "source.y4m"
     with create_video(path, info) as writer:
         for frame in frames:
             writer.write(frame)
     return path
 
 
-def _last_frame(path: Path) -> Any:
-    with open_video(path) as reader:
-        last = None
-        for last in reader:
-            pass
-        assert last is not None  # encode_file has refused empty videos
-        return yuv_to_rgb(last, reader.info.colour).rgb if isinstance(last, YuvFrame) else last.rgb
+def _last_frame(path: Path, colour: Colour | None = None) -> tuple[Colour, Any]:
+    """The colour description that is coded, and the last frame in RGB; `colour` is used instead of the file's own."""
+    with open_video(path, frames=FRAMES) as reader:
+        colour = colour or coded_colour(reader.info)
+        (last,) = deque(reader, maxlen=1)  # a video without frames is an error of its own
+    return colour, last.rgb if isinstance(last, RgbFrame) else yuv_to_rgb(last, colour).rgb

@@ -1,17 +1,21 @@
 """Sees what the stages of a frame compute while the real encoder or decoder runs."""
 
+import functools
 import inspect
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nvc_jax.codec import stages
 from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_order, unfold
+from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
 
 STAGES = ("temporal", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
@@ -57,7 +61,7 @@ class FrameRecord:
         """y and z before rounding (encoder only)."""
         (analyse,) = self.of("analyse")
         y, _ = analyse.output
-        z = _apply(analyse, lambda model, y: model.hyper_encoder(y), y)
+        z = _apply(analyse, _hyper_encoder, y)
         return nchw(y), nchw(z)
 
     def z_hat(self) -> np.ndarray:
@@ -78,16 +82,14 @@ class FrameRecord:
         scales = [prior.output[0].scale]
         for call in self.of("refine"):
             y_hat, _ = call.output
-            step, shared = call.inputs["step"], call.inputs["shared"]
-            scales.append(_apply(call, lambda model, y, step, shared: model.refine(step, shared, y), y_hat, step, shared)[0])
+            scales.append(_apply(call, _refined_scale, call.inputs["shared"], y_hat, step=call.inputs["step"]))
         return [np.asarray(to_coder_order(fold(s, len(scales), step))) for step, s in enumerate(scales)]
 
     def residuals(self) -> list[np.ndarray]:
         """Of each coding step, folded: what is rounded to symbols (encoder only)."""
-        return [
-            np.asarray(to_coder_order(fold(c.inputs["y"] * c.inputs["gain"], c.inputs["steps"], c.inputs["step"]) - c.inputs["coding"].mean))
-            for c in self.of("quantise")
-        ]
+        inputs = [call.inputs for call in self.of("quantise")]
+        folded = (fold(i["y"] * i["gain"], i["steps"], i["step"]) - i["coding"].mean for i in inputs)
+        return [np.asarray(to_coder_order(x)) for x in folded]
 
     def y_hat(self) -> np.ndarray:
         """The decoded latent."""
@@ -114,27 +116,50 @@ def frames(calls: list[Call]) -> list[FrameRecord]:
 
 def pictures(calls: list[Call]) -> list[np.ndarray]:
     """The reconstruction of each frame whose picture was made, by `reconstruct` right after it."""
-    return [nchw(b.output) for a, b in zip(calls, calls[1:], strict=False) if a.stage == "synthesise" and b.stage == "reconstruct"]
+    pairs = itertools.pairwise(calls)
+    return [nchw(b.output) for a, b in pairs if (a.stage, b.stage) == ("synthesise", "reconstruct")]
 
 
 def nchw(x: Any) -> np.ndarray:
     return np.asarray(jnp.transpose(x, (0, 3, 1, 2)))
 
 
-def _apply(call: Call, method: Any, *inputs: Any) -> Any:
-    return call.inputs["model"].apply({"params": call.inputs["params"]}, *inputs, method=method)
+def _apply(call: Call, method: Any, *inputs: Any, **static: int) -> Any:
+    """A part of the model of a call, which gives what its stage keeps to itself."""
+    return _jitted(call.inputs["model"], method, call.inputs["params"], inputs, **static)
 
 
-def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshold: float | None) -> None:
-    """Compare with a frame of the golden files, whose README gives the tolerances."""
-    steps = [int(name.removeprefix("s_w_")) for name in expected if name.startswith("s_w_")]
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="step")
+def _jitted(model: Any, method: Any, params: Any, inputs: tuple[Any, ...], **static: int) -> Any:
+    with jax.default_matmul_precision("highest"):
+        return model.apply({"params": params}, *inputs, **static, method=method)
+
+
+def _hyper_encoder(model: Any, y: Any) -> Any:
+    return model.hyper_encoder(y)
+
+
+def _refined_scale(model: Any, shared: Any, y_hat: Any, step: int) -> Any:
+    return model.refine(step, shared, y_hat)[0]
+
+
+def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshold: float | None) -> bool:
+    """Compare with a frame of the golden files, whose README gives the tolerances.
+
+    Returns:
+        Whether all table indexes are the official ones. Others are accepted only where the official scale lies on
+        the edge between two indexes, within the float32 noise of 4e-4 that the README allows.
+    """
+    count = sum(name.startswith("s_w_") for name in expected)
     scales, indexes, symbols = frame.scales(), frame.indexes(), frame.symbols()
-    assert len(scales) == len(symbols) == len(steps)
-    for step in steps:
+    assert len(scales) == len(symbols) == count
+    same = []
+    for step in range(count):
+        official = expected[f"s_w_{step}"]
         np.testing.assert_array_equal(symbols[step], expected[f"y_q_w_{step}"])
-        np.testing.assert_allclose(scales[step], expected[f"s_w_{step}"], rtol=1e-4, atol=1e-5)
-        official = table_indexes(jnp.asarray(expected[f"s_w_{step}"]), -1.0 if threshold is None else threshold)
-        np.testing.assert_array_equal(indexes[step], official)
+        np.testing.assert_allclose(scales[step], official, rtol=1e-4, atol=1e-5)
+        same.append(indexes[step] == table_indexes(jnp.asarray(official), -1.0 if threshold is None else threshold))
+        assert (distance_from_edge(official, threshold)[~same[-1]] < 4e-4).all()
     if "z_hat" in expected:
         np.testing.assert_array_equal(frame.z_hat(), expected["z_hat"])
     if "y" in expected and frame.of("analyse"):
@@ -142,6 +167,20 @@ def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshol
             np.testing.assert_allclose(ours, expected[name], rtol=0, atol=1e-4)
     if "y_hat" in expected:
         np.testing.assert_allclose(frame.y_hat(), expected["y_hat"], rtol=0, atol=1e-4)
+    if "feature" in expected:
+        np.testing.assert_allclose(frame.feature(), expected["feature"], rtol=0, atol=1e-4)
+    return all(map(np.all, same))
+
+
+def distance_from_edge(scale: np.ndarray, threshold: float | None) -> np.ndarray:
+    """How far scales are from another table index or from being skipped, in steps of the table."""
+
+    def position(x):
+        return (np.log(np.maximum(x, 1e-9)) - LOG_SCALE_MIN) * LOG_SCALE_STEP_RECIPROCAL
+
+    positions = position(scale.astype(np.float64))
+    distance = np.abs(positions - np.clip(np.round(positions), 1, SCALE_LEVELS - 1))
+    return distance if threshold is None else np.minimum(distance, np.abs(positions - position(threshold)))
 
 
 def assert_planes(planes: YuvFrame, y: np.ndarray, uv: np.ndarray) -> None:

@@ -35,15 +35,17 @@ class Recorded:
         self._z, self._planes = z, planes
 
     def z(self, qp, shape):
+        """Start over with the symbols of z."""
         assert self._z.shape == shape
         self._next = iter(self._planes)
         return self._z
 
     def plane(self, indexes):
+        """The symbols of the next coding step."""
         return next(self._next)[0]
 
     def finish(self):
-        pass
+        """Nothing to check."""
 
 
 class Ours:
@@ -60,15 +62,18 @@ class Ours:
         self._reference = Reference(0.1 * jax.random.normal(jax.random.key(0), features, dtype), "feature")
 
     def encode(self):
+        """Picture and reference to symbols on the host and the next reference."""
         symbols, feature = self._codec.encode(self._picture, self._reference, 30)
         jax.block_until_ready(feature)
         return symbols.to_host()
 
     def decode(self):
+        """Symbols and reference to picture and the next reference."""
         feature = self._codec.decode(self._recorded, self._reference, 30, *self._size)
         return jax.block_until_ready(self._codec.reconstruct(feature, 30))
 
     def prepare(self):
+        """Compile, and keep symbols for decoding."""
         self._recorded = Recorded(*self.encode())
         self.decode()
 
@@ -108,12 +113,14 @@ class Theirs:
         )
 
     def time(self, what):
+        """Seconds of one frame: what is "encode" or "decode"."""
         self._process.stdin.write(what + "\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
 
 
 def timed(function):
+    """Seconds of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
@@ -128,6 +135,7 @@ def matmul_peak():
 
 
 def main():
+    """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="packaged model or model directory")
     parser.add_argument("--size", default="1920x1080")

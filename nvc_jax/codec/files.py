@@ -2,16 +2,16 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
+from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter, FrameUnit
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
@@ -64,8 +64,11 @@ def encode_file(
     for name, qp in (("qp", schedule.qp), ("intra qp", schedule.intra_qp)):
         if qp != round(qp):
             raise ConfigError(f"{name} {qp:g} is not a whole number, and the official container stores qp as one byte.")
-    with open_video(source, size=size, fps=fps, frames=frames) as reader, atomic_output(target) as file:
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames))
         info = reader.info
+        stack.enter_context(enough_memory(codec, info.width, info.height, reader.name))
+        file = stack.enter_context(atomic_output(target))
         for sentence in info.notes:
             (note or _ignore)(sentence)
         encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, reconstruct)
@@ -111,23 +114,24 @@ def decode_file(
         NvcError: nothing is left behind then.
     """
     _check_paths(source, target)
-    with open_stream(source) as file:
-        units = itertools.islice(DcvcReader(file), frames)
+    with ExitStack() as stack:
+        file = stack.enter_context(open_stream(source))
+        units = _of_one_size(itertools.islice(DcvcReader(file), frames))
         first = next(units, None)
         if first is None:
             raise ConfigError("nothing to decode: --frames is 0.")
         info = VideoInfo(first.header.width, first.header.height)
+        stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
         (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
-        rgb = Path(target).suffix.lower() in ("", ".png") and str(target) != STDIO
-        decoder = Decoder(codec, skip_threshold, rgb=rgb)
+        writer = stack.enter_context(create_video(target, info))
+        decoder = Decoder(codec, skip_threshold, rgb=writer.takes_rgb)
         report = Report(codec, decoder.timer, info)
-        with create_video(target, replace(info, is_rgb=rgb)) as writer:
-            for frame in decoder.decode(itertools.chain([first], units)):
-                writer.write(frame.planes if frame.rgb is None else frame.rgb)
-                unit = frame.unit
-                planes = frame.planes if hashes else None
-                report.add(frame.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)
-                (progress or _ignore)(report, None)
+        for frame in decoder.decode(itertools.chain([first], units)):
+            writer.write(frame.planes if frame.rgb is None else frame.rgb)
+            unit = frame.unit
+            planes = frame.planes if hashes else None
+            report.add(frame.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)
+            (progress or _ignore)(report, None)
     return report.summary()
 
 
@@ -137,6 +141,18 @@ def _ignore(*_: object) -> None:
 
 def _planes(frame: YuvFrame | RgbFrame) -> YuvFrame:
     return rgb_to_yuv(frame, RGB_COLOUR) if isinstance(frame, RgbFrame) else frame
+
+
+def _of_one_size(units: Iterable[FrameUnit]) -> Iterator[FrameUnit]:
+    """The frames; the container allows another size at each intra frame, a video file does not."""
+    size = None
+    for index, unit in enumerate(units):
+        found = unit.header.width, unit.header.height
+        size = size or found
+        if found != size:
+            change = "from {}x{} to {}x{}".format(*size, *found)
+            raise BitstreamError(f"frame {index}: the picture size changes {change} (byte {unit.offset}).")
+        yield unit
 
 
 def _check_paths(source: str | Path, target: str | Path) -> None:

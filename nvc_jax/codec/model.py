@@ -58,6 +58,5 @@ class Codec:
     @property
     def entropy_seconds(self) -> float:
         """Time spent in entropy coding so far."""
-        return sum(
-            self.entropy_coder(kind, two_streams).timer.seconds for kind in _KEY_OF_KIND for two_streams in (False, True)
-        )
+        coders = [self.entropy_coder(kind, two_streams) for kind in _KEY_OF_KIND for two_streams in (False, True)]
+        return sum(coder.timer.seconds for coder in coders)

@@ -31,6 +31,7 @@ class Report:
         """
         self.frames: list[dict[str, Any]] = []
         self._codec, self._timer, self._info = codec, timer, info
+        self._bits = 0
         self._entropy_before = codec.entropy_seconds
         self._start = self._clock()
 
@@ -53,19 +54,24 @@ class Report:
             quality.update(frame_psnr(decoded, original))
         digest = None if decoded is None else hashlib.sha256(decoded.tobytes()).hexdigest()
         self.frames.append({"index": index, "type": kind, "qp": qp, "bits": bits, **quality, "sha256": digest})
+        self._bits += bits
         if len(self.frames) == WARM_UP_FRAMES:
             self._warm = self._clock()
 
     @property
     def bpp(self) -> float:
         """Bits per pixel so far."""
-        bits: int = sum(frame["bits"] for frame in self.frames)
-        return bits / max(1, len(self.frames)) / (self._info.width * self._info.height)
+        return self._bits / max(1, len(self.frames)) / (self._info.width * self._info.height)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether speeds leave out the first frames by now; fewer frames would say little."""
+        return len(self.frames) >= 2 * WARM_UP_FRAMES
 
     @property
     def fps(self) -> dict[str, float]:
         """Frames per second of the network, of the entropy coder and of everything, after the warm-up."""
-        start = self._warm if len(self.frames) > WARM_UP_FRAMES else self._start
+        start = self._warm if self.is_warm else self._start
         count, total, coding, entropy = (now - then for now, then in zip(self._clock(), start, strict=True))
 
         def rate(seconds: float) -> float:
@@ -79,7 +85,6 @@ class Report:
         for name in _QUALITY:
             values = [frame[name] for frame in self.frames if frame[name] is not None]
             means[name] = sum(values) / len(values) if values else None
-        bits = sum(frame["bits"] for frame in self.frames)
         device = jax.devices()[0]
         return {
             "model": self._codec.stored.config.name,
@@ -89,9 +94,9 @@ class Report:
             "height": self._info.height,
             "frame_rate": float(self._info.fps),
             "frame_count": len(self.frames),
-            "bytes": bits // 8,
+            "bytes": self._bits // 8,
             "bpp": self.bpp,
-            "kbps": bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
+            "kbps": self._bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
             **means,
             "fps": self.fps,
             "machine": {"device": device.device_kind, "backend": device.platform, "cpu": _processor()},

@@ -1,6 +1,6 @@
 """Model directories: Orbax parameters, configuration, tables, identity.
 
-- `config.json`: format version, architecture, identity, where the model comes from
+- `config.json`: format version, architecture, identity, where the model comes from, hashes of the other files
 - `params/`: Orbax checkpoint of {"intra": tree, "inter": tree}, float32
 - `tables.npz`: probability tables of z, made once (they differ between machines when made anew)
 """
@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
-from nvc_jax.errors import ConfigError, ModelError
-from nvc_jax.files import atomic_folder
+from nvc_jax.errors import ConfigError, ModelError, OutputError
+from nvc_jax.files import atomic_folder, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, flatten
 
 FORMAT = 1
 _FILES = ("config.json", "params", "tables.npz")
+_ROOM = 1 << 20  # bytes that a model takes beyond twice its parameters (Orbax writes them twice)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +50,18 @@ class StoredModel:
 def make_model(
     config: CodecConfig, params: ParamTree, source: str, tables: Mapping[str, CdfArrays] | None = None
 ) -> StoredModel:
-    """A model from trained parameters. Tables are computed unless they are given."""
+    """A model from trained parameters. Tables are computed unless they are given.
+
+    Raises:
+        ModelError: the tables are those of another architecture.
+    """
     params = _to_numpy(params)
     if tables is None:
         tables = {key: factorised_tables(params[key]["z_prior"]) for key in ("intra", "inter")}
+    for key, table in tables.items():
+        rows = params[key]["z_prior"]["f1.h"].size
+        if table.rows != rows:
+            raise ModelError(f"the {key} tables of z have {table.rows} rows, the model {config.name} needs {rows}.")
     return StoredModel(config, params, tables, _identity(config, params, tables), source)
 
 
@@ -64,17 +74,26 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
     import orbax.checkpoint as ocp
 
     with atomic_folder(folder, replaces=_FILES.__contains__) as stage:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(stage.resolve() / "params", dict(model.params))
-        with (stage / "tables.npz").open("wb") as file:
-            save_tables(file, model.tables)
-        description = {
-            "format": FORMAT,
-            "identity": model.identity,
-            "source": model.source,
-            "config": model.config.to_dict(),
-        }
-        (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        needed = 2 * sum(leaf.nbytes for leaf in flatten(model.params).values()) + _ROOM
+        if shutil.disk_usage(stage).free < needed:  # said here, because Orbax says it in hundreds of lines
+            raise OutputError(f"{folder}: no space for the {needed} bytes of a model.")
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(stage.resolve() / "params", dict(model.params))
+            with (stage / "tables.npz").open("wb") as file:
+                save_tables(file, model.tables)
+            description = {
+                "format": FORMAT,
+                "identity": model.identity,
+                "source": model.source,
+                "config": model.config.to_dict(),
+                "sha256": _file_hashes(stage),
+            }
+            (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
+        except ValueError as error:  # TensorStore's
+            raise OutputError(f"{folder}: cannot write the model ({_first_line(error)}).") from None
 
 
 def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
@@ -86,18 +105,19 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
     folder = find_model(name_or_folder)
     description = read_description(folder)
     try:
-        config = CodecConfig.from_dict(description["config"])
+        config = CodecConfig.from_dict(description.get("config", {}))
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from None
+    _check_files(folder, description.get("sha256"))
     tables = load_tables(folder / "tables.npz", ("intra", "inter"))
     params = _restore(folder / "params")
     identity = _identity(config, params, tables)
     if identity != description["identity"]:
         raise ModelError(
             f"{folder}: parameters, tables and config.json do not belong together (identity {identity[:12]}, "
-            f"config.json says {str(description['identity'])[:12]}); convert or copy the model again."
+            f"config.json says {description['identity'][:12]}); convert or copy the model again."
         )
-    return StoredModel(config, params, tables, identity, str(description["source"]))
+    return StoredModel(config, params, tables, identity, description["source"])
 
 
 def packaged_models() -> dict[str, Path]:
@@ -130,12 +150,39 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     try:
         description = json.loads((folder / "config.json").read_text())
-        version, _, _, _ = (description[key] for key in ("format", "identity", "source", "config"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder}: config.json is damaged ({error}).") from None
+    if not isinstance(description, dict):
+        raise ModelError(f"{folder}: config.json is damaged (it holds no object).")
+    version = description.get("format")
     if version != FORMAT:
         raise ModelError(f"{folder}: model format {version}, this version reads {FORMAT}; update nvc-jax.")
-    return dict(description)
+    for key in ("identity", "source"):
+        if not isinstance(description.get(key), str):
+            raise ModelError(f"{folder}: config.json is damaged (it has no {key}).")
+    return description
+
+
+def _file_hashes(folder: Path) -> dict[str, str]:
+    """The hash of every file in a folder, by its path from there."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): _file_hash(path) for path in files}
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_files(folder: Path, hashes: object) -> None:
+    """Refuse damaged files before Orbax sees them: it prints hundreds of lines before it gives up."""
+    for name, expected in hashes.items() if isinstance(hashes, dict) else ():
+        try:
+            found = _file_hash(folder / name)
+        except OSError as error:
+            raise ModelError(f"{folder}: cannot read {name} ({reason(error)}); convert or copy it again.") from None
+        if found != expected:
+            raise ModelError(f"{folder}: {name} is damaged; convert or copy the model again.")
 
 
 def _restore(folder: Path) -> ParamTree:
@@ -146,8 +193,12 @@ def _restore(folder: Path) -> ParamTree:
             params = checkpointer.restore(folder.resolve())
         return _to_numpy(params)
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{folder}: cannot read the parameters ({reason[:160]}).") from None
+        raise ModelError(f"{folder}: cannot read the parameters ({_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__
 
 
 def _to_numpy(params: ParamTree) -> ParamTree:

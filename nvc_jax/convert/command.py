@@ -6,7 +6,8 @@ from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
 from nvc_jax.convert.checkpoint import params_from_official, params_to_official
 from nvc_jax.convert.pth import read_pth, write_pth
 from nvc_jax.entropy.tables import load_tables
-from nvc_jax.errors import CheckpointError
+from nvc_jax.errors import CheckpointError, OutputError
+from nvc_jax.files import same_file
 from nvc_jax.models.config import CONFIGS
 
 TABLE_NAMES = {"image": "intra", "video": "inter"}  # in files made by tools/official_tables.py
@@ -47,10 +48,16 @@ def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
 
     Raises:
         ModelError: there is no such model.
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written; neither is left behind then.
     """
+    if same_file(image, video):
+        raise OutputError(f"{video}: is the image checkpoint too; name two files.")
     model = load_model(folder)
     intra, inter = params_to_official(model.config, model.params)
     write_pth(image, intra)
-    write_pth(video, inter)
+    try:
+        write_pth(video, inter)
+    except BaseException:
+        image.unlink(missing_ok=True)
+        raise
     return model

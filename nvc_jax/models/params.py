@@ -1,12 +1,14 @@
 """Parameter trees: creating them, their shapes, their names."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+import numpy.typing as npt
 
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.inter import InterModel
@@ -20,19 +22,37 @@ def models(config: CodecConfig) -> dict[str, IntraModel | InterModel]:
     return {"intra": IntraModel(config.intra), "inter": InterModel(config.inter)}
 
 
-def initialise(config: CodecConfig, key: Array) -> dict[str, ParamTree]:
-    """Random parameters `{"intra": tree, "inter": tree}`, float32 (initial values: training spec 2)."""
-    picture, qp = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1,))
-    return {
-        name: jax.jit(model.init)(jax.random.fold_in(key, number), picture, qp)["params"]
-        for number, (name, model) in enumerate(models(config).items())
-    }
-
-
 def parameter_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by its flat name, such as `inter/encoder_in/kernel`."""
-    tree = jax.eval_shape(lambda: initialise(config, jax.random.key(0)))
-    return {name: leaf.shape for name, leaf in flatten(tree).items()}
+    picture, qp = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1,))
+    trees = {
+        name: jax.eval_shape(model.init, jax.random.key(0), picture, qp)["params"]
+        for name, model in models(config).items()
+    }
+    return {name: leaf.shape for name, leaf in flatten(trees).items()}
+
+
+def initialise(config: CodecConfig, seed: int) -> dict[str, ParamTree]:
+    """Random parameters `{"intra": tree, "inter": tree}`, float32 (initial values: training spec 2).
+
+    Made in NumPy: compiling the initialisers of some 400 tensors would take longer than all else at the start of a run.
+    """
+    rng = np.random.default_rng(seed)
+    return unflatten({name: _initial_value(name, shape, rng) for name, shape in parameter_shapes(config).items()})
+
+
+def _initial_value(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    leaf = name.rsplit("/", 1)[1]
+    if leaf.startswith("bias"):
+        return np.zeros(shape, np.float32)
+    if leaf == "vectors":
+        return np.ones(shape, np.float32)
+    noise = rng.standard_normal(shape, np.float32)
+    if not leaf.startswith("kernel"):  # z prior
+        return np.float32(0.01) * noise
+    taps = math.prod(shape[:-2]) if len(shape) == 4 else 1
+    fan_in, fan_out = (9, 9) if len(shape) == 3 else (taps * shape[-2], taps * shape[-1])
+    return np.float32(math.sqrt(2.0 / (fan_in + fan_out))) * noise  # Xavier
 
 
 def flatten(tree: ParamTree) -> dict[str, Any]:

@@ -7,8 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import numpy as np
+import numpy.typing as npt
+
 from nvc_jax.codec.store import make_model, save_model
 from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.models.params import ParamTree
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.loop import train
 
@@ -29,12 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.steps is not None:
             config = shortened(config, options.steps)
         source = f"trained by {options.config.name}"
-        train(
-            config,
-            options.data,
-            options.workdir,
-            save=lambda params: save_model(options.workdir / "model", make_model(config.codec, params, source)),
-        )
+
+        def save(params: ParamTree) -> None:
+            kept = rounded(params, config.significant_bits)
+            save_model(options.workdir / "model", make_model(config.codec, kept, source))
+
+        train(config, options.data, options.workdir, save)
     except NvcError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
@@ -57,6 +62,16 @@ def load_config(path: Path) -> TrainConfig:
     if not isinstance(config, TrainConfig):
         raise ConfigError(f"{path}: get_config() must return a TrainConfig.")
     return config
+
+
+def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
+    """Parameters rounded to a number of significant bits; compression takes out the zeros that follow."""
+
+    def round_leaf(leaf: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        mantissa, exponent = np.frexp(np.asarray(leaf, np.float32))
+        return np.ldexp(np.round(np.ldexp(mantissa, significant_bits)), exponent - significant_bits).astype(np.float32)
+
+    return jax.tree.map(round_leaf, params)
 
 
 def shortened(config: TrainConfig, steps: int) -> TrainConfig:

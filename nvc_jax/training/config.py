@@ -32,6 +32,7 @@ class TrainConfig:
         stages: one after the other, parameters carried over.
         intra_lambda: weight of the distortion at qp 0 and 63, intra frames.
         inter_lambda: the same for inter frames.
+        transform_init: start as a transform codec (transform_init.py) rather than from random parameters.
         balance: every sample's loss is divided by lambda to this power. 0 is the official loss, where large qps
             dominate the gradient; 0.5 lets every qp count alike.
         learning_rate: peak; warmed up linearly, then decayed by a cosine.
@@ -41,6 +42,7 @@ class TrainConfig:
         clip_norm: limit of the global gradient norm.
         average_decay: decay of the exponential moving average of the parameters, which is what is kept.
         frame_weights: weight of an inter frame's distortion by its qp offset.
+        significant_bits: of the parameters that are kept; 24 is float32, fewer make a smaller model directory.
         seed: of parameters, crops and noise.
     """
 
@@ -48,6 +50,7 @@ class TrainConfig:
     stages: tuple[Stage, ...]
     intra_lambda: tuple[float, float] = (10.0, 2048.0)
     inter_lambda: tuple[float, float] = (1.0, 768.0)
+    transform_init: bool = False
     balance: float = 0.0
     learning_rate: float = 1e-4
     warmup_steps: int = 100
@@ -56,6 +59,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     average_decay: float = 0.999
     frame_weights: Mapping[int, float] = dataclasses.field(default_factory=lambda: {0: 0.5, 8: 1.2, 4: 0.9})
+    significant_bits: int = 24
     seed: int = 0
 
     @property

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nvc_jax.models.params import ParamTree
+from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 from nvc_jax.training.config import TrainConfig
@@ -90,19 +91,23 @@ def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamT
     workdir.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(config.seed)
     clips = load_clips(data, max(stage.frames for stage in config.stages))
-    params = _initial_params(config, clips, rng)
+    # One vector for all parameters: the optimiser is then a handful of operations instead of thousands.
+    params, unravel = ravel_pytree(_initial_params(config, clips, rng))
     average = params
     transformation = optimiser(config)
     state = transformation.init(params)
 
+    def loss_of_vector(params: Array, planes: Planes, key: Array) -> tuple[Array, Metrics]:
+        return clip_loss(config, unravel(params), planes, key)
+
     @jax.jit
-    def update(params: Any, state: Any, average: Any, planes: Planes, key: Array) -> tuple[Any, Any, Any, Metrics]:
-        gradient = jax.value_and_grad(clip_loss, argnums=1, has_aux=True)
-        (loss, metrics), gradients = gradient(config, params, planes, key)
+    def update(params: Array, state: Any, average: Array, planes: Planes, key: Array) -> tuple[Any, ...]:
+        gradient = jax.value_and_grad(loss_of_vector, has_aux=True)
+        (loss, metrics), gradients = gradient(params, planes, key)
         updates, state = transformation.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         average = optax.incremental_update(params, average, 1.0 - config.average_decay)
-        return params, state, average, {"loss": loss, "gradient_norm": optax.global_norm(gradients), **metrics}
+        return params, state, average, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **metrics}
 
     key = jax.random.key(config.seed)
     step, saved = 0, time.monotonic()
@@ -120,14 +125,16 @@ def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamT
                 step += 1
                 progress.update(task, advance=1, description=f"loss {values['loss']:.4f}")
                 if time.monotonic() - saved > SAVE_SECONDS:
-                    save(average)
+                    save(unravel(average))
                     saved = time.monotonic()
-    save(average)
+    save(unravel(average))
 
 
 def _initial_params(config: TrainConfig, clips: list[Planes], rng: np.random.Generator) -> dict[str, ParamTree]:
+    if not config.transform_init:
+        return initialise(config.codec, config.seed)
     sample = next(random_crops(clips, batch=64, frames=3, size=128, rng=rng))
     pictures = np.asarray(jax.vmap(planes_to_picture)(*map(jnp.asarray, sample))).swapaxes(0, 1)
     return transform_codec(
-        config.codec, patch_statistics(pictures), config.intra_lambda, config.inter_lambda, jax.random.key(config.seed)
+        config.codec, patch_statistics(pictures), config.intra_lambda, config.inter_lambda, config.seed
     )

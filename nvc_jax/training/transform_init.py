@@ -8,7 +8,6 @@ per qp. A small model reaches in minutes what takes hours from random weights.
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -76,7 +75,7 @@ def transform_codec(
     statistics: PatchStatistics,
     intra_lambda: tuple[float, float],
     inter_lambda: tuple[float, float],
-    key: jax.Array,
+    seed: int,
 ) -> dict[str, ParamTree]:
     """Random parameters with a transform codec written into them.
 
@@ -85,7 +84,7 @@ def transform_codec(
         statistics: what the KLT is fitted to.
         intra_lambda: lambda at qp 0 and 63 of the intra codec.
         inter_lambda: the same of the inter codec.
-        key: for the random part.
+        seed: of the random part.
 
     Raises:
         ConfigError: the configuration is too narrow.
@@ -95,7 +94,7 @@ def transform_codec(
             f"a transform codec needs {COEFFICIENTS} intra and {COEFFICIENTS + 2} inter channels; "
             f"{config.name!r} has {config.intra.width} and {config.inter.width}."
         )
-    flat = {name: np.array(leaf) for name, leaf in flatten(initialise(config, key)).items()}
+    flat = {name: np.array(leaf) for name, leaf in flatten(initialise(config, seed)).items()}
     _write_identities(flat)
     _write_intra(flat, config, statistics, _steps(intra_lambda, config.intra.qp_rows))
     _write_inter(flat, config, statistics, INTER_GAIN * _steps(inter_lambda, config.inter.qp_rows))
@@ -178,7 +177,8 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     eye = np.eye(n)
     mixed = statistics.difference / np.trace(statistics.difference)
     vectors, _ = _klt(2.0 * mixed + statistics.intra / np.trace(statistics.intra), c.latent)
-    deviation = INTER_GAIN * np.sqrt(np.einsum("ik,ij,jk->k", vectors, statistics.difference, vectors))
+    variance = np.einsum("ik,ij,jk->k", vectors, statistics.difference, vectors)
+    deviation = INTER_GAIN * np.sqrt(np.maximum(variance, 1e-6))
 
     for module in ("adaptor_picture/adaptor", "encoder_in"):
         flat[f"inter/{module}/kernel"][:, :n] = analysis

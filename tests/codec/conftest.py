@@ -27,3 +27,22 @@ def golden_codec(golden_weights):
         return Codec(make_model(dcvc_rt, params_from_official(dcvc_rt, image, video), "golden"))
 
     return make
+
+
+@pytest.fixture
+def note_identical(request):
+    """note_identical(flags): one flag per frame, whether its bytes are the official ones; told after the run."""
+
+    def note(flags):
+        request.node.user_properties.append(("identical_frames", f"{sum(flags)} of {len(flags)}"))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]
+    notes = [(r.nodeid, dict(r.user_properties)) for r in reports]
+    lines = [f"{n['identical_frames']}  {node}" for node, n in notes if "identical_frames" in n]
+    if lines:
+        terminalreporter.section("frames coded to the official bytes")
+        terminalreporter.write_line("\n".join(lines))

@@ -5,7 +5,6 @@ import pytest
 import recording
 
 from nvc_jax.codec.pictures import upload
-from nvc_jax.ops.latents import table_indexes
 from nvc_jax.video import YuvFrame
 
 THRESHOLDS = {"none": None, "thr012": 0.12}

@@ -1,0 +1,204 @@
+"""info, models, convert, demo."""
+
+import pickle
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from command_line import FRAMES, HEIGHT, WIDTH, unchanged
+
+from nvc_jax.codec.store import load_model
+from nvc_jax.convert.checkpoint import params_to_official
+from nvc_jax.convert.names import official_tensors
+from nvc_jax.convert.pth import read_pth, write_pth
+from nvc_jax.models.config import CONFIGS, tiny
+from nvc_jax.video import open_video, read_png
+
+
+def test_info(nvc, stream, coded):
+    found = nvc("info", stream, "--json").json()
+    assert found == {
+        "container": "dcvc",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "frames": FRAMES,
+        "intra_frames": 1,
+        "refreshes": 2,
+        "two_streams": False,
+        "qp_range": [32, 40],
+        "bytes": stream.stat().st_size,
+        "bpp": coded[1]["bpp"],
+    }
+    lines = dict(line.strip().split("  ", 1) for line in nvc("info", stream).out.splitlines())
+    assert lines["frames"] == str(FRAMES)
+    assert lines["qp range"] == "32 to 40"
+    assert lines.keys() == {name.replace("_", " ") for name in found}
+
+
+def test_models(nvc):
+    assert nvc("models", "--json").json()["architectures"] == list(CONFIGS)
+    assert "dcvc_rt" in nvc("models").out
+
+
+# convert
+
+
+@pytest.fixture(scope="module")
+def state_dicts(tiny_model):
+    """The tiny model as the official code has it."""
+    return params_to_official(tiny, tiny_model.params)
+
+
+@pytest.fixture
+def checkpoints(work, state_dicts):
+    """Official checkpoints of the tiny model."""
+    names = "image.pth.tar", "video.pth.tar"
+    for name, state_dict in zip(names, state_dicts, strict=True):
+        write_pth(work / name, state_dict)
+    return names
+
+
+def test_convert_both_ways(nvc, work, tiny_model, checkpoints):
+    result = nvc("convert", *checkpoints, "model", "--architecture", "tiny")
+    assert result.code == 0, result.err
+    ours = load_model("model")
+    assert ours.identity == tiny_model.identity
+    assert result.out == f"tiny  identity {ours.identity[:12]}  image.pth.tar, video.pth.tar\n"
+    assert nvc("convert", "model", "i.pth", "v.pth", "--json").json()["identity"] == ours.identity
+    for before, after in zip(checkpoints, ("i.pth", "v.pth"), strict=True):
+        assert (work / before).read_bytes() == (work / after).read_bytes()
+    assert nvc("convert", *checkpoints, "model", "--architecture", "tiny").code == 0  # replaced
+
+
+def test_converted_model_decodes(nvc, stream, checkpoints):
+    assert nvc("convert", *checkpoints, "model", "--architecture", "tiny").code == 0
+    assert nvc("decode", stream, "d.y4m", "--model", "model").code == 0
+
+
+def test_official_tables(nvc, work, tiny_model, checkpoints):
+    arrays = {
+        f"{name}_{part}": getattr(tiny_model.tables[key], part)
+        for name, key in (("image", "intra"), ("video", "inter"))
+        for part in ("cdf", "length", "offset")
+    }
+    np.savez(work / "tables.npz", **arrays)
+    options = "--architecture", "tiny", "--tables", "tables.npz"
+    assert nvc("convert", *checkpoints, "model", *options).code == 0
+    assert load_model("model").identity == tiny_model.identity
+    arrays |= {name: array[:-8] for name, array in arrays.items() if name.startswith("video")}
+    np.savez(work / "tables.npz", **arrays)
+    with unchanged(work):
+        sentence = nvc("convert", *checkpoints, "other", *options).refusal()
+    assert "the inter tables of z have 568 rows, the model tiny needs 576" in sentence
+
+
+def test_convert_refusals(nvc, work, checkpoints, model, stream):
+    image, video = checkpoints
+    (work / "text").write_text("This is not a checkpoint.\n")
+    (work / "empty").touch()
+    (work / "cut").write_bytes((work / image).read_bytes()[:-100])
+    (work / "folder").mkdir()
+    (work / "folder" / "notes.txt").write_text("mine")
+    is_tiny = "--architecture", "tiny"
+    for arguments, words in (
+        (("missing", video, "new", *is_tiny), "missing: cannot be read"),
+        ((image, "text", "new", *is_tiny), "text: is not a PyTorch checkpoint"),
+        ((image, "empty", "new", *is_tiny), "empty: is empty"),
+        (("cut", video, "new", *is_tiny), "cut: is cut or damaged"),
+        ((stream, video, "new", *is_tiny), "is not a PyTorch checkpoint"),
+        ((video, image, "new", *is_tiny), "the checkpoints do not fit the codec 'tiny'"),
+        ((image, video, "new"), "the checkpoints do not fit the codec 'dcvc_rt'"),
+        ((image, video, "new", "--architecture", "vgg"), "architecture 'vgg' is not known; choose from dcvc_rt"),
+        ((image, video, "new", *is_tiny, "--tables", "text"), "text: is no file of probability tables"),
+        ((image, video, "nowhere/new", *is_tiny), "nowhere does not exist; make it first"),
+        ((image, video, "folder", *is_tiny), "holds other files (notes.txt)"),
+        ((image, video, "text", *is_tiny), "is a file, not a folder"),
+        (("folder", "i.pth", "v.pth"), "folder: not a model"),
+        ((model, "i.pth", "nowhere/v.pth"), "the folder nowhere does not exist"),
+        ((model, "i.pth", "/dev/full"), "No space left on device"),
+        ((model, "i.pth", "./i.pth"), "name two files"),
+    ):
+        with unchanged(work):
+            assert words in nvc("convert", *arguments).refusal(), words
+
+
+def test_tensors_are_named(nvc, work, checkpoints):
+    tensors = {tensor.name for tensor in official_tensors(tiny).values() if tensor.model == "inter"}
+    missing, misshaped = sorted(tensors)[:2]
+    video = read_pth(checkpoints[1])
+    del video[missing]
+    video[misshaped] = np.zeros((1, 2, 3), np.float32)
+    write_pth(work / "odd.pth", video | {"extra.weight": np.zeros(1, np.float32)})
+    with unchanged(work):
+        sentence = nvc("convert", checkpoints[0], "odd.pth", "new", "--architecture", "tiny").refusal()
+    for words in (missing, f"{misshaped} is [1, 2, 3]", "extra.weight"):
+        assert words in sentence
+
+
+class Hostile:
+    """Runs a command when it is unpickled without care."""
+
+    def __reduce__(self):
+        return eval, ("open('harm', 'w')",)
+
+
+def test_hostile_checkpoint(nvc, work, checkpoints):
+    with zipfile.ZipFile(work / "hostile.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"state_dict": Hostile()}))
+    with unchanged(work):
+        sentence = nvc("convert", checkpoints[0], "hostile.pth", "new", "--architecture", "tiny").refusal()
+    assert sentence.startswith("hostile.pth: ")
+    assert "eval" in sentence
+
+
+def test_full_disk(nvc, work, checkpoints, monkeypatch):
+    usage = shutil.disk_usage(work)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with unchanged(work):
+        assert "new: no space for the" in nvc("convert", *checkpoints, "new", "--architecture", "tiny").refusal()
+
+
+# demo
+
+
+def test_demo_of_a_video(nvc, work, clip):
+    result = nvc("demo", "--video", clip, "--out", "made/here")
+    assert result.code == 0, result.err
+    assert "made/here/side_by_side.png" in result.out
+    table = [line.split() for line in result.out.splitlines()]
+    assert [row[0] for row in table[1:4]] == ["10", "32", "54"]
+    names = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("bin", "mp4")}
+    assert {path.name for path in (work / "made" / "here").iterdir()} == {*names, "side_by_side.png"}
+    assert read_png(work / "made" / "here" / "side_by_side.png").shape == (HEIGHT, 4 * WIDTH, 3)
+    with open_video(work / "made" / "here" / "qp32.mp4") as reader:
+        assert len(list(reader)) == FRAMES
+
+
+def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
+    from nvc_jax import demo
+
+    monkeypatch.setattr(demo, "FRAMES", 2)
+    points = nvc("demo", "--video", clip, "--json").json()["points"]
+    assert all(point["identical"] for point in points)
+    assert nvc("info", "demo/qp32.bin", "--json").json()["frames"] == 2
+
+
+def test_demo(nvc, work, monkeypatch):
+    pytest.importorskip("skimage")
+    from nvc_jax import demo
+    from nvc_jax.demo_sequence import demo_sequence
+
+    monkeypatch.setattr(demo, "demo_sequence", lambda: demo_sequence(WIDTH, HEIGHT, 2))
+    results = nvc("demo", "--json").json()
+    assert [point["qp"] for point in results["points"]] == [10, 32, 54]
+    assert all(point["identical"] and point["bpp"] > 0 for point in results["points"])
+    assert (work / "demo" / "source.y4m").exists()
+    assert read_png(work / "demo" / "side_by_side.png").shape == (HEIGHT, 4 * WIDTH, 3)
+
+
+def test_demo_without_photographs(nvc, work, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)  # as if not installed
+    with unchanged(work):
+        assert 'pip install "nvc-jax[demo]"' in nvc("demo").refusal()

@@ -1,0 +1,77 @@
+"""Order of work, and the schedule of a sequence."""
+
+import pytest
+
+from nvc_jax.codec.pipeline import one_ahead
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import BitstreamError, ConfigError
+
+
+def logged(items, events, damaged=None):
+    """`one_ahead` that notes what it does; submitting the damaged item fails."""
+
+    def submit(item):
+        events.append(f"submit {item}")
+        if item == damaged:
+            raise BitstreamError("damaged")
+        return item
+
+    def finish(item):
+        events.append(f"finish {item}")
+        return item
+
+    return one_ahead(items, submit, finish)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_the_next_item_is_submitted_before_one_is_finished(count):
+    events = []
+    assert list(logged(range(count), events)) == list(range(count))
+    for item in range(count - 1):
+        assert events.index(f"submit {item + 1}") < events.index(f"finish {item}")
+    for item in range(count - 2):
+        assert events.index(f"finish {item}") < events.index(f"submit {item + 2}")
+
+
+def test_items_before_an_error_are_finished():
+    def source():
+        yield from (0, 1, 2)
+        raise BitstreamError("cut")
+
+    results = []
+    with pytest.raises(BitstreamError, match="cut"):
+        results.extend(logged(source(), []))
+    assert results == [0, 1, 2]
+
+
+def test_items_before_a_failed_submission_are_finished():
+    results = []
+    with pytest.raises(BitstreamError, match="damaged"):
+        results.extend(logged(range(5), [], damaged=2))
+    assert results == [0, 1]
+
+
+def plans(count, **settings):
+    return [Schedule(**settings).frame(n) for n in range(count)]
+
+
+def test_hierarchical_qps():
+    """Offsets count from the start of the file, whatever the intra frames do (spec 9)."""
+    assert [plan.qp for plan in plans(11, qp=30, intra_qp=20)] == [20, 38, 30, 34, 30, 34, 30, 34, 30, 38, 30]
+    assert [plan.qp for plan in plans(9, qp=30, intra_qp=20, intra_period=3)] == [20, 38, 30, 20, 30, 34, 20, 34, 30]
+
+
+def test_refreshes():
+    """Frame numbers that leave remainder 1 (spec 9): 1, 65, ... for an interval of 64."""
+    assert [plan.index for plan in plans(200) if plan.refresh] == [1, 65, 129, 193]
+    assert [plan.index for plan in plans(9, reset_interval=3, intra_period=4) if plan.refresh] == [1, 7]
+    assert [plan.index for plan in plans(5, reset_interval=1) if plan.refresh] == [1, 2, 3, 4]
+    assert not any(plan.refresh for plan in plans(70, reset_interval=0))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"qp": 64}, {"qp": -1}, {"intra_qp": 63.5}, {"intra_period": 0}, {"reset_interval": -1}]
+)
+def test_bad_schedules(settings):
+    with pytest.raises(ConfigError, match="must be"):
+        Schedule(**settings)

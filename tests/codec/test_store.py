@@ -1,0 +1,86 @@
+"""Model directories: what is saved comes back, and damage is told."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+import synthetic
+
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.store import load_model, make_model, save_model
+from nvc_jax.errors import ModelError
+from nvc_jax.models.config import dcvc_rt, tiny
+
+
+@pytest.fixture(scope="module")
+def model():
+    return synthetic.tiny_model()
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    save_model(tmp_path / "model", model)
+    return tmp_path / "model"
+
+
+def test_a_saved_model_comes_back(model, folder):
+    loaded = load_model(folder)
+    assert (loaded.config, loaded.identity, loaded.source) == (model.config, model.identity, model.source)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, dict(model.params))
+    for key, table in model.tables.items():
+        np.testing.assert_array_equal(loaded.tables[key].cdf, table.cdf)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "params", "tables.npz"]
+    assert Codec.load(folder).stored.identity == model.identity
+
+
+def test_identity_follows_everything_but_names(model):
+    renamed = make_model(dataclasses.replace(tiny, name="other"), model.params, "elsewhere")
+    assert renamed.identity == model.identity
+    inter = dict(model.params["inter"])
+    inter["recon_out"] = {name: leaf + np.float32(1e-6) for name, leaf in inter["recon_out"].items()}
+    assert make_model(tiny, {**model.params, "inter": inter}, "").identity != model.identity
+    table = model.tables["intra"]
+    cdf = table.cdf.copy()
+    cdf[0, 1] += 1
+    tables = {**model.tables, "intra": dataclasses.replace(table, cdf=cdf)}
+    assert make_model(tiny, model.params, "", tables).identity != model.identity
+
+
+def test_a_saved_model_is_replaced(model, folder):
+    save_model(folder, dataclasses.replace(model, source="second"))
+    assert load_model(folder).source == "second"
+
+
+def edit(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_damage(folder, tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere: not a model; give a model directory"):
+        load_model(tmp_path / "nowhere")
+    intact = (folder / "config.json").read_text()
+    for change, message in (
+        ({"format": 2}, "format 2, this version reads 1"),
+        ({"identity": "0" * 64}, "do not belong together"),
+        ({"config": dcvc_rt.to_dict()}, "do not belong together"),
+        ({"config": {"name": "x"}}, "not a codec configuration"),
+    ):
+        edit(folder, **change)
+        with pytest.raises(ModelError, match=message):
+            load_model(folder)
+        (folder / "config.json").write_text(intact)
+    (folder / "config.json").write_text(intact[:-20])
+    with pytest.raises(ModelError, match=r"config\.json is damaged"):
+        load_model(folder)
+    (folder / "config.json").write_text(intact)
+
+    for path in (folder / "tables.npz", max((folder / "params").rglob("*"), key=lambda p: p.stat().st_size)):
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(ModelError, match="model"):
+            load_model(folder)
+        path.write_bytes(data)
+    load_model(folder)

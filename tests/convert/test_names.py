@@ -1,0 +1,89 @@
+"""Parameters between the official layout and ours (golden shapes_*.json, fingerprints.json)."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from nvc_jax.convert.checkpoint import params_from_official, params_to_official
+from nvc_jax.convert.names import official_tensors
+from nvc_jax.convert.pth import read_pth, write_pth
+from nvc_jax.errors import CheckpointError
+from nvc_jax.models.config import dcvc_rt, dcvc_rt_large, tiny
+from nvc_jax.models.params import flatten, parameter_shapes
+
+FILES = {"image": "intra", "video": "inter"}
+tensors_of = functools.cache(official_tensors)
+
+
+@pytest.mark.parametrize(("file", "model"), FILES.items())
+def test_names_and_shapes_are_the_official_ones(golden, file, model):
+    official = {name: tuple(shape) for name, shape in json.loads((golden / f"shapes_{file}.json").read_text()).items()}
+    ours = [t for t in tensors_of(dcvc_rt).values() if t.model == model]
+    assert {t.name: t.shape for t in ours} == official
+    assert len(ours) == len(official)
+
+
+@pytest.mark.parametrize("config", [tiny, dcvc_rt, dcvc_rt_large], ids=lambda config: config.name)
+def test_layouts(config):
+    """Every tensor comes in the shape of our parameter, and goes back exactly; no two share a name."""
+    tensors, shapes = tensors_of(config), parameter_shapes(config)
+    assert tensors.keys() == shapes.keys()
+    assert len({(t.model, t.name) for t in tensors.values()}) == len(tensors)
+    for ours, tensor in tensors.items():
+        array = np.arange(np.prod(tensor.shape), dtype=np.float32).reshape(tensor.shape)
+        assert tensor.to_ours(array).shape == shapes[ours]
+        np.testing.assert_array_equal(tensor.from_ours(tensor.to_ours(array)), array)
+
+
+@pytest.fixture
+def state_dicts():
+    """State dicts of the official image and video models, with the channels of `tiny`, every number another."""
+    rng = np.random.default_rng(0)
+    tensors = tensors_of(tiny).values()
+    return [
+        {t.name: rng.normal(size=t.shape).astype(np.float32) for t in tensors if t.model == model}
+        for model in FILES.values()
+    ]
+
+
+def test_round_trip(state_dicts):
+    image, video = state_dicts
+    params = params_from_official(tiny, image, video)
+    for official, back in zip(state_dicts, params_to_official(tiny, params), strict=True):
+        assert official.keys() == back.keys()
+        for name, array in official.items():
+            np.testing.assert_array_equal(back[name], array)
+            assert back[name].flags.c_contiguous
+
+    # 1x1 and 2x2 stride-2 kernels are matrices over (input channel, dy, dx), 3x3 kernels HWIO.
+    flat = flatten(params)
+    np.testing.assert_array_equal(flat["inter/encoder_in/kernel"].T, video["encoder.conv1.weight"][:, :, 0, 0])
+    down = video["hyper_encoder.conv.1.down.weight"]
+    np.testing.assert_array_equal(flat["inter/hyper_encoder/down_0/down/kernel"].T.reshape(down.shape), down)
+    assert flat["intra/encoder_down/kernel"][1, 2, 3, 4] == image["enc.enc_2.1.weight"][4, 3, 1, 2]
+    depthwise = video["recon_generation_net.conv.0.dc.2.weight"]
+    assert flat["inter/recon_blocks_0/depthwise/kernel"][0, 2, 5] == depthwise[5, 0, 0, 2]
+
+
+def test_every_misfit_is_named(state_dicts):
+    image, video = state_dicts
+    del image["enc.enc_1.adaptor.weight"], image["q_scale_enc"]
+    image["surplus"] = np.zeros(3, np.float32)
+    video["encoder.down.bias"] = np.zeros(7, np.float32)
+    with pytest.raises(CheckpointError) as caught:
+        params_from_official(tiny, image, video)
+    message = str(caught.value)
+    assert "do not fit the codec 'tiny'" in message
+    assert "2 tensors missing in the image checkpoint: enc.enc_1.adaptor.weight, q_scale_enc" in message
+    assert "1 tensors not known in the image checkpoint: surplus" in message
+    assert "1 tensors of another shape in the video checkpoint: encoder.down.bias is [7], not [16]" in message
+
+
+@pytest.mark.parametrize(("file", "model"), FILES.items())
+def test_exported_file_is_the_official_one(golden, golden_weights, golden_params, tmp_path, file, model):
+    expected = json.loads((golden / "fingerprints.json").read_text())[f"{file}/seed0/net"]
+    image, video = params_to_official(dcvc_rt, golden_params)
+    write_pth(tmp_path / "model.pth", {"intra": image, "inter": video}[model])
+    assert golden_weights.fingerprint(read_pth(tmp_path / "model.pth")) == expected
