@@ -18,7 +18,7 @@ void CheckRow(size_t row, const int32_t* cdf, size_t width, int32_t length, int3
   if (bins > static_cast<int32_t>(kMaxBins)) {
     Fail(row, std::to_string(bins) + " bins, at most " + std::to_string(kMaxBins) + " are possible");
   }
-  if (offset < INT8_MIN || offset + (bins - 2) > INT8_MAX) {
+  if (offset < INT8_MIN || offset > INT8_MAX - (bins - 2)) {
     Fail(row, "offset " + std::to_string(offset) + " with " + std::to_string(bins) + " bins leaves the int8 range");
   }
   if (cdf[0] != 0) Fail(row, "starts at " + std::to_string(cdf[0]) + ", not at 0");

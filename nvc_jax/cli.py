@@ -115,8 +115,8 @@ def _decode(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    from nvc_jax.bitstream import open_stream
     from nvc_jax.bitstream.dcvc import DcvcReader
-    from nvc_jax.codec.files import open_stream
 
     with open_stream(options.file) as file:
         units = [(u.kind, u.qp, u.size_bytes, u.header) for u in DcvcReader(file)]
@@ -158,7 +158,7 @@ def _models(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from nvc_jax.convert.command import export_checkpoints, import_checkpoints
 
-    first, second, third = (Path(path) for path in options.paths)
+    first, second, third = Path(options.first), Path(options.second), Path(options.third)
     if first.is_dir():
         model = export_checkpoints(first, second, third)
     else:
@@ -337,6 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
         sub.set_defaults(run=run)
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         sub.add_argument("--json", action="store_true", help="print the result as one JSON object")
         return sub
 
@@ -345,12 +346,16 @@ def _parser() -> argparse.ArgumentParser:
     def coding_options(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=model_help)
         sub.add_argument(
-            "--skip-threshold", default=str(DEFAULT_SKIP_THRESHOLD), metavar="T|none",
+            "--skip-threshold",
+            default=str(DEFAULT_SKIP_THRESHOLD),
+            metavar="T|none",
             help="leave out symbols whose scale is at most T; decode needs the T of encode (default %(default)s)",
         )
         sub.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
         sub.add_argument(
-            "--precision", default="float32", metavar="|".join(PRECISIONS),
+            "--precision",
+            default="float32",
+            metavar="|".join(PRECISIONS),
             help="of the arithmetic; decode needs that of encode (default %(default)s)",
         )
         sub.add_argument("--report", metavar="FILE.json", help="write rate, quality and hash of every frame")
@@ -390,7 +395,9 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = command("convert", _convert, "Official checkpoints to a model directory, or back.")
     convert.usage = "%(prog)s [options] IMAGE.pth VIDEO.pth DIR\n       %(prog)s [options] DIR IMAGE.pth VIDEO.pth"
-    convert.add_argument("paths", nargs=3, metavar="PATH", help="two checkpoints and a model directory, sources first")
+    convert.add_argument("first", metavar="IMAGE.pth|DIR", help="image checkpoint, or the model directory to export")
+    convert.add_argument("second", metavar="VIDEO.pth|IMAGE.pth", help="video checkpoint, or image checkpoint to make")
+    convert.add_argument("third", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make")
     convert.add_argument(
         "--architecture", default="dcvc_rt", metavar="NAME", help="of the checkpoints (default %(default)s)"
     )

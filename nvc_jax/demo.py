@@ -1,5 +1,6 @@
 """The demonstration: one moving picture at three qualities, with pictures to look at."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.demo_sequence import demo_sequence
 from nvc_jax.errors import OutputError
-from nvc_jax.files import reason
+from nvc_jax.files import make_folder, same_file
 from nvc_jax.video import Colour, RgbFrame, create_video, open_video, write_png, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
@@ -45,10 +46,13 @@ def run_demo(
     """
     source = _write_demo_sequence(folder) if video is None else Path(video)
     colour, last = _last_frame(source)
-    _make(folder)
+    make_folder(folder)
+    outputs = {qp: (folder / f"qp{qp}.bin", folder / f"qp{qp}.mp4") for qp in QPS}
+    for output in itertools.chain.from_iterable(outputs.values()):
+        if same_file(source, output):
+            raise OutputError(f"{source}: would be overwritten by the demo; give another folder with --out.")
     points, pictures = [], [last]
-    for qp in QPS:
-        stream, decoded = folder / f"qp{qp}.bin", folder / f"qp{qp}.mp4"
+    for qp, (stream, decoded) in outputs.items():
         schedule = Schedule(qp=qp, intra_qp=qp)
         coded = encode_file(
             codec, source, stream, schedule, frames=FRAMES, reconstruct=True, progress=progress, note=note
@@ -73,16 +77,9 @@ def run_demo(
     return {"source": str(source), "points": points, "picture": str(picture)}
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make the folder ({reason(error)}).") from None
-
-
 def _write_demo_sequence(folder: Path) -> Path:
     info, frames = demo_sequence()
-    _make(folder)
+    make_folder(folder)
     path = folder / "source.y4m"
     with create_video(path, info) as writer:
         for frame in frames:

@@ -33,9 +33,7 @@ _GRAIN = 1.2  # standard deviation, in 8-bit steps
 _SEED = 20250
 
 
-def demo_sequence(
-    width: int = 352, height: int = 288, frames: int = 33
-) -> tuple[VideoInfo, Iterator[YuvFrame]]:
+def demo_sequence(width: int = 352, height: int = 288, frames: int = 33) -> tuple[VideoInfo, Iterator[YuvFrame]]:
     """The sequence, limited-range BT.709; the same frames on every call.
 
     Raises:

@@ -101,6 +101,18 @@ def check_parent(path: Path) -> None:
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
 
 
+def make_folder(path: PathLike) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot make the folder ({reason(error)})") from None
+
+
 @contextmanager
 def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
     """Open a binary output that takes its name only when the block ends without an exception.

@@ -136,9 +136,7 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, help="folder of the built official extension")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--output", type=Path, required=True)
@@ -153,9 +151,7 @@ def main() -> None:
             coders = {"nvc-jax": our_coder(case, streams)}
             if module is not None:
                 coders["official"] = official_coder(module, case, streams)
-            results.setdefault(name, {})[f"streams_{streams}"] = speeds = measure(
-                coders, case, arguments.repeats
-            )
+            results.setdefault(name, {})[f"streams_{streams}"] = speeds = measure(coders, case, arguments.repeats)
             for coder, values in speeds.items():
                 print(f"{name:6} {streams} stream(s) {coder:9}", values, file=sys.stderr)
     report = {

@@ -34,9 +34,7 @@ def model_tables(model: Any, checkpoint: Path) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Load both models on the CPU in float32 and write their tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dcvc", type=Path, required=True, help="the DCVC-RT folder, which holds src/")
     parser.add_argument("--image", type=Path, required=True, help="checkpoint of the image model")
     parser.add_argument("--video", type=Path, required=True, help="checkpoint of the video model")

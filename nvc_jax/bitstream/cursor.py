@@ -37,9 +37,7 @@ class Cursor:
             data = self._read(size)
         if len(data) < size:
             left = len(data) if self._size is None else self._size - self.offset
-            raise TruncatedError(
-                f"{self.where}: {what} needs {size} bytes, {left} are left (byte {self.offset})"
-            )
+            raise TruncatedError(f"{self.where}: {what} needs {size} bytes, {left} are left (byte {self.offset})")
         self.offset += size
         return bytes(data)
 

@@ -12,7 +12,7 @@ from nvc_jax.codec.reference import ReferenceBuffer
 from nvc_jax.codec.schedule import FramePlan, Schedule
 from nvc_jax.spec import TWO_STREAMS_ABOVE
 from nvc_jax.timing import Timer
-from nvc_jax.video import Frame, YuvFrame
+from nvc_jax.video import Frame, YuvFrame, check_frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +71,24 @@ class Encoder:
         self.timer = Timer()
         self._codec = codec
         self._size = width, height
+        self._two_streams = width * height > TWO_STREAMS_ABOVE
+        SequenceHeader(height, width, False, self._two_streams)  # refuses sizes that the container cannot hold
         self._schedule = schedule
         self._reconstruct = reconstruct
         self._frame_codecs = codec.frame_codecs(skip_threshold)
         self._buffer = ReferenceBuffer(self._frame_codecs["P"])
 
     def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedFrame]:
-        """Code frames one by one; holds two at a time."""
+        """Code frames one by one; holds two at a time.
+
+        Raises:
+            VideoError: a frame is not 8 bit or not of the size that was announced.
+        """
         return one_ahead(enumerate(frames), self._submit, self._finish)
 
     def _submit(self, item: tuple[int, Frame]) -> _Submitted:
         index, frame = item
+        check_frame(frame, *self._size, f"frame {index}")
         plan = self._schedule.frame(index)
         with self.timer():
             codec = self._frame_codecs[plan.kind]
@@ -100,10 +107,9 @@ class Encoder:
 
     def _finish(self, job: _Submitted) -> EncodedFrame:
         width, height = self._size
-        two_streams = width * height > TWO_STREAMS_ABOVE
-        coder = self._codec.entropy_coder(job.plan.kind, two_streams)
+        coder = self._codec.entropy_coder(job.plan.kind, self._two_streams)
         with self.timer():
             payload = coder.encode(round(job.plan.qp), *job.symbols.to_host())
             reconstruction = None if job.planes is None else job.planes.wait()
-        header = SequenceHeader(height, width, job.plan.refresh, two_streams)
+        header = SequenceHeader(height, width, job.plan.refresh, self._two_streams)
         return EncodedFrame(job.plan, header, payload, job.source, reconstruction)

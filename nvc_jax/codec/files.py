@@ -1,13 +1,13 @@
 """Whole files: video in, stream out, and back. Outputs appear complete or not at all."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from nvc_jax.bitstream import open_stream
 from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter, FrameUnit
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
@@ -16,7 +16,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
-from nvc_jax.files import STDIO, atomic_output, reason, same_file
+from nvc_jax.files import atomic_output, same_file
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import Colour, RgbFrame, VideoInfo, YuvFrame, create_video, open_video, rgb_to_yuv
 
@@ -120,7 +120,7 @@ def decode_file(
         first = next(units, None)
         if first is None:
             raise ConfigError("nothing to decode: --frames is 0.")
-        info = VideoInfo(first.header.width, first.header.height)
+        info = VideoInfo(first.header.width, first.header.height, frames=frames)
         stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
         (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
         writer = stack.enter_context(create_video(target, info))
@@ -131,7 +131,7 @@ def decode_file(
             unit = frame.unit
             planes = frame.planes if hashes else None
             report.add(frame.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)
-            (progress or _ignore)(report, None)
+            (progress or _ignore)(report, frames)
     return report.summary()
 
 
@@ -158,20 +158,3 @@ def _of_one_size(units: Iterable[FrameUnit]) -> Iterator[FrameUnit]:
 def _check_paths(source: str | Path, target: str | Path) -> None:
     if same_file(source, target):
         raise OutputError(f"{target}: is the input itself; give the output another name.")
-
-
-@contextmanager
-def open_stream(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a stream for reading; errors about its content name the file."""
-    try:
-        if str(path) == STDIO:
-            yield sys.stdin.buffer
-        else:
-            with open(path, "rb") as file:
-                yield file
-    except BitstreamError as error:
-        raise type(error)(f"{path}: {error}") from None
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise BitstreamError(f"{path}: cannot read ({reason(error)}).") from None

@@ -83,11 +83,11 @@ class FrameCodec:
             symbols = stages.quantise(y, prior.gain_in, coding, steps, step)
             coded += [symbols, coding.indexes]
         feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
-        return FrameSymbols(stages.pack(coded), z.shape[1:], symbols.shape[1:], steps), feature
+        packed = stages.pack(coded)
+        packed.copy_to_host_async()
+        return FrameSymbols(packed, z.shape[1:], symbols.shape[1:], steps), feature
 
-    def decode(
-        self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int
-    ) -> Array:
+    def decode(self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int) -> Array:
         """The inverse: a payload to the decoder feature. width, height: of the picture, in pixels.
 
         Raises:
@@ -97,7 +97,7 @@ class FrameCodec:
         latent_size = (math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))
         hyper_size = (math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
         # z first: a payload that is too short for its picture size is refused before any device memory is taken.
-        z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size)))[None]
+        z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size))[None])
         temporal, context, qps = None, None, batched(qp)
         if reference is not None:
             features, temporal = stages.temporal(model, params, reference, qps)
@@ -110,7 +110,7 @@ class FrameCodec:
                 y_hat, coding = stages.refine(
                     model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
                 )
-            symbols = jnp.asarray(payload.plane(np.asarray(coding.indexes)[0]))[None]
+            symbols = jnp.asarray(payload.plane(np.asarray(coding.indexes)[0])[None])
         payload.finish()
         return stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
 
@@ -119,6 +119,6 @@ class FrameCodec:
         return stages.reconstruct(self.model, self.params, feature, batched(qp))
 
 
-def batched(qp: float) -> Array:
+def batched(qp: float) -> npt.NDArray[np.float32]:
     """A qp as the stages take it, [1] float32: traced, so that another quality never compiles anew."""
-    return jnp.full((1,), qp, jnp.float32)
+    return np.full((1,), qp, np.float32)

@@ -1,6 +1,5 @@
 """A model ready to code: networks, parameters on the device, tables."""
 
-import functools
 from pathlib import Path
 
 import jax
@@ -33,6 +32,11 @@ class Codec:
         dtype = PRECISIONS[precision]
         self._params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), stored.params)
         self._models = models(stored.config)
+        self._coders = {
+            (kind, two_streams): EntropyCoder(stored.tables[key], 2 if two_streams else 1)
+            for kind, key in _KEY_OF_KIND.items()
+            for two_streams in (False, True)
+        }
 
     @classmethod
     def load(cls, name_or_folder: str | Path, precision: str = "float32") -> "Codec":
@@ -46,17 +50,13 @@ class Codec:
     def frame_codecs(self, skip_threshold: float | None) -> dict[FrameKind, FrameCodec]:
         """The intra and the inter codec."""
         threshold = jnp.float32(-1.0 if skip_threshold is None else skip_threshold)
-        return {
-            kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in _KEY_OF_KIND.items()
-        }
+        return {kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in _KEY_OF_KIND.items()}
 
-    @functools.cache  # noqa: B019 - as many entries as kinds times streams
     def entropy_coder(self, kind: FrameKind, two_streams: bool) -> EntropyCoder:
         """The entropy coder of a kind of frame."""
-        return EntropyCoder(self.stored.tables[_KEY_OF_KIND[kind]], 2 if two_streams else 1)
+        return self._coders[kind, two_streams]
 
     @property
     def entropy_seconds(self) -> float:
         """Time spent in entropy coding so far."""
-        coders = [self.entropy_coder(kind, two_streams) for kind in _KEY_OF_KIND for two_streams in (False, True)]
-        return sum(coder.timer.seconds for coder in coders)
+        return sum(coder.timer.seconds for coder in self._coders.values())

@@ -13,10 +13,14 @@ HostFrame = TypeVar("HostFrame", YuvFrame, RgbFrame)
 
 
 def upload(frame: Frame) -> Array:
-    """A frame as the codec's picture [1, H', W', 3]."""
+    """A frame as the codec's picture [1, H', W', 3].
+
+    Planes are copied first: JAX may read NumPy memory later, when the caller has already put the next frame into it.
+    """
     if isinstance(frame, RgbFrame):
-        return stages.picture_from_rgb(frame.rgb[None])
-    return stages.picture_from_planes(frame.y[None], frame.u[None], frame.v[None])
+        return stages.picture_from_rgb(np.array(frame.rgb)[None])
+    y, u, v = (np.array(plane)[None] for plane in (frame.y, frame.u, frame.v))
+    return stages.picture_from_planes(y, u, v)
 
 
 @dataclasses.dataclass(frozen=True)

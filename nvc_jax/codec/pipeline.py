@@ -17,13 +17,18 @@ def one_ahead(
 
     When the items end with an error of ours, what was submitted before it is still finished and yielded.
     """
+    submitted = map(submit, items)
     pending: list[Submitted] = []
-    try:
-        for item in items:
-            pending.append(submit(item))
-            if len(pending) > 1:
-                yield finish(pending.pop(0))
-    except NvcError:
-        yield from (finish(pending.pop(0)) for _ in range(len(pending)))
-        raise
+    failure: NvcError | None = None
+    while failure is None:
+        try:
+            pending.append(next(submitted))
+        except StopIteration:
+            break
+        except NvcError as error:
+            failure = error
+        if len(pending) > 1:
+            yield finish(pending.pop(0))
     yield from map(finish, pending)
+    if failure is not None:
+        raise failure

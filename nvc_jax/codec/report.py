@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from nvc_jax import __version__
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import FrameKind
 from nvc_jax.timing import Timer
@@ -53,7 +54,8 @@ class Report:
         if decoded is not None and original is not None:
             quality.update(frame_psnr(decoded, original))
         digest = None if decoded is None else hashlib.sha256(decoded.tobytes()).hexdigest()
-        self.frames.append({"index": index, "type": kind, "qp": qp, "bits": bits, **quality, "sha256": digest})
+        frame = {"index": index, "type": kind, "qp": int(qp) if qp == round(qp) else qp, "bits": bits}
+        self.frames.append({**frame, **quality, "sha256": digest})
         self._bits += bits
         if len(self.frames) == WARM_UP_FRAMES:
             self._warm = self._clock()
@@ -100,7 +102,8 @@ class Report:
             **means,
             "fps": self.fps,
             "machine": {"device": device.device_kind, "backend": device.platform, "cpu": _processor()},
-            "versions": {name: metadata.version(name) for name in ("nvc-jax", "jax", "jaxlib", "flax", "numpy", "av")}
+            "versions": {"nvc-jax": __version__}
+            | {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy", "av")}
             | {"python": platform.python_version()},
             "frames": self.frames,
         }

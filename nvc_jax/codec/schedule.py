@@ -34,7 +34,8 @@ class Schedule:
         qp: base qp of inter frames, 0..63; larger is better.
         intra_qp: qp of intra frames.
         intra_period: frames from one intra frame to the next; -1 for only the first.
-        reset_interval: frames from one refresh to the next; 0 for none.
+        reset_interval: frames from one refresh to the next; 0 for none, 1 for every inter frame (by the official
+            rule, 1 never refreshes; decoders follow the stream).
     """
 
     qp: float = 32

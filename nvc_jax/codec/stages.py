@@ -96,9 +96,7 @@ def context(model: Model, params: ParamTree, features: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def analyse(
-    model: Model, params: ParamTree, picture: Array, context: Array | None, qp: Array
-) -> tuple[Array, Array]:
+def analyse(model: Model, params: ParamTree, picture: Array, context: Array | None, qp: Array) -> tuple[Array, Array]:
     """Encoder only. Picture to y [B, H/16, W/16, C] float32 and the symbols of z."""
     y, z = _run(model, params, "analyse", picture.astype(_precision(params)), context, qp)
     return y.astype(jnp.float32), to_coder_order(round_to_symbols(z))
@@ -171,9 +169,7 @@ def reconstruct(model: Model, params: ParamTree, feature: Array, qp: Array) -> A
 @jax.jit
 def pack(arrays: list[Array]) -> Array:
     """All symbols and indexes of a batch of frames in one buffer [B, bytes] uint8: one copy to the host."""
-    return jnp.concatenate(
-        [jax.lax.bitcast_convert_type(x, jnp.uint8).reshape(len(x), -1) for x in arrays], axis=1
-    )
+    return jnp.concatenate([jax.lax.bitcast_convert_type(x, jnp.uint8).reshape(len(x), -1) for x in arrays], axis=1)
 
 
 def _coding_step(scale: Array, mean: Array, steps: int, step: int, skip_threshold: Array) -> CodingStep:

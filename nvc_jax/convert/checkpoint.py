@@ -39,9 +39,7 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
                 problems.append(f"{len(names)} tensors {label} in the {_FILES[model]}: {', '.join(names)}")
     if problems:
         raise CheckpointError(f"the checkpoints do not fit the codec {config.name!r}: {'; '.join(problems)}")
-    return unflatten(
-        {ours: t.to_ours(given[t.model][t.name].astype(np.float32)) for ours, t in tensors.items()}
-    )
+    return unflatten({ours: t.to_ours(given[t.model][t.name].astype(np.float32)) for ours, t in tensors.items()})
 
 
 def params_to_official(

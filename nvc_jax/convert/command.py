@@ -4,10 +4,10 @@ from pathlib import Path
 
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
 from nvc_jax.convert.checkpoint import params_from_official, params_to_official
-from nvc_jax.convert.pth import read_pth, write_pth
+from nvc_jax.convert.pth import dump_pth, read_pth
 from nvc_jax.entropy.tables import load_tables
 from nvc_jax.errors import CheckpointError, OutputError
-from nvc_jax.files import same_file
+from nvc_jax.files import atomic_output, same_file
 from nvc_jax.models.config import CONFIGS
 
 TABLE_NAMES = {"image": "intra", "video": "inter"}  # in files made by tools/official_tables.py
@@ -54,10 +54,7 @@ def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
         raise OutputError(f"{video}: is the image checkpoint too; name two files.")
     model = load_model(folder)
     intra, inter = params_to_official(model.config, model.params)
-    write_pth(image, intra)
-    try:
-        write_pth(video, inter)
-    except BaseException:
-        image.unlink(missing_ok=True)
-        raise
+    with atomic_output(image) as image_file, atomic_output(video) as video_file:  # both or neither
+        dump_pth(image_file, intra)
+        dump_pth(video_file, inter)
     return model

@@ -56,13 +56,23 @@ def read_pth(path: Path) -> dict[str, Array]:
 
 
 def write_pth(path: Path, state_dict: Mapping[str, Array], wrapper: str | None = "state_dict") -> None:
-    """Writes `{wrapper: state_dict}` (`state_dict` itself when `wrapper` is None) as `torch.save` would.
-
-    The same input always gives the same bytes, and the file appears under its name only when it is complete.
+    """Writes a checkpoint; the file appears under its name only when it is complete. See `dump_pth`.
 
     Raises:
         CheckpointError: An array has a dtype that is not stored.
         OutputError: The file cannot be written.
+    """
+    with atomic_output(path) as file:
+        dump_pth(file, state_dict, wrapper)
+
+
+def dump_pth(file: BinaryIO, state_dict: Mapping[str, Array], wrapper: str | None = "state_dict") -> None:
+    """Writes `{wrapper: state_dict}` (`state_dict` itself when `wrapper` is None) as `torch.save` would.
+
+    The same input always gives the same bytes.
+
+    Raises:
+        CheckpointError: An array has a dtype that is not stored.
     """
     arrays = {name: np.asarray(value) for name, value in state_dict.items()}
     kinds = {name: _storage_kind(name, array.dtype) for name, array in arrays.items()}
@@ -70,7 +80,7 @@ def write_pth(path: Path, state_dict: Mapping[str, Array], wrapper: str | None =
         name: Tensor(Storage(kinds[name], str(key), array.size), 0, array.shape, _c_strides(array.shape))
         for key, (name, array) in enumerate(arrays.items())
     }
-    with atomic_output(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         _add(archive, "data.pkl", pth_pickle.dumps(tensors, wrapper))
         _add(archive, "byteorder", b"little")
         for key, array in enumerate(arrays.values()):
@@ -217,9 +227,7 @@ def _check(name: str, tensor: Tensor, records: _Records) -> None:
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((n - 1) * stride for n, stride in steps)
     if 0 not in tensor.shape and last >= storage.numel:
-        raise CheckpointError(
-            f"is damaged: {quote(name)} reaches element {last} of a storage that has {storage.numel}"
-        )
+        raise CheckpointError(f"is damaged: {quote(name)} reaches element {last} of a storage that has {storage.numel}")
 
 
 def _memory_dtype(tensor: Tensor) -> np.dtype[Any]:

@@ -20,9 +20,7 @@ def table_rows(tables: CdfArrays) -> list[Row]:
     """The rows of a table as Python integers."""
     return [
         (cdf[:length], offset)
-        for cdf, length, offset in zip(
-            tables.cdf.tolist(), tables.length.tolist(), tables.offset.tolist(), strict=True
-        )
+        for cdf, length, offset in zip(tables.cdf.tolist(), tables.length.tolist(), tables.offset.tolist(), strict=True)
     ]
 
 
@@ -112,9 +110,7 @@ def encode(segments: Sequence[tuple[Sequence[Row], Sequence[int]]], streams: int
     for stream in range(streams):
         writer = _Writer()
         symbols = [
-            pair
-            for rows, values in segments
-            for pair in _part(list(zip(rows, values, strict=True)), stream, streams)
+            pair for rows, values in segments for pair in _part(list(zip(rows, values, strict=True)), stream, streams)
         ]
         for row, value in reversed(symbols):
             writer.put_symbol(row, value)

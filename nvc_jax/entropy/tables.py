@@ -68,8 +68,7 @@ class CdfArrays:
         good &= (self.offset >= -128) & (self.offset.astype(np.int64) + self.length <= 127 + 3)
         if not good.all():
             raise ModelError(
-                f"row {int(np.argmin(good))} of a probability table does not rise from 0 to {TOTAL} "
-                "over int8 symbols"
+                f"row {int(np.argmin(good))} of a probability table does not rise from 0 to {TOTAL} over int8 symbols"
             )
 
     @property
@@ -144,9 +143,7 @@ def _first_true(enough: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.where(enough.any(axis=1), MIN_REACH + np.argmax(enough, axis=1), MAX_REACH)
 
 
-def _quantise(
-    pmf: Float64, tail: Float64, size: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]
-) -> CdfArrays:
+def _quantise(pmf: Float64, tail: Float64, size: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]) -> CdfArrays:
     """Turn probabilities into cumulative frequencies with no empty bin.
 
     Args:

@@ -14,8 +14,8 @@ from nvc_jax.codec.files import decode_file, encode_file
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.runtime import use_compilation_cache
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.errors import BitstreamError, NvcError
-from nvc_jax.files import atomic_output
+from nvc_jax.errors import BitstreamError, ConfigError, NvcError
+from nvc_jax.files import atomic_output, make_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_compilation_cache()
     failures = 0
     try:
-        options.stream_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(options.stream_dir)
+        twice = {video.stem for video in options.videos if [v.stem for v in options.videos].count(video.stem) > 1}
+        if twice:
+            raise ConfigError(f"several videos are called {', '.join(sorted(twice))}; streams are named after them.")
         codec = Codec.load(options.model, options.precision)
         points = []
         with Progress(console=Console(stderr=True)) as progress:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from nvc_jax.errors import ConfigError
+from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 
 PATCH = 8  # pictures enter and leave the networks as 8x8 patches, spec 2
 PATCH_CHANNELS = 3 * PATCH * PATCH
@@ -101,6 +102,13 @@ class CodecConfig:
     intra: IntraConfig
     inter: InterConfig
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(f"the name of a codec is {self.name!r}; it must be a string.")
+        for config, rows in ((self.intra, QP_LEVELS), (self.inter, QP_LEVELS + max(QP_OFFSETS))):
+            if config.qp_rows < rows:
+                raise ConfigError(f"{type(config).__name__}.qp_rows is {config.qp_rows}; it must be at least {rows}.")
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON."""
         return dataclasses.asdict(self)
@@ -132,21 +140,36 @@ dcvc_rt = CodecConfig("dcvc_rt", IntraConfig(), InterConfig())
 dcvc_rt_large = CodecConfig(
     "dcvc_rt_large",
     IntraConfig(),
-    InterConfig(
-        width=320, recon_width=480, prior_blocks=3, context_blocks=7, encoder_blocks=4, decoder_blocks=5
-    ),
+    InterConfig(width=320, recon_width=480, prior_blocks=3, context_blocks=7, encoder_blocks=4, decoder_blocks=5),
 )
 
 # The model that ships with the package: small enough to train on a CPU and to carry in the repository.
 embedded = CodecConfig(
     "embedded",
     IntraConfig(
-        width=96, encoder_blocks=1, decoder_blocks=2, latent=192, hyper=32, prior_width=128,
-        fusion_blocks=1, spatial_blocks=1,
+        width=96,
+        encoder_blocks=1,
+        decoder_blocks=2,
+        latent=192,
+        hyper=32,
+        prior_width=128,
+        fusion_blocks=1,
+        spatial_blocks=1,
     ),
     InterConfig(
-        width=112, recon_width=112, latent=192, hyper=32, temporal_width=128, prior_width=160, prior_blocks=1,
-        context_blocks=1, encoder_blocks=1, decoder_blocks=1, recon_blocks=1, fusion_blocks=1, spatial_blocks=1,
+        width=112,
+        recon_width=112,
+        latent=192,
+        hyper=32,
+        temporal_width=128,
+        prior_width=160,
+        prior_blocks=1,
+        context_blocks=1,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        recon_blocks=1,
+        fusion_blocks=1,
+        spatial_blocks=1,
     ),
 )
 
@@ -154,12 +177,29 @@ embedded = CodecConfig(
 tiny = CodecConfig(
     "tiny",
     IntraConfig(
-        width=16, encoder_blocks=1, decoder_blocks=1, latent=16, hyper=8, prior_width=16,
-        fusion_blocks=1, spatial_blocks=1,
+        width=16,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        latent=16,
+        hyper=8,
+        prior_width=16,
+        fusion_blocks=1,
+        spatial_blocks=1,
     ),
     InterConfig(
-        width=16, recon_width=16, latent=16, hyper=8, temporal_width=16, prior_width=16, prior_blocks=1,
-        context_blocks=1, encoder_blocks=1, decoder_blocks=1, recon_blocks=1, fusion_blocks=1, spatial_blocks=1,
+        width=16,
+        recon_width=16,
+        latent=16,
+        hyper=8,
+        temporal_width=16,
+        prior_width=16,
+        prior_blocks=1,
+        context_blocks=1,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        recon_blocks=1,
+        fusion_blocks=1,
+        spatial_blocks=1,
     ),
 )
 

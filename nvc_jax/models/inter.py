@@ -8,6 +8,7 @@ from nvc_jax.models.config import PATCH, PATCH_CHANNELS, InterConfig
 from nvc_jax.models.hyperprior import HyperDecoder, HyperEncoder
 from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, FactorisedPrior, Pointwise, QualityBank, chain, dc_blocks
 from nvc_jax.models.state import Prior, Reference
+from nvc_jax.ops.bounds import lower_bound
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
 MIN_QUANT_STEP = 0.5
@@ -94,7 +95,7 @@ class InterModel(nn.Module):
         x = chain(self.fusion_blocks, jnp.concatenate([hyper, temporal], axis=-1))
         shared = self.fusion_out(x)
         quant_step, scale, mean = jnp.split(shared.astype(jnp.float32), 3, axis=-1)
-        quant_step = jnp.maximum(quant_step, MIN_QUANT_STEP)
+        quant_step = lower_bound(quant_step, MIN_QUANT_STEP)
         return Prior(gain_in=1.0 / quant_step, gain_out=quant_step, scale=scale, mean=mean, shared=shared)
 
     def refine(self, step: int, shared: Array, y_hat: Array) -> tuple[Array, Array]:

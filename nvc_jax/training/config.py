@@ -1,9 +1,10 @@
 """A training run as data."""
 
 import dataclasses
-from collections.abc import Mapping
 
+from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
+from nvc_jax.spec import QP_OFFSETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +23,17 @@ class Stage:
     batch: int = 8
     size: int = 128
 
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch) < 1 or self.frames < 2 or self.size < 16 or self.size % 16:
+            raise ConfigError(f"{self}: steps and batch must be at least 1, frames 2, size a multiple of 16.")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What `train.py` runs. Values that are not given here are those of the official recipe (training spec 2).
+    """What `train.py` runs.
+
+    Loss and surrogates are the official ones (training spec 2). The loop is not: one Adam for both codecs, no weight
+    decay, its own clip and schedule, clips in 4:2:0.
 
     Attributes:
         codec: architecture.
@@ -41,7 +49,7 @@ class TrainConfig:
         final_learning_rate: share of the peak at the end.
         clip_norm: limit of the global gradient norm.
         average_decay: decay of the exponential moving average of the parameters, which is what is kept.
-        frame_weights: weight of an inter frame's distortion by its qp offset.
+        frame_weights: (qp offset, weight of the distortion) of inter frames.
         significant_bits: of the parameters that are kept; 24 is float32, fewer make a smaller model directory.
         seed: of parameters, crops and noise.
     """
@@ -58,9 +66,16 @@ class TrainConfig:
     final_learning_rate: float = 0.02
     clip_norm: float = 1.0
     average_decay: float = 0.999
-    frame_weights: Mapping[int, float] = dataclasses.field(default_factory=lambda: {0: 0.5, 8: 1.2, 4: 0.9})
+    frame_weights: tuple[tuple[int, float], ...] = ((0, 0.5), (8, 1.2), (4, 0.9))
     significant_bits: int = 24
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError("a training run needs at least one stage.")
+        missing = set(QP_OFFSETS) - dict(self.frame_weights).keys()
+        if missing:
+            raise ConfigError(f"frame_weights has no weight for the qp offsets {sorted(missing)}.")
 
     @property
     def steps(self) -> int:

@@ -29,18 +29,21 @@ def load_clips(folder: Path, frames: int) -> list[Planes]:
             y, u, v = (np.stack(plane) for plane in zip(*planes, strict=True))
             clips.append((y, u, v))
     if not clips:
-        raise ConfigError(f"no clip of at least {frames} frames in {folder}; give a folder of videos with --data.")
+        raise ConfigError(f"no 4:2:0 clip of at least {frames} frames in {folder}; name a folder of videos.")
     return clips
 
 
-def random_crops(
-    clips: list[Planes], batch: int, frames: int, size: int, rng: np.random.Generator
-) -> Iterator[Planes]:
+def random_crops(clips: list[Planes], batch: int, frames: int, size: int, rng: np.random.Generator) -> Iterator[Planes]:
     """Endless batches: y [T, B, size, size], u and v [T, B, size/2, size/2]; flipped left to right half of the time.
 
     Clips are drawn in proportion to their number of pixels.
+
+    Raises:
+        ConfigError: no clip is large and long enough.
     """
     usable = [clip for clip in clips if min(clip[0].shape[1:]) >= size and len(clip[0]) >= frames]
+    if not usable:
+        raise ConfigError(f"no clip is at least {size}x{size} with {frames} frames; use smaller crops.")
     weights = np.array([clip[0].size for clip in usable], float)
     weights /= weights.sum()
     while True:

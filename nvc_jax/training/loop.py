@@ -1,6 +1,7 @@
 """A plain training loop on one device."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nvc_jax.errors import ConfigError
+from nvc_jax.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
@@ -25,6 +28,7 @@ from nvc_jax.training.transform_init import patch_statistics, transform_codec
 
 Metrics = dict[str, Array]
 SAVE_SECONDS = 300.0
+MAX_BAD_STEPS = 10  # in a row, skipped, before a run is stopped
 
 
 def clip_loss(config: TrainConfig, params: ParamTree, planes: Planes, key: Array) -> tuple[Array, Metrics]:
@@ -43,7 +47,7 @@ def clip_loss(config: TrainConfig, params: ParamTree, planes: Planes, key: Array
     first = jax.random.randint(key_first, (), 0, len(QP_OFFSETS))
     coded = code_clip(config.codec, params, clip, qp, first, key_noise)
 
-    weights = jnp.array([config.frame_weights[offset] for offset in QP_OFFSETS])
+    weights = jnp.array([dict(config.frame_weights)[offset] for offset in QP_OFFSETS])
     losses, rates, errors = [], [], []
     for number, frame in enumerate(coded):
         low, high = config.intra_lambda if number == 0 else config.inter_lambda
@@ -75,7 +79,8 @@ def optimiser(config: TrainConfig) -> optax.GradientTransformation:
         [config.warmup_steps, config.steps - decay_steps],
     )
     return optax.apply_if_finite(
-        optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(schedule)), max_consecutive_errors=20
+        optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(schedule)),
+        max_consecutive_errors=2 * MAX_BAD_STEPS,
     )
 
 
@@ -88,7 +93,9 @@ def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamT
         workdir: `metrics.jsonl` is written here.
         save: called with the averaged parameters every five minutes and at the end.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    if (workdir / "metrics.jsonl").exists():
+        raise ConfigError(f"{workdir}: holds a run already, and runs cannot be resumed yet; name a new folder.")
+    make_folder(workdir)
     rng = np.random.default_rng(config.seed)
     clips = load_clips(data, max(stage.frames for stage in config.stages))
     # One vector for all parameters: the optimiser is then a handful of operations instead of thousands.
@@ -119,8 +126,14 @@ def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamT
             for _ in range(stage.steps):
                 noise = jax.random.fold_in(key, step)
                 params, state, average, metrics = update(params, state, average, next(batches), noise)
+                if int(state.notfinite_count) >= MAX_BAD_STEPS:
+                    raise ConfigError(
+                        f"step {step}: no finite loss or gradient for {MAX_BAD_STEPS} steps; the model saved before "
+                        "is kept; try a lower learning rate."
+                    )
                 values = {name: float(value) for name, value in metrics.items()}
-                log.write(json.dumps({"step": step, "frames": stage.frames, **values}) + "\n")
+                finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+                log.write(json.dumps({"step": step, "frames": stage.frames, **finite}) + "\n")
                 log.flush()
                 step += 1
                 progress.update(task, advance=1, description=f"loss {values['loss']:.4f}")
@@ -133,7 +146,8 @@ def train(config: TrainConfig, data: Path, workdir: Path, save: Callable[[ParamT
 def _initial_params(config: TrainConfig, clips: list[Planes], rng: np.random.Generator) -> dict[str, ParamTree]:
     if not config.transform_init:
         return initialise(config.codec, config.seed)
-    sample = next(random_crops(clips, batch=64, frames=3, size=128, rng=rng))
+    stage = config.stages[0]
+    sample = next(random_crops(clips, 64, stage.frames, stage.size, rng))
     pictures = np.asarray(jax.vmap(planes_to_picture)(*map(jnp.asarray, sample))).swapaxes(0, 1)
     return transform_codec(
         config.codec, patch_statistics(pictures), config.intra_lambda, config.inter_lambda, config.seed

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nvc_jax.ops.bounds import lower_bound
 from nvc_jax.spec import SCALE_MIN
 
 MIN_LIKELIHOOD = 1e-6
@@ -17,24 +18,6 @@ def round_ste(x: Array) -> Array:
 def add_uniform_noise(x: Array, key: Array) -> Array:
     """X + U(-0.5, 0.5); used on the way to the rate."""
     return x + jax.random.uniform(key, x.shape, x.dtype, -0.5, 0.5)
-
-
-@jax.custom_vjp
-def lower_bound(x: Array, bound: float) -> Array:
-    """max(x, bound); below the bound only gradients that push x up pass."""
-    return jnp.maximum(x, bound)
-
-
-def _lower_bound_forward(x: Array, bound: float) -> tuple[Array, tuple[Array, float]]:
-    return lower_bound(x, bound), (x, bound)
-
-
-def _lower_bound_backward(saved: tuple[Array, float], g: Array) -> tuple[Array, None]:
-    x, bound = saved
-    return jnp.where((x >= bound) | (g < 0), g, 0), None
-
-
-lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
 
 
 def likelihood_bits(likelihood: Array) -> Array:

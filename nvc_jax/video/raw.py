@@ -39,9 +39,7 @@ def open_raw(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
                 f"{name}: {total} bytes are not a whole number of {width}x{height} 4:2:0 frames "
                 f"({per_frame} bytes each); wrong --size?"
             )
-        info = VideoInfo(
-            width, height, frames=count, notes=(f"no frame rate in the source: {DEFAULT_FPS} assumed",)
-        )
+        info = VideoInfo(width, height, frames=count, notes=(f"no frame rate in the source: {DEFAULT_FPS} assumed",))
         return VideoReader(name, info, _read_frames(file, name, width, height, count), stack.pop_all())
 
 

@@ -153,8 +153,7 @@ def test_a_pipe_is_read_frame_by_frame():
 
 headers = st.builds(SequenceHeader, st.integers(1, 4096), st.integers(1, 16384), st.booleans(), st.booleans())
 frames = st.one_of(
-    st.tuples(headers, st.just(kind), st.integers(0, MAX_QP[kind]), st.binary(max_size=300))
-    for kind in MAX_QP
+    st.tuples(headers, st.just(kind), st.integers(0, MAX_QP[kind]), st.binary(max_size=300)) for kind in MAX_QP
 )
 
 

@@ -85,9 +85,7 @@ def official_z_tables(golden, model):
         return CdfArrays(*(arrays[part].astype(np.int32) for part in parts))
 
 
-@pytest.mark.parametrize(
-    ("name", "threshold"), [("video_96x64_qp50_thr012", 0.12), ("video_96x64_qp8_none", None)]
-)
+@pytest.mark.parametrize(("name", "threshold"), [("video_96x64_qp50_thr012", 0.12), ("video_96x64_qp8_none", None)])
 def test_payloads_of_official_frames(golden, name, threshold):
     coders = {
         "I": EntropyCoder(official_z_tables(golden, "image"), 1),

@@ -52,9 +52,7 @@ def _encoder(m, x, qp):
     return chain(m.encoder_blocks, jnp.concatenate([feature, x["ctx"]], axis=-1)) * m.q_encoder(qp)
 
 
-@pytest.mark.parametrize(
-    ("model", "module"), [("intra", name) for name in INTRA] + [("inter", name) for name in INTER]
-)
+@pytest.mark.parametrize(("model", "module"), [("intra", name) for name in INTRA] + [("inter", name) for name in INTER])
 def test_module_matches_official(golden, golden_params, model, module):
     data = np.load(golden / "modules.npz")
     prefix = f"{'image' if model == 'intra' else 'video'}/{module}/"
@@ -62,9 +60,7 @@ def test_module_matches_official(golden, golden_params, model, module):
     inputs = {key: value for key, value in arrays.items() if not key.startswith("out")}
     function = (INTRA if model == "intra" else INTER)[module]
     qp = jnp.array([float(data["qp"])])
-    outputs = jax.tree.leaves(
-        MODELS[model].apply({"params": golden_params[model]}, inputs, qp, method=function)
-    )
+    outputs = jax.tree.leaves(MODELS[model].apply({"params": golden_params[model]}, inputs, qp, method=function))
     for number, output in enumerate(outputs):
         expected = arrays[f"out{number}"]
         assert output.shape == expected.shape

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nvc_jax.ops.bounds import lower_bound
 from nvc_jax.training.losses import distortion, rate_weight
-from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, lower_bound, round_ste
+from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
 
 
 def test_rate_weight_is_log_linear():

@@ -44,7 +44,7 @@ def test_crops_are_windows_of_the_clip(folder):
 
 
 def test_no_clips_is_a_clear_error(tmp_path):
-    with pytest.raises(ConfigError, match="no clip of at least 3 frames"):
+    with pytest.raises(ConfigError, match="no 4:2:0 clip of at least 3 frames"):
         load_clips(tmp_path, 3)
 
 

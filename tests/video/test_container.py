@@ -177,9 +177,7 @@ def test_sound_is_noted(tmp_path, yuv_frames):
         video.width, video.height, video.pix_fmt = 16, 16, "yuv420p"
         audio = container.add_stream("pcm_s16le", rate=8000)
         audio.layout = "mono"
-        container.mux(
-            video.encode(av.VideoFrame.from_ndarray(np.zeros((24, 16), np.uint8), format="yuv420p"))
-        )
+        container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((24, 16), np.uint8), format="yuv420p")))
         container.mux(video.encode(None))
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
@@ -282,9 +280,7 @@ def test_full_disk(tmp_path, name, limit, frames):
     arguments = [f"{tmp_path}/{name}", str(limit), str(frames)]
     if name == "a/" and limit > 1000:
         pytest.skip("every picture is smaller")
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"{arguments[0]}: cannot write (File too large)\n"
     assert not list(tmp_path.iterdir())

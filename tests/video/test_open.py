@@ -23,9 +23,7 @@ def test_parent_folder_must_exist(tmp_path, name):
 def test_unusable_names(tmp_path):
     with pytest.raises(VideoError, match="no such file"):
         open_video(tmp_path / ("x" * 300 + ".y4m"))
-    with pytest.raises(
-        OutputError, match=r"x\.y4m: cannot put the finished file in place \(File name too long\)"
-    ):
+    with pytest.raises(OutputError, match=r"x\.y4m: cannot put the finished file in place \(File name too long\)"):
         write_one(tmp_path / ("x" * 300 + ".y4m"))
     with pytest.raises(VideoError, match="no such file"):
         open_video(tmp_path / "" / "a.y4m" / "b.y4m")

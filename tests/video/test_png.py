@@ -147,9 +147,7 @@ def test_a_folder_is_replaced_only_if_it_is_ours(tmp_path, rgb_frames):
     write(out, info, rgb_frames(4, 4, 2))
     assert len(pictures(out)) == 2
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(
-        OutputError, match=r"out: holds other files \(thesis\.txt\); name a new or an empty folder"
-    ):
+    with pytest.raises(OutputError, match=r"out: holds other files \(thesis\.txt\); name a new or an empty folder"):
         create_video(out, info)
     assert (out / "thesis.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -189,9 +187,7 @@ def test_pillow_reads_what_we_write(tmp_path, rgb_frames):
 
 def test_unfit_rgb_frame(tmp_path):
     with (
-        pytest.raises(
-            VideoError, match=r"frame 0: plane rgb is float32\[4, 4, 3\], expected uint8\[4, 4, 3\]"
-        ),
+        pytest.raises(VideoError, match=r"frame 0: plane rgb is float32\[4, 4, 3\], expected uint8\[4, 4, 3\]"),
         create_video(tmp_path / "out", VideoInfo(4, 4)) as writer,
     ):
         writer.write(RgbFrame(np.zeros((4, 4, 3), np.float32)))

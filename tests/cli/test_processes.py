@@ -1,0 +1,154 @@
+"""Real processes: pipes, signals, closed streams, limits, and decoding where nothing of the encoder is left."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from command_line import FRAMES, HEIGHT, WIDTH, hashes, planes, read_report, unchanged, wait_for
+
+from nvc_jax.video.frame import frame_bytes
+
+Y4M_FRAME = len(b"FRAME\n") + frame_bytes(WIDTH, HEIGHT)
+
+
+def refusal(process):
+    """The sentence of a process that failed, after notes."""
+    *notes, sentence = process.stderr.decode().splitlines()
+    assert process.returncode == 1, process.stderr.decode()
+    assert all(line.startswith(("note: ", "encode: frame", "decode: frame")) for line in notes), process.stderr.decode()
+    return sentence
+
+
+def test_another_process_decodes_the_same(nvc_process, coded, work):
+    stream, report = coded
+    process = nvc_process("decode", stream, "d.y4m", "--report", "d.json", "--json")
+    assert process.returncode == 0, process.stderr.decode()
+    assert hashes(read_report("d.json")) == hashes(report)
+    assert {path.name for path in work.iterdir()} == {"d.y4m", "d.json"}
+
+
+def test_pipes(nvc_command, clip, coded):
+    """y4m in by a pipe, the stream through a pipe, y4m out by a pipe: nothing but pictures on standard output."""
+    with clip.open("rb") as source:
+        encoder = subprocess.Popen(
+            nvc_command("encode", "-", "-", "--reset-interval", 3, "--json"),
+            stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    decoder = subprocess.Popen(
+        nvc_command("decode", "-", "-"), stdin=encoder.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    encoder.stdout.close()
+    pictures, notes = decoder.communicate(timeout=120)
+    totals = encoder.stderr.read()
+    encoder.stderr.close()
+    assert (encoder.wait(), decoder.returncode) == (0, 0), notes
+    assert f'"frame_count": {FRAMES}'.encode() in totals
+    assert f"-: {FRAMES} frames".encode() in notes
+    with open("piped.y4m", "wb") as file:
+        file.write(pictures)
+    sizes = [len(data) for data in planes("piped.y4m")]
+    assert sizes == [frame_bytes(WIDTH, HEIGHT)] * FRAMES
+
+
+def test_cut_pipe_gives_the_whole_frames(nvc_process, coded):
+    stream, _ = coded
+    process = nvc_process("decode", "-", "-", input=stream.read_bytes()[:-1])
+    assert process.stdout.count(b"FRAME\n") == FRAMES - 1
+    assert len(process.stdout) == process.stdout.index(b"FRAME\n") + (FRAMES - 1) * Y4M_FRAME
+    assert refusal(process).startswith(f"nvc-jax: -: frame {FRAMES - 1}: payload needs")
+
+
+def test_reader_that_leaves(nvc_command, stream, work):
+    process = subprocess.Popen(nvc_command("decode", stream, "-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert errors.splitlines()[-1] == "nvc-jax: standard output: the program that reads this output has ended."
+
+
+def test_results_that_cannot_be_printed(nvc_process, stream):
+    with open("/dev/full", "wb") as full:
+        process = nvc_process("info", stream, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert refusal(process) == "nvc-jax: <stdout>: cannot write the result (No space left on device)."
+
+
+def closed(command, *numbers):
+    """A command line run by the shell with some standard streams closed."""
+    return ["/bin/sh", "-c", f'exec "$@" {" ".join(f"{number}>&-" for number in numbers)}', "sh", *command]
+
+
+def test_closed_streams(nvc_command, stream, work):
+    """Never a traceback, and never a file that takes the place of a closed stream."""
+    with unchanged(work):
+        for arguments, sentence in (
+            (["info", "-"], "nvc-jax: -: the file is empty."),
+            (["encode", "-", "s.bin"], "nvc-jax: standard input: is empty."),
+        ):
+            command = closed(nvc_command(*arguments), 0)
+            assert refusal(subprocess.run(command, capture_output=True, check=False)) == sentence
+        process = subprocess.run(closed(nvc_command("info", stream), 1), stderr=subprocess.PIPE, check=False)
+        assert refusal(process).startswith("nvc-jax: <stdout>: cannot write the result")
+    assert subprocess.run(closed(nvc_command("decode", stream, "d.y4m"), 0, 1, 2), check=False).returncode in (0, 1)
+    assert len(planes("d.y4m")) == FRAMES
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(nvc_command, clip, work, number, code):
+    """A source that never ends, stopped in the middle: nothing is left behind, nothing was lost."""
+    (work / "s.bin").write_bytes(b"old")
+    os.mkfifo(work / "source.y4m")
+    before = set(work.iterdir())
+    process = subprocess.Popen(
+        nvc_command("encode", "source.y4m", "s.bin", "--report", "r.json"), stderr=subprocess.PIPE
+    )
+    with (work / "source.y4m").open("wb") as pipe:
+        pipe.write(clip.read_bytes())
+        pipe.flush()
+        wait_for(lambda: len(set(work.iterdir()) - before) == 2)  # the stream and the report have begun
+        process.send_signal(number)
+        errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == code
+    assert errors.splitlines()[-1:] == (["nvc-jax: interrupted"] if number == signal.SIGINT else []), errors
+    assert set(work.iterdir()) == before
+    assert (work / "s.bin").read_bytes() == b"old"
+
+
+def limited(limit, size):
+    """For subprocess: a limit of the operating system on the process to be."""
+    return lambda: resource.setrlimit(limit, (size, size))
+
+
+@pytest.mark.parametrize("name", ["d.y4m", "d.yuv", "d.mp4", "pictures"])
+def test_no_space_for_the_output(nvc_process, stream, work, name):
+    with unchanged(work):
+        process = nvc_process("decode", stream, name, preexec_fn=limited(resource.RLIMIT_FSIZE, 1000))
+        sentence = refusal(process)
+    assert sentence.startswith(f"nvc-jax: {name}: cannot write")
+    assert "File too large" in sentence or "file too large" in sentence
+
+
+def test_cache_that_cannot_be_used(nvc_process, stream):
+    environment = os.environ | {"XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null"}
+    process = nvc_process("decode", stream, "d.y4m", "--frames", 1, env=environment)
+    assert process.returncode == 0
+    assert b"Warning" not in process.stderr, process.stderr.decode()
+
+
+def test_help_is_instant(nvc_process):
+    """It imports no JAX."""
+    code = "import sys; from nvc_jax.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert not {"jax", "numpy", "flax", "av"} & set(process.stderr.decode().split())
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        process = nvc_process("--help")
+        seconds.append(time.perf_counter() - start)
+    assert b"usage: nvc-jax" in process.stdout
+    assert min(seconds) < 0.5

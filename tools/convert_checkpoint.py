@@ -1,0 +1,8 @@
+"""Official checkpoints to a model directory and back: the same as `nvc-jax convert`, with its options."""
+
+import sys
+
+from nvc_jax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["convert", *sys.argv[1:]]))
