@@ -23,6 +23,7 @@ CHROMA_WEIGHT = 0.4  # share of a chroma coefficient's error in the distortion, 
 STEP_SQUARED_TIMES_LAMBDA = 3.46  # where the slope of 6 dB per bit balances lambda * distortion
 INTER_GAIN = 18.0  # keeps the smallest quantisation step of the inter codec above its lower bound
 CARRIED_STEP_UNIT = 8.0  # brings the quantisation steps that pass through the inter networks to about 1
+SMALLEST_INTRA_STEP = 0.067  # the mean of a 16x16 patch, up to 8 either way, must fit into int8 symbols
 SMALLEST_DEVIATION = 0.02  # of a coefficient, for the scaling of features
 
 
@@ -96,7 +97,8 @@ def transform_codec(
         )
     flat = {name: np.array(leaf) for name, leaf in flatten(initialise(config, seed)).items()}
     _write_identities(flat)
-    _write_intra(flat, config, statistics, _steps(intra_lambda, config.intra.qp_rows))
+    intra_steps = np.maximum(_steps(intra_lambda, config.intra.qp_rows), SMALLEST_INTRA_STEP)
+    _write_intra(flat, config, statistics, intra_steps)
     _write_inter(flat, config, statistics, INTER_GAIN * _steps(inter_lambda, config.inter.qp_rows))
     return unflatten(flat)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from nvc_jax.convert.names import OfficialTensor, _their_parts
+from nvc_jax.models import layers
 from nvc_jax.models.config import tiny
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
-from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, FeedForward, Pointwise, Up2, wsilu
+from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, Pointwise, Up2, wsilu
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.ops.pixels import depth_to_space
 
@@ -82,16 +83,26 @@ def test_wsilu(case):
 
 
 @pytest.mark.parametrize("case", ["wsilu_chunk_add"], indirect=True)
-def test_feed_forward_adds_the_halves(case):
+def test_a_block_adds_the_halves_of_its_middle(case):
     _, arrays = case
+    block, x = DCBlock(4), jnp.zeros((1, 1, 1, 4))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(block.init, jax.random.key(0), x)["params"])
 
-    def middle(before, half):  # its 4C values before the activation come from the bias, its matrices select channels
-        kernels = {"kernel_in": jnp.zeros((4, 16)), "kernel_out": jnp.eye(8)[:, half]}
-        params = kernels | {"bias_in": before, "bias_out": jnp.zeros(4)}
-        return FeedForward().apply({"params": params}, jnp.zeros((1, 1, 1, 4)))[0, 0, 0]
+    def middle(before, half):  # its 4C values before the activation come from the bias, its last matrix selects C of 2C
+        ffn = zeros["ffn"] | {"bias_in": before, "kernel_out": jnp.eye(8)[:, half]}
+        return block.apply({"params": zeros | {"ffn": ffn}}, x)[0, 0, 0]
 
     positions = jax.vmap(lambda before: jnp.concatenate([middle(before, slice(0, 4)), middle(before, slice(4, 8))]))
     assert_close(positions(arrays["x"].reshape(-1, 16)).reshape(arrays["out"].shape), arrays["out"])
+
+
+@pytest.mark.parametrize("case", ["dcb_shortcut_adaptor"], indirect=True)
+def test_large_pictures_go_through_a_block_in_groups_of_rows(case, monkeypatch):
+    name, arrays = case
+    monkeypatch.setattr(layers, "TILE_POSITIONS", 22)  # of 9 rows of 11: groups of 2, and one left over
+    params = official_params(BLOCKS[name], name, arrays)
+    assert "scan" in str(jax.make_jaxpr(BLOCKS[name].apply)(params, arrays["x"]))
+    assert_close(BLOCKS[name].apply(params, arrays["x"]), arrays["out"])
 
 
 def prior_from_fusion(model, fusion, z_channels, temporal):
