@@ -8,9 +8,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from nvc_jax import __version__
@@ -42,17 +43,40 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nvc-jax: {str(error).rstrip('.')}.", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("nvc-jax: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(stop, _Terminated) else EXIT_INTERRUPTED
     return EXIT_OK
 
 
 def entry_point() -> None:
     """Console script."""
     _open_missing_streams()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that unfinished files are removed
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _stop_again
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)  # an orderly end takes 0.4 s, and crashes after a signal that came while XLA was at work
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which removes unfinished files as SIGINT does."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Repeat a signal whose exception was lost, because it came during a callback of the garbage collector."""
+    signals: dict[type[BaseException], int] = {KeyboardInterrupt: signal.SIGINT, _Terminated: signal.SIGTERM}
+    number = signals.get(unraisable.exc_type)
+    if number is None:
+        sys.__unraisablehook__(unraisable)
+    else:
+        Timer(0.1, os.kill, (os.getpid(), number)).start()
 
 
 def _open_missing_streams() -> None:
@@ -208,8 +232,8 @@ def _show(text: str, file: TextIO | None = None) -> None:
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the interpreter tries once more at its end
-        raise OutputError(f"{stream.name}: cannot write the result ({reason(error)})") from None
+        name = "standard output" if stream is sys.stdout else "standard error"
+        raise OutputError(f"{name}: cannot write the result ({reason(error)})") from None
 
 
 @contextmanager

@@ -39,10 +39,10 @@ def encode(codec: Codec, case: Case, seed: int) -> tuple[bytes, list[FrameRecord
     """The stream of a case, and what its stages computed."""
     file = io.BytesIO()
     writer = DcvcWriter(file)
-    encoder = Encoder(codec, *SIZE, case.schedule, case.skip_threshold)
     with recorded_stages() as calls, pytest.MonkeyPatch.context() as patch:
-        if case.two_streams:
+        if case.two_streams:  # what large pictures have
             patch.setattr(encoder_module, "TWO_STREAMS_ABOVE", 0)
+        encoder = Encoder(codec, *SIZE, case.schedule, case.skip_threshold)
         for frame in encoder.encode(synthetic.moving_picture(*SIZE, FRAMES, seed)):
             writer.write_frame(frame.header, frame.plan.kind, round(frame.plan.qp), frame.payload)
     return file.getvalue(), frames(calls)

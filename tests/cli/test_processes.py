@@ -1,7 +1,6 @@
 """Real processes: pipes, signals, closed streams, limits, and decoding where nothing of the encoder is left."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -74,7 +73,7 @@ def test_reader_that_leaves(nvc_command, stream, work):
 def test_results_that_cannot_be_printed(nvc_process, stream):
     with open("/dev/full", "wb") as full:
         process = nvc_process("info", stream, capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert refusal(process) == "nvc-jax: <stdout>: cannot write the result (No space left on device)."
+    assert refusal(process) == "nvc-jax: standard output: cannot write the result (No space left on device)."
 
 
 def closed(command, *numbers):
@@ -92,9 +91,9 @@ def test_closed_streams(nvc_command, stream, work):
             command = closed(nvc_command(*arguments), 0)
             assert refusal(subprocess.run(command, capture_output=True, check=False)) == sentence
         process = subprocess.run(closed(nvc_command("info", stream), 1), stderr=subprocess.PIPE, check=False)
-        assert refusal(process).startswith("nvc-jax: <stdout>: cannot write the result")
-    assert subprocess.run(closed(nvc_command("decode", stream, "d.y4m"), 0, 1, 2), check=False).returncode in (0, 1)
-    assert len(planes("d.y4m")) == FRAMES
+        assert refusal(process).startswith("nvc-jax: standard output: cannot write the result")
+    assert subprocess.run(closed(nvc_command("decode", stream, "d.y4m", "--frames", 1), 0, 1, 2), check=False)
+    assert len(planes("d.y4m")) == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -103,34 +102,26 @@ def test_signals(nvc_command, clip, work, number, code):
     (work / "s.bin").write_bytes(b"old")
     os.mkfifo(work / "source.y4m")
     before = set(work.iterdir())
-    process = subprocess.Popen(
-        nvc_command("encode", "source.y4m", "s.bin", "--report", "r.json"), stderr=subprocess.PIPE
-    )
-    with (work / "source.y4m").open("wb") as pipe:
+    command = nvc_command("encode", "source.y4m", "s.bin", "--report", "r.json")
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process, (work / "source.y4m").open("r+b", 0) as pipe:
         pipe.write(clip.read_bytes())
-        pipe.flush()
         wait_for(lambda: len(set(work.iterdir()) - before) == 2)  # the stream and the report have begun
         process.send_signal(number)
-        errors = process.stderr.read().decode()
-    process.stderr.close()
-    assert process.wait() == code
-    assert errors.splitlines()[-1:] == (["nvc-jax: interrupted"] if number == signal.SIGINT else []), errors
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert errors.splitlines()[-1] == b"nvc-jax: interrupted"
     assert set(work.iterdir()) == before
     assert (work / "s.bin").read_bytes() == b"old"
 
 
-def limited(limit, size):
-    """For subprocess: a limit of the operating system on the process to be."""
-    return lambda: resource.setrlimit(limit, (size, size))
-
-
-@pytest.mark.parametrize("name", ["d.y4m", "d.yuv", "d.mp4", "pictures"])
-def test_no_space_for_the_output(nvc_process, stream, work, name):
+def test_no_space_for_the_output(nvc_command, stream, work):
+    command = ["/bin/sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *nvc_command("decode", stream, "d.mp4", "--frames", 1)]
     with unchanged(work):
-        process = nvc_process("decode", stream, name, preexec_fn=limited(resource.RLIMIT_FSIZE, 1000))
-        sentence = refusal(process)
-    assert sentence.startswith(f"nvc-jax: {name}: cannot write")
-    assert "File too large" in sentence or "file too large" in sentence
+        sentence = refusal(subprocess.run(command, capture_output=True, check=False))
+    assert sentence.lower() == "nvc-jax: d.mp4: cannot write (file too large)."
 
 
 def test_cache_that_cannot_be_used(nvc_process, stream):
