@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, NOT_CODED, SCALE_MAX, SCALE_MIN
+from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, NOT_CODED, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
 # Which part of the channels is active at the positions (top-left, top-right, bottom-left, bottom-right) of a 2x2 cell.
 _ACTIVE_PARTS = {
@@ -68,5 +68,6 @@ def table_indexes(scale: Array, skip_threshold: Array) -> Array:
         uint8, same shape.
     """
     scale = jnp.clip(scale, SCALE_MIN, SCALE_MAX)
-    index = jnp.floor((jnp.log(scale) - LOG_SCALE_MIN) * LOG_SCALE_STEP_RECIPROCAL).astype(jnp.uint8)
+    index = jnp.floor((jnp.log(scale) - LOG_SCALE_MIN) * LOG_SCALE_STEP_RECIPROCAL)
+    index = jnp.clip(index, 0, SCALE_LEVELS - 1).astype(jnp.uint8)  # another backend's log may be an ulp off
     return jnp.where(scale > skip_threshold, index, jnp.uint8(NOT_CODED))
