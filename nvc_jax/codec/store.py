@@ -81,9 +81,9 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(stage.resolve() / "params", dict(model.params))
             marker = stage / "params" / "commit_success.txt"
-        if marker.exists():
-            marker.write_text("committed\n")  # Orbax writes this machine's path into it
-        with (stage / "tables.npz").open("wb") as file:
+            if marker.exists():
+                marker.write_text("committed\n")  # Orbax writes this machine's path into it
+            with (stage / "tables.npz").open("wb") as file:
                 save_tables(file, model.tables)
             description = {
                 "format": FORMAT,
