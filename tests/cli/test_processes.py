@@ -92,7 +92,8 @@ def test_closed_streams(nvc_command, stream, work):
             assert refusal(subprocess.run(command, capture_output=True, check=False)) == sentence
         process = subprocess.run(closed(nvc_command("info", stream), 1), stderr=subprocess.PIPE, check=False)
         assert refusal(process).startswith("nvc-jax: standard output: cannot write the result")
-    assert subprocess.run(closed(nvc_command("decode", stream, "d.y4m", "--frames", 1), 0, 1, 2), check=False)
+    everything = closed(nvc_command("decode", stream, "d.y4m", "--frames", 1), 0, 1, 2)
+    assert subprocess.run(everything, check=False).returncode in (0, 1)  # the result may have nowhere to go
     assert len(planes("d.y4m")) == 1
 
 
