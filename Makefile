@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/CMakeLists.txt)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 demo: .venv/installed
 	$(BIN)/nvc-jax demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """info, models, convert, demo."""
 
+import functools
 import pickle
 import shutil
 import sys
@@ -10,8 +11,8 @@ import pytest
 from command_line import FRAMES, HEIGHT, WIDTH, unchanged
 
 from nvc_jax.codec.store import load_model
+from nvc_jax.convert import names
 from nvc_jax.convert.checkpoint import params_to_official
-from nvc_jax.convert.names import official_tensors
 from nvc_jax.convert.pth import read_pth, write_pth
 from nvc_jax.models.config import CONFIGS, tiny
 from nvc_jax.video import open_video, read_png
@@ -45,6 +46,14 @@ def test_models(nvc):
 # convert
 
 
+@pytest.fixture(autouse=True, scope="module")
+def shapes_once():
+    """Tracing the networks for their shapes takes most of the time of a small conversion."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "parameter_shapes", functools.cache(names.parameter_shapes))
+        yield
+
+
 @pytest.fixture(scope="module")
 def state_dicts(tiny_model):
     """The tiny model as the official code has it."""
@@ -54,10 +63,10 @@ def state_dicts(tiny_model):
 @pytest.fixture
 def checkpoints(work, state_dicts):
     """Official checkpoints of the tiny model."""
-    names = "image.pth.tar", "video.pth.tar"
-    for name, state_dict in zip(names, state_dicts, strict=True):
+    files = "image.pth.tar", "video.pth.tar"
+    for name, state_dict in zip(files, state_dicts, strict=True):
         write_pth(work / name, state_dict)
-    return names
+    return files
 
 
 def test_convert_both_ways(nvc, work, tiny_model, checkpoints):
@@ -125,7 +134,7 @@ def test_convert_refusals(nvc, work, checkpoints, model, stream):
 
 
 def test_tensors_are_named(nvc, work, checkpoints):
-    tensors = {tensor.name for tensor in official_tensors(tiny).values() if tensor.model == "inter"}
+    tensors = {tensor.name for tensor in names.official_tensors(tiny).values() if tensor.model == "inter"}
     missing, misshaped = sorted(tensors)[:2]
     video = read_pth(checkpoints[1])
     del video[missing]
@@ -169,8 +178,8 @@ def test_demo_of_a_video(nvc, work, clip):
     assert "made/here/side_by_side.png" in result.out
     table = [line.split() for line in result.out.splitlines()]
     assert [row[0] for row in table[1:4]] == ["10", "32", "54"]
-    names = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("bin", "mp4")}
-    assert {path.name for path in (work / "made" / "here").iterdir()} == {*names, "side_by_side.png"}
+    files = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("bin", "mp4")}
+    assert {path.name for path in (work / "made" / "here").iterdir()} == {*files, "side_by_side.png"}
     assert read_png(work / "made" / "here" / "side_by_side.png").shape == (HEIGHT, 4 * WIDTH, 3)
     with open_video(work / "made" / "here" / "qp32.mp4") as reader:
         assert len(list(reader)) == FRAMES

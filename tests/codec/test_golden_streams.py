@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 
 import numpy as np
 import pytest
@@ -20,11 +19,7 @@ SMALL = (
     "a_96x64_qp21-21", "a_96x64_qp50-50", "b_176x144_qp10-14", "b_176x144_qp36-36", "c_130x98_qp21-21",
     "c_130x98_qp55-63", "d_130x98_qp21-21", "d_130x98_qp42-42", "e_176x144_qp21-21", "e_176x144_qp63-63",
 )  # fmt: skip
-EVERYTHING = pytest.mark.skipif("NVC_TEST_EVERYTHING" not in os.environ, reason="takes long: set NVC_TEST_EVERYTHING=1")
-LARGE = (
-    pytest.param("f_1312x736_qp21-21", marks=pytest.mark.slow),
-    pytest.param("f_1312x736_qp42-42", marks=[pytest.mark.slow, EVERYTHING]),
-)
+LARGE = tuple(pytest.param(f"f_1312x736_qp{qp}-{qp}", marks=pytest.mark.slow) for qp in (21, 42))
 UNSAFE = pytest.param("g_1312x736_qp21-21", marks=pytest.mark.slow)  # scales on index edges: encoded only
 
 

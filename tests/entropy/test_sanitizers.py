@@ -24,7 +24,6 @@ def replay(tmp_path_factory):
     return build / "replay"
 
 
-@pytest.mark.slow
 def test_no_input_makes_the_sanitizers_speak(replay, tmp_path):
     rng = np.random.default_rng(0)
     files = []

@@ -48,6 +48,7 @@ def test_no_clips_is_a_clear_error(tmp_path):
         load_clips(tmp_path, 3)
 
 
+@pytest.mark.slow
 def test_clip_is_differentiable_everywhere(folder):
     """Every parameter of both codecs gets a gradient from three frames."""
     planes = next(random_crops(load_clips(folder, 3), 1, 3, 32, np.random.default_rng(0)))
