@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NvcError as error:
         if options.debug:
             raise
-        print(f"nvc-jax: {str(error).rstrip('.')}.", file=sys.stderr)
+        text = str(error)
+        print(f"nvc-jax: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
         print("nvc-jax: interrupted", file=sys.stderr)

@@ -90,7 +90,10 @@ class Decoder:
             reference = self._buffer.reference(unit.kind, unit.header.use_adaptor_i)
             feature = codec.decode(coder.decoder(unit.payload), reference, unit.qp, *size)
         except BitstreamError as error:
-            raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset})") from None
+            raise type(error)(
+                f"frame {index}: {error} (frame at byte {unit.offset}); damaged, or coded with another model, "
+                "precision or skip threshold?"
+            ) from None
         picture = codec.reconstruct(feature, unit.qp)
         if unit.kind == "I":
             self._buffer.keep_picture(picture)

@@ -105,6 +105,7 @@ def test_other_skip_threshold(nvc, stream, work):
     with unchanged(work):
         sentence = nvc("decode", stream, "d.y4m", "--skip-threshold", "none").refusal()
     assert "frame 0: the payload" in sentence
+    assert "or coded with another model, precision or skip threshold?" in sentence
 
 
 def test_size_changes(codec, stream, make_clip, nvc, work):
