@@ -12,7 +12,7 @@ from nvc_jax.ops.depthwise import depthwise3x3
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
 # On CPU, large pictures are taken through the second half of a DC block in groups of rows of about so many positions:
-# the 4C-wide middle then stays in cache. Measured on 2 cores at 1/8 of 1920x1080: a DC block is 1.7 times faster.
+# the 4C-wide middle then stays in cache. Measured on 2 cores at 1/8 of 1920x1080: its FFN took 0.24 s instead of 0.37.
 TILE_POSITIONS = 1024
 
 

@@ -2,7 +2,7 @@
 
 Every DC block of the picture path starts as the identity, the 1x1 convolutions at the borders as a DCT, the stride-2
 convolutions as a KLT of 2x2 DCT patches, and the inter codec as a coder of frame differences with a quantisation step
-per qp. A small model reaches in minutes what takes hours from random weights.
+per qp. This saves a small model the part of its training in which it would learn to be one.
 """
 
 import dataclasses

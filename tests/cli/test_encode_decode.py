@@ -218,10 +218,6 @@ def test_report_on_stdout(nvc, stream):
 
 
 def test_packaged_model(nvc, clip):
-    from nvc_jax.codec.store import packaged_models
-
-    if "embedded" not in packaged_models():
-        pytest.skip("no model is packaged yet")
     report = "--report", "r.json"
     assert nvc("encode", clip, "s.bin", "--frames", 1, "--model", "embedded", *report).code == 0
     encoded = read_report("r.json")
