@@ -116,6 +116,7 @@ def product(x: Array, kernel: ExactKernel) -> Wide:
     """int16 [..., K] times [K, N]."""
     plan = STRATEGIES[kernel.strategy]
     rows = np.cumsum([planes[0].shape[0] for planes in kernel.blocks])[:-1]
+    x = lax.optimization_barrier(x)
     return _sum([plan.multiply(part, planes) for part, planes in _pairs(jnp.split(x, rows, axis=-1), kernel)])
 
 

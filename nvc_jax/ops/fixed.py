@@ -11,7 +11,7 @@ from jax import Array
 
 from nvc_jax.ops.depthwise import taps
 from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
-from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, WSILU_SIZE, gain_offsets, scale_rows, wsilu_deficits
+from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
 from nvc_jax.spec import FIXED_SCALE, NOT_CODED
 
 ONE = FIXED_SCALE
@@ -70,10 +70,11 @@ def multiply(x: Array, gain: Array) -> Array:
 
 
 def wsilu(x: Array) -> Array:
-    """x * sigmoid(4x), from a table of what is missing to max(x, 0)."""
-    wide = x.astype(jnp.int32)
-    deficit = _look_up(wsilu_deficits(), jnp.minimum(jnp.abs(wide), WSILU_SIZE - 1))
-    return (jnp.maximum(wide, 0) - deficit).astype(jnp.int16)
+    """x * sigmoid(4x), from a table of all values.
+
+    XLA computes an array that it looks up in a table once; other results it may compute again for each of their uses.
+    """
+    return jnp.asarray(wsilu_table()).at[x.astype(jnp.int32) + 32768].get(mode="promise_in_bounds")
 
 
 def position_gain(x: Array) -> Array:
