@@ -26,7 +26,7 @@ def activations(rng, shape):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), shape=st.sampled_from(SHAPES))
 def test_products_are_exact(strategy, seed, shape):
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def test_small_weights_take_one_block():
     assert {len(prepare(weights, strategy).blocks) for strategy in STRATEGIES} == {1}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_taps_are_exact(seed):
     rng = np.random.default_rng(seed)
