@@ -1,6 +1,5 @@
 """From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 6)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -40,7 +39,10 @@ def integerise(model: StoredModel) -> StoredModel:
 
 def clamped_parameters(model: StoredModel) -> dict[str, int]:
     """How many values of each parameter are at the end of their range, by name, of an int16 model."""
-    counts = {name: int((np.abs(leaf.astype(np.int64)) >= _unit(name)[1]).sum()) for name, leaf in flatten(model.params).items()}
+    counts = {
+        name: int((np.abs(leaf.astype(np.int64)) >= _unit(name)[1]).sum())
+        for name, leaf in flatten(model.params).items()
+    }
     return {name: count for name, count in counts.items() if count}
 
 

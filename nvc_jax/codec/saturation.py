@@ -44,7 +44,9 @@ class Range:
         self.peak = max(self.peak, other.peak)
 
 
-def measure_ranges(codec: Codec, frames: Iterable[Frame], width: int, height: int, schedule: Schedule) -> dict[str, Range]:
+def measure_ranges(
+    codec: Codec, frames: Iterable[Frame], width: int, height: int, schedule: Schedule
+) -> dict[str, Range]:
     """Code frames and look at every number: operation by operation, thus slowly.
 
     Args:

@@ -48,7 +48,9 @@ class Int16Report:
         ]
         if self.ranges and not self.saturated:
             name = max(self.ranges, key=lambda layer: self.ranges[layer].peak)
-            lines.append(f"all numbers of {len(self.ranges)} layers fit; the largest is {self.ranges[name].peak:.1f}, in {name}")
+            lines.append(
+                f"all numbers of {len(self.ranges)} layers fit; the largest is {self.ranges[name].peak:.1f}, in {name}"
+            )
         return lines
 
 

@@ -1,6 +1,6 @@
 """Which arithmetic a computation is in: the dtype of its numbers tells."""
 
-from types import ModuleType
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -9,13 +9,32 @@ from jax.typing import DTypeLike
 from nvc_jax.ops import fixed, floating
 
 
-def arithmetic(x: Array) -> ModuleType:
-    """The module that computes on such numbers: `fixed` for int16, `floating` for all others.
+class Arithmetic(Protocol):
+    """What the modules `floating` and `fixed` both can do, so that a network is written once.
 
-    Both have the same functions, so that a network is written once: affine, convolve3x3, depthwise3x3, add, multiply,
-    wsilu, position_gain, at_least, reciprocal, interpolate, clamp_picture, widen, to_symbols, from_symbols,
-    table_indexes, to_uint8.
+    They document the functions. A kernel is an array or, in `fixed`, an `ExactKernel`.
     """
+
+    def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
+    def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
+    def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
+    def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
+    def multiply(self, x: Array, gain: Array) -> Array: ...  # noqa: D102
+    def wsilu(self, x: Array) -> Array: ...  # noqa: D102
+    def position_gain(self, x: Array) -> Array: ...  # noqa: D102
+    def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102
+    def reciprocal(self, x: Array) -> Array: ...  # noqa: D102
+    def interpolate(self, bank: Array, position: Array) -> Array: ...  # noqa: D102
+    def clamp_picture(self, x: Array) -> Array: ...  # noqa: D102
+    def widen(self, x: Array) -> Array: ...  # noqa: D102
+    def to_symbols(self, x: Array, mean: Array) -> Array: ...  # noqa: D102
+    def from_symbols(self, symbols: Array, mean: Array) -> Array: ...  # noqa: D102
+    def table_indexes(self, scale: Array, skip_threshold: Array) -> Array: ...  # noqa: D102
+    def to_uint8(self, x: Array, over: tuple[int, ...] = ()) -> Array: ...  # noqa: D102
+
+
+def arithmetic(x: Array) -> Arithmetic:
+    """The functions that compute on such numbers: `fixed` for int16, `floating` for all others."""
     return fixed if x.dtype == jnp.int16 else floating
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from nvc_jax.errors import ModelError
 
@@ -64,7 +65,7 @@ class Strategy:
         multiply: activations int16 [..., K] and the planes of a block to their product.
     """
 
-    dtype: npt.DTypeLike
+    dtype: DTypeLike
     planes: Callable[[Integers], Sequence[Integers]]
     reaches: tuple[int, ...]
     limit: int
@@ -116,8 +117,8 @@ def product(x: Array, kernel: ExactKernel) -> Wide:
     """int16 [..., K] times [K, N]."""
     plan = STRATEGIES[kernel.strategy]
     rows = np.cumsum([planes[0].shape[0] for planes in kernel.blocks])[:-1]
-    x = lax.optimization_barrier(x)
-    return _sum([plan.multiply(part, planes) for part, planes in _pairs(jnp.split(x, rows, axis=-1), kernel)])
+    parts = zip(jnp.split(x, rows, axis=-1), kernel.blocks, strict=True)
+    return _sum([plan.multiply(part, planes) for part, planes in parts])
 
 
 def tap_product(taps: Sequence[Array], kernel: ExactKernel) -> Wide:
@@ -127,10 +128,6 @@ def tap_product(taps: Sequence[Array], kernel: ExactKernel) -> Wide:
     for (weights,) in kernel.blocks:
         parts.append(_from_int32(sum(next(terms).astype(jnp.int32) * row for row in weights)))
     return _sum(parts)
-
-
-def _pairs(parts: Sequence[Array], kernel: ExactKernel) -> zip:  # type: ignore[type-arg]
-    return zip(parts, kernel.blocks, strict=True)
 
 
 def _check(matrix: Integers) -> None:
@@ -161,7 +158,7 @@ def _sum(parts: Sequence[Wide]) -> Wide:
     return Wide(sum(p.high for p in parts), sum(p.low for p in parts))  # type: ignore[arg-type]
 
 
-def _dot(x: Array, weights: Array, accumulator: npt.DTypeLike) -> Array:
+def _dot(x: Array, weights: Array, accumulator: DTypeLike) -> Array:
     """Over the last axis of x. HIGHEST: float32 inputs are not shortened (TF32 and the like)."""
     dimensions = (((x.ndim - 1,), (0,)), ((), ()))
     return lax.dot_general(x, weights, dimensions, lax.Precision.HIGHEST, preferred_element_type=accumulator)
@@ -209,12 +206,10 @@ def _multiply_int8(x: Array, planes: Planes) -> Wide:
     x = x.astype(jnp.int32)
     upper, lower = (x >> PLANE_BITS).astype(jnp.int8), ((x & 0xFF) - _PLANE_REACH).astype(jnp.int8)
     w_upper, w_lower = planes
-    mixed = _dot(
-        jnp.concatenate([upper, lower], axis=-1), jnp.concatenate([w_lower, w_upper]), jnp.int32
-    )
+    mixed = _dot(jnp.concatenate([upper, lower], axis=-1), jnp.concatenate([w_lower, w_upper]), jnp.int32)
     high = (_dot(upper, w_upper, jnp.int32) << PLANE_BITS) + mixed
-    half = w_upper.astype(jnp.int32).sum(axis=0) * (_PLANE_REACH << PLANE_BITS) 
-    half += w_lower.astype(jnp.int32).sum(axis=0) * _PLANE_REACH
+    upper_sum, lower_sum = (plane.sum(axis=0, dtype=jnp.int32) for plane in planes)
+    half = _PLANE_REACH * ((upper_sum << PLANE_BITS) + lower_sum)
     return Wide(high, _dot(lower, w_lower, jnp.int32) + half)
 
 
@@ -227,7 +222,7 @@ STRATEGIES = {
     "float32": Strategy(np.float32, lambda w: [w], (_PLANE_REACH,), _FLOAT32_LIMIT, _multiply_float32),
     "bfloat16": Strategy(
         jnp.bfloat16,
-        lambda w: [*split(w), sum(split(w))],
+        lambda w: [*split(w), np.add(*split(w))],
         (_PLANE_REACH, _PLANE_REACH, 2 * _PLANE_REACH),
         _FLOAT32_LIMIT,
         _multiply_bfloat16,

@@ -30,12 +30,12 @@ def saturate(x: Array) -> Array:
 
 
 def divide(x: Array, bits: int) -> Array:
-    """x / 2^bits, rounded half away from zero; |x| at most 2^31 - 2^bits."""
+    """X / 2^bits, rounded half away from zero; |x| at most 2^31 - 2^bits."""
     return (x + (1 << (bits - 1)) - (x < 0)) >> bits
 
 
 def affine(x: Array, kernel: ExactKernel, bias: Array) -> Array:
-    """x @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 8192)."""
+    """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 8192)."""
     return _finish(product(x, kernel), bias)
 
 
@@ -60,17 +60,17 @@ def _finish(total: Wide, bias: Array) -> Array:
 
 
 def add(a: Array, b: Array) -> Array:
-    """a + b."""
+    """A + b."""
     return saturate(a.astype(jnp.int32) + b)
 
 
 def multiply(x: Array, gain: Array) -> Array:
-    """x * gain."""
+    """X * gain."""
     return saturate(divide(x.astype(jnp.int32) * gain, _SCALE_BITS))
 
 
 def wsilu(x: Array) -> Array:
-    """x * sigmoid(4x), from a table of all values.
+    """X * sigmoid(4x), from a table of all values.
 
     XLA computes an array that it looks up in a table once; other results it may compute again for each of their uses.
     """
@@ -131,7 +131,7 @@ def from_symbols(symbols: Array, mean: Array) -> Array:
 
 
 def table_indexes(scale: Array, skip_threshold: Array) -> Array:
-    """Row of the Gaussian table for each scale, NOT_CODED where the scale is not above the threshold, int32 in 1/512."""
+    """Row of the Gaussian table for each scale, NOT_CODED where it is not above the threshold (int32 in 1/512)."""
     scale = jnp.clip(scale.astype(jnp.int32), SCALE_LOW, SCALE_HIGH)
     index = _look_up(scale_rows(), scale - SCALE_LOW)
     return jnp.where(scale > skip_threshold, index, NOT_CODED).astype(jnp.uint8)

@@ -25,7 +25,7 @@ def wsilu_deficits() -> npt.NDArray[np.uint8]:
 
 @functools.cache
 def wsilu_table() -> npt.NDArray[np.int16]:
-    """x * sigmoid(4x) in 1/512, [65536], by x + 32768 with x in 1/512."""
+    """X * sigmoid(4x) in 1/512, [65536], by x + 32768 with x in 1/512."""
     x = np.arange(-32768, 32768)
     deficits = wsilu_deficits()[np.minimum(np.abs(x), WSILU_SIZE - 1)]
     return (np.maximum(x, 0) - deficits).astype(np.int16)

@@ -9,7 +9,7 @@ from nvc_jax.ops.depthwise import depthwise3x3 as _depthwise3x3
 
 
 def affine(x: Array, kernel: Array, bias: Array) -> Array:
-    """x @ kernel + bias."""
+    """X @ kernel + bias."""
     return x @ kernel + bias
 
 
@@ -25,17 +25,17 @@ def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
 
 
 def add(a: Array, b: Array) -> Array:
-    """a + b."""
+    """A + b."""
     return a + b
 
 
 def multiply(x: Array, gain: Array) -> Array:
-    """x * gain."""
+    """X * gain."""
     return x * gain
 
 
 def wsilu(x: Array) -> Array:
-    """x * sigmoid(4x) (paper Eq. 4)."""
+    """X * sigmoid(4x) (paper Eq. 4)."""
     return x * jax.nn.sigmoid(4.0 * x)
 
 

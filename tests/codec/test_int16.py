@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import synthetic
-from recording import recorded_stages, frames as recorded_frames
+from recording import frames as recorded_frames
+from recording import recorded_stages
 
 from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
 from nvc_jax.codec import stages
@@ -121,7 +122,9 @@ def test_fused_and_batched_frames_agree(codec):
     """One program for the whole frame, and four frames at once, give what stages give one by one."""
     frame_codec = codec.frame_codecs(THRESHOLD)["P"]
     frames = synthetic.moving_picture(32, 32, 5)
-    pictures = jnp.concatenate([stages.picture_from_planes(*(np.array(p)[None] for p in (f.y, f.u, f.v))) for f in frames])
+    pictures = jnp.concatenate(
+        [stages.picture_from_planes(*(np.array(p)[None] for p in (f.y, f.u, f.v))) for f in frames]
+    )
     references = Reference(to_precision(pictures[:4], jnp.int16), "picture")
     qps = jnp.array([0.0, 20.0, 45.0, 71.0])
     fused = jax.jit(lambda *inputs: inter_frame(frame_codec, *inputs))
