@@ -41,7 +41,7 @@ def saturate(x: np.ndarray) -> np.ndarray:
     return np.clip(x, -32768, 32767)
 
 
-def rd(x: np.ndarray, n: int) -> np.ndarray:
+def rd(x: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Half away from zero, by magnitude and sign."""
     return np.sign(x) * ((np.abs(x) + 2 ** (n - 1)) // 2**n)
 
@@ -81,21 +81,22 @@ class Network:
     parameters: Parameters
     qp: int = 0
 
-    def _finish(self, total: np.ndarray, bias: str) -> np.ndarray:
-        return saturate(rd(total + self.parameters[bias].astype(np.int64), 13))
+    def _finish(self, total: np.ndarray, name: str, suffix: str = "") -> np.ndarray:
+        bits, bias = (self.parameters[f"{name}/{part}{suffix}"].astype(np.int64) for part in ("bits", "bias"))
+        return saturate(rd(total + bias, bits))
 
     def conv(self, name: str, x: np.ndarray, suffix: str = "") -> np.ndarray:
         kernel = self.parameters[f"{name}/kernel{suffix}"].astype(np.int64)
-        return self._finish(x @ kernel, f"{name}/bias{suffix}")
+        return self._finish(x @ kernel, name, suffix)
 
     def conv3x3(self, name: str, x: np.ndarray, stride: int = 1) -> np.ndarray:
         kernel = self.parameters[f"{name}/kernel"].astype(np.int64)
         total = np.einsum("bhwyxc,yxcn->bhwn", windows(x)[:, ::stride, ::stride], kernel)
-        return self._finish(total, f"{name}/bias")
+        return self._finish(total, name)
 
     def depthwise(self, name: str, x: np.ndarray) -> np.ndarray:
         kernel = self.parameters[f"{name}/kernel"].astype(np.int64)
-        return self._finish(np.einsum("bhwyxc,yxc->bhwc", windows(x), kernel), f"{name}/bias")
+        return self._finish(np.einsum("bhwyxc,yxc->bhwc", windows(x), kernel), name)
 
     def block(self, name: str, x: np.ndarray, shortcut: bool = False) -> np.ndarray:
         if f"{name}/adaptor/kernel" in self.parameters:

@@ -1,5 +1,7 @@
 """From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 6)."""
 
+import functools
+import time
 from typing import Any
 
 import jax
@@ -10,15 +12,14 @@ import numpy.typing as npt
 from nvc_jax.codec.store import StoredModel, make_model
 from nvc_jax.errors import ModelError
 from nvc_jax.models.params import ParamTree, flatten, unflatten
-from nvc_jax.ops.exact import WEIGHT_MAX, prepare, prepare_taps
-from nvc_jax.spec import FIXED_SCALE, FIXED_WEIGHT_SCALE
+from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX, prepare, prepare_taps, product
+from nvc_jax.spec import FIXED_SCALE, FIXED_WEIGHT_BITS
 
 BIAS_MAX = 1 << 28
 INT16_MAX = (1 << 15) - 1
 
-# By measurement (docs/INT16.md, section 6). Every choice gives the same integers.
-_FASTEST = {"cpu": "float32"}
-_FASTEST_ELSEWHERE = "int8"
+_product = jax.jit(product)
+Real = npt.NDArray[np.float64]
 
 
 def integerise(model: StoredModel) -> StoredModel:
@@ -29,20 +30,26 @@ def integerise(model: StoredModel) -> StoredModel:
     """
     if model.precision == "int16":
         return model
-    flat = {
-        name: _to_integers(leaf, *_unit(name))
-        for name, leaf in flatten(model.params).items()
-        if "/z_prior/" not in name
-    }
+    flat: dict[str, npt.NDArray[Any]] = {}
+    real = {name: leaf.astype(np.float64) for name, leaf in flatten(model.params).items() if "/z_prior/" not in name}
+    for name, leaf in real.items():
+        if _is_kernel(name):
+            bits = _weight_bits(leaf)
+            bias = real[_sibling(name, "bias")] * FIXED_SCALE
+            flat[name] = _rounded(np.ldexp(leaf, bits), WEIGHT_MAX, np.int16)
+            flat[_sibling(name, "bits")] = bits.astype(np.uint8)
+            flat[_sibling(name, "bias")] = _rounded(np.ldexp(bias, bits), BIAS_MAX, np.int32)
+        elif name.endswith("/vectors"):
+            flat[name] = _rounded(leaf * FIXED_SCALE, INT16_MAX, np.int16)
     return make_model(model.config, unflatten(flat), f"int16 of {model.source}", model.tables)
 
 
 def clamped_parameters(model: StoredModel) -> dict[str, int]:
-    """How many values of each parameter are at the end of their range, by name, of an int16 model."""
-    counts = {
-        name: int((np.abs(leaf.astype(np.int64)) >= _unit(name)[1]).sum())
-        for name, leaf in flatten(model.params).items()
-    }
+    """How many values of each parameter of an int16 model are at the end of their range, by name."""
+    counts = {}
+    for name, leaf in flatten(model.params).items():
+        largest = {"bits": INT16_MAX, "bias": BIAS_MAX, "vectors": INT16_MAX}.get(_part(name), WEIGHT_MAX)
+        counts[name] = int((np.abs(leaf.astype(np.int64)) >= largest).sum())
     return {name: count for name, count in counts.items() if count}
 
 
@@ -51,36 +58,67 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
 
     Args:
         params: the tree of integers.
-        strategy: a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this backend.
+        strategy: a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this machine.
 
     Raises:
         ModelError: a kernel's sums cannot be bounded; its name is told.
     """
-    strategy = strategy or _FASTEST.get(jax.default_backend(), _FASTEST_ELSEWHERE)
-
-    def prepared(name: str, leaf: npt.NDArray[Any]) -> Any:
+    strategy = strategy or fastest_strategy()
+    flat = flatten(params)
+    prepared = {}
+    for name, leaf in flat.items():
         try:
-            if name.endswith("depthwise/kernel"):
-                return prepare_taps(leaf)
-            return prepare(leaf, strategy) if _is_kernel(name) else jnp.asarray(leaf)
+            if _is_kernel(name):
+                bits = flat[_sibling(name, "bits")]
+                depthwise = name.endswith("depthwise/kernel")
+                prepared[name] = prepare_taps(leaf, bits) if depthwise else prepare(leaf, bits, strategy)
+            elif _part(name) != "bits":
+                prepared[name] = jnp.asarray(leaf)
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
+    return unflatten(prepared)
 
-    return unflatten({name: prepared(name, leaf) for name, leaf in flatten(params).items()})
+
+@functools.cache
+def fastest_strategy() -> str:
+    """How to multiply on this machine. Every choice gives the same integers, so it may be made by a stopwatch."""
+    if jax.default_backend() != "cpu":
+        return "int8"
+    x, weights = np.ones((512, 256), np.int16), np.ones((256, 512), np.int16)
+    seconds = {}
+    for strategy in ("float32", "bfloat16"):
+        kernel = prepare(weights, np.full(512, FIXED_WEIGHT_BITS[1], np.uint8), strategy)
+        times = []
+        for _ in range(8):  # the first compiles
+            start = time.perf_counter()
+            jax.block_until_ready(_product(x, kernel))
+            times.append(time.perf_counter() - start)
+        seconds[strategy] = min(times)
+    return min(seconds, key=lambda strategy: seconds[strategy])
+
+
+def _weight_bits(weights: Real) -> npt.NDArray[np.int64]:
+    """Fractional bits of the weights of each output channel [N]: as many as are allowed and fit."""
+    magnitudes = np.abs(weights).reshape(-1, weights.shape[-1])
+    fewest, most = FIXED_WEIGHT_BITS
+    room = np.minimum(WEIGHT_MAX / np.maximum(magnitudes.max(axis=0), 1e-9), CHANNEL_MAX / 2 / np.maximum(magnitudes.sum(axis=0), 1e-9))
+    return np.clip(np.frexp(room)[1] - 1, fewest, most)
+
+
+def _rounded(values: Real, largest: int, dtype: Any) -> npt.NDArray[Any]:
+    return np.clip(np.rint(values), -largest, largest).astype(dtype)
+
+
+def _part(name: str) -> str:
+    """`kernel_in` and `kernel` are kernels."""
+    return name.rsplit("/", 1)[1].split("_")[0]
 
 
 def _is_kernel(name: str) -> bool:
-    return name.rsplit("/", 1)[1].startswith("kernel")
+    return _part(name) == "kernel"
 
 
-def _unit(name: str) -> tuple[int, int, Any]:
-    """Scale, largest magnitude and type of a parameter."""
-    if _is_kernel(name):
-        return FIXED_WEIGHT_SCALE, WEIGHT_MAX, np.int16
-    if name.rsplit("/", 1)[1].startswith("bias"):
-        return FIXED_SCALE * FIXED_WEIGHT_SCALE, BIAS_MAX, np.int32
-    return FIXED_SCALE, INT16_MAX, np.int16
-
-
-def _to_integers(values: npt.NDArray[np.float32], scale: int, largest: int, dtype: Any) -> npt.NDArray[Any]:
-    return np.clip(np.rint(values.astype(np.float64) * scale), -largest, largest).astype(dtype)
+def _sibling(kernel: str, part: str) -> str:
+    """`ffn/kernel_in` to `ffn/bias_in`."""
+    layer, leaf = kernel.rsplit("/", 1)
+    return f"{layer}/{leaf.replace('kernel', part)}"

@@ -217,7 +217,7 @@ def _to_numpy(params: ParamTree) -> ParamTree:
 
 
 def _leaf(values: np.ndarray) -> np.ndarray:
-    return values if values.dtype in (np.int16, np.int32) else values.astype(np.float32)
+    return values if np.issubdtype(values.dtype, np.integer) else values.astype(np.float32)
 
 
 def _precision(params: ParamTree) -> str:

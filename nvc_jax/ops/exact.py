@@ -39,17 +39,19 @@ class Wide:
     low: Array
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["blocks"], meta_fields=["strategy"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["blocks", "bits"], meta_fields=["strategy"])
 @dataclasses.dataclass(frozen=True)
 class ExactKernel:
     """A matrix of weights, prepared. It takes the place of the kernel in a parameter tree.
 
     Attributes:
         blocks: for each block of rows the planes that the strategy multiplies by.
+        bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
         strategy: a key of STRATEGIES, or TAPS for a depthwise kernel.
     """
 
     blocks: tuple[Planes, ...]
+    bits: Array
     strategy: str
 
 
@@ -78,11 +80,12 @@ def split(x: Integers) -> tuple[Integers, Integers]:
     return upper, x - (upper << PLANE_BITS)
 
 
-def prepare(weights: npt.NDArray[np.int16], strategy: str) -> ExactKernel:
+def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str) -> ExactKernel:
     """Prepare a kernel for a strategy.
 
     Args:
         weights: [..., N]; all axes but the last are summed over.
+        bits: [N], 9 or more.
         strategy: a key of STRATEGIES.
 
     Raises:
@@ -95,13 +98,13 @@ def prepare(weights: npt.NDArray[np.int16], strategy: str) -> ExactKernel:
     blocks = _blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
     with jax.enable_x64(plan.dtype == np.float64):
         prepared = tuple(tuple(jnp.asarray(plane[rows], plan.dtype) for plane in planes) for rows in blocks)
-    return ExactKernel(prepared, strategy)
+    return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), strategy)
 
 
 TAPS = "taps"
 
 
-def prepare_taps(weights: npt.NDArray[np.int16]) -> ExactKernel:
+def prepare_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> ExactKernel:
     """Prepare a depthwise kernel [3, 3, C]: blocks of taps whose sum fits int32.
 
     Raises:
@@ -110,7 +113,8 @@ def prepare_taps(weights: npt.NDArray[np.int16]) -> ExactKernel:
     matrix = weights.reshape(9, -1).astype(np.int64)
     _check(matrix)
     blocks = _blocks([np.abs(matrix) * _REACH], _INT32_LIMIT)
-    return ExactKernel(tuple((jnp.asarray(matrix[rows], jnp.int32),) for rows in blocks), TAPS)
+    prepared = tuple((jnp.asarray(matrix[rows], jnp.int32),) for rows in blocks)
+    return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), TAPS)
 
 
 def product(x: Array, kernel: ExactKernel) -> Wide:

@@ -16,7 +16,7 @@ from nvc_jax.spec import FIXED_SCALE, NOT_CODED
 
 ONE = FIXED_SCALE
 QP_FRACTIONS = 256  # a qp is taken to 1/256
-_SCALE_BITS, _WIDE_BITS, _WEIGHT_BITS = 9, 8, 13
+_SCALE_BITS, _WIDE_BITS = 9, 8
 
 observers: list[Callable[[Array], None]] = []
 """Called with what is about to be saturated, for statistics; only of use where nothing is compiled."""
@@ -35,8 +35,8 @@ def divide(x: Array, bits: int) -> Array:
 
 
 def affine(x: Array, kernel: ExactKernel, bias: Array) -> Array:
-    """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 8192)."""
-    return _finish(product(x, kernel), bias)
+    """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 2^bits) as the kernel's products."""
+    return _finish(product(x, kernel), kernel, bias)
 
 
 def convolve3x3(x: Array, kernel: ExactKernel, bias: Array, stride: int) -> Array:
@@ -47,15 +47,15 @@ def convolve3x3(x: Array, kernel: ExactKernel, bias: Array, stride: int) -> Arra
 
 def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
     """Depthwise 3x3 convolution, zero padding 1."""
-    return _finish(tap_product(taps(x), kernel), bias)
+    return _finish(tap_product(taps(x), kernel), kernel, bias)
 
 
-def _finish(total: Wide, bias: Array) -> Array:
-    """(total + bias) / 8192, rounded half away from zero: the remainder of 256 only matters next to a tie."""
+def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
+    """(total + bias) / 2^bits, rounded half away from zero: the remainder of 256 only matters next to a tie."""
     low = total.low + (bias & ((1 << _WIDE_BITS) - 1))
     high = total.high + (bias >> _WIDE_BITS) + (low >> _WIDE_BITS)
     away = (high >= 0) | ((low & ((1 << _WIDE_BITS) - 1)) > 0)
-    bits = _WEIGHT_BITS - _WIDE_BITS
+    bits = kernel.bits - _WIDE_BITS
     return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
 
 

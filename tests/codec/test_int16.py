@@ -191,4 +191,4 @@ def test_integers_are_made_once_and_kept(codec):
     for key, table in stored.tables.items():
         np.testing.assert_array_equal(again.tables[key].cdf, table.cdf)
     kinds = {name.rsplit("/", 1)[1].split("_")[0]: leaf.dtype for name, leaf in flatten(again.params).items()}
-    assert kinds == {"kernel": np.int16, "bias": np.int32, "vectors": np.int16}
+    assert kinds == {"kernel": np.int16, "bits": np.uint8, "bias": np.int32, "vectors": np.int16}

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvc_jax.errors import ModelError
-from nvc_jax.ops.exact import CHANNEL_MAX, STRATEGIES, WEIGHT_MAX, prepare, prepare_taps, product, tap_product
+from nvc_jax.ops import exact
+from nvc_jax.ops.exact import CHANNEL_MAX, STRATEGIES, WEIGHT_MAX, product, tap_product
 
 POSITIONS = 6
 SHAPES = (1, 3), (40, 8), (128, 5)  # of kernels: few, so that little is compiled
@@ -21,6 +22,14 @@ def extreme(rng, shape, largest):
     return np.where(rng.random(shape) < rng.random(), ends, values).astype(np.int64)
 
 
+def prepare(weights, strategy):
+    return exact.prepare(weights, np.full(weights.shape[-1], 13, np.uint8), strategy)
+
+
+def prepare_taps(weights):
+    return exact.prepare_taps(weights, np.full(weights.shape[-1], 13, np.uint8))
+
+
 def activations(rng, shape):
     return np.maximum(extreme(rng, shape, 32768), -32768).clip(max=32767).astype(np.int16)
 
@@ -32,8 +41,8 @@ def test_products_are_exact(strategy, seed, shape):
     rng = np.random.default_rng(seed)
     x, weights = activations(rng, (POSITIONS, shape[0])), extreme(rng, shape, WEIGHT_MAX).astype(np.int16)
     total = product(x, prepare(weights, strategy))
-    exact = x.astype(np.int64) @ weights.astype(np.int64)
-    np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), exact)
+    expected = x.astype(np.int64) @ weights.astype(np.int64)
+    np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), expected)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -43,8 +52,8 @@ def test_the_largest_sums_are_exact(strategy, sign):
     weights = np.full((128, 2), WEIGHT_MAX, np.int16)
     x = np.array([[-32768] * 128, [32767] * 128], np.int16)
     total = product(x, prepare(sign * weights, strategy))
-    exact = x.astype(np.int64) @ (sign * weights.astype(np.int64))
-    np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), exact)
+    expected = x.astype(np.int64) @ (sign * weights.astype(np.int64))
+    np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), expected)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -71,8 +80,8 @@ def test_taps_are_exact(seed):
     rng = np.random.default_rng(seed)
     taps, weights = activations(rng, (9, POSITIONS, 8)), extreme(rng, (3, 3, 8), WEIGHT_MAX).astype(np.int16)
     total = tap_product(list(jax.numpy.asarray(taps)), prepare_taps(weights))
-    exact = (taps.astype(np.int64) * weights.reshape(9, 1, 8).astype(np.int64)).sum(axis=0)
-    np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), exact)
+    expected = (taps.astype(np.int64) * weights.reshape(9, 1, 8).astype(np.int64)).sum(axis=0)
+    np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), expected)
 
 
 def test_weights_without_a_bound_are_refused():
