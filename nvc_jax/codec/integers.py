@@ -23,25 +23,33 @@ Real = npt.NDArray[np.float64]
 
 
 def integerise(model: StoredModel) -> StoredModel:
-    """The int16 model of a trained one: every parameter times its scale, rounded half to even, and clamped.
+    """The int16 model of a trained one.
 
-    Multiplications by powers of two and roundings are exact, so every machine makes the same model. The distribution
-    of z is left out: its tables say all that coding needs.
+    The distribution of z is left out: its tables say all that coding needs.
     """
     if model.precision == "int16":
         return model
-    flat: dict[str, npt.NDArray[Any]] = {}
-    real = {name: leaf.astype(np.float64) for name, leaf in flatten(model.params).items() if "/z_prior/" not in name}
+    params = to_integers(model.params)
+    return make_model(model.config, params, f"int16 of {model.source}", model.tables)
+
+
+def to_integers(params: ParamTree) -> dict[str, Any]:
+    """Every parameter times its scale, rounded half to even, and clamped.
+
+    Multiplications by powers of two and roundings are exact, so every machine makes the same integers.
+    """
+    integers: dict[str, npt.NDArray[Any]] = {}
+    real = {name: leaf.astype(np.float64) for name, leaf in flatten(params).items()}
     for name, leaf in real.items():
         if _is_kernel(name):
             bits = _weight_bits(leaf)
             bias = real[_sibling(name, "bias")] * FIXED_SCALE
-            flat[name] = _rounded(np.ldexp(leaf, bits), WEIGHT_MAX, np.int16)
-            flat[_sibling(name, "bits")] = bits.astype(np.uint8)
-            flat[_sibling(name, "bias")] = _rounded(np.ldexp(bias, bits), BIAS_MAX, np.int32)
+            integers[name] = _rounded(np.ldexp(leaf, bits), WEIGHT_MAX, np.int16)
+            integers[_sibling(name, "bits")] = bits.astype(np.uint8)
+            integers[_sibling(name, "bias")] = _rounded(np.ldexp(bias, bits), BIAS_MAX, np.int32)
         elif name.endswith("/vectors"):
-            flat[name] = _rounded(leaf * FIXED_SCALE, INT16_MAX, np.int16)
-    return make_model(model.config, unflatten(flat), f"int16 of {model.source}", model.tables)
+            integers[name] = _rounded(leaf * FIXED_SCALE, INT16_MAX, np.int16)
+    return unflatten(integers)
 
 
 def clamped_parameters(model: StoredModel) -> dict[str, int]:
@@ -100,9 +108,9 @@ def fastest_strategy() -> str:
 def _weight_bits(weights: Real) -> npt.NDArray[np.int64]:
     """Fractional bits of the weights of each output channel [N]: as many as are allowed and fit."""
     magnitudes = np.abs(weights).reshape(-1, weights.shape[-1])
-    fewest, most = FIXED_WEIGHT_BITS
-    room = np.minimum(WEIGHT_MAX / np.maximum(magnitudes.max(axis=0), 1e-9), CHANNEL_MAX / 2 / np.maximum(magnitudes.sum(axis=0), 1e-9))
-    return np.clip(np.frexp(room)[1] - 1, fewest, most)
+    largest, total = (np.maximum(m, 2.0**-64) for m in (magnitudes.max(axis=0), magnitudes.sum(axis=0)))
+    room = np.minimum(WEIGHT_MAX / largest, CHANNEL_MAX / 2 / total)
+    return np.clip(np.frexp(room)[1] - 1, *FIXED_WEIGHT_BITS)
 
 
 def _rounded(values: Real, largest: int, dtype: Any) -> npt.NDArray[Any]:

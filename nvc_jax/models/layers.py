@@ -122,13 +122,14 @@ class DCBlock(nn.Module):
         if self.force_adaptor or x.shape[-1] != self.features:
             x = Pointwise(self.features, name="adaptor")(x)
         ops = arithmetic(x)
+        x = ops.once(x)
         h = ops.wsilu(Pointwise(self.features, name="pointwise_in")(x))
-        h = Depthwise3x3(name="depthwise")(h)
+        h = ops.once(Depthwise3x3(name="depthwise")(h))
         kernel, bias = AffineParameters(name="pointwise_out")(self.features, self.features)
         kernel_in, bias_in, kernel_out, bias_out = FeedForwardParameters(name="ffn")(self.features)
 
         def project_and_feed_forward(h: Array, x: Array) -> Array:
-            h = ops.add(ops.affine(h, kernel, bias), x)
+            h = ops.once(ops.add(ops.affine(h, kernel, bias), x))
             first, second = jnp.split(ops.wsilu(ops.affine(h, kernel_in, bias_in)), 2, axis=-1)
             out = ops.add(h, ops.affine(ops.add(first, second), kernel_out, bias_out))
             return ops.add(out, x) if self.shortcut else out

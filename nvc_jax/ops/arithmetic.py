@@ -18,6 +18,7 @@ class Arithmetic(Protocol):
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
     def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
+    def once(self, x: Array) -> Array: ...  # noqa: D102
     def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Array) -> Array: ...  # noqa: D102
     def wsilu(self, x: Array) -> Array: ...  # noqa: D102

@@ -7,7 +7,9 @@ is brought back to int16 by `saturate`, so no step depends on wrap-around or on 
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+import numpy.typing as npt
+from jax import Array, lax
 
 from nvc_jax.ops.depthwise import taps
 from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
@@ -17,6 +19,8 @@ from nvc_jax.spec import FIXED_SCALE, NOT_CODED
 ONE = FIXED_SCALE
 QP_FRACTIONS = 256  # a qp is taken to 1/256
 _SCALE_BITS, _WIDE_BITS = 9, 8
+
+_EVERY_NUMBER = np.arange(-32768, 32768).astype(np.int16)
 
 observers: list[Callable[[Array], None]] = []
 """Called with what is about to be saturated, for statistics; only of use where nothing is compiled."""
@@ -59,6 +63,16 @@ def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
     return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
 
 
+def once(x: Array) -> Array:
+    """The same numbers, computed once however many uses they have.
+
+    A product splits its input into planes, and XLA on CPU would compute the input anew for each plane, and again what
+    that input was computed from. What is looked up in a table it computes once, so there the numbers are looked up in
+    the table of all numbers.
+    """
+    return lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
+
+
 def add(a: Array, b: Array) -> Array:
     """A + b."""
     return saturate(a.astype(jnp.int32) + b)
@@ -70,11 +84,8 @@ def multiply(x: Array, gain: Array) -> Array:
 
 
 def wsilu(x: Array) -> Array:
-    """X * sigmoid(4x), from a table of all values.
-
-    XLA computes an array that it looks up in a table once; other results it may compute again for each of their uses.
-    """
-    return jnp.asarray(wsilu_table()).at[x.astype(jnp.int32) + 32768].get(mode="promise_in_bounds")
+    """X * sigmoid(4x), from a table of all values."""
+    return _look_up_all(wsilu_table(), x)
 
 
 def position_gain(x: Array) -> Array:
@@ -146,5 +157,10 @@ def to_uint8(x: Array, over: tuple[int, ...] = ()) -> Array:
     return jnp.clip((2 * 255 * total + count * ONE) // (2 * count * ONE), 0, 255).astype(jnp.uint8)
 
 
-def _look_up(table: object, index: Array) -> Array:
+def _look_up(table: npt.NDArray[np.integer], index: Array) -> Array:
     return jnp.asarray(table).at[index].get(mode="promise_in_bounds").astype(jnp.int32)
+
+
+def _look_up_all(table: npt.NDArray[np.int16], x: Array) -> Array:
+    """From a table of 65536 values, by x + 32768."""
+    return jnp.asarray(table).at[x.astype(jnp.int32) + 32768].get(mode="promise_in_bounds")

@@ -24,6 +24,11 @@ def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
     return _depthwise3x3(x, kernel) + bias
 
 
+def once(x: Array) -> Array:
+    """The same numbers: products take them as they are."""
+    return x
+
+
 def add(a: Array, b: Array) -> Array:
     """A + b."""
     return a + b
