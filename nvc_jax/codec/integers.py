@@ -81,6 +81,8 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
                 depthwise = name.endswith("depthwise/kernel")
                 prepared[name] = prepare_taps(leaf, bits) if depthwise else prepare(leaf, bits, strategy)
             elif _part(name) != "bits":
+                if np.abs(leaf.astype(np.int64)).max() > BIAS_MAX:
+                    raise ModelError(f"a value exceeds {BIAS_MAX}.")
                 prepared[name] = jnp.asarray(leaf)
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None

@@ -18,6 +18,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from nvc_jax.errors import ModelError
+from nvc_jax.spec import FIXED_WEIGHT_BITS
 
 Integers = npt.NDArray[np.integer]
 Planes = tuple[Array, ...]
@@ -85,15 +86,15 @@ def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strateg
 
     Args:
         weights: [..., N]; all axes but the last are summed over.
-        bits: [N], 9 or more.
+        bits: [N], within FIXED_WEIGHT_BITS.
         strategy: a key of STRATEGIES.
 
     Raises:
-        ModelError: the weights of an output channel are so large that the sum could leave its documented range.
+        ModelError: weights are out of their range, or so large that a sum could leave its own.
     """
     plan = STRATEGIES[strategy]
     matrix = weights.reshape(-1, weights.shape[-1]).astype(np.int64)
-    _check(matrix)
+    _check(matrix, bits)
     planes = [np.asarray(plane) for plane in plan.planes(matrix)]
     blocks = _blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
     with jax.enable_x64(plan.dtype == np.float64):
@@ -111,7 +112,7 @@ def prepare_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) ->
         ModelError: as `prepare`.
     """
     matrix = weights.reshape(9, -1).astype(np.int64)
-    _check(matrix)
+    _check(matrix, bits)
     blocks = _blocks([np.abs(matrix) * _REACH], _INT32_LIMIT)
     prepared = tuple((jnp.asarray(matrix[rows], jnp.int32),) for rows in blocks)
     return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), TAPS)
@@ -134,7 +135,12 @@ def tap_product(taps: Sequence[Array], kernel: ExactKernel) -> Wide:
     return _sum(parts)
 
 
-def _check(matrix: Integers) -> None:
+def _check(matrix: Integers, bits: Integers) -> None:
+    fewest, most = FIXED_WEIGHT_BITS
+    if not ((bits >= fewest) & (bits <= most)).all():
+        raise ModelError(
+            f"int16 weights have {bits.min()} to {bits.max()} fractional bits; {fewest} to {most} are allowed."
+        )
     channel = np.abs(matrix).sum(axis=0)
     if np.abs(matrix).max(initial=0) > WEIGHT_MAX:
         raise ModelError(f"an int16 weight has magnitude {np.abs(matrix).max()}; the largest allowed is {WEIGHT_MAX}.")

@@ -20,14 +20,17 @@ from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
 from nvc_jax.codec import stages
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
-from nvc_jax.codec.integers import integerise
+from nvc_jax.codec.integers import clamped_parameters, integerise, to_integers
 from nvc_jax.codec.model import Codec
+from nvc_jax.codec.saturation import measure_ranges
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.errors import BitstreamError
-from nvc_jax.models.params import flatten
+from nvc_jax.codec.store import load_model, make_model, save_model
+from nvc_jax.convert.int16 import Int16Report
+from nvc_jax.errors import BitstreamError, ConfigError, ModelError
+from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.arithmetic import to_precision
-from nvc_jax.ops.exact import STRATEGIES
+from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX
 
 SIZE = 17, 33
 THRESHOLD = 0.12
@@ -192,3 +195,47 @@ def test_integers_are_made_once_and_kept(codec):
         np.testing.assert_array_equal(again.tables[key].cdf, table.cdf)
     kinds = {name.rsplit("/", 1)[1].split("_")[0]: leaf.dtype for name, leaf in flatten(again.params).items()}
     assert kinds == {"kernel": np.int16, "bits": np.uint8, "bias": np.int32, "vectors": np.int16}
+
+
+def test_an_int16_model_comes_back(codec, tmp_path):
+    save_model(tmp_path / "model", codec.stored)
+    loaded = load_model(tmp_path / "model")
+    assert (loaded.precision, loaded.identity) == ("int16", codec.stored.identity)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, dict(codec.stored.params))
+    with pytest.raises(ConfigError, match="use precision int16, not float32"):
+        Codec.load(tmp_path / "model")
+
+
+def test_large_weights_take_fewer_bits():
+    """Per output channel, down to 9 bits; what does not fit even then is clamped and told."""
+    model = synthetic.tiny_model()
+    kernel = np.full((32, 4), 0.5, np.float32)
+    kernel[3] = [1.0, 4.0, 60.0, 100.0]
+    bias = np.array([0.5, -1.0, 100.0, 1.0], np.float32)
+    layer = to_integers({"layer": {"kernel": kernel, "bias": bias}})["layer"]
+    np.testing.assert_array_equal(layer["bits"], [13, 12, 9, 9])
+    np.testing.assert_array_equal(layer["kernel"][3], [8192, 16384, 30720, WEIGHT_MAX])
+    np.testing.assert_array_equal(layer["bias"], [1 << 21, -(1 << 21), 100 << 18, 1 << 18])
+    inter = {
+        **model.params["inter"],
+        "encoder_in": {"kernel": 100 * np.ones((192, 16), np.float32), "bias": np.zeros(16)},
+    }
+    large = integerise(make_model(model.config, {**model.params, "inter": inter}, ""))
+    assert clamped_parameters(large) == {"inter/encoder_in/kernel": 192 * 16}
+    with pytest.raises(ModelError, match=r"inter/encoder_in/kernel: .* channel 0 have magnitudes that sum to"):
+        Codec(large, "int16")
+
+
+def test_layers_that_saturate_are_named(codec):
+    source = synthetic.moving_picture(*SIZE, 2)
+    fitting = measure_ranges(codec, source, *SIZE, SCHEDULE)
+    assert {"inter/encoder_in", "intra/decoder_blocks_0/depthwise", "inter/analyse"} <= set(fitting)
+    assert not any(found.saturated for found in fitting.values())
+    params = flatten(synthetic.tiny_model().params)
+    params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)
+    model = make_model(codec.stored.config, unflatten(params), "")
+    found = measure_ranges(Codec(model, "int16"), source, *SIZE, SCHEDULE)
+    assert found["inter/encoder_in"].saturated > 0
+    assert found["inter/encoder_in"].peak > 64
+    report = Int16Report({}, found).sentences()
+    assert any(line.startswith("inter/encoder_in: ") and "numbers do not fit" in line for line in report)
