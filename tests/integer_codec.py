@@ -144,7 +144,7 @@ class Intra(Network):
         x = self.conv("fusion_out", self.blocks("fusion_blocks", self.hyper_decode(z)))[:, :h, :w]
         gains = 640 + np.sign(x[..., :2]) * TABLES["G"][np.minimum(np.abs(x[..., :2]), 4095)]
         scale, mean = np.split(x[..., 2:], 2, axis=-1)
-        return gains[..., :1], gains[..., 1:], scale, mean, self.conv("spatial_reduction", x)
+        return (lambda y: times(y, gains[..., :1])), gains[..., 1:], scale, mean, self.conv("spatial_reduction", x)
 
     def refine(self, step, y_hat, shared):
         x = self.block(f"spatial_adaptors_{step - 1}", np.concatenate([y_hat, shared], axis=-1))
@@ -177,7 +177,11 @@ class Inter(Network):
         shared = self.conv("fusion_out", self.blocks("fusion_blocks", x))
         quant_step, scale, mean = np.split(shared, 3, axis=-1)
         quant_step = np.maximum(quant_step, 256)
-        return (2 * 512 * 512 + quant_step) // (2 * quant_step), quant_step, scale, mean, shared
+
+        def divide(y):
+            return saturate(np.sign(y) * ((2 * 512 * np.abs(y) + quant_step) // (2 * quant_step)))
+
+        return divide, quant_step, scale, mean, shared
 
     def refine(self, step, y_hat, shared):
         x = self.blocks("spatial_blocks", np.concatenate([y_hat, shared], axis=-1))
@@ -213,7 +217,7 @@ def code(network, picture, reference, threshold: float | None, symbols: Coded | 
         z = np.clip(rd(network.hyper_encode(y), 9), -128, 127)
     else:
         z = symbols.z.transpose(1, 2, 0)[None]
-    gain_in, gain_out, scale, mean, shared = network.prior(z, temporal, h, w)
+    normalise, gain_out, scale, mean, shared = network.prior(z, temporal, h, w)
     result = Coded(z[0].transpose(2, 0, 1))
     y_hat = np.zeros(mean.shape, np.int64)
     for step in range(network.steps):
@@ -231,7 +235,7 @@ def code(network, picture, reference, threshold: float | None, symbols: Coded | 
         coded = clamped > (-1 if threshold is None else math.floor(512 * threshold + 0.5))
         rows = np.where(coded, TABLES["S"][clamped - 56], 255)
         if symbols is None:
-            residual = folded(times(y, gain_in)) - folded(mean)
+            residual = folded(normalise(y)) - folded(mean)
             q = np.where(coded, np.clip(rd(residual, 9), -128, 127), 0)
         else:
             q = symbols.planes[step][0]

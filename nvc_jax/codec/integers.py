@@ -62,10 +62,10 @@ def clamped_parameters(model: StoredModel) -> dict[str, int]:
 
 
 def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, Any]:
-    """Parameters of one network of an int16 model on the device, kernels prepared for exact products.
+    """Parameters of an int16 model on the device, kernels prepared for exact products.
 
     Args:
-        params: the tree of integers.
+        params: trees of integers.
         strategy: a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this machine.
 
     Raises:

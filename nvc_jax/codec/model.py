@@ -41,7 +41,7 @@ class Codec:
             raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
         if precision == "int16":
             stored = integerise(stored)
-            self._params = {key: prepare_params(tree, strategy) for key, tree in stored.params.items()}
+            self._params = prepare_params(stored.params, strategy)
         elif stored.precision == "int16":
             raise ConfigError(f"the model {stored.config.name} is of integers; use precision int16, not {precision}.")
         else:

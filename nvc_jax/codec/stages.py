@@ -116,7 +116,7 @@ def prior(
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "step"))
-def quantise(y: Array, gain: Array, coding: CodingStep, steps: int, step: int) -> Array:
+def quantise(y: Array, gain: Any, coding: CodingStep, steps: int, step: int) -> Array:
     """Encoder only. The symbols of a coding step."""
     ops = arithmetic(y)
     symbols = to_coder_order(ops.to_symbols(fold(ops.multiply(y, gain), steps, step), coding.mean))

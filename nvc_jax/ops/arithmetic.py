@@ -12,7 +12,8 @@ from nvc_jax.ops import fixed, floating
 class Arithmetic(Protocol):
     """What the modules `floating` and `fixed` both can do, so that a network is written once.
 
-    They document the functions. A kernel is an array or, in `fixed`, an `ExactKernel`.
+    They document the functions. In `fixed`, a kernel is an `ExactKernel` and a reciprocal is a
+    `Reciprocal`.
     """
 
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
@@ -20,11 +21,11 @@ class Arithmetic(Protocol):
     def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def once(self, x: Array) -> Array: ...  # noqa: D102
     def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
-    def multiply(self, x: Array, gain: Array) -> Array: ...  # noqa: D102
+    def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
     def wsilu(self, x: Array) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102
     def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102
-    def reciprocal(self, x: Array) -> Array: ...  # noqa: D102
+    def reciprocal(self, x: Array) -> Any: ...  # noqa: D102
     def interpolate(self, bank: Array, position: Array) -> Array: ...  # noqa: D102
     def clamp_picture(self, x: Array) -> Array: ...  # noqa: D102
     def widen(self, x: Array) -> Array: ...  # noqa: D102

@@ -4,8 +4,11 @@ Activations, gains, means and scales are int16 in units of 1/512. Every sum is b
 is brought back to int16 by `saturate`, so no step depends on wrap-around or on the order of a sum.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,15 @@ QP_FRACTIONS = 256  # a qp is taken to 1/256
 _SCALE_BITS, _WIDE_BITS = 9, 8
 
 _EVERY_NUMBER = np.arange(-32768, 32768).astype(np.int16)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["of"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Reciprocal:
+    """One over positive numbers, kept as they are: in 1/512 it would be off by percents where they are large."""
+
+    of: Array
+
 
 observers: list[Callable[[Array], None]] = []
 """Called with what is about to be saturated, for statistics; only of use where nothing is compiled."""
@@ -78,9 +90,14 @@ def add(a: Array, b: Array) -> Array:
     return saturate(a.astype(jnp.int32) + b)
 
 
-def multiply(x: Array, gain: Array) -> Array:
+def multiply(x: Array, gain: Array | Reciprocal) -> Array:
     """X * gain."""
-    return saturate(divide(x.astype(jnp.int32) * gain, _SCALE_BITS))
+    wide = x.astype(jnp.int32)
+    if isinstance(gain, Reciprocal):
+        divisor = gain.of.astype(jnp.int32)
+        magnitude = (2 * ONE * jnp.abs(wide) + divisor) // (2 * divisor)
+        return saturate(jnp.sign(wide) * magnitude)
+    return saturate(divide(wide * gain, _SCALE_BITS))
 
 
 def wsilu(x: Array) -> Array:
@@ -100,10 +117,9 @@ def at_least(x: Array, bound: float) -> Array:
     return jnp.maximum(x, jnp.int16(bound * ONE))
 
 
-def reciprocal(x: Array) -> Array:
+def reciprocal(x: Array) -> Reciprocal:
     """1 / x for x of at least 0.5."""
-    wide = x.astype(jnp.int32)
-    return ((2 * ONE * ONE + wide) // (2 * wide)).astype(jnp.int16)
+    return Reciprocal(x)
 
 
 def interpolate(bank: Array, position: Array) -> Array:

@@ -59,7 +59,11 @@ def test_position_gain_of_every_number():
 def test_reciprocal_of_every_quant_step():
     steps = np.asarray(fixed.at_least(ALL, 0.5))
     np.testing.assert_array_equal(steps, np.maximum(ALL, 256))
-    np.testing.assert_array_equal(fixed.reciprocal(steps), np.floor(512 * 512 / steps.astype(np.float64) + 0.5))
+    for numerator in (-32768, -1, 0, 3, 77, 32767):
+        exact = 512 * numerator / steps.astype(np.float64)  # ties are exact in double precision
+        expected = saturated(np.sign(exact) * np.floor(np.abs(exact) + 0.5))
+        x = np.full_like(steps, numerator)
+        np.testing.assert_array_equal(fixed.multiply(x, fixed.reciprocal(steps)), expected)
 
 
 @pytest.mark.parametrize(("threshold", "skipped"), [(-512, 0), (61, 61), (16 * 512, 65536)])
