@@ -17,5 +17,5 @@ TWO_STREAMS_ABOVE = 1280 * 720  # pictures of more pixels are coded in two strea
 DEFAULT_SKIP_THRESHOLD = 0.12
 
 FIXED_SCALE = 512  # of int16 activations (docs/INT16.md)
-FIXED_WEIGHT_BITS = 9, 13  # fewest and most fractional bits of an int16 weight
+FIXED_WEIGHT_BITS = 9, 20  # fewest and most fractional bits of an int16 weight
 FIXED_ARITHMETIC = 1  # version of docs/INT16.md

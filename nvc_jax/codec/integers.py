@@ -18,6 +18,9 @@ from nvc_jax.spec import FIXED_SCALE, FIXED_WEIGHT_BITS
 BIAS_MAX = 1 << 28
 INT16_MAX = (1 << 15) - 1
 
+COMMON_BITS = 13  # weights in units of 1/8192, as the published int16 mode has them
+SMALL_SUM = 1 << 17  # sums of magnitudes up to it are one block of the float32 strategy
+
 _product = jax.jit(product)
 Real = npt.NDArray[np.float64]
 
@@ -42,7 +45,7 @@ def to_integers(params: ParamTree) -> dict[str, Any]:
     real = {name: leaf.astype(np.float64) for name, leaf in flatten(params).items()}
     for name, leaf in real.items():
         if _is_kernel(name):
-            bits = _weight_bits(leaf)
+            bits = _weight_bits(leaf, real[_sibling(name, "bias")])
             bias = real[_sibling(name, "bias")] * FIXED_SCALE
             integers[name] = _rounded(np.ldexp(leaf, bits), WEIGHT_MAX, np.int16)
             integers[_sibling(name, "bits")] = bits.astype(np.uint8)
@@ -73,7 +76,7 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
     """
     strategy = strategy or fastest_strategy()
     flat = flatten(params)
-    prepared = {}
+    prepared: dict[str, Any] = {}
     for name, leaf in flat.items():
         try:
             if _is_kernel(name):
@@ -101,18 +104,26 @@ def fastest_strategy() -> str:
         times = []
         for _ in range(8):  # the first compiles
             start = time.perf_counter()
-            jax.block_until_ready(_product(x, kernel))
+            _product(x, kernel).low.block_until_ready()
             times.append(time.perf_counter() - start)
         seconds[strategy] = min(times)
     return min(seconds, key=lambda strategy: seconds[strategy])
 
 
-def _weight_bits(weights: Real) -> npt.NDArray[np.int64]:
-    """Fractional bits of the weights of each output channel [N]: as many as are allowed and fit."""
+def _weight_bits(weights: Real, bias: Real) -> npt.NDArray[np.int64]:
+    """Fractional bits of each output channel [N]: as many as fit, but more than COMMON_BITS only if sums stay small."""
     magnitudes = np.abs(weights).reshape(-1, weights.shape[-1])
-    largest, total = (np.maximum(m, 2.0**-64) for m in (magnitudes.max(axis=0), magnitudes.sum(axis=0)))
-    room = np.minimum(WEIGHT_MAX / largest, CHANNEL_MAX / 2 / total)
-    return np.clip(np.frexp(room)[1] - 1, *FIXED_WEIGHT_BITS)
+    fitting = _bits_below(WEIGHT_MAX, magnitudes.max(axis=0))
+    small = np.minimum(
+        _bits_below(SMALL_SUM, magnitudes.sum(axis=0)), _bits_below(BIAS_MAX / FIXED_SCALE, np.abs(bias))
+    )
+    bounded = _bits_below(CHANNEL_MAX // 2, magnitudes.sum(axis=0))
+    return np.clip(np.minimum(np.minimum(fitting, bounded), np.maximum(small, COMMON_BITS)), *FIXED_WEIGHT_BITS)
+
+
+def _bits_below(limit: float, values: Real) -> npt.NDArray[np.int64]:
+    """The largest b with values * 2^b below the limit."""
+    return np.frexp(limit / np.maximum(values, 2.0**-64))[1] - 1
 
 
 def _rounded(values: Real, largest: int, dtype: Any) -> npt.NDArray[Any]:

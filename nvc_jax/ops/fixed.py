@@ -82,7 +82,8 @@ def once(x: Array) -> Array:
     that input was computed from. What is looked up in a table it computes once, so there the numbers are looked up in
     the table of all numbers.
     """
-    return lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
+    numbers: Array = lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
+    return numbers
 
 
 def add(a: Array, b: Array) -> Array:

@@ -207,13 +207,15 @@ def test_an_int16_model_comes_back(codec, tmp_path):
 
 
 def test_large_weights_take_fewer_bits():
-    """Per output channel, down to 9 bits; what does not fit even then is clamped and told."""
+    """Per output channel, 9 to 20 bits; what does not fit even then is clamped and told."""
     model = synthetic.tiny_model()
     kernel = np.full((32, 4), 0.5, np.float32)
     kernel[3] = [1.0, 4.0, 60.0, 100.0]
     bias = np.array([0.5, -1.0, 100.0, 1.0], np.float32)
     layer = to_integers({"layer": {"kernel": kernel, "bias": bias}})["layer"]
     np.testing.assert_array_equal(layer["bits"], [13, 12, 9, 9])
+    small = to_integers({"layer": {"kernel": kernel / 2**12, "bias": bias / 2**12}})["layer"]
+    np.testing.assert_array_equal(small["bits"], [20, 20, 20, 20])
     np.testing.assert_array_equal(layer["kernel"][3], [8192, 16384, 30720, WEIGHT_MAX])
     np.testing.assert_array_equal(layer["bias"], [1 << 21, -(1 << 21), 100 << 18, 1 << 18])
     inter = {
