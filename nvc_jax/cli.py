@@ -33,7 +33,7 @@ EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # a
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code (0 well, 1 bad input, 2 usage)."""
     try:
-        options = _parser().parse_args(argv)
+        options = _parse(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     try:
@@ -183,8 +183,6 @@ def _models(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from nvc_jax.convert.command import export_checkpoints, import_checkpoints
 
-    if options.int16 != (options.third is None):
-        options.refuse("give two names with --int16 (a model, the directory to make), three without")
     if options.int16:
         _convert_to_int16(options)
         return
@@ -369,6 +367,14 @@ def _count(frames: int | None) -> int | None:
     return frames
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.run is _convert and options.int16 != (options.third is None):
+        parser.error("convert takes two names with --int16 (a model, the directory to make), three without")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nvc-jax", description="Neural video coding in JAX.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"nvc-jax {__version__}")
@@ -444,7 +450,6 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "third", nargs="?", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make"
     )
-    convert.set_defaults(refuse=convert.error)
     convert.add_argument("--int16", action="store_true", help="make the int16 model OUT of a model (docs/INT16.md)")
     convert.add_argument(
         "--calibrate", action="append", default=[], metavar="CLIP",
