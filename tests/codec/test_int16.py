@@ -17,10 +17,10 @@ from recording import frames as recorded_frames
 from recording import recorded_stages
 
 from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
-from nvc_jax.codec import stages
+from nvc_jax.codec import integers, stages
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
-from nvc_jax.codec.integers import clamped_parameters, integerise, to_integers
+from nvc_jax.codec.integers import clamped_parameters, fastest_strategy, integerise, to_integers
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.saturation import measure_ranges
 from nvc_jax.codec.schedule import Schedule
@@ -30,7 +30,7 @@ from nvc_jax.errors import BitstreamError, ConfigError, ModelError
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.arithmetic import to_precision
-from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX
+from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX, product
 
 SIZE = 17, 33
 THRESHOLD = 0.12
@@ -241,3 +241,27 @@ def test_layers_that_saturate_are_named(codec):
     assert found["inter/encoder_in"].peak > 64
     report = Int16Report({}, found).sentences()
     assert any(line.startswith("inter/encoder_in: ") and "numbers do not fit" in line for line in report)
+
+
+@pytest.fixture
+def forget():
+    """What is fastest is asked anew, before and after."""
+    fastest_strategy.cache_clear()
+    yield
+    fastest_strategy.cache_clear()
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize("wrong", [(), ("float32",), ("float32", "bfloat16")])
+def test_a_strategy_that_is_wrong_here_is_not_taken(wrong, monkeypatch):
+    def trial(strategy):
+        return np.inf if strategy in wrong else {"float32": 1.0, "bfloat16": 2.0}[strategy]
+
+    monkeypatch.setattr(integers, "_trial", trial)
+    assert fastest_strategy() == {0: "float32", 1: "bfloat16", 2: "int32"}[len(wrong)]
+
+
+def test_a_trial_finds_wrong_sums(monkeypatch):
+    assert 0 < integers._trial("float32") < np.inf
+    monkeypatch.setattr(integers, "_product", lambda x, kernel: jax.tree.map(lambda part: part + 1, product(x, kernel)))
+    assert integers._trial("float32") == np.inf
