@@ -58,11 +58,19 @@ def to_integers(params: ParamTree) -> dict[str, Any]:
 
 
 def clamped_parameters(model: StoredModel) -> dict[str, int]:
-    """How many values of each parameter of an int16 model are at the end of their range, by name."""
+    """How many values of each parameter of an int16 model are at the end of their range, by name.
+
+    Weights only where they had no more bits to give: elsewhere the largest may come to the end by rounding.
+    """
+    flat = flatten(model.params)
     counts = {}
-    for name, leaf in flatten(model.params).items():
-        largest = {"bits": INT16_MAX, "bias": BIAS_MAX, "vectors": INT16_MAX}.get(_part(name), WEIGHT_MAX)
-        counts[name] = int((np.abs(leaf.astype(np.int64)) >= largest).sum())
+    for name, leaf in flat.items():
+        magnitudes = np.abs(leaf.astype(np.int64))
+        if _is_kernel(name):
+            at_end = (magnitudes >= WEIGHT_MAX) & (flat[_sibling(name, "bits")] == FIXED_WEIGHT_BITS[0])
+        else:
+            at_end = magnitudes >= (BIAS_MAX if _part(name) == "bias" else INT16_MAX)
+        counts[name] = int(at_end.sum())
     return {name: count for name, count in counts.items() if count}
 
 
