@@ -24,6 +24,10 @@ class TruncatedError(BitstreamError):
     """A coded stream ends before its last frame is complete."""
 
 
+class DesyncError(BitstreamError):
+    """A frame decodes, but to other integers than the encoder had: another model, machine or library version."""
+
+
 class ModelError(NvcError, ValueError):
     """A model directory is missing, damaged or of another architecture."""
 

@@ -10,7 +10,6 @@ import jax
 
 from nvc_jax import __version__
 from nvc_jax.codec.model import Codec
-from nvc_jax.codec.schedule import FrameKind
 from nvc_jax.timing import Timer
 from nvc_jax.video import VideoInfo, YuvFrame
 from nvc_jax.video.quality import frame_psnr
@@ -43,8 +42,8 @@ class Report:
     def add(
         self,
         index: int,
-        kind: FrameKind,
-        qp: float,
+        kind: str,
+        qp: float | None,
         bits: int,
         decoded: YuvFrame | None,
         original: YuvFrame | None = None,
@@ -54,11 +53,20 @@ class Report:
         if decoded is not None and original is not None:
             quality.update(frame_psnr(decoded, original))
         digest = None if decoded is None else hashlib.sha256(decoded.tobytes()).hexdigest()
-        frame = {"index": index, "type": kind, "qp": int(qp) if qp == round(qp) else qp, "bits": bits}
+        frame = {
+            "index": index,
+            "type": kind,
+            "qp": int(qp) if qp is not None and qp == round(qp) else qp,
+            "bits": bits,
+        }
         self.frames.append({**frame, **quality, "sha256": digest})
         self._bits += bits
         if len(self.frames) == WARM_UP_FRAMES:
             self._warm = self._clock()
+
+    def add_bits(self, bits: int) -> None:
+        """Note what a stream holds beside its frames."""
+        self._bits += bits
 
     @property
     def bpp(self) -> float:
