@@ -72,8 +72,9 @@ class Cursor:
         """Forget what `check` covers so far."""
         self._check = Check()
 
-    def check(self) -> int:
-        """32 bits of the hash of all that was taken since `begin_check`."""
+    def check(self, more: bytes = b"") -> int:
+        """32 bits of the hash of all that was taken since `begin_check`, and of `more`."""
+        self._check.update(more)
         return self._check.value()
 
     def error(self, message: str, offset: int) -> BitstreamError:

@@ -233,7 +233,7 @@ class NvcWriter:
             data += _varint(index)
             self._intra_frames.append((index, self._offset))
         data += _varint(len(frame.payload)) + frame.payload + frame.check.to_bytes(CHECK_BITS // 8, "little")
-        size = self._write(data + _check(data))
+        size = self._write(data + _check(data, _index_bytes(index)))
         self._offset += size
         self._frames = index + 1
         size, self._unreported = size + self._unreported, 0
@@ -359,7 +359,7 @@ class NvcReader:
             raise cursor.error(f"frame {index} cannot come next", begin)
         payload = cursor.take(self._length(self._max_payload), "payload")
         check = int.from_bytes(cursor.take(CHECK_BITS // 8, "check of the symbols"), "little")
-        self._confirm(begin)
+        self._confirm(begin, _index_bytes(index))
         return FrameUnit(
             kind=kind,
             qp=steps / QP_STEPS,
@@ -394,8 +394,8 @@ class NvcReader:
                 return value
         raise self._cursor.error(f"{what} is too long", self._cursor.offset)
 
-    def _confirm(self, begin: int) -> None:
-        expected = self._cursor.check()
+    def _confirm(self, begin: int, more: bytes = b"") -> None:
+        expected = self._cursor.check(more)
         if int.from_bytes(self._cursor.take(4, "check"), "little") != expected:
             raise self._cursor.error("its bytes do not fit their check, the file is damaged", begin)
 
@@ -495,9 +495,15 @@ def _qp_steps(qp: float) -> int:
     return round(steps)
 
 
-def _check(data: bytes) -> bytes:
+def _index_bytes(index: int) -> bytes:
+    """What the check of a frame covers beside its bytes, so that no frame is taken for another."""
+    return index.to_bytes(8, "little")
+
+
+def _check(*data: bytes) -> bytes:
     check = Check()
-    check.update(data)
+    for part in data:
+        check.update(part)
     return check.value().to_bytes(4, "little")
 
 
