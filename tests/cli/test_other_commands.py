@@ -178,7 +178,7 @@ def test_demo_of_a_video(nvc, work, clip):
     assert "made/here/side_by_side.png" in result.out
     table = [line.split() for line in result.out.splitlines()]
     assert [row[0] for row in table[1:4]] == ["10", "32", "54"]
-    files = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("bin", "mp4")}
+    files = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("nvc", "mp4")}
     assert {path.name for path in (work / "made" / "here").iterdir()} == {*files, "side_by_side.png"}
     assert read_png(work / "made" / "here" / "side_by_side.png").shape == (HEIGHT, 4 * WIDTH, 3)
     with open_video(work / "made" / "here" / "qp32.mp4") as reader:
@@ -191,7 +191,7 @@ def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
     monkeypatch.setattr(demo, "FRAMES", 2)
     points = nvc("demo", "--video", clip, "--json").json()["points"]
     assert all(point["identical"] for point in points)
-    assert nvc("info", "demo/qp32.bin", "--json").json()["frames"] == 2
+    assert nvc("info", "demo/qp32.nvc", "--json").json()["frames"] == 2
 
 
 def test_demo(nvc, work, monkeypatch):
