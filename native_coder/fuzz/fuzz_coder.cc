@@ -12,9 +12,9 @@ namespace {
 using nvc::CdfTable;
 using nvc::dcvc::Decoder;
 using nvc::dcvc::Encoder;
-using nvc::dcvc::Indexes;
-using nvc::dcvc::Segment;
-using nvc::dcvc::Status;
+using nvc::Indexes;
+using nvc::Segment;
+using nvc::Status;
 
 constexpr size_t kRows = 40;
 constexpr size_t kWidth = 259;
