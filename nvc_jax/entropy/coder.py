@@ -1,6 +1,7 @@
 """Symbols of a frame to its payload and back: the only module that uses the native coder."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -8,7 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from native_coder import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder, TruncatedError  # noqa: TID251
+from native_coder import (  # noqa: TID251
+    CdfTable,
+    CorruptError,
+    DcvcDecoder,
+    DcvcEncoder,
+    InterleavedDecoder,
+    InterleavedEncoder,
+    TruncatedError,
+)
 from nvc_jax import errors
 from nvc_jax.checks import Check
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
@@ -17,6 +26,11 @@ from nvc_jax.timing import Timer
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
+NativeEncoder = DcvcEncoder | InterleavedEncoder
+NativeDecoder = DcvcDecoder | InterleavedDecoder
+
+_STREAMS = {"one_stream": 1, "two_streams": 2}
+_THREADS = min(8, os.cpu_count() or 1)  # only large frames are worth more than one
 
 
 class EntropyCoder:
@@ -36,8 +50,11 @@ class EntropyCoder:
         """
         self._z_table = _native_table(z_tables)
         self._y_table = _gaussian_table()
-        self._streams = 2 if dialect == "two_streams" else 1
-        self._encoder = DcvcEncoder(self._streams)
+        self._dialect: Dialect = dialect
+        self._encoder: NativeEncoder = (
+            InterleavedEncoder(_THREADS) if dialect == "interleaved" else DcvcEncoder(_STREAMS[dialect])
+        )
+        self._idle: list[InterleavedDecoder] = []  # they keep their memory from frame to frame
         self.timer = Timer()
 
     def encode(self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]]) -> tuple[bytes, int]:
@@ -61,7 +78,20 @@ class EntropyCoder:
 
     def decoder(self, payload: bytes, check: int | None = None) -> "FrameDecoder":
         """Start on the payload of a frame; the check is that of the encoder, None if it is unknown."""
-        return FrameDecoder(self._z_table, self._y_table, DcvcDecoder(payload, self._streams), check, self.timer)
+        decoder: NativeDecoder
+        if self._dialect == "interleaved":
+            try:
+                decoder = self._idle.pop()
+            except IndexError:
+                decoder = InterleavedDecoder(b"", _THREADS)
+            decoder.reset(payload)
+        else:
+            decoder = DcvcDecoder(payload, _STREAMS[self._dialect])
+        return FrameDecoder(self._z_table, self._y_table, decoder, check, self._recycle, self.timer)
+
+    def _recycle(self, decoder: NativeDecoder) -> None:
+        if isinstance(decoder, InterleavedDecoder):
+            self._idle.append(decoder)
 
 
 class FrameDecoder:
@@ -74,12 +104,19 @@ class FrameDecoder:
     """
 
     def __init__(
-        self, z_table: CdfTable, y_table: CdfTable, decoder: DcvcDecoder, check: int | None, timer: Timer
+        self,
+        z_table: CdfTable,
+        y_table: CdfTable,
+        decoder: NativeDecoder,
+        check: int | None,
+        recycle: Callable[[NativeDecoder], None],
+        timer: Timer,
     ) -> None:
         self._z_table = z_table
         self._y_table = y_table
         self._decoder = decoder
         self._expected = check
+        self._recycle = recycle
         self._check = Check()
         self._timer = timer
 
@@ -102,6 +139,7 @@ class FrameDecoder:
         """Check that the payload was used up exactly, which shows most kinds of damage, and the encoder's check."""
         with self._timer(), _stream_errors():
             self._decoder.finish()
+        self._recycle(self._decoder)
         if self._expected is not None and self._check.value(CHECK_BITS) != self._expected:
             raise errors.DesyncError("its symbols and scales are not those of the encoder")
 

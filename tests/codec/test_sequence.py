@@ -51,7 +51,7 @@ def test_schedules(tiny_codec, schedule, kinds, refreshed, threshold):
     decoded = streams.decode(tiny_codec, stream, threshold)
     assert same_pictures(coded, decoded)
     assert "".join(frame.unit.kind for frame in decoded) == kinds
-    assert [frame.index for frame in decoded if frame.unit.header.use_adaptor_i] == refreshed
+    assert [frame.unit.index for frame in decoded if frame.unit.refresh] == refreshed
     offsets = (0, 8, 0, 4, 0, 4, 0)  # by frame number, spec 9
     expected = [schedule.intra_qp if k == "I" else schedule.qp + o for k, o in zip(kinds, offsets, strict=True)]
     assert [frame.unit.qp for frame in decoded] == expected
@@ -167,7 +167,7 @@ def test_a_damaged_stream_gives_an_error_or_pictures(tiny_codec, stream):
 
 def test_a_stream_may_not_begin_with_an_inter_frame(tiny_codec, stream):
     units = list(streams.reader(stream[0]))
-    with pytest.raises(BitstreamError, match=r"frame 0: inter, without an intra frame before it \(byte \d+\)"):
+    with pytest.raises(BitstreamError, match=r"frame 1: inter, without an intra frame before it \(byte \d+\)"):
         list(Decoder(tiny_codec, 0.12).decode(units[1:]))
 
 
