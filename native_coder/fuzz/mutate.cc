@@ -100,8 +100,8 @@ int main(int argc, char** argv) {
   Random random(argc > 2 ? static_cast<uint32_t>(std::atol(argv[2])) : 0);
   const nvc::CdfTable tables[] = {MakeTable(false), MakeTable(true)};
   std::vector<Frame> seeds;
-  for (const unsigned count : {0, 1, 7, 40, 64, 100, 300, 700, 1000, 2000, 4096, 5000, 9000, 12000}) {
-    for (int i = 0; i < 4; ++i) seeds.push_back(MakeFrame(tables[i % 2], count, random));
+  for (const int count : {0, 1, 7, 40, 64, 100, 300, 700, 1000, 2000, 4096, 5000, 9000, 12000}) {
+    for (size_t i = 0; i < 4; ++i) seeds.push_back(MakeFrame(tables[i % 2], static_cast<size_t>(count), random));
   }
   seeds.push_back(MakeFrame(tables[0], 60000, random));   // 32 lanes
   seeds.push_back(MakeFrame(tables[0], 400000, random));  // several parts

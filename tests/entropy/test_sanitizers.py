@@ -29,7 +29,7 @@ def test_no_input_makes_the_sanitizers_speak(programs, tmp_path, target):
     rng = np.random.default_rng(0)
     files = []
     for i in range(120):
-        count = int(rng.integers(0, 400)) if i % 20 else 16_000 + i  # the large ones may start a thread
+        count = int(rng.integers(0, 400)) if i % 20 else 65_000 + i  # the large ones start a thread, or fill two chunks
         header = bytes([i & 7, i, count & 255, count >> 8])
         path = tmp_path / f"{i}.bin"
         first = bytes([rng.integers(0, 6) | rng.integers(0, 5) << 4]) if i % 3 else b""  # a layout, as a rule
