@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -15,7 +16,7 @@ namespace {
 constexpr size_t kThreadedSymbols = 16384;  // below, starting a thread takes longer than it saves
 constexpr size_t kLengthBytes = 4;          // of each part but the last
 constexpr uint32_t kMaxEscapeBits = kDigitBits * (2 + 2 * kMaxDigit);  // that a decoder takes, two more than any is
-constexpr size_t kMaxChunkEscapeBytes = kChunkSymbols * kMaxEscapeBits / 8 + sizeof(uint32_t);
+constexpr size_t kMaxChunkEscapeBytes = kChunkSymbols * kMaxEscapeBits / 8 + sizeof(uint64_t);
 
 constexpr unsigned kLanesMask = 7;  // in the first byte
 constexpr unsigned kPartsShift = 4;
@@ -54,43 +55,85 @@ void CompactChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, 
   rows->last = result.last;
 }
 
-void PickChunk(const Kernels& kernels, const Segment& segment, size_t begin, size_t size, int8_t* compact) noexcept {
+// The symbols of the coded positions, in room or where they are.
+const int8_t* PickChunk(const Kernels& kernels, const Segment& segment, size_t begin, size_t size, size_t coded,
+                        int8_t* room) noexcept {
   const int8_t* symbols = segment.symbols + begin;
-  if (!segment.indexes.wide) {
-    return kernels.pick(static_cast<const uint8_t*>(segment.indexes.data) + begin, size, symbols, compact);
+  if (coded == size) return symbols;
+  if (segment.indexes.wide) {
+    const uint16_t* data = static_cast<const uint16_t*>(segment.indexes.data) + begin;
+    Compact(data, size, room, [symbols](uint16_t, size_t i) { return symbols[i]; });
+  } else {
+    kernels.pick(static_cast<const uint8_t*>(segment.indexes.data) + begin, size, symbols, room);
   }
-  const uint16_t* data = static_cast<const uint16_t*>(segment.indexes.data) + begin;
-  Compact(data, size, compact, [symbols](uint16_t, size_t i) { return symbols[i]; });
+  return room;
 }
 
-void SpreadChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, size_t size, const int8_t* compact,
-                 int8_t* symbols) noexcept {
-  if (!indexes.wide) {
-    return kernels.spread(static_cast<const uint8_t*>(indexes.data) + begin, size, compact, symbols + begin);
+// The opposite.
+void SpreadChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, size_t size, size_t coded,
+                 const int8_t* compact, int8_t* symbols) noexcept {
+  if (coded == size) {
+    std::copy_n(compact, size, symbols + begin);
+  } else if (indexes.wide) {
+    Spread(static_cast<const uint16_t*>(indexes.data) + begin, size, compact, symbols + begin);
+  } else {
+    kernels.spread(static_cast<const uint8_t*>(indexes.data) + begin, size, compact, symbols + begin);
   }
-  Spread(static_cast<const uint16_t*>(indexes.data) + begin, size, compact, symbols + begin);
 }
 
 // Whole bits that every stride-th of the bins takes, scaled up. The same on all machines: no logarithms.
 int64_t CountBits(const uint32_t* bins, size_t count, size_t stride) noexcept {
+  constexpr size_t kFactors = 32;  // whose product a double can hold
   int64_t bits = 0;
-  double rest = 1;
+  double product = 1;
+  size_t factors = 0;
   for (size_t i = 0; i < count; i += stride) {
-    int exponent = 0;
-    rest = std::frexp(rest * (bins[i] >> kPrecisionBits), &exponent);
-    bits += kPrecisionBits - exponent;
+    product *= bins[i] >> kPrecisionBits;
+    bits += kPrecisionBits;
+    if (++factors % kFactors == 0 || i + stride >= count) {
+      int exponent = 0;
+      product = std::frexp(product, &exponent);
+      bits -= exponent;
+    }
   }
   return bits * static_cast<int64_t>(stride);
 }
 
-// Appends escape codes, the first bit lowest.
-void PackEscapes(const Escape* escapes, size_t count, uint64_t* window, uint32_t* used, std::vector<uint8_t>* bytes) {
-  for (size_t i = 0; i < count; ++i) {
-    *window |= uint64_t{escapes[i].digits} << *used;
-    *used += kDigitBits * escapes[i].count;
-    for (; *used >= 8; *used -= 8, *window >>= 8) bytes->push_back(static_cast<uint8_t>(*window));
+// The eight bytes before end, the last one lowest.
+uint64_t LoadBackwards(const uint8_t* end) noexcept {
+  uint64_t value = 0;
+  for (int i = 0; i < 8; ++i) value |= uint64_t{end[-1 - i]} << (8 * i);
+  return value;
+}
+
+// Calls visit(i) for each i of the tails.
+template <class Visit>
+void ForEachTail(const ChunkTails& tails, size_t count, Visit visit) noexcept {
+  for (size_t base = 0; base < count; base += 64) {
+    for (uint64_t bits = tails.bits[base / 64]; bits != 0; bits &= bits - 1) visit(base + TrailingZeros(bits));
   }
 }
+
+// Writes escape codes, the first bit lowest, and three bytes more.
+class EscapeWriter {
+ public:
+  explicit EscapeWriter(uint8_t* pos) noexcept : pos_(pos) {}
+
+  void Put(Escape escape) noexcept {
+    window_ |= escape.digits << used_;
+    used_ += kDigitBits * escape.count;
+    for (size_t i = 0; i < sizeof window_; ++i) pos_[i] = static_cast<uint8_t>(window_ >> (8 * i));
+    pos_ += used_ / 8;
+    window_ >>= used_ & ~7u;
+    used_ %= 8;
+  }
+  uint8_t* end() const noexcept { return pos_ + (used_ > 0); }
+
+ private:
+  uint8_t* pos_;
+  uint32_t window_ = 0;
+  uint32_t used_ = 0;  // bits of the window, less than 8 between two codes
+};
 
 }  // namespace
 
@@ -139,25 +182,18 @@ void Encoder::Gather(Chunk* chunk, size_t stride) noexcept {
     chunk->bad_row = first_row + rows.last;
     return;
   }
-  int8_t symbols[kChunkSymbols + kSlack];
-  PickChunk(kernels_, segment, chunk->begin, chunk->size, symbols);
+  int8_t room[kChunkSymbols + kSlack];
+  const int8_t* symbols = PickChunk(kernels_, segment, chunk->begin, chunk->size, rows.count, room);
   uint32_t* bins = bins_.data() + chunk->scratch;
-  uint16_t escaped[kChunkSymbols + 1];
-  size_t escapes = 0;
-  for (size_t i = 0; i < rows.count; ++i) {
-    const size_t row = first_row + rows.row[i];
-    const Row& info = table.row(row);
-    const uint32_t bin = static_cast<uint32_t>(symbols[i] - info.offset);
-    bins[i] = table.packed_bin(row, std::min<uint32_t>(bin, info.tail));
-    escaped[escapes] = static_cast<uint16_t>(i);
-    escapes += bin >= info.tail;
-  }
-  for (size_t i = 0; i < escapes; ++i) {
-    const Row& info = table.row(first_row + rows.row[escaped[i]]);
-    escapes_[chunk->scratch + i] = MakeEscape(symbols[escaped[i]] - info.offset, info.tail);
-  }
+  ChunkTails tails{};
+  kernels_.look_up(table, first_row, &rows, symbols, bins, &tails);
+  Escape* escape = escapes_.data() + chunk->scratch;
+  ForEachTail(tails, rows.count, [&](size_t i) {
+    const Row& info = table.row(first_row + rows.row[i]);
+    *escape++ = MakeEscape(symbols[i] - info.offset, info.tail);
+  });
   chunk->bins = rows.count;
-  chunk->escapes = escapes;
+  chunk->escapes = static_cast<size_t>(escape - escapes_.data()) - chunk->scratch;
   chunk->bits = CountBits(bins, rows.count, stride);
 }
 
@@ -196,8 +232,8 @@ void Encoder::Reserve(Layout layout) {
     }
     const size_t room = 2 * bins + layout.lanes * kStateBytes + kSlack;
     if (parts_[p].buffer.size() < room) parts_[p].buffer.resize(room);
-    parts_[p].escapes.clear();
-    parts_[p].escapes.reserve(escapes * kMaxEscapeBits / 8 + 1);
+    const size_t escape_room = escapes * kMaxEscapeBits / 8 + sizeof(uint32_t);
+    if (parts_[p].escapes.size() < escape_room) parts_[p].escapes.resize(escape_room);
   }
 }
 
@@ -206,14 +242,14 @@ void Encoder::Write(size_t part, Layout layout) noexcept {
   out.writer.lanes = layout.lanes;
   out.writer.pos = out.buffer.data() + out.buffer.size();
   std::fill_n(out.writer.state, layout.lanes, kLowerBound);
-  uint64_t window = 0;
-  uint32_t used = 0;
+  EscapeWriter escapes(out.escapes.data());
   size_t count = 0;
   for (size_t i = part; i < chunks_.size(); i += layout.parts) {
-    PackEscapes(escapes_.data() + chunks_[i].scratch, chunks_[i].escapes, &window, &used, &out.escapes);
+    const Escape* escape = escapes_.data() + chunks_[i].scratch;
+    std::for_each(escape, escape + chunks_[i].escapes, [&](Escape code) { escapes.Put(code); });
     count = i + 1;
   }
-  if (used > 0) out.escapes.push_back(static_cast<uint8_t>(window));
+  out.escape_bytes = static_cast<size_t>(escapes.end() - out.escapes.data());
   bool any = false;
   while (count > 0) {
     const Chunk& chunk = chunks_[count - 1];
@@ -233,7 +269,7 @@ std::vector<uint8_t> Encoder::Join(Layout layout) const {
   payload.push_back(static_cast<uint8_t>(Log2(layout.lanes) | Log2(layout.parts) << kPartsShift));
   const auto size = [this](size_t p) {
     const uint8_t* end = parts_[p].buffer.data() + parts_[p].buffer.size();
-    return static_cast<size_t>(end - parts_[p].writer.pos) + parts_[p].escapes.size();
+    return static_cast<size_t>(end - parts_[p].writer.pos) + parts_[p].escape_bytes;
   };
   for (size_t p = 0; p + 1 < layout.parts; ++p) {
     for (size_t i = 0; i < kLengthBytes; ++i) payload.push_back(static_cast<uint8_t>(size(p) >> (8 * i)));
@@ -241,7 +277,9 @@ std::vector<uint8_t> Encoder::Join(Layout layout) const {
   for (size_t p = 0; p < layout.parts; ++p) {
     const uint8_t* end = parts_[p].buffer.data() + parts_[p].buffer.size();
     payload.insert(payload.end(), static_cast<const uint8_t*>(parts_[p].writer.pos), end);
-    payload.insert(payload.end(), parts_[p].escapes.rbegin(), parts_[p].escapes.rend());
+    const uint8_t* escapes = parts_[p].escapes.data();
+    payload.insert(payload.end(), std::make_reverse_iterator(escapes + parts_[p].escape_bytes),
+                   std::make_reverse_iterator(escapes));
   }
   return payload;
 }
@@ -330,31 +368,31 @@ Status Decoder::Read(Part* part, const CdfTable& table, const Indexes& indexes, 
   const Status status = ReadEscapes(part, table, first_row, rows, &compact);
   if (part->reader.pos > part->escapes()) return Status::kTruncated;
   if (status != Status::kOk) return status;
-  SpreadChunk(kernels_, indexes, begin, size, compact.symbol, symbols);
+  SpreadChunk(kernels_, indexes, begin, size, rows.count, compact.symbol, symbols);
   return Status::kOk;
 }
 
 Status Decoder::ReadEscapes(Part* part, const CdfTable& table, size_t first_row, const ChunkRows& rows,
                             ChunkSymbols* symbols) const noexcept {
+  uint16_t escaped[kChunkSymbols];
+  size_t count = 0;
+  ForEachTail(symbols->tails, rows.count, [&](size_t i) { escaped[count++] = static_cast<uint16_t>(i); });
   bool fault = false;
   size_t bit = part->escape_bits;
-  for (size_t base = 0; base < rows.count; base += 64) {
-    for (uint64_t tails = symbols->tails[base / 64]; tails != 0; tails &= tails - 1) {
-      const size_t i = base + TrailingZeros(tails);
-      const uint8_t* at = part->end - bit / 8;
-      const uint32_t bytes = uint32_t{at[-1]} | uint32_t{at[-2]} << 8 | uint32_t{at[-3]} << 16 | uint32_t{at[-4]} << 24;
-      uint32_t code = bytes >> (bit % 8);
-      const uint32_t wide = (code & kMaxDigit) == kMaxDigit;  // one more digit for the number of digits
-      code >>= wide * kDigitBits;
-      const uint32_t groups = wide * kMaxDigit + (code & kMaxDigit);
-      fault |= groups > kMaxEscapeGroups;
-      const uint32_t raw = code >> kDigitBits & ((1u << (groups * kDigitBits)) - 1);
-      bit += (1 + wide + groups) * kDigitBits;
-      const Row& info = table.row(first_row + rows.row[i]);
-      const int32_t symbol = EscapedBin(raw, info.tail) + info.offset;
-      symbols->symbol[i] = static_cast<int8_t>(symbol);
-      fault |= symbols->symbol[i] != symbol;
-    }
+  uint64_t window = 0;
+  for (size_t k = 0; k < count; ++k) {
+    if (k % 3 == 0) window = LoadBackwards(part->end - bit / 8) >> (bit % 8);  // 57 bits, enough for three codes
+    const uint32_t code = static_cast<uint32_t>(window);
+    const uint32_t wide = (code & kMaxDigit) == kMaxDigit;  // one more digit for the number of digits
+    const uint32_t groups = wide * kMaxDigit + (code >> (wide * kDigitBits) & kMaxDigit);
+    const uint32_t raw = code >> ((1 + wide) * kDigitBits) & ((1u << (groups * kDigitBits)) - 1);
+    const uint32_t used = (1 + wide + groups) * kDigitBits;
+    window >>= used;
+    bit += used;
+    const Row& info = table.row(first_row + rows.row[escaped[k]]);
+    const int32_t symbol = EscapedBin(raw, info.tail) + info.offset;
+    symbols->symbol[escaped[k]] = static_cast<int8_t>(symbol);
+    fault |= groups > kMaxEscapeGroups || static_cast<int8_t>(symbol) != symbol;
   }
   part->escape_bits = bit;
   return fault ? Status::kBadSymbol : Status::kOk;

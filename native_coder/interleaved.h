@@ -45,7 +45,8 @@ class Encoder {
   struct Part {
     std::vector<uint8_t> buffer;
     LaneWriter writer;
-    std::vector<uint8_t> escapes;
+    std::vector<uint8_t> escapes;  // from the first
+    size_t escape_bytes = 0;
   };
 
   void Cut(const std::vector<Segment>& segments);

@@ -1,6 +1,6 @@
 #include "lanes.h"
 
-#include <cstring>
+#include <algorithm>
 
 namespace nvc {
 namespace {
@@ -17,7 +17,7 @@ void PickPortable(const uint8_t* indexes, size_t size, const int8_t* symbols, in
 
 void DecodePortable(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                     ChunkSymbols* symbols) noexcept {
-  std::memset(symbols->tails, 0, sizeof symbols->tails);
+  symbols->tails = {};
   Reader r{0, reader->pos};
   for (size_t i = 0; i < rows->count; ++i) {
     uint32_t& state = reader->state[i & (reader->lanes - 1)];
@@ -32,13 +32,25 @@ void DecodePortable(LaneReader* reader, const CdfTable& table, size_t first_row,
     } else {
       const uint32_t bin = table.FindBin(row, slot);
       symbols->symbol[i] = static_cast<int8_t>(static_cast<int32_t>(bin) + info.offset);
-      symbols->tails[i / 64] |= uint64_t{bin == info.tail} << (i % 64);
+      symbols->tails.bits[i / 64] |= uint64_t{bin == info.tail} << (i % 64);
       r = DropBin(r, table.starts(row)[bin], table.starts(row)[bin + 1] - table.starts(row)[bin]);
     }
     r = Refill(r);
     state = r.state;
   }
   reader->pos = r.pos;
+}
+
+void LookUpPortable(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
+                    ChunkTails* tails) noexcept {
+  *tails = {};
+  for (size_t i = 0; i < rows->count; ++i) {
+    const size_t row = first_row + rows->row[i];
+    const Row& info = table.row(row);
+    const uint32_t bin = static_cast<uint32_t>(symbols[i] - info.offset);
+    bins[i] = table.packed_bin(row, std::min<uint32_t>(bin, info.tail));
+    tails->bits[i / 64] |= uint64_t{bin >= info.tail} << (i % 64);
+  }
 }
 
 void EncodePortable(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept {
@@ -52,7 +64,8 @@ void EncodePortable(LaneWriter* writer, const uint32_t* bins, size_t count) noex
   writer->pos = pos;
 }
 
-constexpr Kernels kPortable{CompactPortable, PickPortable, Spread<uint8_t>, DecodePortable, EncodePortable};
+constexpr Kernels kPortable{CompactPortable, PickPortable, Spread<uint8_t>, DecodePortable, LookUpPortable,
+                            EncodePortable};
 
 }  // namespace
 

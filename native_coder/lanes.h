@@ -35,13 +35,18 @@ struct LaneWriter {
 // The coded positions of a chunk.
 struct ChunkRows {
   size_t count;
-  uint32_t last;                             // the largest row
-  uint16_t row[kChunkSymbols + kSlack];      // relative to the first row of the list
+  uint32_t last;                         // the largest row
+  uint16_t row[kChunkSymbols + kSlack];  // relative to the first row of the list
+};
+
+// The symbols that have an escape code.
+struct ChunkTails {
+  uint64_t bits[kChunkSymbols / 64 + 1];  // bit i % 64 of element i / 64 stands for symbol i
 };
 
 struct ChunkSymbols {
-  int8_t symbol[kChunkSymbols + kSlack];       // undefined where a tail was taken
-  uint64_t tails[kChunkSymbols / 64 + 1];      // bit i % 64 of element i / 64: symbol i has an escape code
+  int8_t symbol[kChunkSymbols + kSlack];  // undefined where a tail was taken
+  ChunkTails tails;
 };
 
 struct Kernels {
@@ -55,6 +60,9 @@ struct Kernels {
   // kMaxChunkReads readable bytes.
   void (*decode)(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                  ChunkSymbols* symbols) noexcept;
+  // The packed bins of symbols, which has room for kSlack more. Requires first_row + rows.last < table.rows().
+  void (*look_up)(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
+                  ChunkTails* tails) noexcept;
   // Writes count packed bins. Requires 2 * count + kSlack writable bytes before pos.
   void (*encode)(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept;
 };

@@ -19,7 +19,8 @@ namespace {
 
 constexpr size_t kVector = 16;              // lanes in a vector
 constexpr size_t kFewRows = 128;            // as many as fit into eight registers
-constexpr uint32_t kCalmFrequency = 64000;  // where all modes are at least as frequent, most symbols are modes
+constexpr uint32_t kCalmFrequency = 50000;  // where all modes are at least as frequent, most symbols are modes
+static_assert(sizeof(NarrowRow) == 64 * sizeof(int) && offsetof(NarrowRow, bin) == 16 * sizeof(int));
 static_assert(kMaxLanes == 2 * kVector && kFewRows <= CdfTable::kPaddingRows);
 
 NVC_AVX512 inline uint64_t FirstBits(size_t n) noexcept { return _bzhi_u64(~uint64_t{0}, std::min<size_t>(n, 64)); }
@@ -36,7 +37,7 @@ NVC_AVX512 void CompactAvx512(const uint8_t* indexes, size_t size, ChunkRows* ro
   for (size_t i = 0; i < size; i += 64) {
     __m512i bytes;
     const __mmask64 coded = CodedBytes(indexes + i, size - i, &bytes);
-    bytes = _mm512_maskz_compress_epi8(coded, bytes);
+    if (coded != ~uint64_t{0}) bytes = _mm512_maskz_compress_epi8(coded, bytes);
     last = _mm512_max_epu8(last, bytes);
     _mm512_storeu_si512(out, _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes)));
     _mm512_storeu_si512(out + 32, _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
@@ -70,15 +71,18 @@ NVC_AVX512 void SpreadAvx512(const uint8_t* indexes, size_t size, const int8_t* 
 
 NVC_AVX512 inline __m512i Low16(__m512i x) noexcept { return _mm512_and_si512(x, _mm512_set1_epi32(0xffff)); }
 
-// Packed modes of 16 rows. kFew: all of them are below kFewRows.
+NVC_AVX512 inline __m512i LoadRows(const uint16_t* row) noexcept {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
+}
+
+// values[rows]. kFew: all of the rows are below kFewRows.
 template <bool kFew>
-NVC_AVX512 inline __m512i LookUpModes(const uint32_t* modes, const uint16_t* row) noexcept {
-  const __m512i rows = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
-  if (!kFew) return _mm512_i32gather_epi32(rows, modes, 4);
+NVC_AVX512 inline __m512i PerRow(const uint32_t* values, __m512i rows) noexcept {
+  if (!kFew) return _mm512_i32gather_epi32(rows, values, 4);
   __m512i quarter[4];
   for (size_t i = 0; i < 4; ++i) {
-    quarter[i] = _mm512_permutex2var_epi32(_mm512_loadu_si512(modes + 32 * i), rows,
-                                           _mm512_loadu_si512(modes + 32 * i + 16));
+    quarter[i] = _mm512_permutex2var_epi32(_mm512_loadu_si512(values + 32 * i), rows,
+                                           _mm512_loadu_si512(values + 32 * i + 16));
   }
   const __mmask16 bit5 = _mm512_test_epi32_mask(rows, _mm512_set1_epi32(32));
   const __mmask16 bit6 = _mm512_test_epi32_mask(rows, _mm512_set1_epi32(64));
@@ -92,11 +96,13 @@ NVC_AVX512 inline uint32_t Outside(__m512i slots, __m512i bins) noexcept {
   return _mm512_cmpge_epu32_mask(_mm512_sub_epi32(slots, Low16(bins)), _mm512_srli_epi32(bins, 16));
 }
 
+// The bin of the row that holds the slot.
 NVC_AVX512 inline const double* FindNarrow(const NarrowRow* rows, uint16_t row, const uint16_t* slot) noexcept {
-  const NarrowRow& narrow = rows[row];
+  const char* narrow = reinterpret_cast<const char*>(rows + row);
   const __m512i slots = _mm512_set1_epi16(static_cast<int16_t>(*slot));
-  const uint32_t below = _mm512_cmpgt_epu16_mask(slots, _mm512_load_si512(narrow.last));
-  return reinterpret_cast<const double*>(&narrow.bin[static_cast<uint32_t>(_mm_popcnt_u32(below))]);
+  const __mmask32 below = _mm512_cmpgt_epu16_mask(slots, _mm512_load_si512(narrow));
+  const int64_t bin = _mm_popcnt_u64(below);
+  return reinterpret_cast<const double*>(narrow + bin * int64_t{sizeof(NarrowRow::Bin)} + offsetof(NarrowRow, bin));
 }
 
 NVC_AVX512 inline __m128i FindTwo(const NarrowRow* rows, const uint16_t* row, const uint16_t* slot) noexcept {
@@ -150,7 +156,7 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
                               ChunkSymbols* symbols) noexcept {
   const uint32_t* modes = table.modes() + first_row;
   const NarrowRow* narrow = table.narrow_rows() + first_row;
-  uint8_t* tails = reinterpret_cast<uint8_t*>(symbols->tails);
+  uint8_t* tails = reinterpret_cast<uint8_t*>(symbols->tails.bits);
   const uint8_t* pos = reader->pos;
   __m512i states[kVectors];
   for (size_t v = 0; v < kVectors; ++v) states[v] = _mm512_load_si512(reader->state + v * kVector);
@@ -163,7 +169,7 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
     __mmask16 wild = 0;
     for (size_t v = 0; v < kVectors; ++v) {
       slots[v] = Low16(states[v]);
-      bins[v] = LookUpModes<kFew>(modes, rows.row + i + v * kVector);
+      bins[v] = PerRow<kFew>(modes, LoadRows(rows.row + i + v * kVector));
       wild |= _mm512_cmplt_epu32_mask(bins[v], _mm512_set1_epi32(static_cast<int>(kCalmFrequency << 16)));
       outside |= uint64_t{Outside(slots[v], bins[v])} << (v * kVector);
     }
@@ -199,7 +205,7 @@ NVC_AVX512 void DecodeAvx512(LaneReader* reader, const CdfTable& table, size_t f
     return PortableKernels().decode(reader, table, first_row, rows, symbols);
   }
   std::memset(rows->row + rows->count, 0, kSlack * sizeof(uint16_t));
-  std::memset(symbols->tails, 0, sizeof symbols->tails);
+  symbols->tails = {};
   if (table.modes_are_zero()) {
     std::memset(symbols->symbol, 0, rows->count);
   } else {
@@ -207,6 +213,37 @@ NVC_AVX512 void DecodeAvx512(LaneReader* reader, const CdfTable& table, size_t f
   }
   rows->last < kFewRows ? DecodeLanes<true>(reader, table, first_row, *rows, symbols)
                         : DecodeLanes<false>(reader, table, first_row, *rows, symbols);
+}
+
+template <bool kFew>
+NVC_AVX512 void LookUpVectors(const CdfTable& table, size_t first_row, const ChunkRows& rows, const int8_t* symbols,
+                              uint32_t* bins, ChunkTails* tails) noexcept {
+  const uint32_t* ranges = table.ranges() + first_row;
+  const int* narrow = reinterpret_cast<const int*>(table.narrow_rows() + first_row);
+  uint8_t* tail_bytes = reinterpret_cast<uint8_t*>(tails->bits);
+  for (size_t i = 0; i < rows.count; i += kVector) {
+    const __mmask16 active = static_cast<__mmask16>(FirstBits(rows.count - i));
+    const __m512i row = LoadRows(rows.row + i);
+    const __m512i range = PerRow<kFew>(ranges, row);
+    const __m512i value = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(active, symbols + i));
+    const __m512i bin = _mm512_sub_epi32(value, _mm512_srai_epi32(range, 16));
+    const __m512i tail = Low16(range);
+    const uint16_t outside = _mm512_mask_cmpge_epu32_mask(active, bin, tail);
+    std::memcpy(tail_bytes + i / 8, &outside, sizeof outside);
+    const __m512i nearest = _mm512_slli_epi32(_mm512_min_epu32(bin, tail), 1);
+    const __m512i place = _mm512_add_epi32(_mm512_slli_epi32(row, 6), nearest);
+    const __m512i packed = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), active, place, narrow + 16, 4);
+    _mm512_mask_storeu_epi32(bins + i, active, packed);
+  }
+}
+
+NVC_AVX512 void LookUpAvx512(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols,
+                             uint32_t* bins, ChunkTails* tails) noexcept {
+  if (table.narrow_rows() == nullptr) return PortableKernels().look_up(table, first_row, rows, symbols, bins, tails);
+  std::memset(rows->row + rows->count, 0, kSlack * sizeof(uint16_t));
+  *tails = {};
+  rows->last < kFewRows ? LookUpVectors<true>(table, first_row, *rows, symbols, bins, tails)
+                        : LookUpVectors<false>(table, first_row, *rows, symbols, bins, tails);
 }
 
 // MakeRoom for 16 lanes.
@@ -263,7 +300,8 @@ NVC_AVX512 void EncodeAvx512(LaneWriter* writer, const uint32_t* bins, size_t co
   writer->lanes == kVector ? EncodeVectors<1>(writer, bins, count) : EncodeVectors<2>(writer, bins, count);
 }
 
-constexpr Kernels kAvx512{CompactAvx512, PickAvx512, SpreadAvx512, DecodeAvx512, EncodeAvx512};
+constexpr Kernels kAvx512{CompactAvx512, PickAvx512, SpreadAvx512, DecodeAvx512, LookUpAvx512,
+                          EncodeAvx512};
 
 }  // namespace
 

@@ -67,17 +67,24 @@ struct Escape {
   uint32_t count;
 };
 
+inline constexpr uint32_t kMaxRaw = 511;
+
+// How many base-4 digits each raw value has.
+struct EscapeGroups {
+  constexpr EscapeGroups() {
+    for (uint32_t raw = 1; raw <= kMaxRaw; ++raw) count[raw] = static_cast<uint8_t>(1 + count[raw >> kDigitBits]);
+  }
+  uint8_t count[kMaxRaw + 1] = {};
+};
+inline constexpr EscapeGroups kEscapeGroups;
+
 // bin: symbol - offset, outside 0 .. tail - 1.
 inline Escape MakeEscape(int32_t bin, int32_t tail) noexcept {
   const uint32_t raw = static_cast<uint32_t>(bin < 0 ? -2 * bin - 1 : 2 * (bin - tail));
-  uint32_t groups = 0;
-  while (raw >> (groups * kDigitBits) != 0) ++groups;
-  Escape escape{raw << kDigitBits | groups % kMaxDigit, groups + 1};
-  for (uint32_t i = groups / kMaxDigit; i > 0; --i) {
-    escape.digits = escape.digits << kDigitBits | kMaxDigit;
-    ++escape.count;
-  }
-  return escape;
+  const uint32_t groups = kEscapeGroups.count[raw];
+  const uint32_t wide = groups >= kMaxDigit;
+  const uint32_t digits = raw << kDigitBits | (groups - wide * kMaxDigit);
+  return {digits << (wide * kDigitBits) | wide * kMaxDigit, groups + 1 + wide};
 }
 
 // The bin behind the raw value of an escape.

@@ -59,11 +59,14 @@ CdfTable::CdfTable(const int32_t* cdf, const int32_t* length, const int32_t* off
     AddRow(cdf + row * width, static_cast<uint32_t>(length[row]) - 1, offset[row]);
   }
   modes_.reserve(rows + kPaddingRows);
+  ranges_.reserve(rows + kPaddingRows);
   for (const Row& row : rows_) {
     modes_.push_back(PackBin(row.mode_start, row.mode_freq));
+    ranges_.push_back(static_cast<uint32_t>(row.offset) << 16 | row.tail);
     modes_are_zero_ &= row.mode_symbol == 0;
   }
   modes_.resize(rows + kPaddingRows);
+  ranges_.resize(rows + kPaddingRows);
   if (!narrow) return;
   narrow_rows_.reserve(rows);
   for (const Row& row : rows_) AddNarrowRow(row);

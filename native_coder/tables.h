@@ -76,6 +76,7 @@ class CdfTable {
   // The modes of all rows, packed; kPaddingRows more can be read.
   static constexpr size_t kPaddingRows = 128;
   const uint32_t* modes() const noexcept { return modes_.data(); }
+  const uint32_t* ranges() const noexcept { return ranges_.data(); }  // offset << 16 | tail, in the same way
   bool modes_are_zero() const noexcept { return modes_are_zero_; }  // symbol 0 is the mode of all rows
   // All rows for the search at once, or null if one has too many bins.
   const NarrowRow* narrow_rows() const noexcept { return narrow_rows_.empty() ? nullptr : narrow_rows_.data(); }
@@ -92,6 +93,7 @@ class CdfTable {
   std::vector<uint32_t> starts_;  // one more than bins for each row
   std::vector<uint8_t> hints_;    // [rows, 2^kHintBits]
   std::vector<uint32_t> modes_;
+  std::vector<uint32_t> ranges_;
   bool modes_are_zero_ = true;
   std::vector<NarrowRow> narrow_rows_;
 };
