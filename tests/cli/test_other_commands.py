@@ -27,14 +27,14 @@ def test_info(nvc, stream, coded):
         "frames": FRAMES,
         "intra_frames": 1,
         "refreshes": 2,
-        "two_streams": False,
-        "qp_range": [32, 40],
+        "dialect": "one_stream",
+        "frame_qp_range": [32, 40],
         "bytes": stream.stat().st_size,
         "bpp": pytest.approx(coded[1]["bpp"]),
     }
     lines = dict(line.strip().split("  ", 1) for line in nvc("info", stream).out.splitlines())
     assert lines["frames"] == str(FRAMES)
-    assert lines["qp range"] == "32 to 40"
+    assert lines["frame qp range"] == "32 40"
     assert lines.keys() == {name.replace("_", " ") for name in found}
 
 
