@@ -3,39 +3,52 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from native_coder import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder, TruncatedError  # noqa: TID251
+from native_coder import (  # noqa: TID251
+    CdfTable,
+    CorruptError,
+    DcvcDecoder,
+    DcvcEncoder,
+    InterleavedDecoder,
+    InterleavedEncoder,
+    TruncatedError,
+)
 from nvc_jax import errors
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
 from nvc_jax.timing import Timer
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
+Dialect = Literal["dcvc", "interleaved"]
 
 
 class EntropyCoder:
-    """Codes the frames of one model in the dcvc dialect (docs/FORMAT.md).
+    """Codes the frames of one model in either dialect (docs/FORMAT.md).
 
     z is [channels, h, w]; channel c of a frame of quality qp has table row qp * channels + c. The planes of
     y are coded after z, in the order given: C-contiguous arrays of any shape, each with an array of rows of
     the Gaussian table, where NOT_CODED leaves a symbol out. One object may serve several threads.
     """
 
-    def __init__(self, z_tables: CdfArrays, streams: int) -> None:
+    def __init__(self, z_tables: CdfArrays, streams: int = 1, dialect: Dialect = "dcvc", threads: int = 1) -> None:
         """Prepare for the frames of a model.
 
         Args:
             z_tables: rows for every qp and channel, see `factorised_tables`.
-            streams: rANS streams in a payload, 1 or 2.
+            streams: rANS streams in a payload of the dcvc dialect, 1 or 2.
+            dialect: of the payloads.
+            threads: for large payloads of the interleaved dialect; makes no difference to them.
         """
         self._z_table = _native_table(z_tables)
         self._y_table = _gaussian_table()
         self._streams = streams
-        self._encoder = DcvcEncoder(streams)
+        self._dialect = dialect
+        self._threads = threads
+        self._encoder = DcvcEncoder(streams) if dialect == "dcvc" else InterleavedEncoder(threads)
         self.timer = Timer()
 
     def encode(self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]]) -> bytes:
@@ -54,7 +67,12 @@ class EntropyCoder:
 
     def decoder(self, payload: bytes) -> "FrameDecoder":
         """Start on the payload of a frame."""
-        return FrameDecoder(self._z_table, self._y_table, DcvcDecoder(payload, self._streams), self.timer)
+        decoder = (
+            DcvcDecoder(payload, self._streams)
+            if self._dialect == "dcvc"
+            else InterleavedDecoder(payload, self._threads)
+        )
+        return FrameDecoder(self._z_table, self._y_table, decoder, self.timer)
 
 
 class FrameDecoder:
@@ -65,7 +83,9 @@ class FrameDecoder:
         BitstreamError: the payload is damaged, or was made with other tables.
     """
 
-    def __init__(self, z_table: CdfTable, y_table: CdfTable, decoder: DcvcDecoder, timer: Timer) -> None:
+    def __init__(
+        self, z_table: CdfTable, y_table: CdfTable, decoder: DcvcDecoder | InterleavedDecoder, timer: Timer
+    ) -> None:
         self._z_table = z_table
         self._y_table = y_table
         self._decoder = decoder
