@@ -160,6 +160,7 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
   const uint8_t* pos = reader->pos;
   __m512i states[kVectors];
   for (size_t v = 0; v < kVectors; ++v) states[v] = _mm512_load_si512(reader->state + v * kVector);
+  const __m512i calm = _mm512_set1_epi32(static_cast<int>(kCalmFrequency << 16));
   alignas(64) uint16_t slot_memory[kVectors][2 * kVector];
   for (size_t i = 0; i < rows.count; i += kVectors * kVector) {
     const uint64_t active = FirstBits(rows.count - i);
@@ -170,12 +171,13 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
     for (size_t v = 0; v < kVectors; ++v) {
       slots[v] = Low16(states[v]);
       bins[v] = PerRow<kFew>(modes, LoadRows(rows.row + i + v * kVector));
-      wild |= _mm512_cmplt_epu32_mask(bins[v], _mm512_set1_epi32(static_cast<int>(kCalmFrequency << 16)));
+      wild |= _mm512_cmplt_epu32_mask(bins[v], calm);
       outside |= uint64_t{Outside(slots[v], bins[v])} << (v * kVector);
     }
     // The first branch depends on the rows alone, so the processor is not late when it guesses wrong.
     if (wild != 0 || (outside & active) != 0) {
       for (size_t v = 0; v < kVectors; ++v) _mm512_store_si512(slot_memory[v], slots[v]);
+#pragma GCC unroll 2
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t at = i + v * kVector;
         const uint16_t found = FindBins(narrow, rows.row + at, slot_memory[v], &bins[v], symbols->symbol + at);

@@ -80,7 +80,8 @@ inline constexpr EscapeGroups kEscapeGroups;
 
 // bin: symbol - offset, outside 0 .. tail - 1.
 inline Escape MakeEscape(int32_t bin, int32_t tail) noexcept {
-  const uint32_t raw = static_cast<uint32_t>(bin < 0 ? -2 * bin - 1 : 2 * (bin - tail));
+  const int32_t below = bin < 0;  // -2 * bin - 1 or 2 * (bin - tail), without a branch: the sign is a coin toss
+  const uint32_t raw = static_cast<uint32_t>(2 * ((bin ^ -below) - (tail & (below - 1))) + below);
   const uint32_t groups = kEscapeGroups.count[raw];
   const uint32_t wide = groups >= kMaxDigit;
   const uint32_t digits = raw << kDigitBits | (groups - wide * kMaxDigit);
@@ -90,7 +91,8 @@ inline Escape MakeEscape(int32_t bin, int32_t tail) noexcept {
 // The bin behind the raw value of an escape.
 inline int32_t EscapedBin(uint32_t raw, int32_t tail) noexcept {
   const int32_t half = static_cast<int32_t>(raw >> 1);
-  return raw & 1 ? -half - 1 : half + tail;
+  const int32_t below = static_cast<int32_t>(raw & 1);
+  return (half ^ -below) + (tail & (below - 1));
 }
 
 inline Writer PutEscape(Writer w, int32_t bin, int32_t tail) noexcept {

@@ -49,9 +49,10 @@ def test_z_uses_the_rows_of_its_qp(z_tables, frame):
         coder.encode(3, z, planes)
 
 
-def test_bad_payloads_raise_our_errors(z_tables, frame):
+@pytest.mark.parametrize("dialect", ["one_stream", "interleaved"])
+def test_bad_payloads_raise_our_errors(z_tables, frame, dialect):
     z, planes = frame
-    coder = EntropyCoder(z_tables, "one_stream")
+    coder = EntropyCoder(z_tables, dialect)
     payload, _ = coder.encode(0, z, planes)
 
     def decode(data):
