@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from jax import Array
+
 from nvc_jax.bitstream.dcvc import FrameUnit
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, download_rgb
@@ -20,12 +22,14 @@ class DecodedFrame:
     Attributes:
         index: frame number.
         unit: what was read from the container.
+        picture: [1, H', W', 3] float32 YCbCr in 0..1, padded, not rounded, on the device.
         planes: the picture in 8-bit 4:2:0.
         rgb: the same in RGB (BT.709 from 4:4:4), if asked for.
     """
 
     index: int
     unit: FrameUnit
+    picture: Array
     planes: YuvFrame
     rgb: RgbFrame | None
 
@@ -34,6 +38,7 @@ class DecodedFrame:
 class _Submitted:
     index: int
     unit: FrameUnit
+    picture: Array
     planes: Download[YuvFrame]
     rgb: Download[RgbFrame] | None
 
@@ -75,7 +80,7 @@ class Decoder:
     def _finish(self, job: _Submitted) -> DecodedFrame:
         with self.timer():
             rgb = None if job.rgb is None else job.rgb.wait()
-            return DecodedFrame(job.index, job.unit, job.planes.wait(), rgb)
+            return DecodedFrame(job.index, job.unit, job.picture, job.planes.wait(), rgb)
 
     def _decode_frame(self, index: int, unit: FrameUnit) -> _Submitted:
         size = unit.header.width, unit.header.height
@@ -100,4 +105,4 @@ class Decoder:
         else:
             self._buffer.keep_feature(feature, unit.qp)
         rgb = download_rgb(picture, *size) if self._rgb else None
-        return _Submitted(index, unit, download_planes(picture, *size), rgb)
+        return _Submitted(index, unit, picture, download_planes(picture, *size), rgb)
