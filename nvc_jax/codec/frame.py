@@ -35,8 +35,8 @@ class FrameSymbols:
     """
 
     packed: Array
-    z_shape: tuple[int, int, int]
-    y_shape: tuple[int, int, int]
+    z_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
     steps: int
 
     def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]]]:

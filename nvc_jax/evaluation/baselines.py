@@ -78,11 +78,11 @@ class Baseline:
         with open_source(sequence) as source, open_video(stream) as decoder:
             width, height = source.info.width, source.info.height
             for (keyframe, size, payload), original, decoded in zip(packets, source, decoder, strict=True):
-                assert isinstance(original, YuvFrame)
-                assert isinstance(decoded, YuvFrame)
+                assert isinstance(original, YuvFrame) and isinstance(decoded, YuvFrame)  # noqa: PT018
                 quality = frame_quality(decoded, original)
                 frames.append(FrameResult("I" if keyframe else "P", 8 * size, 8 * payload, quality))
             check_count(sequence, frames)
+            assert isinstance(decoded, YuvFrame)
             pictures = viewable(source, original, decoded)
         return Measured(frames, width * height, pictures, encoding.seconds / count, decoding.seconds / count)
 

@@ -57,7 +57,8 @@ def picture_quality(picture: Array, source: Frame) -> Quality:
     width, height = source.size
     if isinstance(source, RgbFrame):
         return _rgb_quality(_rgb_planes(picture, width, height), source)
-    return _yuv_quality(*_yuv_planes(picture, width, height), source)
+    luma, chroma = _yuv_planes(picture, width, height)
+    return _yuv_quality(luma, chroma, source)
 
 
 def frame_quality(decoded: YuvFrame, source: YuvFrame) -> Quality:
