@@ -12,10 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.errors import NvcError
-from nvc_jax.evaluation.bd_rate import METHODS, QUALITIES, RATES, BdRate, compare
+from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, METHODS, QUALITIES, RATES, BdRate, compare
 from nvc_jax.evaluation.results import read_results
-
-LITTLE_OVERLAP = 0.5
 
 
 def main() -> int:

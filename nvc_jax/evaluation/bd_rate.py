@@ -1,6 +1,7 @@
 """Bjontegaard delta rates between result files."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -17,6 +18,7 @@ METHODS: tuple[Method, ...] = ("pchip", "akima", "cubic")
 QUALITIES = {name: f"ave_all_frame_{name}" for name in ("psnr", "psnr_y", "psnr_u", "psnr_v", "msssim", "msssim_y")}
 RATES = {"all": "ave_all_frame_bpp", "payload": "ave_all_frame_payload_bpp"}
 MIN_POINTS = 4
+LITTLE_OVERLAP = 0.5  # BD-rates of curves that share less of their qualities say little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +50,16 @@ class Curve:
             value = point.get(QUALITIES[quality])
             if not isinstance(value, float | int):
                 raise EvaluationError(f"the results have no {QUALITIES[quality]}.")
-            if quality.startswith("msssim"):
-                value = -10.0 * np.log10(max(1.0 - value, 1e-10))
-            pairs.append((point.get(RATES[rate], point[RATES["all"]]), float(value)))
+            value = msssim_decibels(value) if quality.startswith("msssim") else float(value)
+            pairs.append((point.get(RATES[rate], point[RATES["all"]]), value))
         pairs.sort()
         rates, qualities = zip(*pairs, strict=True) if pairs else ((), ())
         return cls(rates, qualities)
+
+
+def msssim_decibels(value: float) -> float:
+    """MS-SSIM on the scale on which curves are compared and drawn."""
+    return -10.0 * math.log10(max(1.0 - value, 1e-10))
 
 
 @dataclasses.dataclass(frozen=True)
