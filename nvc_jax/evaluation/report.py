@@ -96,20 +96,21 @@ def _points(results: Results) -> Iterable[Point]:
 
 def _shown_sequence(results: Mapping[str, Results], sequence: str | None) -> tuple[str, str]:
     """(class, name) of a sequence that all results have."""
-    keys = [
-        {(d, name) for d, videos in r.items() for name, points in videos.items() if points} for r in results.values()
-    ]
-    common = [key for key in sorted(keys[0]) if all(key in other for other in keys)]
+    common = set.intersection(*(set(_keys(result)) for result in results.values()))
+    if not common:
+        raise EvaluationError("no sequence is in all results; classes and sequences are matched by name.")
     if sequence is None:
-        if not common:
-            raise EvaluationError("no sequence is in all results; classes and sequences are matched by name.")
-        return common[0]
+        return min(common)
     for key in common:
         if sequence == "/".join(key):
             return key
-    raise EvaluationError(
-        f"the sequence {sequence} is not in all results; they have {', '.join(map('/'.join, common))}."
-    )
+    known = ", ".join(sorted(map("/".join, common)))
+    raise EvaluationError(f"the sequence {sequence} is not in all results; these are: {known}.")
+
+
+def _keys(results: Results) -> Iterable[tuple[str, str]]:
+    """(class, name) of every sequence that was measured."""
+    return ((dataset, name) for dataset, videos in results.items() for name, points in videos.items() if points)
 
 
 def _near_in_rate(results: Mapping[str, Results], anchor: str, dataset: str, name: str) -> dict[str, Point]:
