@@ -73,8 +73,10 @@ def print_table(comparisons):
         for key in (key for key in keys if key[0] == dataset):
             row = "/".join(key)
             table.add_row(row, *(cell(c.sequences.get(key), path, row) for path, c in comparisons.items()))
-        table.add_row(f"{dataset} (mean)", *(number(c.classes.get(dataset)) for c in every), end_section=True)
-    table.add_row("average of classes", *(number(c.average) for c in every))
+        means = (number(c.classes.get(dataset), c.missing(dataset)) for c in every)
+        table.add_row(f"{dataset} (mean)", *means, end_section=True)
+    missing = [sum(c.missing(dataset) for dataset in {dataset for dataset, _ in c.sequences}) for c in every]
+    table.add_row("average of classes", *(number(c.average, m) for c, m in zip(every, missing, strict=True)))
     Console().print(table)
     if any(isinstance(v, BdRate) and v.overlap < LITTLE_OVERLAP for c in every for v in c.sequences.values()):
         print(f"* the curves share less than {LITTLE_OVERLAP:.0%} of their qualities")
@@ -82,9 +84,9 @@ def print_table(comparisons):
         print(f"- {reason}")
 
 
-def number(percent):
-    """A mean that may be missing."""
-    return "-" if percent is None else f"{percent:+.2f}"
+def number(percent, missing):
+    """A mean, with the number of sequences that are not in it."""
+    return ("-" if percent is None else f"{percent:+.2f}") + (f" (without {missing})" if missing else "")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,10 @@ class Comparison:
     classes: Mapping[str, float]
     average: float | None
 
+    def missing(self, dataset: str) -> int:
+        """How many sequences of a class have no BD-rate, and so are not in its mean."""
+        return sum(d == dataset and not isinstance(value, BdRate) for (d, _), value in self.sequences.items())
+
 
 def compare(
     anchor: Results, test: Results, method: Method = "pchip", quality: str = "psnr", rate: str = "all"
