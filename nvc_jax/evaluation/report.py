@@ -62,7 +62,7 @@ def make_report(
     if anchor not in results:
         raise EvaluationError(f"the anchor {anchor} is not among the results; they are {', '.join(results)}.")
     shown = _shown_sequence(results, sequence)
-    near = _near_in_rate(results, anchor, *shown)
+    near = _near_in_rate(results, *shown)
     pictures = {f"rd_{dataset}.png": rd_figure(curves) for dataset, curves in _class_curves(results).items()}
     pictures["frames.png"] = frame_figure(near)
     crops = _crops(near, streams) if streams is not None else {}
@@ -85,6 +85,7 @@ def make_report(
         near=near,
         crops=crops,
         complexities=_complexities(results),
+        machines=_machines(results),
         speeds={name: _speed(result) for name, result in results.items()},
     )
     return Report(html, pictures)
@@ -113,14 +114,16 @@ def _keys(results: Results) -> Iterable[tuple[str, str]]:
     return ((dataset, name) for dataset, videos in results.items() for name, points in videos.items() if points)
 
 
-def _near_in_rate(results: Mapping[str, Results], anchor: str, dataset: str, name: str) -> dict[str, Point]:
-    """Of each codec the point whose rate is nearest to a middle one of the anchor."""
-    rates = sorted(point["ave_all_frame_bpp"] for point in results[anchor][dataset][name].values())
-    target = math.log(rates[len(rates) // 2])
-    return {
-        codec: min(result[dataset][name].values(), key=lambda point: abs(math.log(point["ave_all_frame_bpp"]) - target))
-        for codec, result in results.items()
-    }
+def _near_in_rate(results: Mapping[str, Results], dataset: str, name: str) -> dict[str, Point]:
+    """Of each codec the point nearest to the middle of the rates that all of them have, or to what separates them."""
+    points = {codec: list(result[dataset][name].values()) for codec, result in results.items()}
+    rates = [[math.log(point["ave_all_frame_bpp"]) for point in of_codec] for of_codec in points.values()]
+    target = (max(map(min, rates)) + min(map(max, rates))) / 2
+
+    def distance(point: Point) -> float:
+        return abs(math.log(point["ave_all_frame_bpp"]) - target)
+
+    return {codec: min(of_codec, key=distance) for codec, of_codec in points.items()}
 
 
 def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[Curve, Curve]]]:
@@ -164,6 +167,12 @@ def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complex
                 "intra": frame_complexity(config, "I", xla=True),
             }
     return complexities
+
+
+def _machines(results: Mapping[str, Results]) -> list[str]:
+    """Every machine that measured, once."""
+    found = (point["machine"] for result in results.values() for point in _points(result) if "machine" in point)
+    return list(dict.fromkeys(f"{machine['cpu']} ({machine['device']})" for machine in found))
 
 
 def _speed(results: Results) -> _Speed | None:

@@ -46,8 +46,13 @@ def official(golden):
     return json.loads((golden / "complexity.json").read_text())
 
 
-def test_totals_of_dcvc_rt():
-    inter, intra = frame_complexity(dcvc_rt, "P").total, frame_complexity(dcvc_rt, "I").total
+@pytest.fixture(scope="session")
+def complexities():
+    return {kind: frame_complexity(dcvc_rt, kind) for kind in ("P", "I")}
+
+
+def test_totals_of_dcvc_rt(complexities):
+    inter, intra = (complexities[kind].total for kind in ("P", "I"))
     assert (inter.parameters, intra.parameters) == (20_691_456, 45_651_314)
     assert (inter.encode / 1000, inter.decode / 1000) == pytest.approx((142.4, 166.8), abs=0.05)
 
@@ -56,8 +61,8 @@ def test_totals_of_dcvc_rt():
     ("kind", "name", "modules", "encode", "decode"),
     [("P", "video", VIDEO, "encode_P", "decode_P"), ("I", "image", IMAGE, "encode", "decode")],
 )
-def test_modules_of_dcvc_rt(official, kind, name, modules, encode, decode):
-    ours = frame_complexity(dcvc_rt, kind)
+def test_modules_of_dcvc_rt(official, complexities, kind, name, modules, encode, decode):
+    ours = complexities[kind]
     padding = 1088 / 1080
     for parts, theirs in modules.items():
         rows = [ours.modules[part] for part in parts]
