@@ -1,6 +1,8 @@
 """BD-rates of result files against an anchor, per sequence, class and on average.
 
 python tools/compare_bd_rate.py --anchor VTM.json RESULTS.json ... [--quality msssim] [--method cubic] [--json]
+
+The exit code is 1 if a BD-rate is not defined; the reason is told.
 """
 
 import argparse

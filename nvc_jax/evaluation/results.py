@@ -5,7 +5,7 @@ A point has every key that the official test writes with `--verbose_json 1`, and
 - `codec`, `settings`: what coded, and how; `versions`, `machine`: where
 - `frame_bits`: bits of every frame, and `frame_payload_bits`: of it the coded pictures, without headers and texts
 - `ave_all_frame_payload_bpp`: the rate of the coded pictures alone
-- `stream`: file in the stream folder; `estimated`: true where the rate comes from likelihoods and there is no stream
+- `stream`, `picture`: files in the stream folder; no stream where the rate is estimated, as `settings` say then
 """
 
 import dataclasses

@@ -47,7 +47,7 @@ def read_config(path: Path, root: Path | None = None) -> list[Sequence]:
 
     Args:
         path: the JSON file.
-        root: replaces `root_path` of the file; relative paths are taken from the file's folder.
+        root: instead of the file's `root_path`, which is taken from the file's folder if it is relative.
 
     Raises:
         ConfigError: the file cannot be read or is no such configuration.
@@ -59,7 +59,7 @@ def read_config(path: Path, root: Path | None = None) -> list[Sequence]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not JSON ({error}).") from None
     where = str(path)
-    root = path.parent / (root or _get(config, "root_path", str, where))
+    root = root or path.parent / _get(config, "root_path", str, where)
     sequences = []
     for dataset, entry in _get(config, "test_classes", dict, where).items():
         where = f"{path}: class {dataset}"

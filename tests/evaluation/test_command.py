@@ -13,8 +13,10 @@ import pytest
 import synthetic
 
 from nvc_jax.codec.store import make_model, save_model
+from nvc_jax.demo_sequence import demo_sequence
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
+from nvc_jax.video import create_video
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("psnr", "msssim", "psnr_y", "psnr_u", "psnr_v", "msssim_y", "msssim_u", "msssim_v")
@@ -196,3 +198,15 @@ def test_existing_points_of_other_settings_are_measured_again(evaluate, make_cli
     (point,) = points_of(tmp_path / "out.json").values()
     assert len(point["frame_bpp"]) == 2
     assert point["settings"]["reset_interval"] == 0
+
+
+def test_rgb_sources_are_measured_in_rgb(evaluate, tiny_model, tmp_path):
+    info, frames = demo_sequence(32, 32, 2)
+    (tmp_path / "pictures").mkdir()
+    with create_video(tmp_path / "pictures" / "scene", info) as writer:
+        for frame in frames:
+            writer.write(frame)
+    assert evaluate("--model", tiny_model, "--videos", tmp_path / "pictures" / "scene", "--qps", 20) == 0
+    (point,) = points_of(tmp_path / "out.json").values()
+    assert len(point["frame_psnr"]) == 2
+    assert not [key for key in point if key.endswith(("_y", "_u", "_v"))]  # as in official files
