@@ -1,6 +1,9 @@
 """Parameters and multiply-accumulates of the traced model against the counts of the official one."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -9,6 +12,7 @@ from jax import lax
 from nvc_jax.evaluation.complexity import count_macs, frame_complexity
 from nvc_jax.models.config import dcvc_rt, tiny
 
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "complexity.py"
 VIDEO = {  # our modules: the official one
     ("adaptor_picture",): "feature_adaptor_i",
     ("adaptor_feature",): "feature_adaptor_p",
@@ -94,3 +98,13 @@ def test_macs_of_a_strided_convolution():
         x, k, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     assert count_macs(convolve, x, kernel) == 4 * 4 * 5 * 9 * 3
+
+
+def test_tool():
+    command = [sys.executable, str(TOOL), "tiny", "--size", "64x64", "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert told["inter"]["total"]["parameters"] == frame_complexity(tiny, "P", 64, 64).total.parameters
+    assert sum(module["encode"] for module in told["intra"]["modules"].values()) == told["intra"]["total"]["encode"]
+    bad = subprocess.run([*command[:2], "tiny", "--size", "64"], capture_output=True, text=True, check=False)
+    assert bad.returncode == 1
+    assert bad.stderr == "complexity.py: --size 64: give width and height as in 1920x1080.\n"
