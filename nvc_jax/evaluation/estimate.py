@@ -53,6 +53,11 @@ class EstimatingCoder(ModelCoder):
 
     suffix: ClassVar[str] = ""
 
+    @property
+    def name(self) -> str:
+        """That of the model, marked: both may go into one folder."""
+        return f"{super().name}_estimated"
+
     def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
         """Those of the model, marked."""
         return super().settings(sequence, qp) | {"estimated": True}

@@ -5,7 +5,7 @@ import dataclasses
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -31,7 +31,7 @@ class Job:
         video: what is coded.
         rate_index: number of the quality among the coder's.
         folder: streams, points and pictures go below it.
-        check_existing: take a finished point from the folder if it was made with the same settings.
+        check_existing: take a finished point from the folder if it has the same settings and is newer than the video.
     """
 
     coder: Coder
@@ -64,7 +64,7 @@ class Job:
             suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix
         }
         settings = self.coder.settings(self.video, self.qp) | {"frames": self.video.frames}
-        if self.check_existing and all(path.is_file() for path in files.values()):
+        if self.check_existing and self._is_older_than(files.values()):
             point = read_point(files[".json"])
             if point is not None and point.get("settings") == settings:
                 return point | {"rate_idx": self.rate_index}
@@ -94,6 +94,14 @@ class Job:
         write_png(files[".png"], decoded.rgb)
         write_json(files[".json"], point)
         return point
+
+    def _is_older_than(self, files: Iterable[Path]) -> bool:
+        """Whether all files are there and newer than the video."""
+        try:
+            made = self.video.path.stat().st_mtime_ns
+            return all(path.stat().st_mtime_ns > made for path in files)
+        except OSError:
+            return False
 
 
 def source_picture(point: Point) -> Path:

@@ -200,6 +200,14 @@ def test_existing_points_of_other_settings_are_measured_again(evaluate, make_cli
     assert point["settings"]["reset_interval"] == 0
 
 
+def test_existing_points_of_an_older_video_are_measured_again(evaluate, make_clip, tiny_model, tmp_path):
+    arguments = ["--model", tiny_model, "--qps", 20, "--check-existing", "--videos"]
+    assert evaluate(*arguments, make_clip(32, 32, 2, "changed.y4m")) == 0
+    assert evaluate(*arguments, make_clip(32, 32, 3, "changed.y4m")) == 0
+    (point,) = points_of(tmp_path / "out.json").values()
+    assert len(point["frame_bpp"]) == 3
+
+
 def test_rgb_sources_are_measured_in_rgb(evaluate, tiny_model, tmp_path):
     info, frames = demo_sequence(32, 32, 2)
     (tmp_path / "pictures").mkdir()
