@@ -36,5 +36,9 @@ class CheckpointError(NvcError, ValueError):
     """A PyTorch checkpoint cannot be read or does not fit the model."""
 
 
+class EvaluationError(NvcError, ValueError):
+    """A rate-distortion point cannot be measured, or curves cannot be compared."""
+
+
 class OutputError(NvcError, OSError):
     """An output cannot be written (permission, full disk, same file as the input)."""

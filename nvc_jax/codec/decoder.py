@@ -23,11 +23,13 @@ class DecodedFrame:
 
     Attributes:
         unit: what was read from the container; a LostFrame repeats the picture before it.
+        picture: [1, H', W', 3] float32 YCbCr in 0..1, padded, not rounded, on the device.
         planes: the picture in 8-bit 4:2:0.
         rgb: the same in RGB (BT.709 from 4:4:4), if asked for.
     """
 
     unit: FrameUnit | LostFrame
+    picture: Array
     planes: YuvFrame
     rgb: RgbFrame | None
 
@@ -35,6 +37,7 @@ class DecodedFrame:
 @dataclasses.dataclass(frozen=True)
 class _Submitted:
     unit: FrameUnit | LostFrame
+    picture: Array
     planes: Download[YuvFrame]
     rgb: Download[RgbFrame] | None
 
@@ -79,12 +82,12 @@ class Decoder:
             assert self._picture is not None
             size = unit.width, unit.height
             rgb = download_rgb(self._picture, *size) if self._rgb else None
-            return _Submitted(shown, download_planes(self._picture, *size), rgb)
+            return _Submitted(shown, self._picture, download_planes(self._picture, *size), rgb)
 
     def _finish(self, job: _Submitted) -> DecodedFrame:
         with self.timer():
             rgb = None if job.rgb is None else job.rgb.wait()
-            return DecodedFrame(job.unit, job.planes.wait(), rgb)
+            return DecodedFrame(job.unit, job.picture, job.planes.wait(), rgb)
 
     def _decode_or_conceal(self, unit: FrameUnit | LostFrame) -> FrameUnit | LostFrame:
         """Leave the picture to show, decoded or, for a LostFrame, the last one."""

@@ -95,7 +95,6 @@ class Report:
         for name in _QUALITY:
             values = [frame[name] for frame in self.frames if frame[name] is not None]
             means[name] = sum(values) / len(values) if values else None
-        device = jax.devices()[0]
         return {
             "model": self._codec.stored.config.name,
             "identity": self._codec.stored.identity,
@@ -109,12 +108,24 @@ class Report:
             "kbps": self._bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
             **means,
             "fps": self.fps,
-            "machine": {"device": device.device_kind, "backend": device.platform, "cpu": _processor()},
-            "versions": {"nvc-jax": __version__}
-            | {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy", "av")}
-            | {"python": platform.python_version()},
+            "machine": machine(),
+            "versions": versions(),
             "frames": self.frames,
         }
+
+
+def machine() -> dict[str, str]:
+    """What this runs on."""
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "backend": device.platform, "cpu": _processor()}
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of what results may depend on."""
+    names = ("jax", "jaxlib", "flax", "numpy", "av")
+    return {"nvc-jax": __version__, **{name: metadata.version(name) for name in names}} | {
+        "python": platform.python_version()
+    }
 
 
 def _processor() -> str:

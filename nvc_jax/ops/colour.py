@@ -27,20 +27,25 @@ def planes_to_picture(y: Array, u: Array, v: Array) -> Array:
     return jnp.stack([y, up(u), up(v)], axis=-1).astype(jnp.float32) / 255.0
 
 
-def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
-    """The inverse: chroma is the mean of 2x2 pixels, all samples are rounded to 8 bits.
+def split_planes(picture: Array) -> tuple[Array, Array, Array]:
+    """A picture as 4:2:0 planes, not rounded: chroma is the mean of 2x2 pixels.
 
     Args:
         picture: [B, H, W, 3] in 0..1; odd sizes are replicated by one pixel before averaging.
 
     Returns:
-        y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], uint8.
+        y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], in 0..1.
     """
-    y = to_uint8(picture[..., 0])
     chroma = pad_to_multiple(picture[..., 1:], 2)
     b, h, w, _ = chroma.shape
-    chroma = to_uint8(chroma.reshape(b, h // 2, 2, w // 2, 2, 2).mean(axis=(2, 4)))
-    return y, chroma[..., 0], chroma[..., 1]
+    chroma = chroma.reshape(b, h // 2, 2, w // 2, 2, 2).mean(axis=(2, 4))
+    return picture[..., 0], chroma[..., 0], chroma[..., 1]
+
+
+def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
+    """`split_planes` with all samples rounded to 8 bits, uint8."""
+    y, u, v = split_planes(picture)
+    return to_uint8(y), to_uint8(u), to_uint8(v)
 
 
 def to_uint8(x: Array) -> Array:
