@@ -206,12 +206,12 @@ Layout Encoder::Choose() const noexcept {
     bits += chunk.bits;
     for (size_t i = 0; i < chunk.escapes; ++i) bits += kDigitBits * escapes_[chunk.scratch + i].count;
   }
-  const double bytes = static_cast<double>(bits) / 8;
   const bool large = symbols > 20000;
-  const double room = large ? 60 + 0.0014 * bytes : 1.5 + 0.0045 * bytes;
+  // In 1/10000 byte, and in integers, which all machines round alike.
+  const int64_t room = large ? 600000 + 14 * bits / 8 : 15000 + 45 * bits / 8;
   const auto fits = [room](Layout layout) {
-    return 3.45 * static_cast<double>(layout.lanes * layout.parts - 1) + 5 * static_cast<double>(layout.parts - 1) <=
-           room;
+    return 34500 * static_cast<int64_t>(layout.lanes * layout.parts - 1) +
+               50000 * static_cast<int64_t>(layout.parts - 1) <= room;
   };
   Layout layout;
   while (layout.lanes < (large ? kMaxLanes : kMaxLanes / 2) && fits({2 * layout.lanes, 1})) layout.lanes *= 2;
