@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
     from nvc_jax.codec.report import Report
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int16")
 
 EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # argparse has 2, usage
 
@@ -207,6 +207,11 @@ def _models(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from nvc_jax.convert.command import export_checkpoints, import_checkpoints
 
+    if options.int16:
+        _convert_to_int16(options)
+        return
+    if options.third is None:
+        raise ConfigError("convert needs three names, or --int16 and two: a model and the directory to make.")
     first, second, third = Path(options.first), Path(options.second), Path(options.third)
     if first.is_dir():
         model = export_checkpoints(first, second, third)
@@ -215,6 +220,19 @@ def _convert(options: argparse.Namespace) -> None:
         model = import_checkpoints(first, second, third, options.architecture, tables)
     result = {"model": model.config.name, "identity": model.identity, "source": model.source}
     _show(json.dumps(result) if options.json else _describe(**result))
+
+
+def _convert_to_int16(options: argparse.Namespace) -> None:
+    from nvc_jax.convert.int16 import convert_to_int16
+
+    if options.third is not None:
+        raise ConfigError("convert --int16 takes two names: a model and the directory to make.")
+    model, report = convert_to_int16(options.first, Path(options.second), options.calibrate)
+    result = {"model": model.config.name, "identity": model.identity, "source": model.source}
+    if options.json:
+        _show(json.dumps(result | report.to_dict()))
+        return
+    _show("\n".join([_describe(**result), *report.sentences()]))
 
 
 def _describe(model: str, identity: str, source: str) -> str:
@@ -454,10 +472,20 @@ def _parser() -> argparse.ArgumentParser:
     command("models", _models, "List the models that ship with the package.")
 
     convert = command("convert", _convert, "Official checkpoints to a model directory, or back.")
-    convert.usage = "%(prog)s [options] IMAGE.pth VIDEO.pth DIR\n       %(prog)s [options] DIR IMAGE.pth VIDEO.pth"
+    convert.usage = (
+        "%(prog)s [options] IMAGE.pth VIDEO.pth DIR\n       %(prog)s [options] DIR IMAGE.pth VIDEO.pth\n"
+        "       %(prog)s --int16 [--calibrate CLIP ...] NAME|DIR OUT"
+    )
     convert.add_argument("first", metavar="IMAGE.pth|DIR", help="image checkpoint, or the model directory to export")
     convert.add_argument("second", metavar="VIDEO.pth|IMAGE.pth", help="video checkpoint, or image checkpoint to make")
-    convert.add_argument("third", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make")
+    convert.add_argument(
+        "third", nargs="?", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make"
+    )
+    convert.add_argument("--int16", action="store_true", help="make the int16 model OUT of a model (docs/INT16.md)")
+    convert.add_argument(
+        "--calibrate", action="append", default=[], metavar="CLIP",
+        help="with --int16: code the first frames of a video and name the layers whose numbers do not fit",
+    )  # fmt: skip
     convert.add_argument(
         "--architecture", default="dcvc_rt", metavar="NAME", help="of the checkpoints (default %(default)s)"
     )

@@ -26,6 +26,7 @@ from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.evaluation.complexity import frame_complexity
 from nvc_jax.files import atomic_output
 from nvc_jax.models.state import Reference
+from nvc_jax.ops.arithmetic import to_precision
 
 
 class Recorded:
@@ -58,8 +59,8 @@ class Ours:
         chroma = y[:, ::2, ::2]
         self._picture = stages.picture_from_planes(y, chroma, chroma)
         features = (1, *(side // 8 for side in self._picture.shape[1:3]), self._codec.model.config.width)
-        dtype = jax.tree.leaves(self._codec.params)[0].dtype
-        self._reference = Reference(0.1 * jax.random.normal(jax.random.key(0), features, dtype), "feature")
+        feature = to_precision(0.1 * jax.random.normal(jax.random.key(0), features), PRECISIONS[codec.precision])
+        self._reference = Reference(feature, "feature")
 
     def encode(self):
         """Picture and reference to symbols on the host and the next reference."""

@@ -213,7 +213,7 @@ def _create_writer(
         identity=codec.stored.identity,
         model=codec.stored.config.name,
         precision=codec.precision,
-        arithmetic=0,
+        arithmetic=codec.arithmetic,
         width=info.width,
         height=info.height,
         fps=info.fps,

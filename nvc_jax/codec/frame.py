@@ -56,7 +56,8 @@ class FrameCodec:
     Attributes:
         model: the network.
         params: its parameters, on the device.
-        skip_threshold: scalar float32; symbols with a scale not above it are not coded (-1: code all).
+        skip_threshold: scalar float32, or int32 in 1/512 for int16; symbols with a scale not above it are not coded
+            (-1: code all).
     """
 
     model: stages.Model

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 
 from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec.frame import FrameCodec
-from nvc_jax.codec.store import StoredModel, load_model, packaged_models, read_description
+from nvc_jax.codec.integers import integerise, prepare_params
+from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.params import models
-from nvc_jax.spec import DEFAULT_MODEL, DIALECTS, Dialect, FrameKind
+from nvc_jax.spec import DEFAULT_MODEL, DIALECTS, FIXED_ARITHMETIC, FIXED_SCALE, Dialect, FrameKind
 
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int16": jnp.int16}
 _KEY_OF_KIND: dict[FrameKind, str] = {"I": "intra", "P": "inter"}
 
 
@@ -21,17 +22,33 @@ class Codec:
     """What encoders and decoders share.
 
     Attributes:
-        stored: the model as it is on disk.
-        precision: "float32" or "bfloat16". Streams decode only in the precision they were made in.
+        stored: the model as it is on disk; in int16, the integer model that was made of it.
+        precision: "float32", "bfloat16" or "int16". Streams decode only in the precision they were made in.
     """
 
-    def __init__(self, stored: StoredModel, precision: str = "float32") -> None:
+    def __init__(self, stored: StoredModel, precision: str = "float32", strategy: str | None = None) -> None:
+        """Put a model on the device.
+
+        Args:
+            stored: the model.
+            precision: a key of PRECISIONS.
+            strategy: in int16, how to multiply (`ops.exact.STRATEGIES`); all give the same integers.
+
+        Raises:
+            ConfigError: the precision is not known or not that of an integer model.
+        """
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
+        if precision == "int16":
+            stored = integerise(stored)
+            self._params = prepare_params(stored.params, strategy)
+        elif stored.precision == "int16":
+            raise ConfigError(f"the model {stored.config.name} is of integers; use precision int16, not {precision}.")
+        else:
+            dtype = PRECISIONS[precision]
+            self._params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), stored.params)
         self.stored = stored
         self.precision = precision
-        dtype = PRECISIONS[precision]
-        self._params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), stored.params)
         self._models = models(stored.config)
         self._coders = {
             (kind, dialect): EntropyCoder(stored.tables[key], dialect)
@@ -68,10 +85,13 @@ class Codec:
             return cls.load(model or DEFAULT_MODEL, precision or "float32")
         if precision not in (None, header.precision):
             raise ConfigError(f"the stream was made in {header.precision} and does not decode in {precision}.")
-        if model is None:
-            identities = {read_description(folder)["identity"]: name for name, folder in packaged_models().items()}
-            model = identities.get(header.identity)
+        if header.precision == "int16" and header.arithmetic != FIXED_ARITHMETIC:
+            raise ConfigError(
+                f"the stream was made in version {header.arithmetic} of the int16 arithmetic, this program has version "
+                f"{FIXED_ARITHMETIC}; use the nvc-jax that made it."
+            )
         wanted = f"{header.model} (identity {header.identity[:12]})"
+        model = model or (header.model if header.model in packaged_models() else None)
         if model is None:
             raise ModelError(f"the stream was made with the model {wanted}, which is not packaged; name it by --model.")
         codec = cls.load(model, header.precision)
@@ -85,12 +105,18 @@ class Codec:
 
     def frame_codecs(self, skip_threshold: float | None) -> dict[FrameKind, FrameCodec]:
         """The intra and the inter codec."""
-        threshold = jnp.float32(-1.0 if skip_threshold is None else skip_threshold)
+        real = -1.0 if skip_threshold is None else skip_threshold
+        threshold = jnp.int32(round(real * FIXED_SCALE)) if self.precision == "int16" else jnp.float32(real)
         return {kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in _KEY_OF_KIND.items()}
 
     def entropy_coder(self, kind: FrameKind, dialect: Dialect) -> EntropyCoder:
         """The entropy coder of a kind of frame."""
         return self._coders[kind, dialect]
+
+    @property
+    def arithmetic(self) -> int:
+        """Version of the integer arithmetic, 0 in floating point."""
+        return FIXED_ARITHMETIC if self.precision == "int16" else 0
 
     @property
     def entropy_seconds(self) -> float:

@@ -20,14 +20,8 @@ from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Prior, Reference
 from nvc_jax.ops import colour
-from nvc_jax.ops.latents import (
-    fold,
-    from_coder_order,
-    round_to_symbols,
-    table_indexes,
-    to_coder_order,
-    unfold,
-)
+from nvc_jax.ops.arithmetic import arithmetic, to_precision
+from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order, unfold
 from nvc_jax.ops.pixels import pad_to_multiple
 from nvc_jax.spec import NOT_CODED, PICTURE_STRIDE
 
@@ -39,7 +33,7 @@ class CodingStep:
     """What both sides know before the symbols of a coding step.
 
     Attributes:
-        mean: [B, h, w, C/steps] float32, folded.
+        mean: [B, h, w, C/steps] float32 (int16 in the int16 arithmetic), folded.
         indexes: [B, C/steps, h, w] uint8 rows of the Gaussian table; NOT_CODED symbols are zero.
     """
 
@@ -48,8 +42,8 @@ class CodingStep:
 
 
 def _precision(params: ParamTree) -> Any:
-    """The dtype of the parameters is that of the computation."""
-    return jax.tree.leaves(params)[0].dtype
+    """The dtype of the parameters is that of the computation; the banks tell, kernels may be prepared."""
+    return params["q_encoder"]["vectors"].dtype
 
 
 def _run(model: Model, params: ParamTree, method: str, *inputs: object) -> Any:
@@ -79,13 +73,13 @@ def planes_from_picture(picture: Array, width: int, height: int) -> tuple[Array,
 @functools.partial(jax.jit, static_argnames=("width", "height"))
 def rgb_from_picture(picture: Array, width: int, height: int) -> Array:
     """A picture, cropped, as 8-bit RGB [B, H, W, 3]."""
-    return colour.to_uint8(colour.ycbcr_to_rgb(picture[:, :height, :width]))
+    return colour.picture_to_rgb(picture[:, :height, :width])
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def temporal(model: Model, params: ParamTree, reference: Reference, qp: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and what `prior` reads."""
-    reference = Reference(reference.value.astype(_precision(params)), reference.kind)
+    reference = Reference(to_precision(reference.value, _precision(params)), reference.kind)
     return _run(model, params, "temporal", reference, qp)
 
 
@@ -97,9 +91,10 @@ def context(model: Model, params: ParamTree, features: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="model")
 def analyse(model: Model, params: ParamTree, picture: Array, context: Array | None, qp: Array) -> tuple[Array, Array]:
-    """Encoder only. Picture to y [B, H/16, W/16, C] float32 and the symbols of z."""
-    y, z = _run(model, params, "analyse", picture.astype(_precision(params)), context, qp)
-    return y.astype(jnp.float32), to_coder_order(round_to_symbols(z))
+    """Encoder only. Picture to y [B, H/16, W/16, C] float32 (or int16) and the symbols of z."""
+    y, z = _run(model, params, "analyse", to_precision(picture, _precision(params)), context, qp)
+    ops = arithmetic(z)
+    return ops.widen(y), to_coder_order(ops.to_symbols(z, jnp.zeros_like(z)))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "latent_size"))
@@ -112,16 +107,19 @@ def prior(
     latent_size: tuple[int, ...],
 ) -> tuple[Prior, CodingStep]:
     """Symbols of z to the prior of y and the first coding step. latent_size: (H/16, W/16)."""
-    z_hat = from_coder_order(z).astype(_precision(params))
-    result: Prior = _run(model, params, "prior", z_hat, temporal, latent_size)
+    precision = _precision(params)
+    nothing = jnp.zeros((), precision)
+    z_hat = arithmetic(nothing).from_symbols(from_coder_order(z), nothing)
+    result: Prior = _run(model, params, "prior", z_hat.astype(precision), temporal, latent_size)
     steps = model.config.steps
     return result, _coding_step(result.scale, result.mean, steps, 0, skip_threshold)
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "step"))
-def quantise(y: Array, gain: Array, coding: CodingStep, steps: int, step: int) -> Array:
+def quantise(y: Array, gain: Any, coding: CodingStep, steps: int, step: int) -> Array:
     """Encoder only. The symbols of a coding step."""
-    symbols = to_coder_order(round_to_symbols(fold(y * gain, steps, step) - coding.mean))
+    ops = arithmetic(y)
+    symbols = to_coder_order(ops.to_symbols(fold(ops.multiply(y, gain), steps, step), coding.mean))
     return jnp.where(coding.indexes == NOT_CODED, jnp.int8(0), symbols)
 
 
@@ -156,14 +154,16 @@ def synthesise(
 ) -> Array:
     """The symbols of the last step to the decoder feature [B, H/8, W/8, C]."""
     steps = model.config.steps
-    y_hat = _add_step(y_hat, coding, symbols, steps, steps - 1) * gain
+    y_hat = _add_step(y_hat, coding, symbols, steps, steps - 1)
+    y_hat = arithmetic(y_hat).multiply(y_hat, gain)
     return _run(model, params, "synthesise", y_hat.astype(_precision(params)), context, qp)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def reconstruct(model: Model, params: ParamTree, feature: Array, qp: Array) -> Array:
-    """Decoder feature to picture [B, H', W', 3] float32 in 0..1."""
-    return _run(model, params, "reconstruct", feature, qp).astype(jnp.float32)
+    """Decoder feature to picture [B, H', W', 3] float32 in 0..1 (or int16)."""
+    picture = _run(model, params, "reconstruct", feature, qp)
+    return arithmetic(picture).widen(picture)
 
 
 @jax.jit
@@ -173,10 +173,12 @@ def pack(arrays: list[Array]) -> Array:
 
 
 def _coding_step(scale: Array, mean: Array, steps: int, step: int, skip_threshold: Array) -> CodingStep:
-    indexes = table_indexes(to_coder_order(fold(scale, steps, step)), skip_threshold)
+    indexes = arithmetic(scale).table_indexes(to_coder_order(fold(scale, steps, step)), skip_threshold)
     return CodingStep(mean=fold(mean, steps, step), indexes=indexes)
 
 
 def _add_step(y_hat: Array | None, coding: CodingStep, symbols: Array, steps: int, step: int) -> Array:
-    decoded = unfold(from_coder_order(symbols).astype(jnp.float32) + coding.mean, steps, step)
+    """y_hat is zero where this step decodes, so their sum needs no saturation."""
+    values = arithmetic(coding.mean).from_symbols(from_coder_order(symbols), coding.mean)
+    decoded = unfold(values, steps, step)
     return decoded if y_hat is None else y_hat + decoded

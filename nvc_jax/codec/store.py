@@ -1,7 +1,7 @@
 """Model directories: Orbax parameters, configuration, tables, identity.
 
 - `config.json`: format version, architecture, identity, where the model comes from, hashes of the other files
-- `params/`: Orbax checkpoint of {"intra": tree, "inter": tree}, float32
+- `params/`: Orbax checkpoint of {"intra": tree, "inter": tree}, float32, or integers for a model of precision int16
 - `tables.npz`: probability tables of z, made once (they differ between machines when made anew)
 """
 
@@ -22,6 +22,7 @@ from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.files import atomic_folder, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, flatten
+from nvc_jax.spec import FIXED_ARITHMETIC
 
 FORMAT = 1
 _FILES = ("config.json", "params", "tables.npz")
@@ -34,10 +35,11 @@ class StoredModel:
 
     Attributes:
         config: architecture.
-        params: {"intra": tree, "inter": tree} of NumPy arrays.
+        params: {"intra": tree, "inter": tree} of NumPy arrays: float32, or integers as docs/INT16.md says.
         tables: probability tables of z for "intra" and "inter".
         identity: hash of all of the above, hexadecimal.
         source: where the parameters come from, for people.
+        precision: "float32" or "int16".
     """
 
     config: CodecConfig
@@ -45,12 +47,13 @@ class StoredModel:
     tables: Mapping[str, CdfArrays]
     identity: str
     source: str
+    precision: str = "float32"
 
 
 def make_model(
     config: CodecConfig, params: ParamTree, source: str, tables: Mapping[str, CdfArrays] | None = None
 ) -> StoredModel:
-    """A model from trained parameters. Tables are computed unless they are given.
+    """A model from trained parameters. Tables are computed unless they are given; integers need them given.
 
     Raises:
         ModelError: the tables are those of another architecture.
@@ -59,10 +62,11 @@ def make_model(
     if tables is None:
         tables = {key: factorised_tables(params[key]["z_prior"]) for key in ("intra", "inter")}
     for key, table in tables.items():
-        rows = params[key]["z_prior"]["f1.h"].size
+        part = config.intra if key == "intra" else config.inter
+        rows = part.qp_rows * part.hyper
         if table.rows != rows:
             raise ModelError(f"the {key} tables of z have {table.rows} rows, the model {config.name} needs {rows}.")
-    return StoredModel(config, params, tables, _identity(config, params, tables), source)
+    return StoredModel(config, params, tables, _identity(config, params, tables), source, _precision(params))
 
 
 def save_model(folder: str | Path, model: StoredModel) -> None:
@@ -88,6 +92,7 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
             description = {
                 "format": FORMAT,
                 "identity": model.identity,
+                "precision": model.precision,
                 "source": model.source,
                 "config": model.config.to_dict(),
                 "sha256": _file_hashes(stage),
@@ -120,7 +125,7 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
             f"{folder}: parameters, tables and config.json do not belong together (identity {identity[:12]}, "
             f"config.json says {description['identity'][:12]}); convert or copy the model again."
         )
-    return StoredModel(config, params, tables, identity, description["source"])
+    return StoredModel(config, params, tables, identity, description["source"], _precision(params))
 
 
 def packaged_models() -> dict[str, Path]:
@@ -206,15 +211,26 @@ def _first_line(error: Exception) -> str:
 
 def _to_numpy(params: ParamTree) -> ParamTree:
     return {
-        key: _to_numpy(value) if isinstance(value, Mapping) else np.asarray(value, np.float32)
+        key: _to_numpy(value) if isinstance(value, Mapping) else _leaf(np.asarray(value))
         for key, value in params.items()
     }
+
+
+def _leaf(values: np.ndarray) -> np.ndarray:
+    return values if np.issubdtype(values.dtype, np.integer) else values.astype(np.float32)
+
+
+def _precision(params: ParamTree) -> str:
+    """That of a model, by the type of its banks."""
+    return str(params["inter"]["q_encoder"]["vectors"].dtype)
 
 
 def _identity(config: CodecConfig, params: ParamTree, tables: Mapping[str, CdfArrays]) -> str:
     digest = hashlib.sha256()
     architecture = {key: value for key, value in config.to_dict().items() if key != "name"}
     digest.update(json.dumps(architecture, sort_keys=True).encode())
+    if _precision(params) == "int16":
+        digest.update(f"int16 arithmetic {FIXED_ARITHMETIC}".encode())
     for name, leaf in sorted(flatten(params).items()):
         digest.update(f"{name} {leaf.shape}".encode())
         digest.update(np.ascontiguousarray(leaf).data)

@@ -53,6 +53,8 @@ def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
     if same_file(image, video):
         raise OutputError(f"{video}: is the image checkpoint too; name two files.")
     model = load_model(folder)
+    if model.precision == "int16":
+        raise CheckpointError(f"{folder}: holds integers; export the model that it was made of.")
     intra, inter = params_to_official(model.config, model.params)
     with atomic_output(image) as image_file, atomic_output(video) as video_file:  # both or neither
         dump_pth(image_file, intra)

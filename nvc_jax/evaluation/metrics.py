@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jax import Array
 
 from nvc_jax.ops import colour
+from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.pixels import pad_to_multiple
 from nvc_jax.video import Frame, RgbFrame, YuvFrame
 from nvc_jax.video.quality import MAX_PSNR
@@ -100,7 +101,7 @@ def _yuv_planes(picture: Array, width: int, height: int) -> tuple[Array, Array]:
 @functools.partial(jax.jit, static_argnames=("width", "height"))
 def _rgb_planes(picture: Array, width: int, height: int) -> Array:
     """[3, H, W] in 0..255."""
-    rgb = colour.ycbcr_to_rgb(picture[0, :height, :width])
+    rgb = colour.ycbcr_to_rgb(to_precision(picture[0, :height, :width], jnp.float32))
     return jnp.clip(rgb * 255.0, 0, 255).transpose(2, 0, 1)
 
 

@@ -8,7 +8,7 @@ from nvc_jax.models.config import PATCH, PATCH_CHANNELS, InterConfig
 from nvc_jax.models.hyperprior import HyperDecoder, HyperEncoder
 from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, FactorisedPrior, Pointwise, QualityBank, chain, dc_blocks
 from nvc_jax.models.state import Prior, Reference
-from nvc_jax.ops.bounds import lower_bound
+from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
 MIN_QUANT_STEP = 0.5
@@ -74,7 +74,7 @@ class InterModel(nn.Module):
         else:
             feature = self.adaptor_feature(reference.value)
         feature = chain(self.extractor_prior, feature)
-        return feature, feature * self.q_feature(qp)
+        return feature, arithmetic(feature).multiply(feature, self.q_feature(qp))
 
     def context(self, feature: Array) -> Array:
         """Second part of feature extraction: the context of encoder and decoder, [B, H/8, W/8, C]."""
@@ -84,7 +84,7 @@ class InterModel(nn.Module):
         """Picture to latents y [B, H/16, W/16, Cy] and z [B, ceil(H/64), ceil(W/64), Cz], not rounded."""
         x = self.encoder_in(space_to_depth(picture, PATCH))
         x = chain(self.encoder_blocks, jnp.concatenate([x, context], axis=-1))
-        y = self.encoder_down(x * self.q_encoder(qp))
+        y = self.encoder_down(arithmetic(x).multiply(x, self.q_encoder(qp)))
         return y, self.hyper_encoder(y)
 
     def prior(self, z_hat: Array, temporal: Array, latent_size: tuple[int, ...]) -> Prior:
@@ -94,27 +94,30 @@ class InterModel(nn.Module):
         hyper = self.hyper_decoder(z_hat)[:, :height, :width]
         x = chain(self.fusion_blocks, jnp.concatenate([hyper, temporal], axis=-1))
         shared = self.fusion_out(x)
-        quant_step, scale, mean = jnp.split(shared.astype(jnp.float32), 3, axis=-1)
-        quant_step = lower_bound(quant_step, MIN_QUANT_STEP)
-        return Prior(gain_in=1.0 / quant_step, gain_out=quant_step, scale=scale, mean=mean, shared=shared)
+        ops = arithmetic(shared)
+        quant_step, scale, mean = jnp.split(ops.widen(shared), 3, axis=-1)
+        quant_step = ops.at_least(quant_step, MIN_QUANT_STEP)
+        gain_in = ops.reciprocal(quant_step)
+        return Prior(gain_in=gain_in, gain_out=quant_step, scale=scale, mean=mean, shared=shared)
 
     def refine(self, step: int, shared: Array, y_hat: Array) -> tuple[Array, Array]:
         """Scale and mean for a later coding step from what is decoded so far (before the gain), zero elsewhere."""
         del step  # there is only one later step
         x = chain(self.spatial_blocks, jnp.concatenate([y_hat, shared], axis=-1))
-        scale, mean = jnp.split(self.spatial_out(x).astype(jnp.float32), 2, axis=-1)
+        scale, mean = jnp.split(arithmetic(x).widen(self.spatial_out(x)), 2, axis=-1)
         return scale, mean
 
     def synthesise(self, y_hat: Array, context: Array, qp: Array) -> Array:
         """Decoded latent (after the gain) to the feature [B, H/8, W/8, C] that is the next reference."""
         x = depth_to_space(self.decoder_up(y_hat), 2)
         x = chain(self.decoder_blocks, jnp.concatenate([x, context], axis=-1))
-        return self.decoder_out(x) * self.q_decoder(qp)
+        return arithmetic(x).multiply(self.decoder_out(x), self.q_decoder(qp))
 
     def reconstruct(self, feature: Array, qp: Array) -> Array:
         """Feature to picture [B, H, W, 3], clamped to 0..1."""
-        x = chain(self.recon_blocks, feature) * self.q_recon(qp)
-        return jnp.clip(depth_to_space(self.recon_out(x), PATCH), 0.0, 1.0)
+        ops = arithmetic(feature)
+        x = ops.multiply(chain(self.recon_blocks, feature), self.q_recon(qp))
+        return ops.clamp_picture(depth_to_space(self.recon_out(x), PATCH))
 
     def z_cdf(self, x: Array, qp: Array) -> Array:
         """Cumulative probability of z at x, for estimating rates."""

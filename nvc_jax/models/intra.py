@@ -8,6 +8,7 @@ from nvc_jax.models.config import PATCH, PATCH_CHANNELS, IntraConfig
 from nvc_jax.models.hyperprior import HyperDecoder, HyperEncoder
 from nvc_jax.models.layers import Conv3x3, DCBlock, FactorisedPrior, Pointwise, QualityBank, Up2, chain, dc_blocks
 from nvc_jax.models.state import Prior
+from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
 
@@ -52,7 +53,8 @@ class IntraModel(nn.Module):
     def analyse(self, picture: Array, context: None, qp: Array) -> tuple[Array, Array]:
         """Picture to latents y [B, H/16, W/16, Cy] and z [B, ceil(H/64), ceil(W/64), Cz], not rounded."""
         del context
-        x = self.encoder_in(space_to_depth(picture, PATCH)) * self.q_encoder(qp)
+        x = self.encoder_in(space_to_depth(picture, PATCH))
+        x = arithmetic(x).multiply(x, self.q_encoder(qp))
         y = self.encoder_down(chain(self.encoder_blocks, x))
         return y, self.hyper_encoder(y)
 
@@ -62,27 +64,29 @@ class IntraModel(nn.Module):
         height, width = latent_size
         x = self.fusion_out(chain(self.fusion_blocks, self.hyper_decoder(z_hat)))[:, :height, :width]
         shared = self.spatial_reduction(x)
-        x = x.astype(jnp.float32)
-        gains = 0.5 + 1.5 * nn.sigmoid(x[..., :2])
+        ops = arithmetic(x)
+        x = ops.widen(x)
+        gains = ops.position_gain(x[..., :2])
         scale, mean = jnp.split(x[..., 2:], 2, axis=-1)
         return Prior(gain_in=gains[..., :1], gain_out=gains[..., 1:], scale=scale, mean=mean, shared=shared)
 
     def refine(self, step: int, shared: Array, y_hat: Array) -> tuple[Array, Array]:
         """Scale and mean for coding step 1, 2 or 3 from what is decoded so far (before the gain), zero elsewhere."""
         x = self.spatial_adaptors[step - 1](jnp.concatenate([y_hat, shared], axis=-1))
-        x = self.spatial_out(chain(self.spatial_blocks, x)).astype(jnp.float32)
-        scale, mean = jnp.split(x, 2, axis=-1)
+        x = self.spatial_out(chain(self.spatial_blocks, x))
+        scale, mean = jnp.split(arithmetic(x).widen(x), 2, axis=-1)
         return scale, mean
 
     def synthesise(self, y_hat: Array, context: None, qp: Array) -> Array:
         """Decoded latent (after the gain) to features [B, H/8, W/8, C]."""
         del context
-        return chain(self.decoder_blocks, self.decoder_up(y_hat)) * self.q_decoder(qp)
+        x = chain(self.decoder_blocks, self.decoder_up(y_hat))
+        return arithmetic(x).multiply(x, self.q_decoder(qp))
 
     def reconstruct(self, feature: Array, qp: Array) -> Array:
         """Features to picture [B, H, W, 3], clamped to 0..1."""
         del qp
-        return jnp.clip(depth_to_space(self.decoder_out(feature), PATCH), 0.0, 1.0)
+        return arithmetic(feature).clamp_picture(depth_to_space(self.decoder_out(feature), PATCH))
 
     def z_cdf(self, x: Array, qp: Array) -> Array:
         """Cumulative probability of z at x, for estimating rates."""

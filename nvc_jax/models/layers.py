@@ -1,4 +1,7 @@
-"""The building blocks of spec 1. NHWC; the dtype of the parameters is the precision of the computation."""
+"""The building blocks of spec 1. NHWC; the dtype of the parameters is the precision of the computation.
+
+They are written once for real numbers and for int16: `arithmetic` gives the operations on either.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from nvc_jax.ops.depthwise import depthwise3x3
+from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
 # On CPU, large pictures are taken through the second half of a DC block in groups of rows of about so many positions:
@@ -26,11 +29,6 @@ def parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
     return module.get_variable("params", name)
 
 
-def wsilu(x: Array) -> Array:
-    """X * sigmoid(4x) (paper Eq. 4)."""
-    return x * nn.sigmoid(4.0 * x)
-
-
 class Pointwise(nn.Module):
     """1x1 convolution: a matrix product over the channel axis."""
 
@@ -41,7 +39,7 @@ class Pointwise(nn.Module):
         """[..., C] -> [..., features]."""
         kernel = parameter(self, "kernel", (x.shape[-1], self.features))
         bias = parameter(self, "bias", (self.features,))
-        return x @ kernel + bias
+        return arithmetic(x).affine(x, kernel, bias)
 
 
 class Conv3x3(nn.Module):
@@ -55,10 +53,7 @@ class Conv3x3(nn.Module):
         """[B, H, W, C] -> [B, H/stride, W/stride, features]."""
         kernel = parameter(self, "kernel", (3, 3, x.shape[-1], self.features))
         bias = parameter(self, "bias", (self.features,))
-        out = lax.conv_general_dilated(
-            x, kernel, (self.stride,) * 2, ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return out + bias
+        return arithmetic(x).convolve3x3(x, kernel, bias, self.stride)
 
 
 class Depthwise3x3(nn.Module):
@@ -70,7 +65,7 @@ class Depthwise3x3(nn.Module):
         channels = x.shape[-1]
         kernel = parameter(self, "kernel", (3, 3, channels))
         bias = parameter(self, "bias", (channels,))
-        return depthwise3x3(x, kernel) + bias
+        return arithmetic(x).depthwise3x3(x, kernel, bias)
 
 
 class AffineParameters(nn.Module):
@@ -126,16 +121,18 @@ class DCBlock(nn.Module):
         """[B, H, W, C] -> [B, H, W, features]."""
         if self.force_adaptor or x.shape[-1] != self.features:
             x = Pointwise(self.features, name="adaptor")(x)
-        h = wsilu(Pointwise(self.features, name="pointwise_in")(x))
-        h = Depthwise3x3(name="depthwise")(h)
+        ops = arithmetic(x)
+        x = ops.once(x)
+        h = ops.wsilu(Pointwise(self.features, name="pointwise_in")(x))
+        h = ops.once(Depthwise3x3(name="depthwise")(h))
         kernel, bias = AffineParameters(name="pointwise_out")(self.features, self.features)
         kernel_in, bias_in, kernel_out, bias_out = FeedForwardParameters(name="ffn")(self.features)
 
         def project_and_feed_forward(h: Array, x: Array) -> Array:
-            h = h @ kernel + bias + x
-            first, second = jnp.split(wsilu(h @ kernel_in + bias_in), 2, axis=-1)
-            out = h + ((first + second) @ kernel_out + bias_out)
-            return out + x if self.shortcut else out
+            h = ops.once(ops.add(ops.affine(h, kernel, bias), x))
+            first, second = jnp.split(ops.wsilu(ops.affine(h, kernel_in, bias_in)), 2, axis=-1)
+            out = ops.add(h, ops.affine(ops.add(first, second), kernel_out, bias_out))
+            return ops.add(out, x) if self.shortcut else out
 
         return by_rows(project_and_feed_forward, h, x)
 
@@ -198,10 +195,7 @@ class QualityBank(nn.Module):
             [B, 1, 1, channels].
         """
         bank = parameter(self, "vectors", (self.rows, self.channels))
-        low = jnp.floor(qp).astype(jnp.int32)
-        fraction = (qp - low)[:, None].astype(bank.dtype)
-        high = jnp.minimum(low + 1, self.rows - 1)
-        return (bank[low] * (1 - fraction) + bank[high] * fraction)[:, None, None, :]
+        return arithmetic(bank).interpolate(bank, qp)[:, None, None, :]
 
 
 class FactorisedPrior(nn.Module):

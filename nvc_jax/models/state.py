@@ -1,6 +1,6 @@
 """What passes between the stages of a codec, and from frame to frame."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.struct
 from jax import Array
@@ -24,14 +24,14 @@ class Prior:
     """What is known about the latent y before its first coding step, all [B, H/16, W/16, .].
 
     Attributes:
-        gain_in: y is multiplied by it before coding.
+        gain_in: y is multiplied by it before coding (an array, or what `arithmetic` gives as a reciprocal).
         gain_out: the decoded y is multiplied by it afterwards.
         scale: standard deviations for step 0.
         mean: means for step 0.
         shared: features that the later steps read beside the decoded part of y.
     """
 
-    gain_in: Array
+    gain_in: Any
     gain_out: Array
     scale: Array
     mean: Array

@@ -1,11 +1,18 @@
 """Between 8-bit planes or RGB and the codec's picture: YCbCr 4:4:4, [B, H, W, 3], 0..1 (spec 10)."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.pixels import pad_to_multiple
+from nvc_jax.spec import FIXED_SCALE
 
 KR, KG, KB = 0.2126, 0.7152, 0.0722  # BT.709
+
+# From (Cb, Cr) to what R, G and B have beyond Y, in 1/4096: of `ycbcr_to_rgb`, rounded (docs/INT16.md, section 5).
+_CHROMA_BITS = 12
+_CHROMA_TO_RGB = np.array([[0, 6450], [-767, -1917], [7601, 0]], np.int32)
 
 
 def planes_to_picture(y: Array, u: Array, v: Array) -> Array:
@@ -31,26 +38,40 @@ def split_planes(picture: Array) -> tuple[Array, Array, Array]:
     """A picture as 4:2:0 planes, not rounded: chroma is the mean of 2x2 pixels.
 
     Args:
-        picture: [B, H, W, 3] in 0..1; odd sizes are replicated by one pixel before averaging.
+        picture: [B, H, W, 3] in 0..1, or int16 in 1/512; odd sizes are replicated by one pixel before averaging.
 
     Returns:
-        y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], in 0..1.
+        y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], real numbers in 0..1.
     """
-    chroma = pad_to_multiple(picture[..., 1:], 2)
-    b, h, w, _ = chroma.shape
-    chroma = chroma.reshape(b, h // 2, 2, w // 2, 2, 2).mean(axis=(2, 4))
+    if picture.dtype == jnp.int16:
+        picture = to_precision(picture, jnp.float32)
+    chroma = _chroma_cells(picture).mean(axis=(2, 4))
     return picture[..., 0], chroma[..., 0], chroma[..., 1]
 
 
 def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
-    """`split_planes` with all samples rounded to 8 bits, uint8."""
-    y, u, v = split_planes(picture)
-    return to_uint8(y), to_uint8(u), to_uint8(v)
+    """The same, rounded to 8 bits, uint8; of an int16 picture by integers alone."""
+    to_uint8 = arithmetic(picture).to_uint8
+    chroma = to_uint8(_chroma_cells(picture), over=(2, 4))
+    return to_uint8(picture[..., 0]), chroma[..., 0], chroma[..., 1]
 
 
-def to_uint8(x: Array) -> Array:
-    """0..1 to 0..255, rounded half to even and clamped."""
-    return jnp.clip(jnp.round(x.astype(jnp.float32) * 255.0), 0, 255).astype(jnp.uint8)
+def _chroma_cells(picture: Array) -> Array:
+    """[B, H, W, 3] -> [B, H/2, 2, W/2, 2, 2]: both chroma components of each cell of 2x2 pixels."""
+    chroma = pad_to_multiple(picture[..., 1:], 2)
+    b, h, w, _ = chroma.shape
+    return chroma.reshape(b, h // 2, 2, w // 2, 2, 2)
+
+
+def picture_to_rgb(picture: Array) -> Array:
+    """[..., 3] YCbCr in 0..1, or int16 in 1/512, to 8-bit RGB."""
+    if picture.dtype != jnp.int16:
+        return arithmetic(picture).to_uint8(ycbcr_to_rgb(picture))
+    luma, chroma = picture[..., :1].astype(jnp.int32), picture[..., 1:].astype(jnp.int32) - FIXED_SCALE // 2
+    weights = jnp.asarray(_CHROMA_TO_RGB)
+    rgb = (luma << _CHROMA_BITS) + chroma[..., :1] * weights[:, 0] + chroma[..., 1:] * weights[:, 1]
+    unit = FIXED_SCALE << _CHROMA_BITS
+    return jnp.clip((255 * rgb + unit // 2) // unit, 0, 255).astype(jnp.uint8)
 
 
 def rgb_to_ycbcr(rgb: Array) -> Array:

@@ -13,11 +13,11 @@ from jax import Array, lax
 def depthwise3x3(x: Array, kernel: Array) -> Array:
     """Convolve every channel of [B, H, W, C] with its own 3x3 kernel [3, 3, C], zero padding 1."""
     weights = kernel.reshape(9, -1)
-    first, *others = (tap * lax.index_in_dim(weights, i, keepdims=False) for i, tap in enumerate(_taps(x)))
+    first, *others = (tap * lax.index_in_dim(weights, i, keepdims=False) for i, tap in enumerate(taps(x)))
     return sum(others, start=first)
 
 
-def _taps(x: Array) -> list[Array]:
+def taps(x: Array) -> list[Array]:
     """The input shifted under each of the nine weights, row by row."""
     b, h, w, c = x.shape
     padded = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)))
@@ -31,7 +31,7 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     dx = depthwise3x3(g, kernel[::-1, ::-1])
-    dk = jnp.stack([jnp.einsum("bhwc,bhwc->c", tap, g) for tap in _taps(x)])
+    dk = jnp.stack([jnp.einsum("bhwc,bhwc->c", tap, g) for tap in taps(x)])
     return dx, dk.reshape(kernel.shape)
 
 

@@ -185,6 +185,21 @@ def test_demo_of_a_video(nvc, work, clip):
         assert len(list(reader)) == FRAMES
 
 
+def test_convert_to_int16(nvc, work, model, clip):
+    """The model of integers codes the stream that the model it was made of codes in int16."""
+    made = nvc("convert", "--int16", "--calibrate", clip, model, "integers", "--json").json()
+    assert made["clamped_parameters"] == {}
+    assert made["saturated_layers"] == []
+    assert made["layers"]["inter/encoder_in"]["peak"] > 0
+    for name, stream in ((model, "a.bin"), ("integers", "b.bin")):
+        nvc("encode", "--precision", "int16", "--model", name, "--frames", 2, clip, stream)
+    assert (work / "a.bin").read_bytes() == (work / "b.bin").read_bytes()
+    assert "use precision int16, not float32" in nvc("encode", "--model", "integers", clip, "c.bin").refusal()
+    assert "takes two names" in nvc("convert", "--int16", "a", "b", "c").refusal()
+    assert "needs three names" in nvc("convert", "a", "b").refusal()
+    assert "export the model that it was made of" in nvc("convert", "integers", "i.pth", "v.pth").refusal()
+
+
 def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
     from nvc_jax import demo
 

@@ -13,8 +13,9 @@ from nvc_jax.models import layers
 from nvc_jax.models.config import tiny
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
-from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, Pointwise, Up2, wsilu
+from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, Pointwise, Up2
 from nvc_jax.models.params import flatten, unflatten
+from nvc_jax.ops.floating import wsilu
 from nvc_jax.ops.pixels import depth_to_space
 
 BLOCKS = {

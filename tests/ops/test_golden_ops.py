@@ -9,6 +9,7 @@ from nvc_jax.codec.stages import CodingStep, quantise
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import initialise, models
 from nvc_jax.ops import colour
+from nvc_jax.ops.floating import to_uint8
 from nvc_jax.ops.latents import (
     active_part,
     fold,
@@ -123,7 +124,7 @@ def test_sizes(blocks):
 def test_yuv420(blocks):
     y, (u, v) = blocks["yuv420/y"], blocks["yuv420/uv"]
     picture = colour.planes_to_picture(y, u[None], v[None])
-    np.testing.assert_array_equal(colour.to_uint8(picture)[0], blocks["yuv420/to444"].transpose(1, 2, 0))
+    np.testing.assert_array_equal(to_uint8(picture)[0], blocks["yuv420/to444"].transpose(1, 2, 0))
 
     f_y, f_uv = blocks["yuv420/f_y"], blocks["yuv420/f_uv"]
     ours_y, ours_u, ours_v = colour.picture_to_planes(blocks["yuv420/f444"])

@@ -125,7 +125,7 @@ def test_rgb_agrees_with_the_host():
     frame = YuvFrame(*(rng.integers(0, 256, shape, np.uint8) for shape in ((8, 12), (4, 6), (4, 6))))
     picture = colour.planes_to_picture(frame.y[None], frame.u[None], frame.v[None])
     # The codec centres chroma at 0.5, files at 128/255: 0.5/255 apart, at most 1 after rounding in each primary.
-    ours = np.asarray(colour.to_uint8(colour.ycbcr_to_rgb(picture)))[0].astype(int)
+    ours = np.asarray(colour.picture_to_rgb(picture))[0].astype(int)
     host = yuv_to_rgb(frame, Colour(matrix=1, full_range=True)).rgb
     assert isinstance(yuv_to_rgb(frame, Colour(matrix=1, full_range=True)), RgbFrame)
     assert np.abs(ours - host).max() <= 1

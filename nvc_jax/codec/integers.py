@@ -1,0 +1,145 @@
+"""From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 6)."""
+
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.codec.store import StoredModel, make_model
+from nvc_jax.errors import ModelError
+from nvc_jax.models.params import ParamTree, flatten, unflatten
+from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX, prepare, prepare_taps, product
+from nvc_jax.spec import FIXED_SCALE, FIXED_WEIGHT_BITS
+
+BIAS_MAX = 1 << 28
+INT16_MAX = (1 << 15) - 1
+
+COMMON_BITS = 13  # weights in units of 1/8192, as the published int16 mode has them
+SMALL_SUM = 1 << 17  # sums of magnitudes up to it are one block of the float32 strategy
+
+_product = jax.jit(product)
+Real = npt.NDArray[np.float64]
+
+
+def integerise(model: StoredModel) -> StoredModel:
+    """The int16 model of a trained one.
+
+    The distribution of z is left out: its tables say all that coding needs.
+    """
+    if model.precision == "int16":
+        return model
+    params = to_integers(model.params)
+    return make_model(model.config, params, f"int16 of {model.source}", model.tables)
+
+
+def to_integers(params: ParamTree) -> dict[str, Any]:
+    """Every parameter times its scale, rounded half to even, and clamped.
+
+    Multiplications by powers of two and roundings are exact, so every machine makes the same integers.
+    """
+    integers: dict[str, npt.NDArray[Any]] = {}
+    real = {name: leaf.astype(np.float64) for name, leaf in flatten(params).items()}
+    for name, leaf in real.items():
+        if _is_kernel(name):
+            bits = _weight_bits(leaf, real[_sibling(name, "bias")])
+            bias = real[_sibling(name, "bias")] * FIXED_SCALE
+            integers[name] = _rounded(np.ldexp(leaf, bits), WEIGHT_MAX, np.int16)
+            integers[_sibling(name, "bits")] = bits.astype(np.uint8)
+            integers[_sibling(name, "bias")] = _rounded(np.ldexp(bias, bits), BIAS_MAX, np.int32)
+        elif name.endswith("/vectors"):
+            integers[name] = _rounded(leaf * FIXED_SCALE, INT16_MAX, np.int16)
+    return unflatten(integers)
+
+
+def clamped_parameters(model: StoredModel) -> dict[str, int]:
+    """How many values of each parameter of an int16 model are at the end of their range, by name."""
+    counts = {}
+    for name, leaf in flatten(model.params).items():
+        largest = {"bits": INT16_MAX, "bias": BIAS_MAX, "vectors": INT16_MAX}.get(_part(name), WEIGHT_MAX)
+        counts[name] = int((np.abs(leaf.astype(np.int64)) >= largest).sum())
+    return {name: count for name, count in counts.items() if count}
+
+
+def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, Any]:
+    """Parameters of an int16 model on the device, kernels prepared for exact products.
+
+    Args:
+        params: trees of integers.
+        strategy: a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this machine.
+
+    Raises:
+        ModelError: a kernel's sums cannot be bounded; its name is told.
+    """
+    strategy = strategy or fastest_strategy()
+    flat = flatten(params)
+    prepared: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        try:
+            if _is_kernel(name):
+                bits = flat[_sibling(name, "bits")]
+                depthwise = name.endswith("depthwise/kernel")
+                prepared[name] = prepare_taps(leaf, bits) if depthwise else prepare(leaf, bits, strategy)
+            elif _part(name) != "bits":
+                if np.abs(leaf.astype(np.int64)).max() > BIAS_MAX:
+                    raise ModelError(f"a value exceeds {BIAS_MAX}.")
+                prepared[name] = jnp.asarray(leaf)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+    return unflatten(prepared)
+
+
+@functools.cache
+def fastest_strategy() -> str:
+    """How to multiply on this machine. Every choice gives the same integers, so it may be made by a stopwatch."""
+    if jax.default_backend() != "cpu":
+        return "int8"
+    x, weights = np.ones((512, 256), np.int16), np.ones((256, 512), np.int16)
+    seconds = {}
+    for strategy in ("float32", "bfloat16"):
+        kernel = prepare(weights, np.full(512, FIXED_WEIGHT_BITS[1], np.uint8), strategy)
+        times = []
+        for _ in range(8):  # the first compiles
+            start = time.perf_counter()
+            _product(x, kernel).low.block_until_ready()
+            times.append(time.perf_counter() - start)
+        seconds[strategy] = min(times)
+    return min(seconds, key=lambda strategy: seconds[strategy])
+
+
+def _weight_bits(weights: Real, bias: Real) -> npt.NDArray[np.int64]:
+    """Fractional bits of each output channel [N]: as many as fit, but more than COMMON_BITS only if sums stay small."""
+    magnitudes = np.abs(weights).reshape(-1, weights.shape[-1])
+    fitting = _bits_below(WEIGHT_MAX, magnitudes.max(axis=0))
+    small = np.minimum(
+        _bits_below(SMALL_SUM, magnitudes.sum(axis=0)), _bits_below(BIAS_MAX / FIXED_SCALE, np.abs(bias))
+    )
+    bounded = _bits_below(CHANNEL_MAX // 2, magnitudes.sum(axis=0))
+    return np.clip(np.minimum(np.minimum(fitting, bounded), np.maximum(small, COMMON_BITS)), *FIXED_WEIGHT_BITS)
+
+
+def _bits_below(limit: float, values: Real) -> npt.NDArray[np.int64]:
+    """The largest b with values * 2^b below the limit."""
+    return np.frexp(limit / np.maximum(values, 2.0**-64))[1] - 1
+
+
+def _rounded(values: Real, largest: int, dtype: Any) -> npt.NDArray[Any]:
+    return np.clip(np.rint(values), -largest, largest).astype(dtype)
+
+
+def _part(name: str) -> str:
+    """`kernel_in` and `kernel` are kernels."""
+    return name.rsplit("/", 1)[1].split("_")[0]
+
+
+def _is_kernel(name: str) -> bool:
+    return _part(name) == "kernel"
+
+
+def _sibling(kernel: str, part: str) -> str:
+    """`ffn/kernel_in` to `ffn/bias_in`."""
+    layer, leaf = kernel.rsplit("/", 1)
+    return f"{layer}/{leaf.replace('kernel', part)}"

@@ -1,0 +1,92 @@
+"""Whether the numbers of an int16 model fit their range on real pictures, layer by layer."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.ops import fixed
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, FIXED_SCALE
+from nvc_jax.video import Frame
+
+
+@dataclasses.dataclass
+class Range:
+    """What one layer computed.
+
+    Attributes:
+        values: how many numbers.
+        saturated: how many of them did not fit.
+        peak: the largest magnitude, in real numbers; from 64 on they do not fit.
+    """
+
+    values: int = 0
+    saturated: int = 0
+    peak: float = 0.0
+
+    def add(self, x: np.ndarray) -> None:
+        """Count numbers, int32 in 1/512 before saturation."""
+        self.values += x.size
+        self.saturated += int(((x < -32768) | (x > 32767)).sum())
+        self.peak = max(self.peak, float(np.abs(x.astype(np.int64)).max(initial=0)) / FIXED_SCALE)
+
+    def merge(self, other: "Range") -> None:
+        """Count what another range counted."""
+        self.values += other.values
+        self.saturated += other.saturated
+        self.peak = max(self.peak, other.peak)
+
+
+def measure_ranges(
+    codec: Codec, frames: Iterable[Frame], width: int, height: int, schedule: Schedule
+) -> dict[str, Range]:
+    """Code frames and look at every number: operation by operation, thus slowly.
+
+    Args:
+        codec: in precision int16.
+        frames: a calibration clip; a few frames tell most.
+        width: of the frames.
+        height: of the frames.
+        schedule: qps and kinds of frames.
+
+    Returns:
+        By layer, such as `inter/encoder_blocks_0/depthwise`. Sums and products outside of a layer are counted for the
+        network's method that makes them, such as `inter/analyse`.
+    """
+    with _watched() as ranges:
+        encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True)
+        for _ in encoder.encode(frames):
+            pass
+    return ranges
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[dict[str, Range]]:
+    ranges: dict[str, Range] = {}
+    layers = ["latents"]
+
+    def follow(call: Callable[..., Any], inputs: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
+        path = context.module.path
+        network = layers[1].split("/")[0] if path else type(context.module).__name__.removesuffix("Model").lower()
+        layers.append("/".join([network, *(path or [context.method_name])]))
+        try:
+            return call(*inputs, **options)
+        finally:
+            layers.pop()
+
+    def look(x: jax.Array) -> None:
+        ranges.setdefault(layers[-1], Range()).add(np.asarray(x))
+
+    fixed.observers.append(look)
+    try:
+        with jax.disable_jit(), nn.intercept_methods(follow):  # type: ignore[no-untyped-call]
+            yield ranges
+    finally:
+        fixed.observers.remove(look)

@@ -1,0 +1,52 @@
+"""Which arithmetic a computation is in: the dtype of its numbers tells."""
+
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from nvc_jax.ops import fixed, floating
+from nvc_jax.spec import FIXED_SCALE
+
+
+class Arithmetic(Protocol):
+    """What the modules `floating` and `fixed` both can do, so that a network is written once.
+
+    They document the functions. In `fixed`, a kernel is an `ExactKernel` and a reciprocal is a
+    `Reciprocal`.
+    """
+
+    def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
+    def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
+    def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
+    def once(self, x: Array) -> Array: ...  # noqa: D102
+    def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
+    def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
+    def wsilu(self, x: Array) -> Array: ...  # noqa: D102
+    def position_gain(self, x: Array) -> Array: ...  # noqa: D102
+    def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102
+    def reciprocal(self, x: Array) -> Any: ...  # noqa: D102
+    def interpolate(self, bank: Array, position: Array) -> Array: ...  # noqa: D102
+    def clamp_picture(self, x: Array) -> Array: ...  # noqa: D102
+    def widen(self, x: Array) -> Array: ...  # noqa: D102
+    def to_symbols(self, x: Array, mean: Array) -> Array: ...  # noqa: D102
+    def from_symbols(self, symbols: Array, mean: Array) -> Array: ...  # noqa: D102
+    def table_indexes(self, scale: Array, skip_threshold: Array) -> Array: ...  # noqa: D102
+    def to_uint8(self, x: Array, over: tuple[int, ...] = ()) -> Array: ...  # noqa: D102
+
+
+def arithmetic(x: Array) -> Arithmetic:
+    """The functions that compute on such numbers: `fixed` for int16, `floating` for all others."""
+    return fixed if x.dtype == jnp.int16 else floating
+
+
+def to_precision(x: Array, dtype: DTypeLike) -> Array:
+    """Numbers in another precision; between real numbers and int16 that is a change of units too."""
+    if dtype == x.dtype:
+        return x
+    if dtype == jnp.int16:
+        return fixed.from_real(x)
+    if x.dtype == jnp.int16:
+        return x.astype(dtype) / FIXED_SCALE
+    return x.astype(dtype)

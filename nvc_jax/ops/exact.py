@@ -1,0 +1,241 @@
+"""Exact products of int16 activations and int16 weights, by whatever a backend multiplies fastest.
+
+A sum of integer products is exact, in any order, in an accumulator that holds the sum of their magnitudes. So a
+*strategy* splits activations and weights into planes of 8 bits where it must, and the rows of a kernel into blocks
+whose magnitudes its accumulator can hold. Blocks come from the actual weights, for the worst activations. All
+strategies give the same integers (docs/INT16.md, section 6); only their speed differs.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from nvc_jax.errors import ModelError
+from nvc_jax.spec import FIXED_WEIGHT_BITS
+
+Integers = npt.NDArray[np.integer]
+Planes = tuple[Array, ...]
+
+PLANE_BITS = 8
+WEIGHT_MAX = (1 << 15) - (1 << 7) - 1  # the upper plane of a weight fits int8
+CHANNEL_MAX = 1 << 22  # largest sum of the magnitudes of the weights of an output channel
+
+_REACH = 1 << 15  # largest magnitude of an activation
+_PLANE_REACH = 1 << 7  # and of its planes
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["high", "low"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Wide:
+    """Integers of up to 2^37, as `256 * high + low`, both int32; `low` may be negative and may exceed 255."""
+
+    high: Array
+    low: Array
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["blocks", "bits"], meta_fields=["strategy"])
+@dataclasses.dataclass(frozen=True)
+class ExactKernel:
+    """A matrix of weights, prepared. It takes the place of the kernel in a parameter tree.
+
+    Attributes:
+        blocks: for each block of rows the planes that the strategy multiplies by.
+        bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
+        strategy: a key of STRATEGIES, or TAPS for a depthwise kernel.
+    """
+
+    blocks: tuple[Planes, ...]
+    bits: Array
+    strategy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """A way to multiply exactly.
+
+    Attributes:
+        dtype: of the planes of the weights.
+        planes: weights int64 [K, N] to their planes.
+        reaches: for each plane the largest magnitude of an activation (or of a plane of it) that meets it.
+        limit: sums of magnitudes up to it are exact in the accumulator.
+        multiply: activations int16 [..., K] and the planes of a block to their product.
+    """
+
+    dtype: DTypeLike
+    planes: Callable[[Integers], Sequence[Integers]]
+    reaches: tuple[int, ...]
+    limit: int
+    multiply: Callable[[Array, Planes], Wide]
+
+
+def split(x: Integers) -> tuple[Integers, Integers]:
+    """Upper and lower plane: x = 256 * upper + lower, lower in -128..127."""
+    upper = (x + _PLANE_REACH) >> PLANE_BITS
+    return upper, x - (upper << PLANE_BITS)
+
+
+def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str) -> ExactKernel:
+    """Prepare a kernel for a strategy.
+
+    Args:
+        weights: [..., N]; all axes but the last are summed over.
+        bits: [N], within FIXED_WEIGHT_BITS.
+        strategy: a key of STRATEGIES.
+
+    Raises:
+        ModelError: weights are out of their range, or so large that a sum could leave its own.
+    """
+    plan = STRATEGIES[strategy]
+    matrix = weights.reshape(-1, weights.shape[-1]).astype(np.int64)
+    _check(matrix, bits)
+    planes = [np.asarray(plane) for plane in plan.planes(matrix)]
+    blocks = _blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
+    with jax.enable_x64(plan.dtype == np.float64):
+        prepared = tuple(tuple(jnp.asarray(plane[rows], plan.dtype) for plane in planes) for rows in blocks)
+    return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), strategy)
+
+
+TAPS = "taps"
+
+
+def prepare_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> ExactKernel:
+    """Prepare a depthwise kernel [3, 3, C]: blocks of taps whose sum fits int32.
+
+    Raises:
+        ModelError: as `prepare`.
+    """
+    matrix = weights.reshape(9, -1).astype(np.int64)
+    _check(matrix, bits)
+    blocks = _blocks([np.abs(matrix) * _REACH], _INT32_LIMIT)
+    prepared = tuple((jnp.asarray(matrix[rows], jnp.int32),) for rows in blocks)
+    return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), TAPS)
+
+
+def product(x: Array, kernel: ExactKernel) -> Wide:
+    """int16 [..., K] times [K, N]."""
+    plan = STRATEGIES[kernel.strategy]
+    rows = np.cumsum([planes[0].shape[0] for planes in kernel.blocks])[:-1]
+    parts = zip(jnp.split(x, rows, axis=-1), kernel.blocks, strict=True)
+    return _sum([plan.multiply(part, planes) for part, planes in parts])
+
+
+def tap_product(taps: Sequence[Array], kernel: ExactKernel) -> Wide:
+    """Nine int16 arrays [..., C], each times its row of a kernel [9, C], summed."""
+    terms = iter(taps)
+    parts = []
+    for (weights,) in kernel.blocks:
+        parts.append(_from_int32(sum(next(terms).astype(jnp.int32) * row for row in weights)))
+    return _sum(parts)
+
+
+def _check(matrix: Integers, bits: Integers) -> None:
+    fewest, most = FIXED_WEIGHT_BITS
+    if not ((bits >= fewest) & (bits <= most)).all():
+        raise ModelError(
+            f"int16 weights have {bits.min()} to {bits.max()} fractional bits; {fewest} to {most} are allowed."
+        )
+    channel = np.abs(matrix).sum(axis=0)
+    if np.abs(matrix).max(initial=0) > WEIGHT_MAX:
+        raise ModelError(f"an int16 weight has magnitude {np.abs(matrix).max()}; the largest allowed is {WEIGHT_MAX}.")
+    if channel.max(initial=0) > CHANNEL_MAX:
+        raise ModelError(
+            f"the int16 weights of output channel {channel.argmax()} have magnitudes that sum to {channel.max()}; "
+            f"the largest sum allowed is {CHANNEL_MAX}."
+        )
+
+
+def _blocks(costs: list[Integers], limit: int) -> list[slice]:
+    """Consecutive rows as long as no column of no plane costs more than the limit. costs: [K, N] each."""
+    rows, start = len(costs[0]), 0
+    totals = [np.cumsum(np.vstack([np.zeros_like(cost[:1]), cost]), axis=0) for cost in costs]
+    blocks = []
+    while start < rows:
+        stops = (np.searchsorted((total - total[start]).max(axis=1), limit, side="right") - 1 for total in totals)
+        stop = min(int(s) for s in stops)
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks
+
+
+def _sum(parts: Sequence[Wide]) -> Wide:
+    return Wide(sum(p.high for p in parts), sum(p.low for p in parts))  # type: ignore[arg-type]
+
+
+def _dot(x: Array, weights: Array, accumulator: DTypeLike) -> Array:
+    """Over the last axis of x. HIGHEST: float32 inputs are not shortened (TF32 and the like)."""
+    dimensions = (((x.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(x, weights, dimensions, lax.Precision.HIGHEST, preferred_element_type=accumulator)
+
+
+def _split_on_device(x: Array) -> tuple[Array, Array]:
+    x = x.astype(jnp.int32)
+    upper = (x + _PLANE_REACH) >> PLANE_BITS
+    return upper, x - (upper << PLANE_BITS)
+
+
+def _from_int32(total: Array) -> Wide:
+    return Wide(total >> PLANE_BITS, total & 0xFF)
+
+
+def _multiply_int32(x: Array, planes: Planes) -> Wide:
+    return _from_int32(_dot(x.astype(jnp.int32), planes[0], jnp.int32))
+
+
+def _multiply_float64(x: Array, planes: Planes) -> Wide:
+    with jax.enable_x64(True):
+        total = _dot(x.astype(jnp.float64), planes[0], jnp.float64)
+        high = jnp.floor(total * 2.0**-PLANE_BITS)
+        return Wide(high.astype(jnp.int32), (total - high * 2.0**PLANE_BITS).astype(jnp.int32))
+
+
+def _multiply_float32(x: Array, planes: Planes) -> Wide:
+    upper, lower = (_dot(part.astype(jnp.float32), planes[0], jnp.float32) for part in _split_on_device(x))
+    return Wide(upper.astype(jnp.int32), lower.astype(jnp.int32))
+
+
+def _multiply_bfloat16(x: Array, planes: Planes) -> Wide:
+    """Three products instead of four (Karatsuba): every plane and the sum of two is an integer up to 256."""
+    upper, lower = _split_on_device(x)
+    parts = (upper, lower, upper + lower)
+    uu, ll, ss = (
+        _dot(part.astype(jnp.bfloat16), plane, jnp.float32).astype(jnp.int32)
+        for part, plane in zip(parts, planes, strict=True)
+    )
+    return Wide((uu << PLANE_BITS) + (ss - uu - ll), ll)
+
+
+def _multiply_int8(x: Array, planes: Planes) -> Wide:
+    """The planes of activations are x = 256 * upper + lower + 128, so that both fit int8."""
+    x = x.astype(jnp.int32)
+    upper, lower = (x >> PLANE_BITS).astype(jnp.int8), ((x & 0xFF) - _PLANE_REACH).astype(jnp.int8)
+    w_upper, w_lower = planes
+    mixed = _dot(jnp.concatenate([upper, lower], axis=-1), jnp.concatenate([w_lower, w_upper]), jnp.int32)
+    high = (_dot(upper, w_upper, jnp.int32) << PLANE_BITS) + mixed
+    upper_sum, lower_sum = (plane.sum(axis=0, dtype=jnp.int32) for plane in planes)
+    half = _PLANE_REACH * ((upper_sum << PLANE_BITS) + lower_sum)
+    return Wide(high, _dot(lower, w_lower, jnp.int32) + half)
+
+
+_INT32_LIMIT = (1 << 31) - 1
+_FLOAT32_LIMIT = 1 << 24  # float32 holds every integer up to it
+
+STRATEGIES = {
+    "int32": Strategy(np.int32, lambda w: [w], (_REACH,), _INT32_LIMIT, _multiply_int32),
+    "float64": Strategy(np.float64, lambda w: [w], (_REACH,), 1 << 53, _multiply_float64),
+    "float32": Strategy(np.float32, lambda w: [w], (_PLANE_REACH,), _FLOAT32_LIMIT, _multiply_float32),
+    "bfloat16": Strategy(
+        jnp.bfloat16,
+        lambda w: [*split(w), np.add(*split(w))],
+        (_PLANE_REACH, _PLANE_REACH, 2 * _PLANE_REACH),
+        _FLOAT32_LIMIT,
+        _multiply_bfloat16,
+    ),
+    "int8": Strategy(np.int8, split, (2 * _PLANE_REACH, 2 * _PLANE_REACH), _INT32_LIMIT, _multiply_int8),
+}

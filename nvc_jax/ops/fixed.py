@@ -1,0 +1,183 @@
+"""The int16 arithmetic (docs/INT16.md): the same functions as `floating`, on exact integers.
+
+Activations, gains, means and scales are int16 in units of 1/512. Every sum is bounded before it is made; every result
+is brought back to int16 by `saturate`, so no step depends on wrap-around or on the order of a sum.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array, lax
+
+from nvc_jax.ops.depthwise import taps
+from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
+from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
+from nvc_jax.spec import FIXED_SCALE, NOT_CODED
+
+ONE = FIXED_SCALE
+QP_FRACTIONS = 256  # a qp is taken to 1/256
+_SCALE_BITS, _WIDE_BITS = 9, 8
+
+_EVERY_NUMBER = np.arange(-32768, 32768).astype(np.int16)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["of"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Reciprocal:
+    """One over positive numbers, kept as they are: in 1/512 it would be off by percents where they are large."""
+
+    of: Array
+
+
+observers: list[Callable[[Array], None]] = []
+"""Called with what is about to be saturated, for statistics; only of use where nothing is compiled."""
+
+
+def saturate(x: Array) -> Array:
+    """int32 to int16, clamped to -32768..32767."""
+    for observe in observers:
+        observe(x)
+    return jnp.clip(x, -32768, 32767).astype(jnp.int16)
+
+
+def divide(x: Array, bits: int) -> Array:
+    """X / 2^bits, rounded half away from zero; |x| at most 2^31 - 2^bits."""
+    return (x + (1 << (bits - 1)) - (x < 0)) >> bits
+
+
+def affine(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+    """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 2^bits) as the kernel's products."""
+    return _finish(product(x, kernel), kernel, bias)
+
+
+def convolve3x3(x: Array, kernel: ExactKernel, bias: Array, stride: int) -> Array:
+    """Full 3x3 convolution, zero padding 1. x: [B, H, W, C]; kernel rows in the order (dy, dx, C)."""
+    patches = jnp.concatenate([tap[:, ::stride, ::stride] for tap in taps(x)], axis=-1)
+    return affine(patches, kernel, bias)
+
+
+def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+    """Depthwise 3x3 convolution, zero padding 1."""
+    return _finish(tap_product(taps(x), kernel), kernel, bias)
+
+
+def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
+    """(total + bias) / 2^bits, rounded half away from zero: the remainder of 256 only matters next to a tie."""
+    low = total.low + (bias & ((1 << _WIDE_BITS) - 1))
+    high = total.high + (bias >> _WIDE_BITS) + (low >> _WIDE_BITS)
+    away = (high >= 0) | ((low & ((1 << _WIDE_BITS) - 1)) > 0)
+    bits = kernel.bits - _WIDE_BITS
+    return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
+
+
+def once(x: Array) -> Array:
+    """The same numbers, computed once however many uses they have.
+
+    A product splits its input into planes, and XLA on CPU would compute the input anew for each plane, and again what
+    that input was computed from. What is looked up in a table it computes once, so there the numbers are looked up in
+    the table of all numbers.
+    """
+    numbers: Array = lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
+    return numbers
+
+
+def add(a: Array, b: Array) -> Array:
+    """A + b."""
+    return saturate(a.astype(jnp.int32) + b)
+
+
+def multiply(x: Array, gain: Array | Reciprocal) -> Array:
+    """X * gain."""
+    wide = x.astype(jnp.int32)
+    if isinstance(gain, Reciprocal):
+        divisor = gain.of.astype(jnp.int32)
+        magnitude = (2 * ONE * jnp.abs(wide) + divisor) // (2 * divisor)
+        return saturate(jnp.sign(wide) * magnitude)
+    return saturate(divide(wide * gain, _SCALE_BITS))
+
+
+def wsilu(x: Array) -> Array:
+    """X * sigmoid(4x), from a table of all values."""
+    return _look_up_all(wsilu_table(), x)
+
+
+def position_gain(x: Array) -> Array:
+    """0.5 + 1.5 * sigmoid(x), from a table of its distance to 1.25."""
+    wide = x.astype(jnp.int32)
+    offset = _look_up(gain_offsets(), jnp.minimum(jnp.abs(wide), GAIN_SIZE - 1))
+    return (5 * ONE // 4 + jnp.sign(wide) * offset).astype(jnp.int16)
+
+
+def at_least(x: Array, bound: float) -> Array:
+    """max(x, bound); bound is a multiple of 1/512."""
+    return jnp.maximum(x, jnp.int16(bound * ONE))
+
+
+def reciprocal(x: Array) -> Reciprocal:
+    """1 / x for x of at least 0.5."""
+    return Reciprocal(x)
+
+
+def interpolate(bank: Array, position: Array) -> Array:
+    """Rows of a bank [rows, C] at positions [B], linearly between rows: [B, C]."""
+    fixed = jnp.round(position * QP_FRACTIONS).astype(jnp.int32)
+    low = fixed // QP_FRACTIONS
+    high = jnp.minimum(low + 1, len(bank) - 1)
+    fraction = (fixed % QP_FRACTIONS)[:, None]
+    rows = bank.astype(jnp.int32)
+    return divide(rows[low] * (QP_FRACTIONS - fraction) + rows[high] * fraction, _WIDE_BITS).astype(jnp.int16)
+
+
+def clamp_picture(x: Array) -> Array:
+    """To 0..1."""
+    return jnp.clip(x, 0, ONE)
+
+
+def widen(x: Array) -> Array:
+    """Latents keep the precision of everything else."""
+    return x
+
+
+def from_real(x: Array) -> Array:
+    """Real numbers to the nearest int16. Exact for 8-bit samples / 255: none comes near a tie."""
+    return jnp.clip(jnp.round(x.astype(jnp.float32) * ONE), -32768, 32767).astype(jnp.int16)
+
+
+def to_symbols(x: Array, mean: Array) -> Array:
+    """Residuals to symbols: rounded half away from zero, clamped to int8."""
+    return jnp.clip(divide(x.astype(jnp.int32) - mean, _SCALE_BITS), -128, 127).astype(jnp.int8)
+
+
+def from_symbols(symbols: Array, mean: Array) -> Array:
+    """The inverse, but for the rounding."""
+    return saturate(symbols.astype(jnp.int32) * ONE + mean)
+
+
+def table_indexes(scale: Array, skip_threshold: Array) -> Array:
+    """Row of the Gaussian table for each scale, NOT_CODED where it is not above the threshold (int32 in 1/512)."""
+    scale = jnp.clip(scale.astype(jnp.int32), SCALE_LOW, SCALE_HIGH)
+    index = _look_up(scale_rows(), scale - SCALE_LOW)
+    return jnp.where(scale > skip_threshold, index, NOT_CODED).astype(jnp.uint8)
+
+
+def to_uint8(x: Array, over: tuple[int, ...] = ()) -> Array:
+    """The mean over some axes of values 0..1, times 255, rounded."""
+    total, count = x.astype(jnp.int32), 1
+    for axis in over:
+        count *= x.shape[axis]
+    total = total.sum(over) if over else total
+    return jnp.clip((2 * 255 * total + count * ONE) // (2 * count * ONE), 0, 255).astype(jnp.uint8)
+
+
+def _look_up(table: npt.NDArray[np.integer], index: Array) -> Array:
+    return jnp.asarray(table).at[index].get(mode="promise_in_bounds").astype(jnp.int32)
+
+
+def _look_up_all(table: npt.NDArray[np.int16], x: Array) -> Array:
+    """From a table of 65536 values, by x + 32768."""
+    return jnp.asarray(table).at[x.astype(jnp.int32) + 32768].get(mode="promise_in_bounds")

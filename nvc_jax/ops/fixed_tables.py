@@ -1,0 +1,65 @@
+"""The tables of the int16 arithmetic (docs/INT16.md, section 3).
+
+They depend on nothing but the arithmetic version. No entry is nearer than 1e-5 to a rounding tie (a test has the
+figures), so double precision gives the same tables on every machine, whatever its exponential's last digits are.
+"""
+
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.spec import FIXED_SCALE, LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
+
+WSILU_SIZE = 1024  # |x| from where x * sigmoid(4x) is x or 0
+GAIN_SIZE = 4096  # |v| from where the sigmoid of a gain is 0 or 1
+SCALE_LOW, SCALE_HIGH = math.floor(SCALE_MIN * FIXED_SCALE), round(SCALE_MAX * FIXED_SCALE)
+
+
+@functools.cache
+def wsilu_deficits() -> npt.NDArray[np.uint8]:
+    """What |x| * sigmoid(4|x|) lacks of |x|, [WSILU_SIZE], by |x| in 1/512."""
+    return _rounded(exact_wsilu_deficits()).astype(np.uint8)
+
+
+@functools.cache
+def wsilu_table() -> npt.NDArray[np.int16]:
+    """X * sigmoid(4x) in 1/512, [65536], by x + 32768 with x in 1/512."""
+    x = np.arange(-32768, 32768)
+    deficits = wsilu_deficits()[np.minimum(np.abs(x), WSILU_SIZE - 1)]
+    return (np.maximum(x, 0) - deficits).astype(np.int16)
+
+
+@functools.cache
+def gain_offsets() -> npt.NDArray[np.int16]:
+    """1.5 * (sigmoid(v) - 0.5) in 1/512, [GAIN_SIZE], by v in 1/512."""
+    return _rounded(exact_gain_offsets()).astype(np.int16)
+
+
+@functools.cache
+def scale_rows() -> npt.NDArray[np.uint8]:
+    """Row of the Gaussian table, [SCALE_HIGH - SCALE_LOW + 1], by scale in 1/512 less SCALE_LOW."""
+    inner = np.floor(exact_scale_rows()).astype(np.uint8)
+    return np.concatenate([[0], inner, [SCALE_LEVELS - 1]]).astype(np.uint8)  # both ends are exact by definition
+
+
+def exact_wsilu_deficits() -> npt.NDArray[np.float64]:
+    """Before rounding."""
+    x = np.arange(WSILU_SIZE)
+    return x / (1.0 + np.exp(4.0 * x / FIXED_SCALE))
+
+
+def exact_gain_offsets() -> npt.NDArray[np.float64]:
+    """Before rounding."""
+    return 1.5 * FIXED_SCALE * (1.0 / (1.0 + np.exp(-np.arange(GAIN_SIZE) / FIXED_SCALE)) - 0.5)
+
+
+def exact_scale_rows() -> npt.NDArray[np.float64]:
+    """Before rounding down, without the two ends."""
+    scales = np.arange(SCALE_LOW + 1, SCALE_HIGH) / FIXED_SCALE
+    return (np.log(scales) - LOG_SCALE_MIN) * LOG_SCALE_STEP_RECIPROCAL
+
+
+def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.floor(values + 0.5)

@@ -1,0 +1,95 @@
+"""The arithmetic of float32 and its shorter relatives: the same functions as `fixed`."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from nvc_jax.ops import bounds, latents
+from nvc_jax.ops.depthwise import depthwise3x3 as _depthwise3x3
+
+
+def affine(x: Array, kernel: Array, bias: Array) -> Array:
+    """X @ kernel + bias."""
+    return x @ kernel + bias
+
+
+def convolve3x3(x: Array, kernel: Array, bias: Array, stride: int) -> Array:
+    """Full 3x3 convolution of [B, H, W, C] with [3, 3, C, N], zero padding 1."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (stride,) * 2, ((1, 1), (1, 1)), dimension_numbers=layout) + bias
+
+
+def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
+    """Depthwise 3x3 convolution, zero padding 1."""
+    return _depthwise3x3(x, kernel) + bias
+
+
+def once(x: Array) -> Array:
+    """The same numbers: products take them as they are."""
+    return x
+
+
+def add(a: Array, b: Array) -> Array:
+    """A + b."""
+    return a + b
+
+
+def multiply(x: Array, gain: Array) -> Array:
+    """X * gain."""
+    return x * gain
+
+
+def wsilu(x: Array) -> Array:
+    """X * sigmoid(4x) (paper Eq. 4)."""
+    return x * jax.nn.sigmoid(4.0 * x)
+
+
+def position_gain(x: Array) -> Array:
+    """0.5 + 1.5 * sigmoid(x)."""
+    return 0.5 + 1.5 * jax.nn.sigmoid(x)
+
+
+def at_least(x: Array, bound: float) -> Array:
+    """max(x, bound)."""
+    return bounds.lower_bound(x, bound)
+
+
+def reciprocal(x: Array) -> Array:
+    """1 / x."""
+    return 1.0 / x
+
+
+def interpolate(bank: Array, position: Array) -> Array:
+    """Rows of a bank [rows, C] at positions [B], linearly between rows: [B, C]."""
+    low = jnp.floor(position).astype(jnp.int32)
+    fraction = (position - low)[:, None].astype(bank.dtype)
+    high = jnp.minimum(low + 1, len(bank) - 1)
+    return bank[low] * (1 - fraction) + bank[high] * fraction
+
+
+def clamp_picture(x: Array) -> Array:
+    """To 0..1."""
+    return jnp.clip(x, 0.0, 1.0)
+
+
+def widen(x: Array) -> Array:
+    """Latents and pictures are float32 whatever the networks compute in."""
+    return x.astype(jnp.float32)
+
+
+def to_symbols(x: Array, mean: Array) -> Array:
+    """Residuals to symbols: rounded half to even, clamped to int8."""
+    return latents.round_to_symbols(x - mean)
+
+
+def from_symbols(symbols: Array, mean: Array) -> Array:
+    """The inverse, but for the rounding."""
+    return symbols.astype(jnp.float32) + mean
+
+
+table_indexes = latents.table_indexes
+
+
+def to_uint8(x: Array, over: tuple[int, ...] = ()) -> Array:
+    """The mean over some axes of values 0..1, times 255, rounded half to even and clamped."""
+    return jnp.clip(jnp.round(x.astype(jnp.float32).mean(over) * 255.0), 0, 255).astype(jnp.uint8)

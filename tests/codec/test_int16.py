@@ -1,0 +1,243 @@
+"""int16 streams are the same integers however they are computed (docs/INT16.md)."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import integer_codec
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+from recording import frames as recorded_frames
+from recording import recorded_stages
+
+from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
+from nvc_jax.codec import stages
+from nvc_jax.codec.decoder import Decoder
+from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.integers import clamped_parameters, integerise, to_integers
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.saturation import measure_ranges
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.store import load_model, make_model, save_model
+from nvc_jax.convert.int16 import Int16Report
+from nvc_jax.errors import BitstreamError, ConfigError, ModelError
+from nvc_jax.models.params import flatten, unflatten
+from nvc_jax.models.state import Reference
+from nvc_jax.ops.arithmetic import to_precision
+from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX
+
+SIZE = 17, 33
+THRESHOLD = 0.12
+SCHEDULE = Schedule(qp=40, intra_qp=30, reset_interval=3)  # frame 4 is a refresh
+COUNT = 5
+
+
+def encode(codec):
+    file = io.BytesIO()
+    writer = DcvcWriter(file)
+    for frame in Encoder(codec, *SIZE, SCHEDULE, THRESHOLD).encode(synthetic.moving_picture(*SIZE, COUNT)):
+        writer.write_frame(frame.header, frame.plan.kind, round(frame.plan.qp), frame.payload)
+    return file.getvalue()
+
+
+def decode(codec, stream):
+    return [frame.planes for frame in Decoder(codec, THRESHOLD).decode(DcvcReader(io.BytesIO(stream)))]
+
+
+def digest(stream, planes):
+    """Of the stream and of all it decodes to."""
+    parts = [stream, *(np.ascontiguousarray(p) for frame in planes for p in (frame.y, frame.u, frame.v))]
+    return hashlib.sha256(b"".join(map(bytes, parts))).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec(synthetic.tiny_model(), "int16")
+
+
+@pytest.fixture(scope="module")
+def stream(codec):
+    return encode(codec)
+
+
+@pytest.fixture(scope="module")
+def expected(codec, stream):
+    return digest(stream, decode(codec, stream))
+
+
+def test_equals_the_reference_written_from_the_document(codec):
+    source = synthetic.moving_picture(*SIZE, COUNT)
+    plans = [SCHEDULE.frame(t) for t in range(COUNT)]
+    assert [plan.refresh for plan in plans] == [False, True, False, False, True]
+    with recorded_stages() as calls:
+        planes = decode(codec, encode(codec))
+    coded = recorded_frames([call for call in calls if call.stage != "reconstruct"])[:COUNT]
+    parameters = flatten(codec.stored.params)
+    for frame, ours, (theirs, pictures) in zip(
+        coded, planes, integer_codec.code_sequence(parameters, source, plans, THRESHOLD), strict=True
+    ):
+        np.testing.assert_array_equal(frame.of("prior")[0].inputs["z"][0], theirs.z)
+        for symbols, indexes, (q, rows) in zip(frame.symbols(), frame.indexes(), theirs.planes, strict=True):
+            np.testing.assert_array_equal(symbols[0], q)
+            np.testing.assert_array_equal(indexes[0], rows)
+        np.testing.assert_array_equal(frame.of("synthesise")[0].output, theirs.feature)
+        for a, b in zip((ours.y, ours.u, ours.v), pictures, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert np.abs(theirs.planes[0][0]).max() > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategies_agree(strategy, expected):
+    other = Codec(synthetic.tiny_model(), "int16", strategy)
+    stream = encode(other)
+    assert digest(stream, decode(other, stream)) == expected
+
+
+@pytest.mark.slow
+def test_operation_by_operation_agrees(codec, expected):
+    with jax.disable_jit():
+        stream = encode(codec)
+        assert digest(stream, decode(codec, stream)) == expected
+
+
+def inter_frame(frame_codec, picture, reference, qp):
+    """All stages of an inter frame; pictures and qps in batches."""
+    model, params, threshold = frame_codec.model, frame_codec.params, frame_codec.skip_threshold
+    features, temporal = stages.temporal(model, params, reference, qp)
+    context = stages.context(model, params, features)
+    y, z = stages.analyse(model, params, picture, context, qp)
+    prior, coding = stages.prior(model, params, z, temporal, threshold, y.shape[1:3])
+    first = stages.quantise(y, prior.gain_in, coding, 2, 0)
+    y_hat, second_coding = stages.refine(model, params, 1, prior.shared, None, coding, first, threshold)
+    second = stages.quantise(y, prior.gain_in, second_coding, 2, 1)
+    feature = stages.synthesise(model, params, prior.gain_out, y_hat, second_coding, second, context, qp)
+    return z, coding, first, second_coding, second, feature, stages.reconstruct(model, params, feature, qp)
+
+
+def test_fused_and_batched_frames_agree(codec):
+    """One program for the whole frame, and four frames at once, give what stages give one by one."""
+    frame_codec = codec.frame_codecs(THRESHOLD)["P"]
+    frames = synthetic.moving_picture(32, 32, 5)
+    pictures = jnp.concatenate(
+        [stages.picture_from_planes(*(np.array(p)[None] for p in (f.y, f.u, f.v))) for f in frames]
+    )
+    references = Reference(to_precision(pictures[:4], jnp.int16), "picture")
+    qps = jnp.array([0.0, 20.0, 45.0, 71.0])
+    fused = jax.jit(lambda *inputs: inter_frame(frame_codec, *inputs))
+    batch = fused(pictures[1:], references, qps)
+    for i in range(4):
+        one = slice(i, i + 1)
+        single = inter_frame(frame_codec, pictures[1:][one], Reference(references.value[one], "picture"), qps[one])
+        for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(single), strict=True):
+            np.testing.assert_array_equal(a[one], b)
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import synthetic
+from test_int16 import Codec, decode, digest, encode
+codec = Codec(synthetic.tiny_model(), "int16")
+stream = encode(codec)
+print(digest(stream, decode(codec, stream)))
+"""
+MACHINES = {
+    "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+    "one thread": {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "NPROC": "1", "OMP_NUM_THREADS": "1"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", MACHINES)
+def test_machines_agree(machine, expected):
+    here = Path(__file__).parent
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, here.parent, here],
+        env=os.environ | MACHINES[machine],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == expected
+
+
+@pytest.mark.slow
+def test_float_streams_break_where_int16_streams_do_not(codec, stream):
+    """What the mode is for: a bfloat16 stream read by another grouping of the same operations."""
+    floating = Codec(synthetic.tiny_model(), "bfloat16")
+    broken = encode(floating)
+    good = decode(floating, broken)
+    with jax.disable_jit():
+        try:
+            other = decode(floating, broken)
+        except BitstreamError:
+            other = []
+        same = decode(codec, stream)
+    assert digest(broken, other) != digest(broken, good)
+    assert digest(stream, same) == digest(stream, decode(codec, stream))
+
+
+def test_integers_are_made_once_and_kept(codec):
+    """An int16 model is a fixed point; its tables are those of the trained model."""
+    stored = synthetic.tiny_model()
+    again = integerise(codec.stored)
+    assert again is codec.stored
+    assert again.precision == "int16"
+    assert again.identity != stored.identity
+    for key, table in stored.tables.items():
+        np.testing.assert_array_equal(again.tables[key].cdf, table.cdf)
+    kinds = {name.rsplit("/", 1)[1].split("_")[0]: leaf.dtype for name, leaf in flatten(again.params).items()}
+    assert kinds == {"kernel": np.int16, "bits": np.uint8, "bias": np.int32, "vectors": np.int16}
+
+
+def test_an_int16_model_comes_back(codec, tmp_path):
+    save_model(tmp_path / "model", codec.stored)
+    loaded = load_model(tmp_path / "model")
+    assert (loaded.precision, loaded.identity) == ("int16", codec.stored.identity)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, dict(codec.stored.params))
+    with pytest.raises(ConfigError, match="use precision int16, not float32"):
+        Codec.load(tmp_path / "model")
+
+
+def test_large_weights_take_fewer_bits():
+    """Per output channel, 9 to 20 bits; what does not fit even then is clamped and told."""
+    model = synthetic.tiny_model()
+    kernel = np.full((32, 4), 0.5, np.float32)
+    kernel[3] = [1.0, 4.0, 60.0, 100.0]
+    bias = np.array([0.5, -1.0, 100.0, 1.0], np.float32)
+    layer = to_integers({"layer": {"kernel": kernel, "bias": bias}})["layer"]
+    np.testing.assert_array_equal(layer["bits"], [13, 12, 9, 9])
+    small = to_integers({"layer": {"kernel": kernel / 2**12, "bias": bias / 2**12}})["layer"]
+    np.testing.assert_array_equal(small["bits"], [20, 20, 20, 20])
+    np.testing.assert_array_equal(layer["kernel"][3], [8192, 16384, 30720, WEIGHT_MAX])
+    np.testing.assert_array_equal(layer["bias"], [1 << 21, -(1 << 21), 100 << 18, 1 << 18])
+    inter = {
+        **model.params["inter"],
+        "encoder_in": {"kernel": 100 * np.ones((192, 16), np.float32), "bias": np.zeros(16)},
+    }
+    large = integerise(make_model(model.config, {**model.params, "inter": inter}, ""))
+    assert clamped_parameters(large) == {"inter/encoder_in/kernel": 192 * 16}
+    with pytest.raises(ModelError, match=r"inter/encoder_in/kernel: .* channel 0 have magnitudes that sum to"):
+        Codec(large, "int16")
+
+
+def test_layers_that_saturate_are_named(codec):
+    source = synthetic.moving_picture(*SIZE, 2)
+    fitting = measure_ranges(codec, source, *SIZE, SCHEDULE)
+    assert {"inter/encoder_in", "intra/decoder_blocks_0/depthwise", "inter/analyse"} <= set(fitting)
+    assert not any(found.saturated for found in fitting.values())
+    params = flatten(synthetic.tiny_model().params)
+    params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)
+    model = make_model(codec.stored.config, unflatten(params), "")
+    found = measure_ranges(Codec(model, "int16"), source, *SIZE, SCHEDULE)
+    assert found["inter/encoder_in"].saturated > 0
+    assert found["inter/encoder_in"].peak > 64
+    report = Int16Report({}, found).sentences()
+    assert any(line.startswith("inter/encoder_in: ") and "numbers do not fit" in line for line in report)

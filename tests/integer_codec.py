@@ -1,0 +1,289 @@
+"""docs/INT16.md in plain NumPy and int64: an independent encoder and decoder for small pictures.
+
+Nothing of the networks of the package is used; entropy coding is left out (symbols go from encoder to decoder).
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Parameters = dict[str, np.ndarray]
+ACTIVE = {2: [[0, 1, 1, 0], [1, 0, 0, 1]], 4: [[0, 1, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]]}
+HASHES = {  # of section 3
+    "W": "578f6d0b2ec335ff4e2448557472687fa9be6e6944394bd2e5d8d13f3c9d1b05",
+    "G": "9720ca774574af0658f36fb269029cbed99bdbe141497fca731b51272682a87b",
+    "S": "f6c653fdb4d3e50723e5d263347a4a9556dab45126f4334bb53d27b1f495e49b",
+}
+
+
+def tables() -> dict[str, np.ndarray]:
+    """W, G and S of section 3, checked against their hashes."""
+    i = [np.arange(n, dtype=np.longdouble) for n in (1024, 4096, 8137)]
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    scale = np.floor(127 * np.log((i[2] + 56) / 512 / np.longdouble("0.11")) / np.log(16 / np.longdouble("0.11")))
+    scale[0], scale[-1] = 0, 127
+    result = {
+        "W": np.floor(i[0] * (1 - sigmoid(4 * i[0] / 512)) + 0.5).astype("u1"),
+        "G": np.floor(768 * (sigmoid(i[1] / 512) - 0.5) + 0.5).astype("<i2"),
+        "S": scale.astype("u1"),
+    }
+    assert {name: hashlib.sha256(table.tobytes()).hexdigest() for name, table in result.items()} == HASHES
+    return {name: table.astype(np.int64) for name, table in result.items()}
+
+
+TABLES = tables()
+
+
+def saturate(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, -32768, 32767)
+
+
+def rd(x: np.ndarray, n: int | np.ndarray) -> np.ndarray:
+    """Half away from zero, by magnitude and sign."""
+    return np.sign(x) * ((np.abs(x) + 2 ** (n - 1)) // 2**n)
+
+
+def times(x: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    return saturate(rd(x * gain, 9))
+
+
+def wsilu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0) - TABLES["W"][np.minimum(np.abs(x), 1023)]
+
+
+def to_depth(x: np.ndarray, n: int) -> np.ndarray:
+    b, h, w, c = x.shape
+    return np.einsum("bhywxc->bhwcyx", x.reshape(b, h // n, n, w // n, n, c)).reshape(b, h // n, w // n, c * n * n)
+
+
+def to_space(x: np.ndarray, n: int) -> np.ndarray:
+    b, h, w, c = x.shape
+    return np.einsum("bhwcyx->bhywxc", x.reshape(b, h, w, c // n**2, n, n)).reshape(b, h * n, w * n, c // n**2)
+
+
+def pad(x: np.ndarray, n: int) -> np.ndarray:
+    return np.pad(x, ((0, 0), (0, -x.shape[1] % n), (0, -x.shape[2] % n), (0, 0)), mode="edge")
+
+
+def windows(x: np.ndarray) -> np.ndarray:
+    """[B, H, W, 3, 3, C]: the 3x3 neighbourhoods, zeros outside."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return np.einsum("bhwcyx->bhwyxc", np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)))
+
+
+@dataclass
+class Network:
+    """One network: the blocks of section 4 by the names of their parameters."""
+
+    parameters: Parameters
+    qp: int = 0
+
+    def _finish(self, total: np.ndarray, name: str, suffix: str = "") -> np.ndarray:
+        bits, bias = (self.parameters[f"{name}/{part}{suffix}"].astype(np.int64) for part in ("bits", "bias"))
+        return saturate(rd(total + bias, bits))
+
+    def conv(self, name: str, x: np.ndarray, suffix: str = "") -> np.ndarray:
+        kernel = self.parameters[f"{name}/kernel{suffix}"].astype(np.int64)
+        return self._finish(x @ kernel, name, suffix)
+
+    def conv3x3(self, name: str, x: np.ndarray, stride: int = 1) -> np.ndarray:
+        kernel = self.parameters[f"{name}/kernel"].astype(np.int64)
+        total = np.einsum("bhwyxc,yxcn->bhwn", windows(x)[:, ::stride, ::stride], kernel)
+        return self._finish(total, name)
+
+    def depthwise(self, name: str, x: np.ndarray) -> np.ndarray:
+        kernel = self.parameters[f"{name}/kernel"].astype(np.int64)
+        return self._finish(np.einsum("bhwyxc,yxc->bhwc", windows(x), kernel), name)
+
+    def block(self, name: str, x: np.ndarray, shortcut: bool = False) -> np.ndarray:
+        if f"{name}/adaptor/kernel" in self.parameters:
+            x = self.conv(f"{name}/adaptor", x)
+        h = self.depthwise(f"{name}/depthwise", wsilu(self.conv(f"{name}/pointwise_in", x)))
+        h = saturate(self.conv(f"{name}/pointwise_out", h) + x)
+        middle = wsilu(self.conv(f"{name}/ffn", h, "_in"))
+        half = middle.shape[-1] // 2
+        y = saturate(h + self.conv(f"{name}/ffn", saturate(middle[..., :half] + middle[..., half:]), "_out"))
+        return saturate(y + x) if shortcut else y
+
+    def blocks(self, name: str, x: np.ndarray) -> np.ndarray:
+        number = 0
+        while f"{name}_{number}/pointwise_in/kernel" in self.parameters:
+            x = self.block(f"{name}_{number}", x)
+            number += 1
+        return x
+
+    def down(self, name: str, x: np.ndarray) -> np.ndarray:
+        return self.block(f"{name}/block", self.conv(f"{name}/down", to_depth(x, 2)), shortcut=True)
+
+    def up(self, name: str, x: np.ndarray) -> np.ndarray:
+        return self.block(f"{name}/block", to_space(self.conv(f"{name}/up", x), 2), shortcut=True)
+
+    def bank(self, name: str, x: np.ndarray) -> np.ndarray:
+        return times(x, self.parameters[f"{name}/vectors"][self.qp].astype(np.int64))
+
+    def hyper_encode(self, y: np.ndarray) -> np.ndarray:
+        x = self.down("hyper_encoder/down_0", self.block("hyper_encoder/block", pad(y, 4)))
+        return self.down("hyper_encoder/down_1", x)
+
+    def hyper_decode(self, z: np.ndarray) -> np.ndarray:
+        x = self.up("hyper_decoder/up_1", self.up("hyper_decoder/up_0", 512 * z))
+        return self.block("hyper_decoder/block", x)
+
+
+class Intra(Network):
+    steps = 4
+
+    def analyse(self, picture, context):
+        x = self.bank("q_encoder", self.block("encoder_in", to_depth(picture, 8)))
+        return self.conv3x3("encoder_down", self.blocks("encoder_blocks", x), stride=2)
+
+    def prior(self, z, temporal, h, w):
+        x = self.conv("fusion_out", self.blocks("fusion_blocks", self.hyper_decode(z)))[:, :h, :w]
+        gains = 640 + np.sign(x[..., :2]) * TABLES["G"][np.minimum(np.abs(x[..., :2]), 4095)]
+        scale, mean = np.split(x[..., 2:], 2, axis=-1)
+        return (lambda y: times(y, gains[..., :1])), gains[..., 1:], scale, mean, self.conv("spatial_reduction", x)
+
+    def refine(self, step, y_hat, shared):
+        x = self.block(f"spatial_adaptors_{step - 1}", np.concatenate([y_hat, shared], axis=-1))
+        return np.split(self.conv("spatial_out", self.blocks("spatial_blocks", x)), 2, axis=-1)
+
+    def synthesise(self, y_hat, context):
+        return self.bank("q_decoder", self.blocks("decoder_blocks", self.up("decoder_up", y_hat)))
+
+    def reconstruct(self, feature):
+        return np.clip(to_space(self.block("decoder_out", feature), 8), 0, 512)
+
+
+class Inter(Network):
+    steps = 2
+
+    def features(self, reference, kind):
+        if kind == "picture":
+            x = self.block("adaptor_picture", to_depth(reference, 8))
+        else:
+            x = self.conv("adaptor_feature", reference)
+        x = self.blocks("extractor_prior", x)
+        return self.blocks("extractor_context", x), self.bank("q_feature", x)
+
+    def analyse(self, picture, context):
+        x = np.concatenate([self.conv("encoder_in", to_depth(picture, 8)), context], axis=-1)
+        return self.conv3x3("encoder_down", self.bank("q_encoder", self.blocks("encoder_blocks", x)), stride=2)
+
+    def prior(self, z, temporal, h, w):
+        x = np.concatenate([self.hyper_decode(z)[:, :h, :w], self.down("temporal_prior", temporal)], axis=-1)
+        shared = self.conv("fusion_out", self.blocks("fusion_blocks", x))
+        quant_step, scale, mean = np.split(shared, 3, axis=-1)
+        quant_step = np.maximum(quant_step, 256)
+
+        def divide(y):
+            return saturate(np.sign(y) * ((2 * 512 * np.abs(y) + quant_step) // (2 * quant_step)))
+
+        return divide, quant_step, scale, mean, shared
+
+    def refine(self, step, y_hat, shared):
+        x = self.blocks("spatial_blocks", np.concatenate([y_hat, shared], axis=-1))
+        return np.split(self.conv("spatial_out", x), 2, axis=-1)
+
+    def synthesise(self, y_hat, context):
+        x = np.concatenate([to_space(self.conv3x3("decoder_up", y_hat), 2), context], axis=-1)
+        return self.bank("q_decoder", self.conv("decoder_out", self.blocks("decoder_blocks", x)))
+
+    def reconstruct(self, feature):
+        x = self.bank("q_recon", self.blocks("recon_blocks", feature))
+        return np.clip(to_space(self.conv("recon_out", x), 8), 0, 512)
+
+
+@dataclass
+class Coded:
+    """Symbols and table rows of a frame, each [C, h, w], and the decoder feature."""
+
+    z: np.ndarray
+    planes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    feature: np.ndarray | None = None
+
+
+def code(network, picture, reference, threshold: float | None, symbols: Coded | None = None) -> Coded:
+    """Encode a picture [1, H, W, 3]; with `symbols` of an earlier call decode them (of `picture` only the size counts).
+
+    reference: None, or a value and its kind.
+    """
+    h, w = picture.shape[1] // 16, picture.shape[2] // 16
+    context, temporal = network.features(*reference) if reference else (None, None)
+    if symbols is None:
+        y = network.analyse(picture, context)
+        z = np.clip(rd(network.hyper_encode(y), 9), -128, 127)
+    else:
+        z = symbols.z.transpose(1, 2, 0)[None]
+    normalise, gain_out, scale, mean, shared = network.prior(z, temporal, h, w)
+    result = Coded(z[0].transpose(2, 0, 1))
+    y_hat = np.zeros(mean.shape, np.int64)
+    for step in range(network.steps):
+        if step:
+            scale, mean = network.refine(step, y_hat, shared)
+        part = np.tile(np.array(ACTIVE[network.steps][step]).reshape(2, 2), (h, w))[:h, :w]
+        channels = mean.shape[-1] // network.steps
+        number = np.arange(mean.shape[-1]) // channels
+        active = number == part[..., None]  # [h, w, C]
+
+        def folded(x, active=active, channels=channels):
+            return np.where(active, x[0], 0).reshape(h, w, -1, channels).sum(axis=2).transpose(2, 0, 1)
+
+        clamped = np.clip(folded(scale), 56, 8192)
+        coded = clamped > (-1 if threshold is None else math.floor(512 * threshold + 0.5))
+        rows = np.where(coded, TABLES["S"][clamped - 56], 255)
+        if symbols is None:
+            residual = folded(normalise(y)) - folded(mean)
+            q = np.where(coded, np.clip(rd(residual, 9), -128, 127), 0)
+        else:
+            q = symbols.planes[step][0]
+        spread = np.tile(q.transpose(1, 2, 0), network.steps)
+        y_hat = y_hat + np.where(active, saturate(512 * spread + mean), 0)
+        result.planes.append((q, rows))
+    result.feature = network.synthesise(times(y_hat, gain_out), context)
+    return result
+
+
+def picture_from_planes(y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """8-bit 4:2:0 planes to a padded picture [1, H', W', 3]."""
+    h, w = y.shape
+    planes = [y, *(np.kron(c, np.ones((2, 2), np.int64))[:h, :w] for c in (u, v))]
+    samples = np.stack([plane.astype(np.int64) for plane in planes], axis=-1)[None]
+    return pad((1024 * samples + 255) // 510, 16)
+
+
+def planes_from_picture(picture: np.ndarray, width: int, height: int) -> tuple[np.ndarray, ...]:
+    """A picture, cropped, as 8-bit planes."""
+    picture = picture[:, :height, :width]
+    even = pad(picture[..., 1:], 2)
+    total = even[0, ::2, ::2] + even[0, 1::2, ::2] + even[0, ::2, 1::2] + even[0, 1::2, 1::2]
+    chroma = (510 * total + 2048) // 4096
+    return tuple(x.astype(np.uint8) for x in ((510 * picture[0, ..., 0] + 512) // 1024, chroma[..., 0], chroma[..., 1]))
+
+
+def code_sequence(parameters: Parameters, frames: Sequence, plans: Sequence, threshold: float | None):
+    """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
+
+    parameters: by names such as `inter/encoder_in/kernel`; plans: with kind, qp and refresh.
+    """
+    networks = {
+        "I": Intra({n.removeprefix("intra/"): p for n, p in parameters.items() if n.startswith("intra/")}),
+        "P": Inter({n.removeprefix("inter/"): p for n, p in parameters.items() if n.startswith("inter/")}),
+    }
+    reference = None
+    picture = None
+    for frame, plan in zip(frames, plans, strict=True):
+        network = networks[plan.kind]
+        if plan.refresh:
+            reference = picture, "picture"
+        network.qp = int(plan.qp)
+        source = picture_from_planes(frame.y, frame.u, frame.v)
+        used = reference if plan.kind == "P" else None
+        coded = code(network, source, used, threshold)
+        decoded = code(network, source, used, threshold, coded)
+        np.testing.assert_array_equal(coded.feature, decoded.feature)
+        picture = network.reconstruct(coded.feature)
+        reference = (picture, "picture") if plan.kind == "I" else (coded.feature, "feature")
+        yield coded, planes_from_picture(picture, frame.y.shape[1], frame.y.shape[0])
