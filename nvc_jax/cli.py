@@ -150,7 +150,7 @@ def _info(options: argparse.Namespace) -> None:
     from nvc_jax.bitstream import open_reader
     from nvc_jax.bitstream.summary import summarise
 
-    with open_reader(options.file) as reader:
+    with open_reader(options.file, conceal=True) as reader:
         result = summarise(reader)
     frames = result.pop("frame_list")
     if options.json:
@@ -183,12 +183,13 @@ def _repair(options: argparse.Namespace) -> None:
         raise OutputError(f"{options.output}: is the input itself; give the output another name.")
     with atomic_output(options.output) as file:
         result = repair(options.input, file)
+    stream = sys.stderr if options.output == STDIO else sys.stdout
     if options.json:
-        _show(json.dumps(dataclasses.asdict(result)))
+        _show(json.dumps(dataclasses.asdict(result)), stream)
         return
     lost = f", {_plural(result.lost, 'frame')} lost" if result.lost else ""
     damage = f" ({result.damage})" if result.damage else "; the file was whole"
-    _show(f"{options.output}: {_plural(result.frames, 'frame')}{lost}{damage}")
+    _show(f"{options.output}: {_plural(result.frames, 'frame')}{lost}{damage}", stream)
 
 
 def _models(options: argparse.Namespace) -> None:

@@ -20,9 +20,10 @@ MAJOR, MINOR = 1, 0
 QP_STEPS = 256  # a qp is a multiple of 1 / 256
 PRECISIONS = ("float32", "bfloat16", "float16", "int16")
 
-MAX_LOST = 1 << 17  # frames that may be missing in one place, an hour at 36 frames per second
+MAX_LOST = 1 << 17  # frames that may be missing in a file, an hour at 36 frames per second
+MIN_INTRA = 11  # bytes of an I frame with an empty payload
 MAX_TRAILER = 1 << 26  # bytes
-MAX_SCAN = 64  # times the size of the file may be read in search of an intra frame
+MAX_SCAN = 64  # times the size of the file may be read in search of intra frames
 
 _END, _OPTIONAL, _FRACTION = ord("E"), 0x80, 0x20
 _TYPES: dict[int, tuple[FrameKind, bool]] = {ord("I"): ("I", False), ord("P"): ("P", False), ord("R"): ("P", True)}
@@ -91,7 +92,7 @@ class NvcHeader:
                 self.arithmetic,
                 self.width,
                 self.height,
-                *self.fps.limit_denominator(1 << 24).as_integer_ratio(),
+                *_frame_rate(self.fps),
                 *(2 if code is None else code for code in (primaries, transfer, matrix)),
                 0 if full_range is None else 1 + full_range,
                 _CHROMA_LOCATIONS.index(location),
@@ -131,7 +132,7 @@ class NvcHeader:
         name = body[_FIXED.size + 1 :][: body[_FIXED.size]]
         return NvcHeader(
             identity=identity.hex(),
-            model=name.decode(errors="replace"),
+            model="".join(c if c.isprintable() else "\ufffd" for c in name.decode(errors="replace")),
             precision=PRECISIONS[precision],
             arithmetic=arithmetic,
             width=width,
@@ -161,35 +162,43 @@ class Trailer:
 
     def to_bytes(self) -> bytes:
         """The trailer as it stands in a file, tail included."""
-        body = _varint(self.frame_count) + _varint(len(self.intra_frames))
+        body = bytearray(_varint(self.frame_count) + _varint(len(self.intra_frames)))
         last = (0, 0)
         for entry in self.intra_frames:
             body += _varint(entry[0] - last[0]) + _varint(entry[1] - last[1])
             last = entry
-        data = bytes([_END]) + _varint(len(body)) + body
+        data = bytes([_END]) + _varint(len(body)) + bytes(body)
         data += _check(data)
         return data + _TAIL.pack(len(data), END_MARK)
 
     @staticmethod
-    def from_body(body: bytes) -> "Trailer":
+    def from_body(body: bytes, begin: int) -> "Trailer":
         """The inverse, without type, length, check and tail.
 
+        Args:
+            body: of the record.
+            begin: byte of the file where the record begins.
+
         Raises:
-            ValueError: it is no trailer.
+            ValueError: it is no trailer of such a file.
         """
         values = _varints(body)
-        if len(values) < 2 or len(values) != 2 + 2 * values[1]:
-            raise ValueError("its number of intra frames is wrong")
+        frame_count, count = next(values, 0), next(values, 0)
+        if count * MIN_INTRA > begin:
+            raise ValueError("the file has no room for so many intra frames")
         entries: list[tuple[int, int]] = []
         index = offset = 0
-        for delta_index, delta_offset in zip(values[2::2], values[3::2], strict=True):
-            if entries and not (delta_index and delta_offset):
+        for _ in range(count):
+            delta_index, delta_offset = next(values, 0), next(values, 0)
+            if delta_offset < MIN_INTRA or (entries and not delta_index):
                 raise ValueError("its intra frames do not rise")
             index, offset = index + delta_index, offset + delta_offset
             entries.append((index, offset))
-        if entries and index >= values[0]:
+        if next(values, None) is not None:
+            raise ValueError("it has more numbers than it says")
+        if entries and index >= frame_count:
             raise ValueError("it counts more intra frames than frames")
-        return Trailer(values[0], tuple(entries))
+        return Trailer(frame_count, tuple(entries))
 
 
 class NvcWriter:
@@ -197,14 +206,10 @@ class NvcWriter:
 
     dialect: Dialect = "interleaved"
 
-    def __init__(self, file: BinaryIO, header: NvcHeader) -> None:
-        """Write the header.
-
-        Raises:
-            ConfigError: it holds a value that does not fit.
-        """
+    def __init__(self, file: BinaryIO, header: bytes) -> None:
+        """Write the header, as `NvcHeader.to_bytes` gives it."""
         self._file = file
-        self._unreported = self._write(header.to_bytes())  # counted to the first frame
+        self._unreported = self._write(header)  # counted to the first frame
         self._offset = self._unreported
         self._frames = 0
         self._intra_frames: list[tuple[int, int]] = []
@@ -258,6 +263,7 @@ class NvcReader:
 
     Attributes:
         header: what the file says about itself.
+        header_bytes: the same as it stands there.
         trailer_bytes: bytes after the last frame, known when the end was reached.
     """
 
@@ -266,21 +272,21 @@ class NvcReader:
 
         Args:
             cursor: at the start of the stream.
-            conceal: go on after damage at the next intra frame, and give a LostFrame for every frame between.
+            conceal: give a LostFrame for every frame that is missing; after damage, go on at the next intra frame if
+                the source is a file.
 
         Raises:
             BitstreamError: the header is damaged, or of a newer major version.
-            ConfigError: concealment was asked for in a pipe.
         """
-        if conceal and not cursor.seekable:
-            raise ConfigError("damage cannot be concealed in a pipe; write it to a file first")
         self._cursor = cursor
         self._conceal = conceal
-        self.header = self._read_header()
+        self._lost = 0
+        self.header, self.header_bytes = self._read_header()
         self._begin = 0  # the first frame counts the header
         self._next = 0
         self._end = self._find_trailer() if cursor.seekable else None
         self.trailer_bytes = 0
+        self._scan_budget = MAX_SCAN * cursor.size() if conceal and cursor.seekable else 0
 
     @property
     def frame_count(self) -> int | None:
@@ -309,6 +315,7 @@ class NvcReader:
                 if not self._conceal:
                     raise
                 yield from self._lose(self._find_intra(begin + 1, error), str(error))
+                self._begin = cursor.offset
                 continue
             if isinstance(found, Trailer):
                 yield from self._lose(found.frame_count, "missing")
@@ -323,8 +330,8 @@ class NvcReader:
         """The frames from the next one to `end`, which are not there."""
         if end > self._next and not self._conceal:
             raise self._cursor.error(f"frames {self._next} to {end - 1} are missing", self._cursor.offset)
-        if not 0 <= end - self._next <= MAX_LOST:
-            raise self._cursor.error(f"frame {end} cannot come next", self._cursor.offset)
+        self._check_gap(end, self._cursor.offset)
+        self._lost += end - self._next
         while self._next < end:
             self._next += 1
             yield LostFrame(self._next - 1, self.header.width, self.header.height, reason)
@@ -343,7 +350,7 @@ class NvcReader:
         if type_ & _OPTIONAL or type_ == _END:
             body = cursor.take(self._length(MAX_TRAILER), "data")
             self._confirm(begin)
-            return self._parse(Trailer.from_body, body, "trailer", begin) if type_ == _END else None
+            return self._parse(lambda: Trailer.from_body(body, begin), "trailer", begin) if type_ == _END else None
         if type_ & ~_FRACTION not in _TYPES:
             raise cursor.error(f"unknown record type {type_}", begin)
         kind, refresh = _TYPES[type_ & ~_FRACTION]
@@ -355,8 +362,7 @@ class NvcReader:
             check_qp(kind, steps / QP_STEPS)
         except ConfigError as error:
             raise cursor.error(str(error), begin) from None
-        if not 0 <= index - self._next <= MAX_LOST:
-            raise cursor.error(f"frame {index} cannot come next", begin)
+        self._check_gap(index, begin)
         payload = cursor.take(self._length(self._max_payload), "payload")
         check = int.from_bytes(cursor.take(CHECK_BITS // 8, "check of the symbols"), "little")
         self._confirm(begin, _index_bytes(index))
@@ -399,22 +405,29 @@ class NvcReader:
         if int.from_bytes(self._cursor.take(4, "check"), "little") != expected:
             raise self._cursor.error("its bytes do not fit their check, the file is damaged", begin)
 
-    def _read_header(self) -> NvcHeader:
+    def _check_gap(self, index: int, offset: int) -> None:
+        """Refuse a number that is too low, or so high that a few bytes would cost a decoder hours."""
+        if not 0 <= index - self._next <= MAX_LOST - self._lost:
+            raise self._cursor.error(f"frame {index} cannot come next", offset)
+
+    def _read_header(self) -> tuple[NvcHeader, bytes]:
         cursor = self._cursor
         cursor.where = "header"
         cursor.begin_check()
-        magic, major, _, size = _PREFIX.unpack(cursor.take(_PREFIX.size, "start"))
+        prefix = cursor.take(_PREFIX.size, "start")
+        magic, major, _, size = _PREFIX.unpack(prefix)
         if magic != MAGIC:
             raise BitstreamError("not an .nvc file")
         if major != MAJOR:
             raise BitstreamError(f"the file has version {major}, this program reads version {MAJOR}; update nvc-jax")
         body = cursor.take(size, "header")
         self._confirm(0)
-        return self._parse(NvcHeader.from_body, body, "header", 0)
+        header = self._parse(lambda: NvcHeader.from_body(body), "header", 0)
+        return header, prefix + body + _check(prefix, body)
 
-    def _parse(self, parse: Callable[[bytes], Parsed], body: bytes, what: str, offset: int) -> Parsed:
+    def _parse(self, parse: Callable[[], Parsed], what: str, offset: int) -> Parsed:
         try:
-            return parse(body)
+            return parse()
         except ValueError as error:
             raise self._cursor.error(f"the {what} is wrong: {error}", offset) from None
 
@@ -446,18 +459,17 @@ class NvcReader:
             BitstreamError: there is none.
         """
         cursor = self._cursor
-        budget = MAX_SCAN * cursor.size()
-        for offset in self._candidates(begin):
+        for offset in self._candidates(begin) if cursor.seekable else ():
             cursor.seek(offset)
             try:
                 found = self._record()
                 if found is not None:
                     return found.frame_count if isinstance(found, Trailer) else found.index
             except BitstreamError:
-                budget -= cursor.offset - offset
+                self._scan_budget -= cursor.offset - offset
             finally:
                 cursor.seek(offset)
-            if budget < 0:
+            if self._scan_budget < 0:
                 break
         raise error
 
@@ -517,16 +529,22 @@ def _varint(value: int) -> bytes:
     return bytes(data)
 
 
-def _varints(data: bytes) -> list[int]:
-    values, value, shift = [], 0, 0
+def _varints(data: bytes) -> Iterator[int]:
+    value, shift = 0, 0
     for byte in data:
         value |= (byte & 0x7F) << shift
         shift += 7
         if shift > 63:
             raise ValueError("a number in it is too long")
         if byte < 0x80:
-            values.append(value)
+            yield value
             value, shift = 0, 0
     if shift:
         raise ValueError("it ends within a number")
-    return values
+
+
+def _frame_rate(fps: Fraction) -> tuple[int, int]:
+    rate = fps.limit_denominator(1 << 24)
+    if rate <= 0:
+        raise ValueError(f"the frame rate {float(fps):g} is too low")
+    return rate.as_integer_ratio()

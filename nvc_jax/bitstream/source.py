@@ -65,7 +65,8 @@ class Repair:
 def repair(source: str | Path, file: BinaryIO) -> Repair:
     """Write the whole frames of a damaged `.nvc` file into a new one with a trailer.
 
-    After damage, copying goes on at the next intra frame; what is missing before it stays missing.
+    After damage, copying goes on at the next intra frame; what is missing before it stays missing. Records that this
+    version does not know are left out.
 
     Args:
         source: the damaged file.
@@ -78,7 +79,7 @@ def repair(source: str | Path, file: BinaryIO) -> Repair:
     with open_reader(source, conceal=True) as reader:
         if isinstance(reader, DcvcReader):
             raise ConfigError(f"{source}: not an .nvc file; there is nothing to repair in other containers")
-        writer = NvcWriter(file, reader.header)
+        writer = NvcWriter(file, reader.header_bytes)
         try:
             for found in reader:
                 if isinstance(found, LostFrame):

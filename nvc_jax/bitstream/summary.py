@@ -3,42 +3,49 @@
 from typing import Any
 
 from nvc_jax.bitstream.dcvc import DcvcReader
-from nvc_jax.bitstream.frames import FrameUnit
+from nvc_jax.bitstream.frames import FrameUnit, LostFrame
 from nvc_jax.bitstream.nvc import NvcHeader, NvcReader
 from nvc_jax.errors import BitstreamError
 
 
 def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
-    """Everything that can be told, ready for JSON; under `frame_list` one object per frame.
+    """Everything that can be told, ready for JSON; under `frame_list` one object per frame that is there.
 
     qps are those of the frames, offsets of the hierarchy included.
 
     Raises:
         BitstreamError: the stream is damaged or holds no frame.
     """
-    units = [unit for unit in reader if isinstance(unit, FrameUnit)]
-    if not units:
+    rows: list[dict[str, Any]] = []
+    first: FrameUnit | None = None
+    lost = 0
+    for unit in reader:
+        if isinstance(unit, LostFrame):
+            lost += 1
+            continue
+        first = first or unit
+        rows.append(
+            {"index": unit.index, "type": unit.kind, "qp": unit.qp, "refresh": unit.kind == "P" and unit.refresh}
+            | {"offset": unit.offset, "bytes": unit.size_bytes, "payload_bytes": len(unit.payload)}
+        )
+    if first is None:
         raise BitstreamError("the stream holds no frame.")
-    first = units[0]
-    kinds, qps = [unit.kind for unit in units], [unit.qp for unit in units]
-    total = sum(unit.size_bytes for unit in units) + reader.trailer_bytes
+    qps = [row["qp"] for row in rows]
+    total = sum(row["bytes"] for row in rows) + reader.trailer_bytes
     return {
         "container": "dcvc" if reader.header is None else "nvc",
         **({} if reader.header is None else _header(reader.header)),
         "width": first.width,
         "height": first.height,
-        "frames": len(units),
-        "intra_frames": kinds.count("I"),
-        "refreshes": sum(unit.kind == "P" and unit.refresh for unit in units),
+        "frames": len(rows),
+        "lost": lost,
+        "intra_frames": sum(row["type"] == "I" for row in rows),
+        "refreshes": sum(row["refresh"] for row in rows),
         "dialect": first.dialect,
         "frame_qp_range": [min(qps), max(qps)],
         "bytes": total,
-        "bpp": 8 * total / (len(units) * first.width * first.height),
-        "frame_list": [
-            {"index": u.index, "type": u.kind, "qp": u.qp, "refresh": u.refresh}
-            | {"offset": u.offset, "bytes": u.size_bytes, "payload_bytes": len(u.payload)}
-            for u in units
-        ],
+        "bpp": 8 * total / (len(rows) * first.width * first.height),
+        "frame_list": rows,
     }
 
 

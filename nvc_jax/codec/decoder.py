@@ -118,10 +118,12 @@ class Decoder:
             reference = self._buffer.reference(unit.kind, unit.refresh)
             feature = codec.decode(coder.decoder(unit.payload, unit.check), reference, unit.qp, *size)
         except BitstreamError as error:
-            cause = "on another kind of machine" if unit.check is not None else "precision or skip threshold"
-            raise type(error)(
-                f"frame {index}: {error} (frame at byte {unit.offset}); damaged, or coded with another model, {cause}?"
-            ) from None
+            cause = (
+                "damaged, or coded with another model, precision or skip threshold?"
+                if unit.check is None
+                else "the file is not damaged: it was coded with another model or on another kind of machine"
+            )
+            raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
         picture = codec.reconstruct(feature, unit.qp)
         if unit.kind == "I":
             self._buffer.keep_picture(picture)

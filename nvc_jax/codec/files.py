@@ -139,39 +139,42 @@ def decode_file(
     if start < 0 or (frames is not None and frames < 1):
         raise ConfigError("nothing to decode: frames are counted from 0, and at least one must be asked for.")
     failure: BitstreamError | None = None
-    with open_reader(source, conceal) as stream, ExitStack() as stack:
-        codec = codec if isinstance(codec, Codec) else codec(stream.header)
-        if start:
-            stream.seek(start)
-        units = _of_one_size(_until(stream, None if frames is None else start + frames))
-        first = next(units, None)
-        if first is None:
-            raise BitstreamError("the stream holds no frame.")
-        info = _video_info(first, stream.header, _wanted(stream.frame_count, start, frames))
-        if stream.header is None:
-            (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
-        else:
-            skip_threshold = stream.header.skip_threshold
-        stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
-        writer = stack.enter_context(create_video(target, info))
-        decoder = Decoder(codec, skip_threshold, writer.takes_rgb and _is_coded_rgb(stream.header), conceal)
-        report = Report(codec, decoder.timer, info)
-        try:
-            for frame in decoder.decode(itertools.chain([first], units)):
-                if frame.unit.index < start:
-                    continue
-                writer.write(frame.planes if frame.rgb is None else frame.rgb)
-                _add(report, frame, hashes)
-                (progress or _ignore)(report, info.frames)
-        except BitstreamError as error:
-            if not (keep_partial and report.frames):
-                raise
-            failure = error
-        if not report.frames:
-            raise ConfigError(f"{source}: the stream ends before frame {start}.")
-        report.add_bits(8 * stream.trailer_bytes)
-    if failure is not None:
-        raise type(failure)(f"{failure}; {target} has the {len(report.frames)} frames before the damage.")
+    with open_reader(source, conceal) as stream:
+        with ExitStack() as stack:
+            codec = codec if isinstance(codec, Codec) else codec(stream.header)
+            if start:
+                stream.seek(start)
+            units = _of_one_size(_until(stream, None if frames is None else start + frames))
+            first = next(units, None)
+            if first is None:
+                raise BitstreamError("the stream holds no frame.")
+            info = _video_info(first, stream.header, _wanted(stream.frame_count, start, frames))
+            if stream.header is None:
+                (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
+            else:
+                skip_threshold = stream.header.skip_threshold
+            stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
+            writer = stack.enter_context(create_video(target, info))
+            decoder = Decoder(codec, skip_threshold, writer.takes_rgb and _is_coded_rgb(stream.header), conceal)
+            report = Report(codec, decoder.timer, info)
+            try:
+                for frame in decoder.decode(itertools.chain([first], units)):
+                    if frame.unit.index < start:
+                        continue
+                    writer.write(frame.planes if frame.rgb is None else frame.rgb)
+                    _add(report, frame, hashes)
+                    (progress or _ignore)(report, info.frames)
+            except BitstreamError as error:
+                if not (keep_partial and report.frames):
+                    raise
+                failure = error
+            if not report.frames:
+                raise ConfigError(f"{source}: the stream ends before frame {start}.")
+            report.add_bits(8 * stream.trailer_bytes)
+        if failure is not None:
+            text = str(failure)
+            stop = "" if text.endswith((".", "?")) else "."
+            raise type(failure)(f"{text}{stop} {target} has the {len(report.frames)} frames before it.")
     lost = sum(frame["type"] == LOST for frame in report.frames)
     if lost:
         (note or _ignore)(f"{lost} of {len(report.frames)} frames are lost; they repeat the picture before them")
@@ -225,7 +228,7 @@ def _create_writer(
         reset_interval=schedule.reset_interval,
         qp_offsets=QP_OFFSETS,
     )
-    return NvcWriter(file, header)
+    return NvcWriter(file, header.to_bytes())
 
 
 def _planes(frame: YuvFrame | RgbFrame, info: VideoInfo) -> YuvFrame:

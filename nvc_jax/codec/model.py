@@ -83,6 +83,8 @@ class Codec:
         """
         if header is None:
             return cls.load(model or DEFAULT_MODEL, precision or "float32")
+        if header.precision not in PRECISIONS:
+            raise ConfigError(f"the stream was made in {header.precision}, which this program does not have.")
         if precision not in (None, header.precision):
             raise ConfigError(f"the stream was made in {header.precision} and does not decode in {precision}.")
         if header.precision == "int16" and header.arithmetic != FIXED_ARITHMETIC:

@@ -154,6 +154,7 @@ def _stream_errors() -> Iterator[None]:
         raise errors.BitstreamError(str(error)) from None
 
 
+@lru_cache(maxsize=8)  # one for all dialects of a model
 def _native_table(arrays: CdfArrays) -> CdfTable:
     return CdfTable(*(np.ascontiguousarray(a) for a in (arrays.cdf, arrays.length, arrays.offset)))
 

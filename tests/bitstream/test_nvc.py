@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import random
+import time
 from fractions import Fraction
 
 import pytest
@@ -56,7 +57,7 @@ def clip(count=12, period=4):
 def write(frames, header=HEADER):
     """(file, bytes of each frame)."""
     file = io.BytesIO()
-    writer = NvcWriter(file, header)
+    writer = NvcWriter(file, header.to_bytes())
     sizes = [writer.write_frame(coded) for coded in frames]
     writer.finish()
     return file.getvalue(), sizes
@@ -132,18 +133,16 @@ def test_layout_by_hand():
     assert data[end:] == trailer + _check(trailer) + (len(trailer) + 4).to_bytes(4, "little") + b"CVN\x8b"
 
 
-def test_overhead_of_a_frame():
+@pytest.mark.parametrize("payload", [0, 1, 300, 20_000, 2_000_000])
+def test_overhead_of_a_frame(payload):
     """At most 14 bytes, all checks included."""
-    for payload in (0, 1, 300, 20_000, 2_000_000):
-        for kind, before in (("I", 0), ("I", 126), ("I", 16_383), ("P", 5)):
-            writer = NvcWriter(io.BytesIO(), HEADER)
-            for t in range(min(before, 1)):
-                writer.write_frame(frame("I"), index=t)
-            index = before if kind == "I" else None
-            writer.write_frame(frame("I"), index=0) if kind == "P" and not before else None
-            size = writer.write_frame(frame(kind, payload=bytes(payload)), index)
-            header = len(HEADER.to_bytes()) if before == 0 and kind == "I" else 0
-            assert size - header - payload <= 14
+    writer = NvcWriter(io.BytesIO(), HEADER.to_bytes())
+    writer.write_frame(frame("I"))
+    for coded_frame, index in (
+        (frame("P", payload=bytes(payload)), None),
+        (frame("I", payload=bytes(payload)), 16_383),
+    ):
+        assert writer.write_frame(coded_frame, index) - payload <= 14
 
 
 @pytest.mark.parametrize(
@@ -174,15 +173,16 @@ def test_header_values(value):
         {"model": "x" * 256},
         {"qp_offsets": (0,)},
         {"reset_interval": -1},
+        {"fps": Fraction(1, 10**9)},
     ],
 )
 def test_header_values_that_do_not_fit(value):
     with pytest.raises(ConfigError):
-        NvcWriter(io.BytesIO(), dataclasses.replace(HEADER, **value))
+        dataclasses.replace(HEADER, **value).to_bytes()
 
 
 def test_frames_that_do_not_fit():
-    writer = NvcWriter(io.BytesIO(), HEADER)
+    writer = NvcWriter(io.BytesIO(), HEADER.to_bytes())
     for unfit in (
         frame("I", 64),
         frame("P", 72),
@@ -265,9 +265,33 @@ def test_concealment_goes_on_at_the_next_intra_frame(trailer):
             assert (error is None) == trailer
 
 
-def test_concealment_needs_a_file():
-    with pytest.raises(ConfigError, match="cannot be concealed in a pipe"):
-        reader(DATA, conceal=True, source=Pipe)
+def test_concealment_in_a_pipe():
+    """Frames that were left out by a repair are; damage is not, for it takes a search."""
+    units = read(HOLES, conceal=True, source=Pipe)
+    assert [unit.index for unit in units if isinstance(unit, LostFrame)] == [5, 6, 7]
+    with pytest.raises(BitstreamError, match="frame 5: its bytes do not fit"):
+        read(flip(DATA, BEGINS[6] - 9), conceal=True, source=Pipe)
+
+
+def test_places_after_concealed_damage():
+    """A frame begins where its record begins; what was damaged belongs to none."""
+    for data in (flip(DATA, BEGINS[6] - 9), HOLES):
+        found = {unit.index: unit for unit in read(data, conceal=True) if isinstance(unit, FrameUnit)}
+        assert found[8].size_bytes == SIZES[8]
+        assert data[found[8].offset : found[8].offset + 2] == bytes([ord("I"), 22])
+
+
+def holes():
+    file = io.BytesIO()
+    writer = NvcWriter(file, HEADER.to_bytes())
+    for t, coded_frame in enumerate(CLIP):
+        if t not in (5, 6, 7):
+            writer.write_frame(coded_frame, t)
+    writer.finish()
+    return file.getvalue()
+
+
+HOLES = holes()  # as a repair of damage in frame 5 leaves it
 
 
 def repaired(data, tmp_path):
@@ -288,6 +312,7 @@ def test_repair(tmp_path):
     result, data = repaired(flip(DATA, BEGINS[6] - 9), tmp_path)
     assert (result.frames, result.lost) == (9, 3)
     assert "frame 5: its bytes do not fit their check" in result.damage
+    assert data == HOLES
     with pytest.raises(BitstreamError, match=r"frame 5: frames 5 to 7 are missing"):
         read(data)
     assert [unit.index for unit in read(data, conceal=True)] == list(range(12))
@@ -314,7 +339,7 @@ def test_a_growing_file(tmp_path):
     """What is there can be read while the rest is being written."""
     path = tmp_path / "growing.nvc"
     with path.open("wb") as out, path.open("rb") as source:
-        writer = NvcWriter(out, HEADER)
+        writer = NvcWriter(out, HEADER.to_bytes())
         writer.write_frame(CLIP[0])
         units = iter(NvcReader(Cursor(source)))
         for t in range(5):
@@ -347,6 +372,44 @@ def test_huge_gaps_are_refused():
         found, error = read_until_error(data, conceal=True)
         assert len(found) == 1
         assert "cannot come next" in str(error)
+
+
+def test_gaps_are_limited_in_sum():
+    record = b"".join(intra_record(number * MAX_LOST // 4) for number in range(12))
+    found, error = read_until_error(HEADER.to_bytes() + record, conceal=True)
+    assert len(found) <= MAX_LOST + 12
+    assert "cannot come next" in str(error)
+
+
+def intra_record(index):
+    record = b"I\x1e" + _varint(index) + bytes(4)
+    return record + _check(record, index.to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("entries", [b"", b"\x01\x0b" * 400_000])
+def test_a_trailer_is_believed_as_far_as_the_file_has_room(entries):
+    body = _varint(1 << 20) + _varint(400_000) + entries
+    trailer = b"E" + _varint(len(body)) + body
+    trailer += _check(trailer)
+    data = DATA[: BEGINS[-1]] + trailer + len(trailer).to_bytes(4, "little") + END_MARK
+    assert reader(data).frame_count is None
+    with pytest.raises(BitstreamError, match="no room for so many intra frames"):
+        read(data)
+
+
+def test_searches_are_limited_in_sum():
+    """Many places of damage, each followed by headers that claim much of the file."""
+    header = dataclasses.replace(HEADER, width=4096, height=4096).to_bytes()
+    bait = b"".join(b"I\x1e" + _varint(1) + _varint(900_000) for _ in range(100))
+    data = header + b"".join(intra_record(t) + bait for t in range(2000)) + bytes(1_000_000)
+    start = time.monotonic()
+    read_until_error(data, conceal=True)
+    assert time.monotonic() - start < 20
+
+
+def test_a_name_cannot_drive_a_terminal():
+    header = dataclasses.replace(HEADER, model="\x1b[31mred")
+    assert reader(write([frame("I")], header)[0]).header.model == "\ufffd[31mred"
 
 
 frames = st.one_of(

@@ -25,6 +25,7 @@ def test_info(nvc, stream, coded):
         "width": WIDTH,
         "height": HEIGHT,
         "frames": FRAMES,
+        "lost": 0,
         "intra_frames": 1,
         "refreshes": 2,
         "dialect": "one_stream",
