@@ -208,11 +208,11 @@ def _models(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from nvc_jax.convert.command import export_checkpoints, import_checkpoints
 
+    if options.int16 != (options.third is None):
+        options.refuse("give two names with --int16 (a model, the directory to make), three without")
     if options.int16:
         _convert_to_int16(options)
         return
-    if options.third is None:
-        raise ConfigError("convert needs three names, or --int16 and two: a model and the directory to make.")
     first, second, third = Path(options.first), Path(options.second), Path(options.third)
     if first.is_dir():
         model = export_checkpoints(first, second, third)
@@ -226,8 +226,6 @@ def _convert(options: argparse.Namespace) -> None:
 def _convert_to_int16(options: argparse.Namespace) -> None:
     from nvc_jax.convert.int16 import convert_to_int16
 
-    if options.third is not None:
-        raise ConfigError("convert --int16 takes two names: a model and the directory to make.")
     model, report = convert_to_int16(options.first, Path(options.second), options.calibrate)
     result = {"model": model.config.name, "identity": model.identity, "source": model.source}
     if options.json:
@@ -482,6 +480,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "third", nargs="?", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make"
     )
+    convert.set_defaults(refuse=convert.error)
     convert.add_argument("--int16", action="store_true", help="make the int16 model OUT of a model (docs/INT16.md)")
     convert.add_argument(
         "--calibrate", action="append", default=[], metavar="CLIP",

@@ -120,6 +120,7 @@ def test_usage(nvc, work, clip):
             ["info"],
             ["models", "all"],
             ["convert", "a.pth", "b.pth"],
+            ["convert", "--int16", "model", "integers", "more"],
             ["demo", "--frames", "3"],
         ):
             result = nvc(*arguments)
