@@ -1,5 +1,23 @@
-"""The entropy coder in C++: tables, and the encoder and decoder of the dcvc dialect (docs/FORMAT.md)."""
+"""The entropy coder in C++: tables, and the encoders and decoders of both dialects (docs/FORMAT.md)."""
 
-from ._native import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder, TruncatedError  # noqa: TID251
+from ._native import (  # noqa: TID251
+    CdfTable,
+    CorruptError,
+    DcvcDecoder,
+    DcvcEncoder,
+    InterleavedDecoder,
+    InterleavedEncoder,
+    TruncatedError,
+    vectorised,
+)
 
-__all__ = ["CdfTable", "CorruptError", "DcvcDecoder", "DcvcEncoder", "TruncatedError"]
+__all__ = [
+    "CdfTable",
+    "CorruptError",
+    "DcvcDecoder",
+    "DcvcEncoder",
+    "InterleavedDecoder",
+    "InterleavedEncoder",
+    "TruncatedError",
+    "vectorised",
+]

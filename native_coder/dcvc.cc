@@ -1,11 +1,8 @@
 #include "dcvc.h"
 
 #include <algorithm>
-#include <limits>
 #include <stdexcept>
 #include <string>
-#include <system_error>
-#include <thread>
 
 namespace nvc::dcvc {
 namespace {
@@ -21,50 +18,21 @@ int CheckStreams(int streams) {
   return streams;
 }
 
-template <class Index>
-constexpr Index kSkip = std::numeric_limits<Index>::max();
-
-struct Compacted {
-  size_t count;
-  uint32_t last_row;  // the largest of the coded
-};
-
 // Stores pack(row, i) for each coded i of begin .. end - 1 in entries, which has room for all i.
-template <class Index, class Pack>
-Compacted CompactAs(const Indexes& indexes, size_t begin, size_t end, uint32_t* entries, Pack pack) noexcept {
-  const Index* data = static_cast<const Index*>(indexes.data);
+template <class Pack>
+Compacted Compact(const Indexes& indexes, size_t begin, size_t end, uint32_t* entries, Pack pack) noexcept {
   const uint32_t first_row = static_cast<uint32_t>(std::min(indexes.first_row, kMaxRows));
-  Compacted result{0, 0};
-  for (size_t i = begin; i < end; ++i) {
-    const Index index = data[i];
-    const bool coded = index != kSkip<Index>;
-    entries[result.count] = pack(first_row + index, i);
-    result.count += coded;
-    result.last_row = std::max(result.last_row, coded ? first_row + index : 0);
-  }
+  const auto shifted = [&](uint32_t index, size_t i) { return pack(first_row + index, begin + i); };
+  Compacted result =
+      indexes.wide ? nvc::Compact(static_cast<const uint16_t*>(indexes.data) + begin, end - begin, entries, shifted)
+                   : nvc::Compact(static_cast<const uint8_t*>(indexes.data) + begin, end - begin, entries, shifted);
+  result.last += first_row;
   return result;
 }
 
-template <class Pack>
-Compacted Compact(const Indexes& indexes, size_t begin, size_t end, uint32_t* entries, Pack pack) noexcept {
-  return indexes.wide ? CompactAs<uint16_t>(indexes, begin, end, entries, pack)
-                      : CompactAs<uint8_t>(indexes, begin, end, entries, pack);
-}
-
-// The opposite: puts the next of the compact symbols at each coded i, 0 elsewhere. compact has room for one more.
-template <class Index>
-void SpreadAs(const Indexes& indexes, size_t begin, size_t end, const int8_t* compact, int8_t* symbols) noexcept {
-  const Index* data = static_cast<const Index*>(indexes.data);
-  for (size_t i = begin; i < end; ++i) {
-    const int coded = data[i] != kSkip<Index>;
-    symbols[i] = static_cast<int8_t>(*compact & -coded);
-    compact += coded;
-  }
-}
-
 void Spread(const Indexes& indexes, size_t begin, size_t end, const int8_t* compact, int8_t* symbols) noexcept {
-  indexes.wide ? SpreadAs<uint16_t>(indexes, begin, end, compact, symbols)
-               : SpreadAs<uint8_t>(indexes, begin, end, compact, symbols);
+  indexes.wide ? nvc::Spread(static_cast<const uint16_t*>(indexes.data) + begin, end - begin, compact, symbols + begin)
+               : nvc::Spread(static_cast<const uint8_t*>(indexes.data) + begin, end - begin, compact, symbols + begin);
 }
 
 template <class Index>
@@ -94,19 +62,8 @@ size_t Half(const Indexes& indexes) noexcept {
 // Runs work(0) and, with two streams, work(1), on another thread if that pays.
 template <class Work>
 void RunStreams(int streams, size_t symbols, const Work& work) {
-  std::thread helper;
-  if (streams == 2 && symbols >= kThreadedSymbols) {
-    try {
-      helper = std::thread(work, 1);
-    } catch (const std::system_error&) {  // no thread to be had: one after the other, then
-    }
-  }
-  work(0);
-  if (helper.joinable()) {
-    helper.join();
-  } else if (streams == 2) {
-    work(1);
-  }
+  RunJobs(symbols >= kThreadedSymbols ? streams : 1, static_cast<size_t>(streams),
+          [&](size_t s) { work(static_cast<int>(s)); });
 }
 
 // Where the part of a stream begins among n coded symbols; that of the next stream is where it ends.
@@ -153,8 +110,8 @@ void Encoder::Gather(const std::vector<Segment>& segments) {
     const int8_t* symbols = segment.symbols;
     const auto pack = [symbols](uint32_t row, size_t i) { return row << 8 | static_cast<uint8_t>(symbols[i]); };
     const Compacted compact = Compact(segment.indexes, 0, segment.indexes.size, entries_.data() + used, pack);
-    if (compact.count > 0 && compact.last_row >= segment.table->rows()) {
-      throw std::out_of_range("an index leads to row " + std::to_string(compact.last_row) + ", the table has " +
+    if (compact.count > 0 && compact.last >= segment.table->rows()) {
+      throw std::out_of_range("an index leads to row " + std::to_string(compact.last) + ", the table has " +
                               std::to_string(segment.table->rows()) + " rows");
     }
     coded_.push_back({segment.table, used, used + compact.count});

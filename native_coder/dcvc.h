@@ -8,26 +8,12 @@
 #include <vector>
 
 #include "rans.h"
+#include "segment.h"
 #include "tables.h"
 
 namespace nvc::dcvc {
 
 inline constexpr int kMaxStreams = 2;
-
-// One table row per symbol: first_row + index. The largest value of the type means: not coded, the symbol is 0.
-struct Indexes {
-  const void* data = nullptr;  // uint8_t or uint16_t
-  bool wide = false;           // uint16_t
-  size_t size = 0;
-  size_t first_row = 0;
-};
-
-// Symbols that are coded with one table.
-struct Segment {
-  const CdfTable* table = nullptr;
-  const int8_t* symbols = nullptr;  // indexes.size of them
-  Indexes indexes;
-};
 
 // Codes frames; keeps its scratch memory from one to the next. Calls from several threads wait for each other.
 class Encoder {
@@ -60,8 +46,6 @@ class Encoder {
   std::vector<Coded> coded_;
   Stream stream_[kMaxStreams];
 };
-
-enum class Status { kOk, kTruncated, kBadSymbol, kBadEnd, kBadIndex };
 
 // Decodes the payload of one frame, segment by segment. A fault is final: later calls return it again.
 // Calls from several threads wait for each other.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dcvc.h"
+#include "interleaved.h"
 #include "tables.h"
 
 namespace py = pybind11;
@@ -16,11 +17,9 @@ namespace py = pybind11;
 namespace {
 
 using nvc::CdfTable;
-using nvc::dcvc::Decoder;
-using nvc::dcvc::Encoder;
-using nvc::dcvc::Indexes;
-using nvc::dcvc::Segment;
-using nvc::dcvc::Status;
+using nvc::Indexes;
+using nvc::Segment;
+using nvc::Status;
 
 struct CorruptError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -33,6 +32,7 @@ void CheckStatus(Status status) {
   switch (status) {
     case Status::kOk: return;
     case Status::kTruncated: throw TruncatedError("the payload ends before its last symbol");
+    case Status::kBadHeader: throw CorruptError("the payload begins with an impossible byte");
     case Status::kBadSymbol: throw CorruptError("the payload holds an impossible symbol");
     case Status::kBadIndex: throw py::index_error("an index leads beyond the rows of the table");
     case Status::kBadEnd: throw CorruptError("the payload does not end after its last symbol");
@@ -89,6 +89,7 @@ SegmentTuple CastSegment(const py::handle& item) {
                        py::repr(item).cast<std::string>());
 }
 
+template <class Encoder>
 py::bytes Encode(Encoder& encoder, const py::sequence& segments) {
   std::vector<SegmentTuple> alive;  // another thread may change the sequence while the GIL is released
   std::vector<Segment> views;
@@ -111,14 +112,38 @@ py::bytes Encode(Encoder& encoder, const py::sequence& segments) {
   return py::bytes(reinterpret_cast<const char*>(payload.data()), payload.size());
 }
 
-std::unique_ptr<Decoder> MakeDecoder(const py::buffer& data, int streams) {
-  const py::buffer_info info = data.request();
+struct Bytes {
+  const uint8_t* data;
+  size_t size;
+};
+
+Bytes GetBytes(const py::buffer_info& info) {
   if (info.ndim != 1 || info.itemsize != 1 || info.strides[0] != 1) {
     throw py::type_error("data must be a contiguous buffer of bytes");
   }
-  return std::make_unique<Decoder>(static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size), streams);
+  return {static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size)};
 }
 
+std::unique_ptr<nvc::dcvc::Decoder> MakeDcvcDecoder(const py::buffer& buffer, int streams) {
+  const py::buffer_info info = buffer.request();
+  const auto [data, size] = GetBytes(info);
+  return std::make_unique<nvc::dcvc::Decoder>(data, size, streams);
+}
+
+void Reset(nvc::interleaved::Decoder& decoder, const py::buffer& buffer) {
+  const py::buffer_info info = buffer.request();
+  const auto [data, size] = GetBytes(info);
+  decoder.Reset(data, size);
+}
+
+std::unique_ptr<nvc::interleaved::Decoder> MakeInterleavedDecoder(const py::buffer& buffer, int threads,
+                                                                  bool portable) {
+  auto decoder = std::make_unique<nvc::interleaved::Decoder>(threads, portable);
+  Reset(*decoder, buffer);
+  return decoder;
+}
+
+template <class Decoder>
 py::array_t<int8_t> Decode(Decoder& decoder, const CdfTable& table, const py::array& array, size_t first_row) {
   const Indexes indexes = GetIndexes(array, first_row);
   py::array_t<int8_t> symbols(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
@@ -132,6 +157,11 @@ py::array_t<int8_t> Decode(Decoder& decoder, const CdfTable& table, const py::ar
   return symbols;
 }
 
+template <class Decoder>
+void Finish(Decoder& decoder) {
+  CheckStatus(decoder.Finish());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
@@ -142,12 +172,26 @@ PYBIND11_MODULE(_native, m) {
       .def(py::init(&MakeTable), py::arg("cdf"), py::arg("length"), py::arg("offset"))
       .def_property_readonly("rows", &CdfTable::rows);
 
-  py::class_<Encoder>(m, "DcvcEncoder")
+  py::class_<nvc::dcvc::Encoder>(m, "DcvcEncoder")
       .def(py::init<int>(), py::arg("streams") = 1)
-      .def("encode", &Encode, py::arg("segments"));
+      .def("encode", &Encode<nvc::dcvc::Encoder>, py::arg("segments"));
 
-  py::class_<Decoder>(m, "DcvcDecoder")
-      .def(py::init(&MakeDecoder), py::arg("data"), py::arg("streams") = 1)
-      .def("decode", &Decode, py::arg("table"), py::arg("indexes"), py::arg("first_row") = 0)
-      .def("finish", [](Decoder& decoder) { CheckStatus(decoder.Finish()); });
+  py::class_<nvc::dcvc::Decoder>(m, "DcvcDecoder")
+      .def(py::init(&MakeDcvcDecoder), py::arg("data"), py::arg("streams") = 1)
+      .def("decode", &Decode<nvc::dcvc::Decoder>, py::arg("table"), py::arg("indexes"), py::arg("first_row") = 0)
+      .def("finish", &Finish<nvc::dcvc::Decoder>);
+
+  py::class_<nvc::interleaved::Encoder>(m, "InterleavedEncoder")
+      .def(py::init<int, bool>(), py::arg("threads") = 1, py::kw_only(), py::arg("portable") = false)
+      .def("encode", &Encode<nvc::interleaved::Encoder>, py::arg("segments"));
+
+  py::class_<nvc::interleaved::Decoder>(m, "InterleavedDecoder")
+      .def(py::init(&MakeInterleavedDecoder), py::arg("data"), py::arg("threads") = 1, py::kw_only(),
+           py::arg("portable") = false)
+      .def("reset", &Reset, py::arg("data"))
+      .def("decode", &Decode<nvc::interleaved::Decoder>, py::arg("table"), py::arg("indexes"),
+           py::arg("first_row") = 0)
+      .def("finish", &Finish<nvc::interleaved::Decoder>);
+
+  m.def("vectorised", [] { return nvc::Avx512Kernels() != nullptr; });
 }

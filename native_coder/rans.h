@@ -1,4 +1,4 @@
-// The rANS coder of the dcvc dialect: 32-bit state, byte renormalisation, 16-bit frequencies, 2-bit escape digits.
+// The rANS coder of both dialects: 32-bit state, byte renormalisation, 16-bit frequencies, 2-bit escape digits.
 // Everything here is inline, noexcept and free of allocation; callers provide the room and check the latched faults.
 #pragma once
 
@@ -24,17 +24,32 @@ struct Writer {
   uint8_t* pos = nullptr;
 };
 
-// Codes one bin. Requires two writable bytes before pos.
-inline Writer PutBin(Writer w, const EncodeBin& bin) noexcept {
-  const uint32_t limit = bin.freq << 15;
+// Writes what a bin of this frequency leaves no room for. Requires two writable bytes before pos.
+inline Writer MakeRoom(Writer w, uint32_t freq) noexcept {
+  const uint32_t limit = freq << 15;
   const uint32_t bytes = uint32_t{w.state >= limit} + uint32_t{w.state >> 8 >= limit};
   w.pos[-1] = static_cast<uint8_t>(w.state);
   w.pos[-2] = static_cast<uint8_t>(w.state >> 8);
   w.pos -= bytes;
-  const uint32_t x = w.state >> (8 * bytes);
-  const uint32_t quotient = static_cast<uint32_t>((x * bin.reciprocal) >> 48);
-  w.state = x + bin.start + quotient * (kTotal - bin.freq);
+  w.state >>= 8 * bytes;
   return w;
+}
+
+inline Writer AddBin(Writer w, uint32_t quotient, uint32_t start, uint32_t freq) noexcept {
+  w.state += start + quotient * (kTotal - freq);
+  return w;
+}
+
+// Codes one bin. Requires two writable bytes before pos.
+inline Writer PutBin(Writer w, const EncodeBin& bin) noexcept {
+  w = MakeRoom(w, bin.freq);
+  return AddBin(w, static_cast<uint32_t>((w.state * bin.reciprocal) >> 48), bin.start, bin.freq);
+}
+
+// The same without the reciprocal.
+inline Writer PutBin(Writer w, uint32_t start, uint32_t freq) noexcept {
+  w = MakeRoom(w, freq);
+  return AddBin(w, w.state / freq, start, freq);
 }
 
 inline Writer PutDigit(Writer w, uint32_t digit) noexcept {
@@ -46,15 +61,43 @@ inline Writer PutDigit(Writer w, uint32_t digit) noexcept {
   return w;
 }
 
-// Codes the distance of an uncovered symbol from its row's range: number of digit groups, then the groups.
+// The distance of an uncovered symbol from its row's range, as base-4 digits: number of digits, then the digits.
+struct Escape {
+  uint32_t digits;  // the first one lowest
+  uint32_t count;
+};
+
+inline constexpr uint32_t kMaxRaw = 511;
+
+// How many base-4 digits each raw value has.
+struct EscapeGroups {
+  constexpr EscapeGroups() {
+    for (uint32_t raw = 1; raw <= kMaxRaw; ++raw) count[raw] = static_cast<uint8_t>(1 + count[raw >> kDigitBits]);
+  }
+  uint8_t count[kMaxRaw + 1] = {};
+};
+inline constexpr EscapeGroups kEscapeGroups;
+
 // bin: symbol - offset, outside 0 .. tail - 1.
+inline Escape MakeEscape(int32_t bin, int32_t tail) noexcept {
+  const int32_t below = bin < 0;  // -2 * bin - 1 or 2 * (bin - tail), without a branch: the sign is a coin toss
+  const uint32_t raw = static_cast<uint32_t>(2 * ((bin ^ -below) - (tail & (below - 1))) + below);
+  const uint32_t groups = kEscapeGroups.count[raw];
+  const uint32_t wide = groups >= kMaxDigit;
+  const uint32_t digits = raw << kDigitBits | (groups - wide * kMaxDigit);
+  return {digits << (wide * kDigitBits) | wide * kMaxDigit, groups + 1 + wide};
+}
+
+// The bin behind the raw value of an escape.
+inline int32_t EscapedBin(uint32_t raw, int32_t tail) noexcept {
+  const int32_t half = static_cast<int32_t>(raw >> 1);
+  const int32_t below = static_cast<int32_t>(raw & 1);
+  return (half ^ -below) + (tail & (below - 1));
+}
+
 inline Writer PutEscape(Writer w, int32_t bin, int32_t tail) noexcept {
-  const uint32_t raw = static_cast<uint32_t>(bin < 0 ? -2 * bin - 1 : 2 * (bin - tail));
-  uint32_t groups = 0;
-  while (raw >> (groups * kDigitBits) != 0) ++groups;
-  for (uint32_t i = groups; i-- > 0;) w = PutDigit(w, raw >> (i * kDigitBits) & kMaxDigit);
-  w = PutDigit(w, groups % kMaxDigit);
-  for (uint32_t i = groups / kMaxDigit; i > 0; --i) w = PutDigit(w, kMaxDigit);
+  const Escape escape = MakeEscape(bin, tail);
+  for (uint32_t i = escape.count; i-- > 0;) w = PutDigit(w, escape.digits >> (i * kDigitBits) & kMaxDigit);
   return w;
 }
 
@@ -134,8 +177,7 @@ inline Reader GetEscape(Reader r, int32_t tail, int32_t* bin) noexcept {
     r = GetDigit(r, &digit);
     raw |= digit << (i * kDigitBits);
   }
-  const int32_t half = static_cast<int32_t>(raw >> 1);
-  *bin = raw & 1 ? -half - 1 : half + tail;
+  *bin = EscapedBin(raw, tail);
   return r;
 }
 
@@ -151,8 +193,7 @@ inline Reader GetSymbol(Reader r, const CdfTable& table, size_t row, int8_t* sym
     return r.state < kLowerBound ? Refill(r) : r;
   }
   const uint32_t* starts = table.starts(row);
-  uint32_t bin = table.bin_hint(row, slot);
-  while (slot >= starts[bin + 1]) ++bin;
+  const uint32_t bin = table.FindBin(row, slot);
   r = Refill(DropBin(r, starts[bin], starts[bin + 1] - starts[bin]));
   int32_t value = static_cast<int32_t>(bin);
   if (bin == info.tail) r = GetEscape(r, info.tail, &value);

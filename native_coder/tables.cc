@@ -1,5 +1,7 @@
 #include "tables.h"
 
+#include <algorithm>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -41,17 +43,43 @@ CdfTable::CdfTable(const int32_t* cdf, const int32_t* length, const int32_t* off
                                 std::to_string(kMaxRows));
   }
   size_t values = 0;
+  bool narrow = true;
   for (size_t row = 0; row < rows; ++row) {
     CheckRow(row, cdf + row * width, width, length[row], offset[row]);
     values += static_cast<size_t>(length[row]);
+    narrow &= static_cast<size_t>(length[row]) <= NarrowRow::kMaxBins + 1;
   }
   if (values > UINT32_MAX) throw std::invalid_argument("CDF table: 2^32 values or more");
   rows_.reserve(rows);
   bins_.reserve(values - rows);
+  packed_.reserve(values - rows);
   starts_.reserve(values);
   hints_.reserve(rows << kHintBits);
   for (size_t row = 0; row < rows; ++row) {
     AddRow(cdf + row * width, static_cast<uint32_t>(length[row]) - 1, offset[row]);
+  }
+  modes_.reserve(rows + kPaddingRows);
+  ranges_.reserve(rows + kPaddingRows);
+  for (const Row& row : rows_) {
+    modes_.push_back(PackBin(row.mode_start, row.mode_freq));
+    ranges_.push_back(static_cast<uint32_t>(row.offset) << 16 | row.tail);
+    modes_are_zero_ &= row.mode_symbol == 0;
+  }
+  modes_.resize(rows + kPaddingRows);
+  ranges_.resize(rows + kPaddingRows);
+  if (!narrow) return;
+  narrow_rows_.reserve(rows);
+  for (const Row& row : rows_) AddNarrowRow(row);
+}
+
+void CdfTable::AddNarrowRow(const Row& row) {
+  NarrowRow& narrow = narrow_rows_.emplace_back();
+  std::fill(std::begin(narrow.last), std::end(narrow.last), UINT16_MAX);
+  for (uint32_t i = 0; i <= row.tail; ++i) {
+    const EncodeBin& bin = bins_[row.first_bin + i];
+    narrow.last[i] = static_cast<uint16_t>(bin.start + bin.freq - 1);
+    narrow.bin[i].packed = PackBin(bin.start, bin.freq);
+    narrow.bin[i].symbol = i == row.tail ? NarrowRow::kTailSymbol : row.offset + static_cast<int32_t>(i);
   }
 }
 
@@ -64,6 +92,7 @@ void CdfTable::AddRow(const int32_t* cdf, uint32_t bins, int32_t offset) {
     const uint32_t start = static_cast<uint32_t>(cdf[bin]);
     const uint32_t freq = static_cast<uint32_t>(cdf[bin + 1]) - start;
     bins_.push_back({(uint64_t{1} << 48) / freq + 1, freq, start});
+    packed_.push_back(PackBin(start, freq));
     starts_.push_back(start);
     if (bin < row.tail && freq > row.mode_freq) {
       row.mode_start = static_cast<uint16_t>(start);

@@ -31,6 +31,22 @@ struct Row {
   int8_t mode_symbol;
 };
 
+// A bin as the lanes see it: start and frequency are both below 2^16, as there are two bins or more.
+inline constexpr uint32_t PackBin(uint32_t start, uint32_t freq) noexcept { return freq << 16 | start; }
+
+// A row of few bins, laid out for a search that compares one slot with all of them at once.
+struct alignas(64) NarrowRow {
+  static constexpr size_t kMaxBins = 24;
+  static constexpr int32_t kTailSymbol = 256;  // stands for no symbol
+
+  struct Bin {
+    uint32_t packed;  // PackBin
+    int32_t symbol;   // or kTailSymbol
+  };
+  uint16_t last[32];  // the last slot of each bin, then 65535
+  Bin bin[kMaxBins];
+};
+
 class CdfTable {
  public:
   // cdf: [rows, width] cumulative frequencies. Row r uses its first length[r] values: 0, strictly rising, 65536;
@@ -42,22 +58,44 @@ class CdfTable {
   // For all of these: row < rows(), 0 <= bin <= tail of that row, slot < kTotal.
   const Row& row(size_t row) const noexcept { return rows_[row]; }
   const EncodeBin& bin(size_t row, uint32_t bin) const noexcept { return bins_[rows_[row].first_bin + bin]; }
+  uint32_t packed_bin(size_t row, uint32_t bin) const noexcept { return packed_[rows_[row].first_bin + bin]; }
   // Starts of the row's bins; one more value, kTotal, follows that of the tail.
   const uint32_t* starts(size_t row) const noexcept { return starts_.data() + rows_[row].first_bin + row; }
   // A bin at or below the one that holds the slot: the bin of the lowest slot with the same leading bits.
   uint32_t bin_hint(size_t row, uint32_t slot) const noexcept {
     return hints_[(row << kHintBits) | (slot >> (kPrecisionBits - kHintBits))];
   }
+  // The bin that holds the slot.
+  uint32_t FindBin(size_t row, uint32_t slot) const noexcept {
+    const uint32_t* values = starts(row);
+    uint32_t bin = bin_hint(row, slot);
+    while (slot >= values[bin + 1]) ++bin;
+    return bin;
+  }
+
+  // The modes of all rows, packed; kPaddingRows more can be read.
+  static constexpr size_t kPaddingRows = 128;
+  const uint32_t* modes() const noexcept { return modes_.data(); }
+  const uint32_t* ranges() const noexcept { return ranges_.data(); }  // offset << 16 | tail, in the same way
+  bool modes_are_zero() const noexcept { return modes_are_zero_; }  // symbol 0 is the mode of all rows
+  // All rows for the search at once, or null if one has too many bins.
+  const NarrowRow* narrow_rows() const noexcept { return narrow_rows_.empty() ? nullptr : narrow_rows_.data(); }
 
  private:
   static constexpr int kHintBits = 7;
 
   void AddRow(const int32_t* cdf, uint32_t bins, int32_t offset);
+  void AddNarrowRow(const Row& row);
 
   std::vector<Row> rows_;
   std::vector<EncodeBin> bins_;
+  std::vector<uint32_t> packed_;  // the same, as PackBin
   std::vector<uint32_t> starts_;  // one more than bins for each row
-  std::vector<uint8_t> hints_;  // [rows, 2^kHintBits]
+  std::vector<uint8_t> hints_;    // [rows, 2^kHintBits]
+  std::vector<uint32_t> modes_;
+  std::vector<uint32_t> ranges_;
+  bool modes_are_zero_ = true;
+  std::vector<NarrowRow> narrow_rows_;
 };
 
 }  // namespace nvc

@@ -1,6 +1,7 @@
 """The command `nvc-jax`. JAX is imported by the commands that need it, so that --help is instant."""
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
@@ -17,14 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from nvc_jax import __version__
 from nvc_jax.errors import ConfigError, NvcError, OutputError
 from nvc_jax.files import STDIO, atomic_output, reason, same_file
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, SCALE_MAX
+from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_SKIP_THRESHOLD, SCALE_MAX
 
 if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
-    from nvc_jax.codec.model import Codec
     from nvc_jax.codec.report import Report
 
-DEFAULT_MODEL = "embedded"
 PRECISIONS = ("float32", "bfloat16", "int16")
 
 EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # argparse has 2, usage
@@ -90,10 +89,9 @@ def _open_missing_streams() -> None:
 
 def _encode(options: argparse.Namespace) -> None:
     from nvc_jax.codec.files import encode_file
+    from nvc_jax.codec.model import Codec
     from nvc_jax.codec.schedule import Schedule
 
-    if options.container == "auto" and Path(options.output).suffix == ".nvc":
-        raise ConfigError(f"{options.output}: this version writes the official container only; name the output *.bin.")
     schedule = Schedule(
         qp=options.qp,
         intra_qp=options.qp if options.intra_qp is None else options.intra_qp,
@@ -104,11 +102,13 @@ def _encode(options: argparse.Namespace) -> None:
     fps, frames = _rate(options.fps), _count(options.frames)
     with _report_file(options) as file:
         with _progress("encode") as progress:
+            _prepare_jax()
             report = encode_file(
-                _codec(options),
+                Codec.load(options.model, options.precision),
                 options.input,
                 options.output,
                 schedule,
+                container=options.container,
                 skip_threshold=threshold,
                 size=size,
                 fps=fps,
@@ -122,16 +122,23 @@ def _encode(options: argparse.Namespace) -> None:
 
 def _decode(options: argparse.Namespace) -> None:
     from nvc_jax.codec.files import decode_file
+    from nvc_jax.codec.model import Codec
 
     threshold, frames = _threshold(options.skip_threshold), _count(options.frames)
+    if options.start < 0:
+        raise ConfigError(f"--start is {options.start}; frames are counted from 0.")
     with _report_file(options) as file:
         with _progress("decode") as progress:
+            _prepare_jax()
             report = decode_file(
-                _codec(options),
+                lambda header: Codec.for_stream(header, options.model, options.precision, options.ignore_identity),
                 options.input,
                 options.output,
                 skip_threshold=threshold,
+                start=options.start,
                 frames=frames,
+                keep_partial=options.keep_partial,
+                conceal=options.conceal,
                 hashes=file is not None,
                 progress=progress,
                 note=_note,
@@ -140,31 +147,49 @@ def _decode(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from nvc_jax.bitstream import open_stream
-    from nvc_jax.bitstream.dcvc import DcvcReader
+    from nvc_jax.bitstream import open_reader
+    from nvc_jax.bitstream.summary import summarise
 
-    with open_stream(options.file) as file:
-        units = [(u.kind, u.qp, u.size_bytes, u.header) for u in DcvcReader(file)]
-    header = units[0][3]
-    kinds = [kind for kind, _, _, _ in units]
-    total = sum(size for _, _, size, _ in units)
-    result: dict[str, Any] = {
-        "container": "dcvc",
-        "width": header.width,
-        "height": header.height,
-        "frames": len(units),
-        "intra_frames": kinds.count("I"),
-        "refreshes": sum(header.use_adaptor_i for _, _, _, header in units),
-        "two_streams": header.two_streams,
-        "qp_range": [min(qp for _, qp, _, _ in units), max(qp for _, qp, _, _ in units)],
-        "bytes": total,
-        "bpp": 8 * total / (len(units) * header.width * header.height),
-    }
+    with open_reader(options.file, conceal=True) as reader:
+        result = summarise(reader)
+    frames = result.pop("frame_list")
     if options.json:
-        _show(json.dumps(result))
+        _show(json.dumps(result | ({"frame_list": frames} if options.frames else {})))
         return
-    result |= {"qp_range": "{} to {}".format(*result["qp_range"]), "bpp": f"{result['bpp']:.4f}"}
-    _show("\n".join(f"{name.replace('_', ' '):>14}  {value}" for name, value in result.items()))
+    lines = [f"{name.replace('_', ' '):>16}  {_plain(value)}" for name, value in result.items()]
+    if options.frames:
+        lines += ["", f"{'frame':>8} {'type':>4} {'qp':>8} {'refresh':>8} {'byte':>12} {'bytes':>10}"]
+        lines += [
+            f"{f['index']:>8} {f['type']:>4} {f['qp']:>8g} {'yes' if f['refresh'] else '':>8} "
+            f"{f['offset']:>12} {f['bytes']:>10}"
+            for f in frames
+        ]
+    _show("\n".join(lines))
+
+
+def _plain(value: object) -> str:
+    """A value of `info` for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_plain(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_plain, value))
+    return "unspecified" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _repair(options: argparse.Namespace) -> None:
+    from nvc_jax.bitstream import repair
+
+    if same_file(options.input, options.output):
+        raise OutputError(f"{options.output}: is the input itself; give the output another name.")
+    with atomic_output(options.output) as file:
+        result = repair(options.input, file)
+    stream = sys.stderr if options.output == STDIO else sys.stdout
+    if options.json:
+        _show(json.dumps(dataclasses.asdict(result)), stream)
+        return
+    lost = f", {_plural(result.lost, 'frame')} lost" if result.lost else ""
+    damage = f" ({result.damage})" if result.damage else "; the file was whole"
+    _show(f"{options.output}: {_plural(result.frames, 'frame')}{lost}{damage}", stream)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -212,10 +237,12 @@ def _describe(model: str, identity: str, source: str) -> str:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from nvc_jax.codec.model import Codec
     from nvc_jax.demo import run_demo
 
     with _progress("demo") as progress:
-        results = run_demo(_codec(options), Path(options.out), options.video, progress, _note)
+        _prepare_jax()
+        results = run_demo(Codec.load(options.model), Path(options.out), options.video, progress, _note)
     if options.json:
         _show(json.dumps(results))
         return
@@ -228,13 +255,11 @@ def _demo(options: argparse.Namespace) -> None:
     _show("\n".join([*lines, f"streams, videos and {results['picture']} (source and each qp, last frame) are written"]))
 
 
-def _codec(options: argparse.Namespace) -> "Codec":
-    from nvc_jax.codec.model import Codec
+def _prepare_jax() -> None:
     from nvc_jax.codec.runtime import use_compilation_cache
 
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")  # then it just compiles
     use_compilation_cache()
-    return Codec.load(options.model, getattr(options, "precision", "float32"))
 
 
 def _note(sentence: str) -> None:
@@ -388,29 +413,28 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print the result as one JSON object")
         return sub
 
-    model_help = "a packaged model (see nvc-jax models) or a model directory (default %(default)s)"
+    model_help = "a packaged model (see nvc-jax models) or a model directory"
 
-    def coding_options(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=model_help)
+    def coding_options(sub: argparse.ArgumentParser, model: str | None, precision: str | None, default: str) -> None:
+        sub.add_argument("--model", default=model, metavar="NAME|DIR", help=f"{model_help} (default: {default})")
         sub.add_argument(
             "--skip-threshold",
             default=str(DEFAULT_SKIP_THRESHOLD),
             metavar="T|none",
-            help="leave out symbols whose scale is at most T; decode needs the T of encode (default %(default)s)",
+            help="leave out symbols whose scale is at most T; to decode a .bin file, the T of encode is needed "
+            "(default %(default)s)",
         )
         sub.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
         sub.add_argument(
-            "--precision",
-            default="float32",
-            metavar="|".join(PRECISIONS),
-            help="of the arithmetic; decode needs that of encode (default %(default)s)",
-        )
+            "--precision", default=precision, metavar="|".join(PRECISIONS),
+            help="of the arithmetic; to decode a .bin file, that of encode is needed (default float32)",
+        )  # fmt: skip
         sub.add_argument("--report", metavar="FILE.json", help="write rate, quality and hash of every frame")
 
     encode = command("encode", _encode, "Code a video.")
     encode.add_argument("input", metavar="INPUT", help="video, folder of PNGs, raw .yuv (with --size), or - for y4m")
-    encode.add_argument("output", metavar="OUTPUT", help="stream (*.bin), or -")
-    coding_options(encode)
+    encode.add_argument("output", metavar="OUTPUT", help="stream: *.nvc, *.bin (official), or -")
+    coding_options(encode, DEFAULT_MODEL, "float32", DEFAULT_MODEL)
     encode.add_argument(
         "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
     )
@@ -425,18 +449,30 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
     encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")
     encode.add_argument(
-        "--container", choices=("auto", "dcvc"), default="auto", help="format of the stream (default %(default)s)"
-    )
+        "--container", choices=("auto", "nvc", "dcvc"), default="auto",
+        help="format of the stream; auto: dcvc, the official one, for *.bin, else nvc (default %(default)s)",
+    )  # fmt: skip
 
     decode = command("decode", _decode, "Decode a stream.")
     decode.add_argument("input", metavar="INPUT", help="stream, or -")
     decode.add_argument(
         "output", metavar="OUTPUT", help="*.y4m, *.yuv, *.mp4, *.mkv, *.webm, a folder for PNGs, or - for y4m"
     )
-    coding_options(decode)
+    coding_options(decode, None, None, f"that of the stream, {DEFAULT_MODEL} for a .bin file")
+    decode.add_argument("--start", type=int, default=0, metavar="F", help="begin at frame F (default %(default)s)")
+    decode.add_argument("--keep-partial", action="store_true", help="keep the frames before damage")
+    decode.add_argument(
+        "--conceal", action="store_true", help="repeat a picture where frames are lost, up to the next intra frame"
+    )
+    decode.add_argument("--ignore-identity", action="store_true", help="take --model though it is not the stream's")
 
     info = command("info", _info, "Say what a stream holds.")
     info.add_argument("file", metavar="FILE", help="stream, or -")
+    info.add_argument("--frames", action="store_true", help="list the frames too")
+
+    repair = command("repair", _repair, "Copy what is whole in a damaged .nvc file, and give it a new index.")
+    repair.add_argument("input", metavar="INPUT", help="damaged .nvc file")
+    repair.add_argument("output", metavar="OUTPUT", help="new .nvc file, or -")
 
     command("models", _models, "List the models that ship with the package.")
 
@@ -463,5 +499,5 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "Code a moving picture at three qualities and show the result.")
     demo.add_argument("--video", metavar="FILE", help="your own video instead of the built-in one")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where results go (default %(default)s)")
-    demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=model_help)
+    demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=f"{model_help} (default %(default)s)")
     return parser

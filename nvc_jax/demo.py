@@ -47,7 +47,7 @@ def run_demo(
     source = _write_demo_sequence(folder) if video is None else Path(video)
     colour, last = _last_frame(source)
     make_folder(folder)
-    outputs = {qp: (folder / f"qp{qp}.bin", folder / f"qp{qp}.mp4") for qp in QPS}
+    outputs = {qp: (folder / f"qp{qp}.nvc", folder / f"qp{qp}.mp4") for qp in QPS}
     for output in itertools.chain.from_iterable(outputs.values()):
         if same_file(source, output):
             raise OutputError(f"{source}: would be overwritten by the demo; give another folder with --out.")

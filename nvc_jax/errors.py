@@ -24,12 +24,20 @@ class TruncatedError(BitstreamError):
     """A coded stream ends before its last frame is complete."""
 
 
+class DesyncError(BitstreamError):
+    """A frame decodes, but to other integers than the encoder had: another model, machine or library version."""
+
+
 class ModelError(NvcError, ValueError):
     """A model directory is missing, damaged or of another architecture."""
 
 
 class CheckpointError(NvcError, ValueError):
     """A PyTorch checkpoint cannot be read or does not fit the model."""
+
+
+class EvaluationError(NvcError, ValueError):
+    """A rate-distortion point cannot be measured, or curves cannot be compared."""
 
 
 class OutputError(NvcError, OSError):

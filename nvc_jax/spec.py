@@ -1,6 +1,11 @@
-"""Numbers that every part of the codec must agree on."""
+"""Numbers and names that every part of the codec must agree on."""
 
 import math
+from typing import Literal, get_args
+
+FrameKind = Literal["I", "P"]
+Dialect = Literal["one_stream", "two_streams", "interleaved"]  # of a payload (docs/FORMAT.md)
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 QP_LEVELS = 64  # base qps, 0..63
 QP_OFFSETS = (0, 8, 0, 4, 0, 4, 0, 4)  # added to the base qp of inter frame n, by n mod 8 (spec 9)
@@ -11,10 +16,12 @@ HYPER_STRIDE = 64  # one position of z
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 16.0, 128  # the Gaussian table (spec 6)
 LOG_SCALE_MIN = math.log(SCALE_MIN)
 LOG_SCALE_STEP_RECIPROCAL = (SCALE_LEVELS - 1) / (math.log(SCALE_MAX) - LOG_SCALE_MIN)
+CHECK_BITS = 24  # of the check of a frame's symbols and table indexes
 NOT_CODED = 255  # table index of a symbol that is skipped and zero
 
 TWO_STREAMS_ABOVE = 1280 * 720  # pictures of more pixels are coded in two streams (spec 7)
 DEFAULT_SKIP_THRESHOLD = 0.12
+DEFAULT_MODEL = "embedded"
 
 FIXED_SCALE = 512  # of int16 activations (docs/INT16.md)
 FIXED_WEIGHT_BITS = 9, 20  # fewest and most fractional bits of an int16 weight

@@ -1,5 +1,6 @@
 """What the tests share: the golden vectors, the clips, models. Compiled functions are cached per process."""
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -49,6 +50,22 @@ def golden_params(golden_weights):
     return params_from_official(
         dcvc_rt, golden_weights.make_state_dict("image"), golden_weights.make_state_dict("video")
     )
+
+
+@pytest.fixture(scope="session")
+def golden_codec(golden_weights):
+    """Full-size codecs with the weights of the golden vectors: golden_codec(scale_mode), "net" or "fixed"."""
+    from nvc_jax.codec.model import Codec
+    from nvc_jax.codec.store import make_model
+    from nvc_jax.convert.checkpoint import params_from_official
+    from nvc_jax.models.config import dcvc_rt
+
+    @functools.cache
+    def make(scale_mode):
+        image, video = (golden_weights.make_state_dict(m, scale_mode=scale_mode) for m in ("image", "video"))
+        return Codec(make_model(dcvc_rt, params_from_official(dcvc_rt, image, video), "golden"))
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,6 @@ python tools/bench.py --model DIR --size 1920x1080 --output OUT.json \
 import argparse
 import functools
 import json
-import math
 import platform
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ import numpy as np
 from nvc_jax.codec import stages
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.model import PRECISIONS, Codec
-from nvc_jax.evaluation.complexity import count_macs
+from nvc_jax.evaluation.complexity import frame_complexity
 from nvc_jax.files import atomic_output
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.arithmetic import to_precision
@@ -79,26 +78,6 @@ class Ours:
         self._recorded = Recorded(*self.encode())
         self.decode()
 
-    def macs(self):
-        """Multiply-accumulates of a frame: encode, decode."""
-        codec, params = self._codec, self._codec.params
-        size = [side // 16 for side in self._picture.shape[1:3]]
-        model, qp = codec.model, jnp.full((1,), 30.0)
-        z = jnp.zeros((1, model.config.hyper, *(math.ceil(side / 4) for side in size)), jnp.int8)
-        symbols = jnp.zeros((1, model.config.latent // 2, *size), jnp.int8)
-
-        def both(reference):
-            features, temporal = stages.temporal(model, params, reference, qp)
-            context = stages.context(model, params, features)
-            prior, coding = stages.prior(model, params, z, temporal, codec.skip_threshold, tuple(size))
-            y_hat, coding = stages.refine(model, params, 1, prior.shared, None, coding, symbols, codec.skip_threshold)
-            return context, stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qp)
-
-        context, feature = jax.eval_shape(both, self._reference)
-        shared = count_macs(both, self._reference)
-        analyse = count_macs(lambda p, c: stages.analyse(model, params, p, c, qp), self._picture, context)
-        return shared + analyse, shared + count_macs(lambda f: stages.reconstruct(model, params, f, qp), feature)
-
 
 class Theirs:
     """The official code in its own process."""
@@ -146,7 +125,8 @@ def main():
     parser.add_argument("--output", required=True)
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
-    ours = Ours(Codec.load(options.model, options.precision), width, height)
+    codec = Codec.load(options.model, options.precision)
+    ours = Ours(codec, width, height)
     ours.prepare()
     theirs = None
     if options.torch_reference:
@@ -160,7 +140,8 @@ def main():
             if theirs:
                 seconds["official", what].append(theirs.time(what))
         print(f"run {run} of {options.runs}", file=sys.stderr)
-    macs = dict(zip(("encode", "decode"), ours.macs(), strict=True))
+    total = frame_complexity(codec.stored.config, "P", width, height).total
+    macs = {"encode": round(total.encode * width * height), "decode": round(total.decode * width * height)}
     result = {
         "date": date.today().isoformat(),
         "command": " ".join(["python", *sys.argv]),

@@ -1,11 +1,13 @@
-"""Speed of the entropy coder in symbols per second, beside the official one if it is given.
+"""Speed and size of the entropy coder in both dialects, beside the official one if it is given.
 
 Run: python tools/bench_coder.py [--reference DIR] --output benchmarks/results/coder_cpu.json
-DIR holds the official extension module, MLCodec_extensions_cpp, as built from a DCVC checkout. Both coders
-run in turn, so that a change of the machine's clock or load meets both.
+DIR holds the official extension module, MLCodec_extensions_cpp, as built from a DCVC checkout. All coders
+run in turn, so that a change of the machine's clock or load meets all.
 
-Cases, a million symbols each: `large` has scales drawn evenly from the table (2.74 bit per symbol); `video`
-has mostly small scales, sorted in groups, as a frame at a low rate (0.34 bit per symbol).
+Cases: `large`, a million symbols, has scales drawn evenly from the table (2.74 bit per symbol); `video`, a
+million, has mostly small scales, sorted in groups, as a frame at a low rate (0.34 bit per symbol); `1080p` is
+made like the y of a P frame of 1920x1080 at qp 42: two lists of 522,240 positions, a quarter of them coded,
+with scales that vary smoothly over the picture and from channel to channel.
 """
 
 import argparse
@@ -23,13 +25,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from native_coder import CdfTable, DcvcDecoder, DcvcEncoder  # noqa: TID251
+from native_coder import (  # noqa: TID251
+    CdfTable,
+    DcvcDecoder,
+    DcvcEncoder,
+    InterleavedDecoder,
+    InterleavedEncoder,
+    vectorised,
+)
 from nvc_jax.entropy.tables import gaussian_tables
-from nvc_jax.spec import SCALE_LEVELS, SCALE_MAX, SCALE_MIN
+from nvc_jax.spec import NOT_CODED, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
 SYMBOLS = 1_000_000
-Case = tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8]]  # symbols, indexes
-Coder = tuple[Callable[[], bytes], Callable[[bytes], npt.NDArray[np.int8]]]  # encode, decode
+CALLS = 4  # of each coder in its turn, so that not all find the caches as another one left them
+Int8 = npt.NDArray[np.int8]
+Case = list[tuple[Int8, npt.NDArray[np.uint8]]]  # symbols and indexes of each list
+Coder = tuple[Callable[[], bytes], Callable[[bytes], list[Int8]]]  # encode, decode
 
 
 def cases() -> dict[str, Case]:
@@ -42,26 +53,62 @@ def cases() -> dict[str, Case]:
     video = np.clip(rng.gamma(1.2, 14, SYMBOLS), 0, SCALE_LEVELS - 1).astype(np.uint8)
     rows["video"] = np.sort(video.reshape(-1, 1000), axis=1).ravel()
     noise["video"] = rng.standard_normal(SYMBOLS, dtype=np.float32)
-    return {
-        name: (np.clip(np.rint(noise[name] * sigma[rows[name]]), -128, 127).astype(np.int8), rows[name])
+    result = {
+        name: [(np.clip(np.rint(noise[name] * sigma[rows[name]]), -128, 127).astype(np.int8), rows[name])]
         for name in rows
     }
+    result["1080p"] = [picture(rng, sigma) for _ in range(2)]
+    return result
+
+
+def picture(rng: np.random.Generator, sigma: npt.NDArray[np.float32]) -> tuple[Int8, npt.NDArray[np.uint8]]:
+    """One coding step of a 1080p frame: [64, 68, 120]."""
+    channel = rng.normal(0, 35, (64, 1, 1))
+    place = np.kron(rng.normal(0, 25, (1, 17, 15)), np.ones((1, 4, 8)))
+    level = channel + place + rng.normal(0, 8, (64, 68, 120))
+    level += 2 - np.quantile(level, 0.75)  # below row 2 is below the skip threshold
+    indexes = np.clip(level, 0, SCALE_LEVELS - 1).astype(np.uint8)
+    symbols = np.clip(np.rint(rng.standard_normal(level.shape) * sigma[indexes]), -128, 127).astype(np.int8)
+    skipped = level < 2
+    indexes[skipped], symbols[skipped] = NOT_CODED, 0
+    return symbols, indexes
 
 
 def our_coder(case: Case, streams: int) -> Coder:
-    """Encode and decode with native_coder."""
-    arrays = gaussian_tables()
-    table = CdfTable(arrays.cdf, arrays.length, arrays.offset)
+    """Encode and decode with native_coder, dcvc dialect."""
+    table = gaussian_table()
     encoder = DcvcEncoder(streams)
-    symbols, rows = case
+    segments = [(table, symbols, rows, 0) for symbols, rows in case]
 
-    def decode(payload: bytes) -> npt.NDArray[np.int8]:
+    def decode(payload: bytes) -> list[Int8]:
         decoder = DcvcDecoder(payload, streams)
-        result = decoder.decode(table, rows)
+        result = [decoder.decode(table, rows) for _, rows in case]
         decoder.finish()
         return result
 
-    return lambda: encoder.encode([(table, symbols, rows, 0)]), decode
+    return lambda: encoder.encode(segments), decode
+
+
+def interleaved_coder(case: Case, threads: int, portable: bool = False) -> Coder:
+    """Encode and decode with native_coder, interleaved dialect."""
+    table = gaussian_table()
+    encoder = InterleavedEncoder(threads, portable=portable)
+    decoder = InterleavedDecoder(b"", threads, portable=portable)
+    segments = [(table, symbols, rows, 0) for symbols, rows in case]
+
+    def decode(payload: bytes) -> list[Int8]:
+        decoder.reset(payload)
+        result = [decoder.decode(table, rows) for _, rows in case]
+        decoder.finish()
+        return result
+
+    return lambda: encoder.encode(segments), decode
+
+
+def gaussian_table() -> CdfTable:
+    """The table of all cases."""
+    arrays = gaussian_tables()
+    return CdfTable(arrays.cdf, arrays.length, arrays.offset)
 
 
 def official_coder(module: Any, case: Case, streams: int) -> Coder:
@@ -72,49 +119,58 @@ def official_coder(module: Any, case: Case, streams: int) -> Coder:
     decoder.set_use_two_decoders(streams == 2)
     for coder in (encoder, decoder):
         coder.add_cdf(arrays.cdf, arrays.length, arrays.offset)
-    symbols, rows = case
-    packed = symbols.astype(np.int16) * 256 + rows
+    packed = [(symbols[rows != NOT_CODED].astype(np.int16) * 256 + rows[rows != NOT_CODED]) for symbols, rows in case]
 
     def encode() -> bytes:
         encoder.reset()
-        encoder.encode_y(packed, 0)
+        for part in packed:
+            encoder.encode_y(part, 0)
         encoder.flush()
         return bytes(encoder.get_encoded_stream().tobytes())
 
-    def decode(payload: bytes) -> npt.NDArray[np.int8]:
+    def decode(payload: bytes) -> list[Int8]:
         decoder.set_stream(np.frombuffer(payload, np.uint8))
-        result: npt.NDArray[np.int8] = decoder.decode_and_get_y(rows, 0)
+        result = [np.zeros_like(symbols) for symbols, _ in case]
+        for symbols, (_, rows) in zip(result, case, strict=True):
+            symbols[rows != NOT_CODED] = decoder.decode_and_get_y(rows[rows != NOT_CODED], 0)
         return result
 
     return encode, decode
 
 
 def measure(coders: dict[str, Coder], case: Case, repeats: int) -> dict[str, dict[str, float]]:
-    """Millions of symbols per second: the best of the repeats, and their median."""
+    """Speed of every coder, from the best of the repeats and from their median, and the size of its payload."""
     times: dict[str, dict[str, list[float]]] = {name: {"encode": [], "decode": []} for name in coders}
-    payloads = set()
+    sizes: dict[str, int] = {}
     for _ in range(repeats):
         for name, (encode, decode) in coders.items():
-            begin = time.perf_counter()
-            payload = encode()
-            middle = time.perf_counter()
-            symbols = decode(payload)
-            end = time.perf_counter()
-            times[name]["encode"].append(middle - begin)
-            times[name]["decode"].append(end - middle)
-            payloads.add(payload)
-            if not np.array_equal(symbols, case[0]):
+            payload = b""
+            for _ in range(CALLS):
+                begin = time.perf_counter()
+                payload = encode()
+                times[name]["encode"].append(time.perf_counter() - begin)
+            for _ in range(CALLS):
+                begin = time.perf_counter()
+                symbols = decode(payload)
+                times[name]["decode"].append(time.perf_counter() - begin)
+            if sizes.setdefault(name, len(payload)) != len(payload):
+                raise SystemExit(f"{name} writes different payloads")
+            if not all(np.array_equal(got, sent) for got, (sent, _) in zip(symbols, case, strict=True)):
                 raise SystemExit(f"{name} does not decode its own payload")
-    if len(payloads) != 1:
-        raise SystemExit("the coders write different payloads")
-    return {
-        name: {
-            f"{direction}_{label}": round(SYMBOLS / pick(seconds) / 1e6, 1)
-            for direction, seconds in directions.items()
-            for label, pick in (("best", min), ("median", lambda s: float(np.median(s))))
-        }
-        for name, directions in times.items()
-    }
+    coded = sum(int((rows != NOT_CODED).sum()) for _, rows in case)
+    reference = times["dcvc, 1 stream"]
+    result: dict[str, dict[str, float]] = {}
+    for name, directions in times.items():
+        values: dict[str, float] = {"bytes": sizes[name]}
+        for direction, seconds in directions.items():
+            for label, pick in (("best", min), ("median", lambda s: float(np.median(s)))):
+                second = pick(seconds)
+                values[f"{direction}_{label}_ms"] = round(1e3 * second, 3)
+                values[f"{direction}_{label}_msymbols_per_s"] = round(coded / second / 1e6, 1)
+                values[f"{direction}_{label}_payload_mb_per_s"] = round(sizes[name] / second / 1e6, 2)
+                values[f"{direction}_{label}_ratio"] = round(pick(reference[direction]) / second, 2)
+        result[name] = values
+    return result
 
 
 def machine() -> dict[str, Any]:
@@ -147,17 +203,28 @@ def main() -> None:
         module = importlib.import_module("MLCodec_extensions_cpp")
     results: dict[str, Any] = {}
     for name, case in cases().items():
-        for streams in (1, 2):
-            coders = {"nvc-jax": our_coder(case, streams)}
-            if module is not None:
-                coders["official"] = official_coder(module, case, streams)
-            results.setdefault(name, {})[f"streams_{streams}"] = speeds = measure(coders, case, arguments.repeats)
-            for coder, values in speeds.items():
-                print(f"{name:6} {streams} stream(s) {coder:9}", values, file=sys.stderr)
+        coders = {f"dcvc, {n} stream{'s' * (n > 1)}": our_coder(case, n) for n in (1, 2)}
+        coders |= {f"interleaved, {n} thread{'s' * (n > 1)}": interleaved_coder(case, n) for n in (1, 2)}
+        coders["interleaved, portable"] = interleaved_coder(case, 1, portable=True)
+        if module is not None:
+            coders |= {f"official, {n} stream{'s' * (n > 1)}": official_coder(module, case, n) for n in (1, 2)}
+        coded = sum(int((rows != NOT_CODED).sum()) for _, rows in case)
+        results[name] = {
+            "positions": sum(rows.size for _, rows in case),
+            "coded": coded,
+            "coders": measure(coders, case, arguments.repeats),
+        }
+        for coder, values in results[name]["coders"].items():
+            shown = {
+                f"{d} {label}": (values[f"{d}_{label}_msymbols_per_s"], values[f"{d}_{label}_ratio"])
+                for d in ("encode", "decode")
+                for label in ("best", "median")
+            }
+            print(f"{name:6} {coder:22} {values['bytes']:7} bytes", shown, file=sys.stderr)
     report = {
-        "unit": "million symbols per second",
-        "symbols": SYMBOLS,
+        "unit": "ratios are speed over that of `dcvc, 1 stream` in the same run, best to best and median to median",
         "repeats": arguments.repeats,
+        "vectorised": vectorised(),
         "machine": machine(),
         "results": results,
     }

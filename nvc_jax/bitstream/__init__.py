@@ -1,5 +1,19 @@
-"""Containers: bytes to frames and back, standard library only (docs/FORMAT.md)."""
+"""Containers: bytes to frames and back (docs/FORMAT.md). Two of them behind one interface: `.bin` and `.nvc`."""
 
-from nvc_jax.bitstream.source import open_stream
+from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
+from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame
+from nvc_jax.bitstream.nvc import NvcHeader, NvcReader, NvcWriter
+from nvc_jax.bitstream.source import open_reader, repair
 
-__all__ = ["open_stream"]
+__all__ = [
+    "CodedFrame",
+    "DcvcReader",
+    "DcvcWriter",
+    "FrameUnit",
+    "LostFrame",
+    "NvcHeader",
+    "NvcReader",
+    "NvcWriter",
+    "open_reader",
+    "repair",
+]

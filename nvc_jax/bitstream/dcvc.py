@@ -1,20 +1,16 @@
-"""The official container, `.bin`: sequence headers and frames (docs/FORMAT.md)."""
+"""The official container, `.bin`: sequence headers and frames (docs/FORMAT.md, section 1)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from nvc_jax.bitstream.cursor import Cursor
+from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, check_picture_size, check_qp
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
-from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+from nvc_jax.spec import TWO_STREAMS_ABOVE, Dialect, FrameKind
 
-FrameKind = Literal["I", "P"]
-
-MAX_SIDE = 1 << 14
-MAX_PIXELS = 1 << 26
 MAX_HEADERS = 16
 MAX_UINT = (1 << 30) - 1
-MAX_QP: dict[FrameKind, int] = {"I": QP_LEVELS - 1, "P": QP_LEVELS - 1 + max(QP_OFFSETS)}
 
 _SEQUENCE_UNIT = 0
 _KIND_OF_UNIT: dict[int, FrameKind] = {1: "I", 2: "P"}
@@ -23,83 +19,62 @@ _USE_ADAPTOR_I, _TWO_STREAMS = 1 << 0, 1 << 2
 
 
 @dataclass(frozen=True)
-class SequenceHeader:
-    """What a frame refers to.
-
-    Attributes:
-        height: of the picture in pixels, before padding.
-        width: likewise.
-        use_adaptor_i: the frame starts from the previous picture, not from the previous feature.
-        two_streams: its payload holds two rANS streams.
-    """
+class _SequenceHeader:
+    """What a frame refers to."""
 
     height: int
     width: int
     use_adaptor_i: bool
     two_streams: bool
 
-    def __post_init__(self) -> None:
-        """Refuse sizes beyond the limits.
-
-        Raises:
-            ConfigError: a side or the number of pixels is out of range.
-        """
-        sides_fit = 1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE
-        if not sides_fit or self.height * self.width > MAX_PIXELS:
-            raise ConfigError(
-                f"picture size {self.width}x{self.height} is out of range: "
-                f"sides 1..{MAX_SIDE}, at most {MAX_PIXELS} pixels"
-            )
-
-
-@dataclass(frozen=True)
-class FrameUnit:
-    """A coded frame.
-
-    Attributes:
-        kind: "I" or "P".
-        qp: of the frame, offset included.
-        payload: for the entropy decoder.
-        header: the sequence header it refers to.
-        offset: byte of the file where the frame begins, its new sequence headers included.
-        size_bytes: bytes of the file it takes, its new sequence headers included.
-    """
-
-    kind: FrameKind
-    qp: int
-    payload: bytes
-    header: SequenceHeader
-    offset: int
-    size_bytes: int
-
 
 class DcvcWriter:
-    """Writes frames; a sequence header goes before the first frame that needs it."""
+    """Writes frames; a sequence header goes before the first frame that needs it.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Attributes:
+        dialect: that in which official programs code pictures of this size (spec 7).
+    """
+
+    def __init__(self, file: BinaryIO, width: int, height: int) -> None:
+        """Prepare for pictures of one size.
+
+        Raises:
+            ConfigError: the size is beyond the limits.
+        """
+        check_picture_size(width, height)
         self._file = file
-        self._ids: dict[SequenceHeader, int] = {}
+        self._size = width, height
+        self.dialect: Dialect = "two_streams" if width * height > TWO_STREAMS_ABOVE else "one_stream"
+        self._ids: dict[_SequenceHeader, int] = {}
 
-    def write_frame(self, header: SequenceHeader, kind: FrameKind, qp: int, payload: bytes) -> int:
+    def write_frame(self, frame: CodedFrame) -> int:
         """Write a frame. Returns the number of bytes, a new sequence header included.
 
         Raises:
-            ConfigError: qp is out of range, the payload too long, or this is the 17th sequence header.
+            ConfigError: qp is out of range or not whole, the payload too long, or of a dialect that is not official.
         """
-        if not 0 <= qp <= MAX_QP[kind]:
-            raise ConfigError(f"qp {qp} of {kind} frame out of range 0..{MAX_QP[kind]}")
-        length = _uint(len(payload))
+        check_qp(frame.kind, frame.qp)
+        if frame.qp != round(frame.qp):
+            raise ConfigError(f"qp {frame.qp:g} is not a whole number, and a .bin file stores it as one byte")
+        if frame.dialect == "interleaved":
+            raise ConfigError("a .bin file cannot hold interleaved payloads")
+        length = _uint(len(frame.payload))
+        width, height = self._size
+        header = _SequenceHeader(height, width, frame.refresh, frame.dialect == "two_streams")
         data = b""
         if header not in self._ids:
-            if len(self._ids) == MAX_HEADERS:
-                raise ConfigError(f"a .bin file holds {MAX_HEADERS} sequence headers at most; start another")
-            self._ids[header] = len(self._ids)
+            self._ids[header] = len(self._ids)  # a picture size has four headers at most
             flags = _USE_ADAPTOR_I * header.use_adaptor_i | _TWO_STREAMS * header.two_streams
             data += bytes([_SEQUENCE_UNIT << 4 | self._ids[header]])
-            data += _uint(header.height) + _uint(header.width) + bytes([flags])
-        data += bytes([_UNIT_OF_KIND[kind] << 4 | self._ids[header], qp]) + length + payload
+            data += _uint(height) + _uint(width) + bytes([flags])
+        data += bytes([_UNIT_OF_KIND[frame.kind] << 4 | self._ids[header], round(frame.qp)]) + length + frame.payload
         self._file.write(data)
+        self._file.flush()
         return len(data)
+
+    def finish(self) -> int:
+        """Write what comes after the last frame: nothing. Returns the number of bytes."""
+        return 0
 
 
 class DcvcReader:
@@ -110,10 +85,19 @@ class DcvcReader:
         BitstreamError: the data is no `.bin` file, or damaged.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._cursor = Cursor(file)
-        self._headers: dict[int, SequenceHeader] = {}
+    header = None  # the file says nothing about itself
+    frame_count = None
+    trailer_bytes = 0
+
+    def __init__(self, cursor: Cursor) -> None:
+        """Read from the start of a stream."""
+        self._cursor = cursor
+        self._headers: dict[int, _SequenceHeader] = {}
         self._frames = 0
+
+    def seek(self, index: int) -> bool:
+        """Go to the last intra frame not after frame `index`: without an index, that is unknown."""
+        return False
 
     def __iter__(self) -> Iterator[FrameUnit]:
         """Read on from where the last frame ended."""
@@ -135,15 +119,27 @@ class DcvcReader:
                 raise cursor.error(f"sequence header {header_id} was never sent", unit_offset)
             kind, header = _KIND_OF_UNIT[unit], self._headers[header_id]
             qp, payload = self._frame(kind)
+            yield FrameUnit(
+                kind=kind,
+                qp=qp,
+                refresh=header.use_adaptor_i,
+                dialect="two_streams" if header.two_streams else "one_stream",
+                payload=payload,
+                check=None,
+                index=self._frames,
+                width=header.width,
+                height=header.height,
+                offset=begin,
+                size_bytes=cursor.offset - begin,
+            )
             self._frames += 1
-            yield FrameUnit(kind, qp, payload, header, begin, cursor.offset - begin)
             begin = cursor.offset
         if cursor.offset == 0:
             raise BitstreamError("the file is empty")
         if cursor.offset > begin:
             raise TruncatedError(f"{cursor.where}: missing after its sequence header (byte {cursor.offset})")
 
-    def _sequence_header(self) -> SequenceHeader:
+    def _sequence_header(self) -> _SequenceHeader:
         offset = self._cursor.offset
         height, width = self._uint("picture height"), self._uint("picture width")
         flags_offset = self._cursor.offset
@@ -151,15 +147,18 @@ class DcvcReader:
         if flags & ~(_USE_ADAPTOR_I | _TWO_STREAMS):
             raise self._cursor.error(f"unknown sequence flags {flags:#04x}", flags_offset)
         try:
-            return SequenceHeader(height, width, bool(flags & _USE_ADAPTOR_I), bool(flags & _TWO_STREAMS))
+            check_picture_size(width, height)
         except ConfigError as error:
             raise self._cursor.error(str(error), offset) from None
+        return _SequenceHeader(height, width, bool(flags & _USE_ADAPTOR_I), bool(flags & _TWO_STREAMS))
 
     def _frame(self, kind: FrameKind) -> tuple[int, bytes]:
         offset = self._cursor.offset
         qp = self._cursor.take(1, "qp")[0]
-        if qp > MAX_QP[kind]:
-            raise self._cursor.error(f"qp {qp} of {kind} frame out of range 0..{MAX_QP[kind]}", offset)
+        try:
+            check_qp(kind, qp)
+        except ConfigError as error:
+            raise self._cursor.error(str(error), offset) from None
         return qp, self._cursor.take(self._uint("payload length"), "payload")
 
     def _uint(self, what: str) -> int:

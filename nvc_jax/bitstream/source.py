@@ -1,27 +1,95 @@
-"""Streams as files and pipes."""
+"""Streams in files and pipes, of either container."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nvc_jax.errors import BitstreamError, OutputError
+from nvc_jax.bitstream.cursor import Cursor
+from nvc_jax.bitstream.dcvc import DcvcReader
+from nvc_jax.bitstream.frames import LostFrame
+from nvc_jax.bitstream.nvc import MAGIC, NvcReader, NvcWriter
+from nvc_jax.errors import BitstreamError, ConfigError, OutputError
 from nvc_jax.files import STDIO, reason
 
 
 @contextmanager
-def open_stream(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a stream for reading; errors about its content name the file."""
+def open_reader(path: str | Path, conceal: bool = False) -> Iterator[DcvcReader | NvcReader]:
+    """Open a stream, whichever container it is; errors about its content name the file.
+
+    Args:
+        path: `-` is standard input.
+        conceal: go on after damage where the container can.
+
+    Raises:
+        BitstreamError: it cannot be read.
+    """
     try:
         if str(path) == STDIO:
-            yield sys.stdin.buffer
+            yield _reader(sys.stdin.buffer, conceal)
         else:
             with open(path, "rb") as file:
-                yield file
+                yield _reader(file, conceal)
     except BitstreamError as error:
         raise type(error)(f"{path}: {error}") from None
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise BitstreamError(f"{path}: cannot read ({reason(error)}).") from None
+
+
+def _reader(file: BinaryIO, conceal: bool) -> DcvcReader | NvcReader:
+    cursor = Cursor(file)
+    if cursor.peek(len(MAGIC)) == MAGIC:
+        return NvcReader(cursor, conceal)
+    return DcvcReader(cursor)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair found.
+
+    Attributes:
+        frames: that were copied.
+        lost: that are missing between them.
+        damage: the first that was found, None in a whole file.
+    """
+
+    frames: int
+    lost: int
+    damage: str | None
+
+
+def repair(source: str | Path, file: BinaryIO) -> Repair:
+    """Write the whole frames of a damaged `.nvc` file into a new one with a trailer.
+
+    After damage, copying goes on at the next intra frame; what is missing before it stays missing. Records that this
+    version does not know are left out.
+
+    Args:
+        source: the damaged file.
+        file: the new one.
+
+    Raises:
+        BitstreamError: it is no `.nvc` file, its header is damaged, or it holds no whole frame.
+    """
+    frames, lost, damage = 0, 0, None
+    with open_reader(source, conceal=True) as reader:
+        if isinstance(reader, DcvcReader):
+            raise ConfigError(f"{source}: not an .nvc file; there is nothing to repair in other containers")
+        writer = NvcWriter(file, reader.header_bytes)
+        try:
+            for found in reader:
+                if isinstance(found, LostFrame):
+                    lost, damage = lost + 1, damage or found.reason
+                else:
+                    writer.write_frame(found, found.index)
+                    frames += 1
+        except BitstreamError as error:
+            damage = damage or str(error)
+        if not frames:
+            raise BitstreamError(f"no whole frame ({damage})")
+        writer.finish()
+    return Repair(frames, lost, damage)

@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from nvc_jax.bitstream.dcvc import FrameUnit
+import jax.numpy as jnp
+from jax import Array
+
+from nvc_jax.bitstream import FrameUnit, LostFrame
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, download_rgb
 from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.reference import ReferenceBuffer
 from nvc_jax.errors import BitstreamError
+from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.timing import Timer
 from nvc_jax.video import RgbFrame, YuvFrame
 
@@ -18,22 +22,22 @@ class DecodedFrame:
     """One decoded frame.
 
     Attributes:
-        index: frame number.
-        unit: what was read from the container.
+        unit: what was read from the container; a LostFrame repeats the picture before it.
+        picture: [1, H', W', 3] float32 YCbCr in 0..1, padded, not rounded, on the device.
         planes: the picture in 8-bit 4:2:0.
         rgb: the same in RGB (BT.709 from 4:4:4), if asked for.
     """
 
-    index: int
-    unit: FrameUnit
+    unit: FrameUnit | LostFrame
+    picture: Array
     planes: YuvFrame
     rgb: RgbFrame | None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Submitted:
-    index: int
-    unit: FrameUnit
+    unit: FrameUnit | LostFrame
+    picture: Array
     planes: Download[YuvFrame]
     rgb: Download[RgbFrame] | None
 
@@ -45,59 +49,84 @@ class Decoder:
         timer: time spent in here, entropy decoding included.
     """
 
-    def __init__(self, codec: Codec, skip_threshold: float | None, rgb: bool = False) -> None:
+    def __init__(self, codec: Codec, skip_threshold: float | None, rgb: bool = False, conceal: bool = False) -> None:
         """Prepare to decode.
 
         Args:
             codec: the model the stream was made with.
             skip_threshold: that of the encoder; the official container does not carry it.
             rgb: give pictures in RGB too.
+            conceal: after a frame that does not decode, repeat the last picture up to the next intra frame.
         """
         self.timer = Timer()
         self._codec = codec
         self._rgb = rgb
+        self._conceal = conceal
         self._frame_codecs = codec.frame_codecs(skip_threshold)
         self._buffer = ReferenceBuffer(self._frame_codecs["P"])
         self._size = 0, 0
+        self._picture: Array | None = None
+        self._lost = ""  # why the pictures since the last intra frame are lost, if they are
 
-    def decode(self, units: Iterable[FrameUnit]) -> Iterator[DecodedFrame]:
+    def decode(self, units: Iterable[FrameUnit | LostFrame]) -> Iterator[DecodedFrame]:
         """Decode frames one by one; holds two at a time.
 
         Raises:
             BitstreamError: at the first frame that is damaged, after all frames before it.
         """
-        return one_ahead(enumerate(units), self._submit, self._finish)
+        return one_ahead(units, self._submit, self._finish)
 
-    def _submit(self, item: tuple[int, FrameUnit]) -> _Submitted:
+    def _submit(self, unit: FrameUnit | LostFrame) -> _Submitted:
         with self.timer():
-            return self._decode_frame(*item)
+            shown = self._decode_or_conceal(unit)
+            assert self._picture is not None
+            size = unit.width, unit.height
+            rgb = download_rgb(self._picture, *size) if self._rgb else None
+            return _Submitted(shown, self._picture, download_planes(self._picture, *size), rgb)
 
     def _finish(self, job: _Submitted) -> DecodedFrame:
         with self.timer():
             rgb = None if job.rgb is None else job.rgb.wait()
-            return DecodedFrame(job.index, job.unit, job.planes.wait(), rgb)
+            return DecodedFrame(job.unit, job.picture, job.planes.wait(), rgb)
 
-    def _decode_frame(self, index: int, unit: FrameUnit) -> _Submitted:
-        size = unit.header.width, unit.header.height
+    def _decode_or_conceal(self, unit: FrameUnit | LostFrame) -> FrameUnit | LostFrame:
+        """Leave the picture to show, decoded or, for a LostFrame, the last one."""
+        if isinstance(unit, FrameUnit) and not (self._lost and unit.kind == "P"):
+            try:
+                self._picture, self._lost = self._decode_frame(unit), ""
+                return unit
+            except BitstreamError as error:
+                if not self._conceal:
+                    raise
+                self._lost = str(error)
+        self._lost = unit.reason if isinstance(unit, LostFrame) else self._lost
+        if self._picture is None:
+            padded = [-(-side // PICTURE_STRIDE) * PICTURE_STRIDE for side in (unit.height, unit.width)]
+            self._picture = jnp.full((1, *padded, 3), 0.5)  # nothing was shown yet: grey
+        return LostFrame(unit.index, unit.width, unit.height, self._lost)
+
+    def _decode_frame(self, unit: FrameUnit) -> Array:
+        index, size = unit.index, (unit.width, unit.height)
         if unit.kind == "P" and self._buffer.empty:
             raise BitstreamError(f"frame {index}: inter, without an intra frame before it (byte {unit.offset}).")
         if unit.kind == "P" and size != self._size:
             raise BitstreamError(f"frame {index}: the picture size changes at an inter frame (byte {unit.offset}).")
         self._size = size
         codec = self._frame_codecs[unit.kind]
-        coder = self._codec.entropy_coder(unit.kind, unit.header.two_streams)
+        coder = self._codec.entropy_coder(unit.kind, unit.dialect)
         try:
-            reference = self._buffer.reference(unit.kind, unit.header.use_adaptor_i)
-            feature = codec.decode(coder.decoder(unit.payload), reference, unit.qp, *size)
+            reference = self._buffer.reference(unit.kind, unit.refresh)
+            feature = codec.decode(coder.decoder(unit.payload, unit.check), reference, unit.qp, *size)
         except BitstreamError as error:
-            raise type(error)(
-                f"frame {index}: {error} (frame at byte {unit.offset}); damaged, or coded with another model, "
-                "precision or skip threshold?"
-            ) from None
+            cause = (
+                "damaged, or coded with another model, precision or skip threshold?"
+                if unit.check is None
+                else "the file is not damaged: it was coded with another model or on another kind of machine"
+            )
+            raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
         picture = codec.reconstruct(feature, unit.qp)
         if unit.kind == "I":
             self._buffer.keep_picture(picture)
         else:
             self._buffer.keep_feature(feature, unit.qp)
-        rgb = download_rgb(picture, *size) if self._rgb else None
-        return _Submitted(index, unit, download_planes(picture, *size), rgb)
+        return picture

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from nvc_jax.bitstream.dcvc import SequenceHeader
+from nvc_jax.bitstream import CodedFrame
 from nvc_jax.codec.frame import FrameSymbols
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, upload
 from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.reference import ReferenceBuffer
 from nvc_jax.codec.schedule import FramePlan, Schedule
-from nvc_jax.spec import TWO_STREAMS_ABOVE
+from nvc_jax.spec import Dialect
 from nvc_jax.timing import Timer
 from nvc_jax.video import Frame, YuvFrame, check_frame
 
@@ -20,16 +20,14 @@ class EncodedFrame:
     """One coded frame.
 
     Attributes:
-        plan: how it was coded.
-        header: what the container says about the sequence at this frame.
-        payload: entropy-coded bytes.
+        index: frame number.
+        coded: what goes into the container.
         source: what was coded.
         reconstruction: what a decoder will give, if asked for.
     """
 
-    plan: FramePlan
-    header: SequenceHeader
-    payload: bytes
+    index: int
+    coded: CodedFrame
     source: Frame
     reconstruction: YuvFrame | None
 
@@ -56,6 +54,7 @@ class Encoder:
         height: int,
         schedule: Schedule,
         skip_threshold: float | None,
+        dialect: Dialect,
         reconstruct: bool = False,
     ) -> None:
         """Prepare for pictures of one size.
@@ -66,13 +65,13 @@ class Encoder:
             height: luma rows.
             schedule: qps, intra period and refresh.
             skip_threshold: symbols with a scale not above it are not coded; None codes all.
+            dialect: of the payloads; containers know theirs.
             reconstruct: also give what a decoder will give.
         """
         self.timer = Timer()
         self._codec = codec
         self._size = width, height
-        self._two_streams = width * height > TWO_STREAMS_ABOVE
-        SequenceHeader(height, width, False, self._two_streams)  # refuses sizes that the container cannot hold
+        self._dialect: Dialect = dialect
         self._schedule = schedule
         self._reconstruct = reconstruct
         self._frame_codecs = codec.frame_codecs(skip_threshold)
@@ -106,10 +105,10 @@ class Encoder:
         return _Submitted(plan, frame, symbols, planes)
 
     def _finish(self, job: _Submitted) -> EncodedFrame:
-        width, height = self._size
-        coder = self._codec.entropy_coder(job.plan.kind, self._two_streams)
+        plan = job.plan
+        coder = self._codec.entropy_coder(plan.kind, self._dialect)
         with self.timer():
-            payload = coder.encode(round(job.plan.qp), *job.symbols.to_host())
+            payload, check = coder.encode(round(plan.qp), *job.symbols.to_host())
             reconstruction = None if job.planes is None else job.planes.wait()
-        header = SequenceHeader(height, width, job.plan.refresh, self._two_streams)
-        return EncodedFrame(job.plan, header, payload, job.source, reconstruction)
+        coded = CodedFrame(plan.kind, plan.qp, plan.refresh, self._dialect, payload, check)
+        return EncodedFrame(plan.index, coded, job.source, reconstruction)

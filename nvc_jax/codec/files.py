@@ -1,15 +1,16 @@
 """Whole files: video in, stream out, and back. Outputs appear complete or not at all."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
-from nvc_jax.bitstream import open_stream
-from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter, FrameUnit
-from nvc_jax.codec.decoder import Decoder
+from nvc_jax.bitstream import DcvcWriter, FrameUnit, LostFrame, NvcHeader, NvcWriter, open_reader
+from nvc_jax.bitstream.nvc import QP_STEPS
+from nvc_jax.codec.decoder import DecodedFrame, Decoder
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
@@ -17,12 +18,24 @@ from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.files import atomic_output, same_file
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
-from nvc_jax.video import Colour, RgbFrame, VideoInfo, YuvFrame, create_video, open_video, rgb_to_yuv
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, QP_OFFSETS
+from nvc_jax.video import (
+    BT709,
+    Colour,
+    RgbFrame,
+    VideoInfo,
+    YuvFrame,
+    coded_colour,
+    create_video,
+    open_video,
+    rgb_to_yuv,
+)
 
 Progress = Callable[[Report, int | None], None]  # called after every frame, with the number of frames if known
+Container = Literal["auto", "nvc", "dcvc"]
+LOST = "lost"  # the type of a lost frame in reports
 
-RGB_COLOUR = Colour(primaries=1, transfer=1, matrix=1, full_range=True)  # how RGB sources are coded (spec 10)
+CodecChoice = Callable[[NvcHeader | None], Codec]  # by what a stream says about itself; None if it says nothing
 
 
 def encode_file(
@@ -31,6 +44,7 @@ def encode_file(
     target: str | Path,
     schedule: Schedule,
     *,
+    container: Container = "auto",
     skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
     size: tuple[int, int] | None = None,
     fps: Fraction | None = None,
@@ -39,13 +53,14 @@ def encode_file(
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Code a video into the official container.
+    """Code a video into a stream.
 
     Args:
         codec: the model.
         source: any video `open_video` reads.
         target: the stream; `-` is standard output.
-        schedule: qps, intra period, refresh.
+        schedule: qps, intra period, refresh. In an `.nvc` file qps are rounded to 1/256.
+        container: "auto" is the official one for names that end in `.bin`, else `.nvc`.
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
@@ -61,9 +76,9 @@ def encode_file(
         NvcError: nothing is left behind then.
     """
     _check_paths(source, target)
-    for name, qp in (("qp", schedule.qp), ("intra qp", schedule.intra_qp)):
-        if qp != round(qp):
-            raise ConfigError(f"{name} {qp:g} is not a whole number, and the official container stores qp as one byte.")
+    if container == "auto":
+        container = "dcvc" if Path(target).suffix == ".bin" else "nvc"
+    schedule = _storable(schedule, container)
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames))
         info = reader.info
@@ -71,38 +86,45 @@ def encode_file(
         file = stack.enter_context(atomic_output(target))
         for sentence in info.notes:
             (note or _ignore)(sentence)
-        encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, reconstruct)
-        report, writer = Report(codec, encoder.timer, info), DcvcWriter(file)
-        for coded in encoder.encode(reader):
-            plan = coded.plan
-            size_bytes = writer.write_frame(coded.header, plan.kind, round(plan.qp), coded.payload)
-            original = _planes(coded.source) if reconstruct else None
-            report.add(plan.index, plan.kind, plan.qp, 8 * size_bytes, coded.reconstruction, original)
+        writer = _create_writer(file, container, codec, info, schedule, skip_threshold)
+        encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct)
+        report = Report(codec, encoder.timer, info)
+        for frame in encoder.encode(reader):
+            bits = 8 * writer.write_frame(frame.coded)
+            original = _planes(frame.source, info) if reconstruct else None
+            report.add(frame.index, frame.coded.kind, frame.coded.qp, bits, frame.reconstruction, original)
             (progress or _ignore)(report, info.frames)
         if not report.frames:
             raise VideoError(f"{source}: holds no frame to code.")
+        report.add_bits(8 * writer.finish())
     return report.summary()
 
 
 def decode_file(
-    codec: Codec,
+    codec: Codec | CodecChoice,
     source: str | Path,
     target: str | Path,
     *,
     skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
+    start: int = 0,
     frames: int | None = None,
+    keep_partial: bool = False,
+    conceal: bool = False,
     hashes: bool = False,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Decode a stream of the official container into a video.
+    """Decode a stream into a video.
 
     Args:
-        codec: the model the stream was made with.
-        source: the stream; `-` is standard input.
-        target: any video `create_video` writes; PNG pictures come from 4:4:4 by BT.709.
-        skip_threshold: that of the encoder.
+        codec: the model the stream was made with, or a function that finds it.
+        source: the stream, of either container; `-` is standard input.
+        target: any video `create_video` writes.
+        skip_threshold: that of the encoder, if the stream does not say it.
+        start: the first frame wanted; decoding begins at the last intra frame before it, if the stream has an index.
         frames: decode at most this many.
+        keep_partial: when the stream turns out to be damaged, keep the frames before the damage.
+        conceal: repeat a picture for frames that are lost, and go on at the next intra frame.
         hashes: put the hash of every frame into the report.
         progress: called after every frame.
         note: called with sentences for the user.
@@ -111,27 +133,51 @@ def decode_file(
         The report.
 
     Raises:
-        NvcError: nothing is left behind then.
+        NvcError: nothing is left behind then, unless `keep_partial` asks for it.
     """
     _check_paths(source, target)
-    with ExitStack() as stack:
-        file = stack.enter_context(open_stream(source))
-        units = _of_one_size(itertools.islice(DcvcReader(file), frames))
-        first = next(units, None)
-        if first is None:
-            raise ConfigError("nothing to decode: --frames is 0.")
-        info = VideoInfo(first.header.width, first.header.height, frames=frames)
-        stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
-        (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
-        writer = stack.enter_context(create_video(target, info))
-        decoder = Decoder(codec, skip_threshold, rgb=writer.takes_rgb)
-        report = Report(codec, decoder.timer, info)
-        for frame in decoder.decode(itertools.chain([first], units)):
-            writer.write(frame.planes if frame.rgb is None else frame.rgb)
-            unit = frame.unit
-            planes = frame.planes if hashes else None
-            report.add(frame.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)
-            (progress or _ignore)(report, frames)
+    if start < 0 or (frames is not None and frames < 1):
+        raise ConfigError("nothing to decode: frames are counted from 0, and at least one must be asked for.")
+    failure: BitstreamError | None = None
+    with open_reader(source, conceal) as stream:
+        with ExitStack() as stack:
+            codec = codec if isinstance(codec, Codec) else codec(stream.header)
+            if start:
+                stream.seek(start)
+            units = _of_one_size(_until(stream, None if frames is None else start + frames))
+            first = next(units, None)
+            if first is None:
+                raise BitstreamError("the stream holds no frame.")
+            info = _video_info(first, stream.header, _wanted(stream.frame_count, start, frames))
+            if stream.header is None:
+                (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
+            else:
+                skip_threshold = stream.header.skip_threshold
+            stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
+            writer = stack.enter_context(create_video(target, info))
+            decoder = Decoder(codec, skip_threshold, writer.takes_rgb and _is_coded_rgb(stream.header), conceal)
+            report = Report(codec, decoder.timer, info)
+            try:
+                for frame in decoder.decode(itertools.chain([first], units)):
+                    if frame.unit.index < start:
+                        continue
+                    writer.write(frame.planes if frame.rgb is None else frame.rgb)
+                    _add(report, frame, hashes)
+                    (progress or _ignore)(report, info.frames)
+            except BitstreamError as error:
+                if not (keep_partial and report.frames):
+                    raise
+                failure = error
+            if not report.frames:
+                raise ConfigError(f"{source}: the stream ends before frame {start}.")
+            report.add_bits(8 * stream.trailer_bytes)
+        if failure is not None:
+            text = str(failure)
+            stop = "" if text.endswith((".", "?")) else "."
+            raise type(failure)(f"{text}{stop} {target} has the {len(report.frames)} frames before it.")
+    lost = sum(frame["type"] == LOST for frame in report.frames)
+    if lost:
+        (note or _ignore)(f"{lost} of {len(report.frames)} frames are lost; they repeat the picture before them")
     return report.summary()
 
 
@@ -139,22 +185,97 @@ def _ignore(*_: object) -> None:
     pass
 
 
-def _planes(frame: YuvFrame | RgbFrame) -> YuvFrame:
-    return rgb_to_yuv(frame, RGB_COLOUR) if isinstance(frame, RgbFrame) else frame
-
-
-def _of_one_size(units: Iterable[FrameUnit]) -> Iterator[FrameUnit]:
-    """The frames; the container allows another size at each intra frame, a video file does not."""
-    size = None
-    for index, unit in enumerate(units):
-        found = unit.header.width, unit.header.height
-        size = size or found
-        if found != size:
-            change = "from {}x{} to {}x{}".format(*size, *found)
-            raise BitstreamError(f"frame {index}: the picture size changes {change} (byte {unit.offset}).")
-        yield unit
-
-
 def _check_paths(source: str | Path, target: str | Path) -> None:
     if same_file(source, target):
         raise OutputError(f"{target}: is the input itself; give the output another name.")
+
+
+def _storable(schedule: Schedule, container: Container) -> Schedule:
+    """The schedule with qps that the container can hold."""
+    if container == "nvc":
+        qp, intra_qp = (round(qp * QP_STEPS) / QP_STEPS for qp in (schedule.qp, schedule.intra_qp))
+        return dataclasses.replace(schedule, qp=qp, intra_qp=intra_qp)
+    for name, qp in (("qp", schedule.qp), ("intra qp", schedule.intra_qp)):
+        if qp != round(qp):
+            raise ConfigError(f"{name} {qp:g} is not a whole number, and the official container stores qp as one byte.")
+    return schedule
+
+
+def _create_writer(
+    file: BinaryIO,
+    container: Container,
+    codec: Codec,
+    info: VideoInfo,
+    schedule: Schedule,
+    skip_threshold: float | None,
+) -> DcvcWriter | NvcWriter:
+    if container == "dcvc":
+        return DcvcWriter(file, info.width, info.height)
+    colour = coded_colour(info)
+    header = NvcHeader(
+        identity=codec.stored.identity,
+        model=codec.stored.config.name,
+        precision=codec.precision,
+        arithmetic=codec.arithmetic,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        colour=(colour.primaries, colour.transfer, colour.matrix, colour.full_range, colour.chroma_location),
+        skip_threshold=skip_threshold,
+        qp=schedule.qp,
+        intra_qp=schedule.intra_qp,
+        intra_period=schedule.intra_period,
+        reset_interval=schedule.reset_interval,
+        qp_offsets=QP_OFFSETS,
+    )
+    return NvcWriter(file, header.to_bytes())
+
+
+def _planes(frame: YuvFrame | RgbFrame, info: VideoInfo) -> YuvFrame:
+    return rgb_to_yuv(frame, coded_colour(info)) if isinstance(frame, RgbFrame) else frame
+
+
+def _video_info(first: FrameUnit | LostFrame, header: NvcHeader | None, frames: int | None) -> VideoInfo:
+    if header is None:
+        return VideoInfo(first.width, first.height, frames=frames)
+    return VideoInfo(header.width, header.height, header.fps, Colour(*header.colour), frames)
+
+
+def _wanted(count: int | None, start: int, frames: int | None) -> int | None:
+    """How many frames there will be, of `count` in the stream, if that can be told."""
+    left = None if count is None else max(0, count - start)
+    return left if frames is None else frames if left is None else min(frames, left)
+
+
+def _until(units: Iterable[FrameUnit | LostFrame], end: int | None) -> Iterator[FrameUnit | LostFrame]:
+    """The frames before frame `end`; nothing is read beyond them."""
+    for unit in units:
+        yield unit
+        if end is not None and unit.index + 1 >= end:
+            return
+
+
+def _of_one_size(units: Iterable[FrameUnit | LostFrame]) -> Iterator[FrameUnit | LostFrame]:
+    """The frames; the official container allows another size at each intra frame, a video file does not."""
+    size = None
+    for unit in units:
+        found = unit.width, unit.height
+        size = size or found
+        if found != size:
+            raise BitstreamError(
+                "frame {}: the picture size changes from {}x{} to {}x{}.".format(unit.index, *size, *found)
+            )
+        yield unit
+
+
+def _is_coded_rgb(header: NvcHeader | None) -> bool:
+    """Whether the codec's own RGB, BT.709 full range from 4:4:4, is what the colour description asks for."""
+    return header is None or header.colour[2:4] == (BT709, True)
+
+
+def _add(report: Report, frame: DecodedFrame, hashes: bool) -> None:
+    unit, planes = frame.unit, frame.planes if hashes else None
+    if isinstance(unit, LostFrame):
+        report.add(unit.index, LOST, None, 0, planes)
+    else:
+        report.add(unit.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)

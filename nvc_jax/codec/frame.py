@@ -4,12 +4,14 @@ Encoder and decoder run the same stages in the same order; where the encoder qua
 """
 
 import dataclasses
+import itertools
 import math
 
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
+from jax.typing import ArrayLike
 
 from nvc_jax.codec import stages
 from nvc_jax.entropy.coder import FrameDecoder
@@ -33,8 +35,8 @@ class FrameSymbols:
     """
 
     packed: Array
-    z_shape: tuple[int, int, int]
-    y_shape: tuple[int, int, int]
+    z_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
     steps: int
 
     def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]]]:
@@ -68,25 +70,41 @@ class FrameCodec:
         Returns:
             The symbols and the decoder feature.
         """
+        z, planes, feature = self.transform(picture, reference, batched(qp))
+        packed = stages.pack([z, *itertools.chain.from_iterable(planes)])
+        packed.copy_to_host_async()
+        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes)), feature
+
+    def transform(
+        self, picture: Array, reference: Reference | None, qps: ArrayLike
+    ) -> tuple[Array, list[tuple[Array, Array]], Array]:
+        """What `encode` does on the device: pure, so that larger programs may hold it.
+
+        Args:
+            picture: [B, H', W', 3].
+            reference: None for intra frames.
+            qps: [B] float32.
+
+        Returns:
+            Symbols of z, (symbols, indexes) of each coding step, and the decoder feature.
+        """
         model, params, steps = self.model, self.params, self.model.config.steps
-        temporal, context, qps = None, None, batched(qp)
+        temporal, context = None, None
         if reference is not None:
             features, temporal = stages.temporal(model, params, reference, qps)
             context = stages.context(model, params, features)
         y, z = stages.analyse(model, params, picture, context, qps)
         prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, y.shape[1:3])
-        coded, y_hat, symbols = [z], None, z
+        planes, y_hat, symbols = [], None, z
         for step in range(steps):
             if step > 0:
                 y_hat, coding = stages.refine(
                     model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
                 )
             symbols = stages.quantise(y, prior.gain_in, coding, steps, step)
-            coded += [symbols, coding.indexes]
+            planes.append((symbols, coding.indexes))
         feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
-        packed = stages.pack(coded)
-        packed.copy_to_host_async()
-        return FrameSymbols(packed, z.shape[1:], symbols.shape[1:], steps), feature
+        return z, planes, feature
 
     def decode(self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int) -> Array:
         """The inverse: a payload to the decoder feature. width, height: of the picture, in pixels.

@@ -5,14 +5,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.integers import integerise, prepare_params
-from nvc_jax.codec.schedule import FrameKind
-from nvc_jax.codec.store import StoredModel, load_model
+from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
-from nvc_jax.errors import ConfigError
+from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.params import models
-from nvc_jax.spec import FIXED_SCALE
+from nvc_jax.spec import DEFAULT_MODEL, DIALECTS, FIXED_ARITHMETIC, FIXED_SCALE, Dialect, FrameKind
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int16": jnp.int16}
 _KEY_OF_KIND: dict[FrameKind, str] = {"I": "intra", "P": "inter"}
@@ -51,9 +51,9 @@ class Codec:
         self.precision = precision
         self._models = models(stored.config)
         self._coders = {
-            (kind, two_streams): EntropyCoder(stored.tables[key], 2 if two_streams else 1)
+            (kind, dialect): EntropyCoder(stored.tables[key], dialect)
             for kind, key in _KEY_OF_KIND.items()
-            for two_streams in (False, True)
+            for dialect in DIALECTS
         }
 
     @classmethod
@@ -65,16 +65,60 @@ class Codec:
         """
         return cls(load_model(name_or_folder), precision)
 
+    @classmethod
+    def for_stream(
+        cls, header: NvcHeader | None, model: str | None, precision: str | None, ignore_identity: bool = False
+    ) -> "Codec":
+        """The codec that a stream was made with.
+
+        Args:
+            header: what the stream says about itself; None if it says nothing.
+            model: name or folder; None is the packaged model that the stream names, or the default one.
+            precision: None is that of the stream, or float32.
+            ignore_identity: take the model although it is not the one that made the stream.
+
+        Raises:
+            ModelError: the model is not there, or not the one that made the stream.
+            ConfigError: the stream was made in another precision.
+        """
+        if header is None:
+            return cls.load(model or DEFAULT_MODEL, precision or "float32")
+        if header.precision not in PRECISIONS:
+            raise ConfigError(f"the stream was made in {header.precision}, which this program does not have.")
+        if precision not in (None, header.precision):
+            raise ConfigError(f"the stream was made in {header.precision} and does not decode in {precision}.")
+        if header.precision == "int16" and header.arithmetic != FIXED_ARITHMETIC:
+            raise ConfigError(
+                f"the stream was made in version {header.arithmetic} of the int16 arithmetic, this program has version "
+                f"{FIXED_ARITHMETIC}; use the nvc-jax that made it."
+            )
+        wanted = f"{header.model} (identity {header.identity[:12]})"
+        model = model or (header.model if header.model in packaged_models() else None)
+        if model is None:
+            raise ModelError(f"the stream was made with the model {wanted}, which is not packaged; name it by --model.")
+        codec = cls.load(model, header.precision)
+        found = codec.stored.identity
+        if found != header.identity and not ignore_identity:
+            raise ModelError(
+                f"the stream was made with the model {wanted}, and {model} has identity {found[:12]}; "
+                "name the right one by --model (--ignore-identity decodes all the same)."
+            )
+        return codec
+
     def frame_codecs(self, skip_threshold: float | None) -> dict[FrameKind, FrameCodec]:
         """The intra and the inter codec."""
-        threshold = jnp.float32(-1.0 if skip_threshold is None else skip_threshold)
-        if self.precision == "int16":
-            threshold = jnp.round(threshold * FIXED_SCALE).astype(jnp.int32)
+        real = -1.0 if skip_threshold is None else skip_threshold
+        threshold = jnp.int32(round(real * FIXED_SCALE)) if self.precision == "int16" else jnp.float32(real)
         return {kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in _KEY_OF_KIND.items()}
 
-    def entropy_coder(self, kind: FrameKind, two_streams: bool) -> EntropyCoder:
+    def entropy_coder(self, kind: FrameKind, dialect: Dialect) -> EntropyCoder:
         """The entropy coder of a kind of frame."""
-        return self._coders[kind, two_streams]
+        return self._coders[kind, dialect]
+
+    @property
+    def arithmetic(self) -> int:
+        """Version of the integer arithmetic, 0 in floating point."""
+        return FIXED_ARITHMETIC if self.precision == "int16" else 0
 
     @property
     def entropy_seconds(self) -> float:

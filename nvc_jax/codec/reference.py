@@ -3,8 +3,8 @@
 from jax import Array
 
 from nvc_jax.codec.frame import FrameCodec
-from nvc_jax.codec.schedule import FrameKind
 from nvc_jax.models.state import Reference
+from nvc_jax.spec import FrameKind
 
 
 class ReferenceBuffer:

@@ -10,7 +10,6 @@ import jax
 
 from nvc_jax import __version__
 from nvc_jax.codec.model import Codec
-from nvc_jax.codec.schedule import FrameKind
 from nvc_jax.timing import Timer
 from nvc_jax.video import VideoInfo, YuvFrame
 from nvc_jax.video.quality import frame_psnr
@@ -43,8 +42,8 @@ class Report:
     def add(
         self,
         index: int,
-        kind: FrameKind,
-        qp: float,
+        kind: str,
+        qp: float | None,
         bits: int,
         decoded: YuvFrame | None,
         original: YuvFrame | None = None,
@@ -54,11 +53,20 @@ class Report:
         if decoded is not None and original is not None:
             quality.update(frame_psnr(decoded, original))
         digest = None if decoded is None else hashlib.sha256(decoded.tobytes()).hexdigest()
-        frame = {"index": index, "type": kind, "qp": int(qp) if qp == round(qp) else qp, "bits": bits}
+        frame = {
+            "index": index,
+            "type": kind,
+            "qp": int(qp) if qp is not None and qp == round(qp) else qp,
+            "bits": bits,
+        }
         self.frames.append({**frame, **quality, "sha256": digest})
         self._bits += bits
         if len(self.frames) == WARM_UP_FRAMES:
             self._warm = self._clock()
+
+    def add_bits(self, bits: int) -> None:
+        """Note what a stream holds beside its frames."""
+        self._bits += bits
 
     @property
     def bpp(self) -> float:
@@ -87,7 +95,6 @@ class Report:
         for name in _QUALITY:
             values = [frame[name] for frame in self.frames if frame[name] is not None]
             means[name] = sum(values) / len(values) if values else None
-        device = jax.devices()[0]
         return {
             "model": self._codec.stored.config.name,
             "identity": self._codec.stored.identity,
@@ -101,12 +108,24 @@ class Report:
             "kbps": self._bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
             **means,
             "fps": self.fps,
-            "machine": {"device": device.device_kind, "backend": device.platform, "cpu": _processor()},
-            "versions": {"nvc-jax": __version__}
-            | {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy", "av")}
-            | {"python": platform.python_version()},
+            "machine": machine(),
+            "versions": versions(),
             "frames": self.frames,
         }
+
+
+def machine() -> dict[str, str]:
+    """What this runs on."""
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "backend": device.platform, "cpu": _processor()}
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of what results may depend on."""
+    names = ("jax", "jaxlib", "flax", "numpy", "av")
+    return {"nvc-jax": __version__, **{name: metadata.version(name) for name in names}} | {
+        "python": platform.python_version()
+    }
 
 
 def _processor() -> str:

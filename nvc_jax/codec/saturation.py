@@ -61,7 +61,7 @@ def measure_ranges(
         network's method that makes them, such as `inter/analyse`.
     """
     with _watched() as ranges:
-        encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, reconstruct=True)
+        encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True)
         for _ in encoder.encode(frames):
             pass
     return ranges

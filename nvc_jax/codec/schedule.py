@@ -1,12 +1,9 @@
 """Which frame is coded how (spec 9)."""
 
 import dataclasses
-from typing import Literal
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
-
-FrameKind = Literal["I", "P"]
+from nvc_jax.spec import QP_LEVELS, QP_OFFSETS, FrameKind
 
 
 @dataclasses.dataclass(frozen=True)

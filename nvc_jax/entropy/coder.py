@@ -1,6 +1,7 @@
 """Symbols of a frame to its payload and back: the only module that uses the native coder."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -8,38 +9,56 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from native_coder import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder, TruncatedError  # noqa: TID251
+from native_coder import (  # noqa: TID251
+    CdfTable,
+    CorruptError,
+    DcvcDecoder,
+    DcvcEncoder,
+    InterleavedDecoder,
+    InterleavedEncoder,
+    TruncatedError,
+)
 from nvc_jax import errors
+from nvc_jax.checks import Check
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
+from nvc_jax.spec import CHECK_BITS, Dialect
 from nvc_jax.timing import Timer
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
+NativeEncoder = DcvcEncoder | InterleavedEncoder
+NativeDecoder = DcvcDecoder | InterleavedDecoder
+
+_STREAMS = {"one_stream": 1, "two_streams": 2}
+_THREADS = min(8, os.cpu_count() or 1)  # only large frames are worth more than one
 
 
 class EntropyCoder:
-    """Codes the frames of one model in the dcvc dialect (docs/FORMAT.md).
+    """Codes the frames of one model in one dialect (docs/FORMAT.md).
 
     z is [channels, h, w]; channel c of a frame of quality qp has table row qp * channels + c. The planes of
     y are coded after z, in the order given: C-contiguous arrays of any shape, each with an array of rows of
     the Gaussian table, where NOT_CODED leaves a symbol out. One object may serve several threads.
     """
 
-    def __init__(self, z_tables: CdfArrays, streams: int) -> None:
+    def __init__(self, z_tables: CdfArrays, dialect: Dialect) -> None:
         """Prepare for the frames of a model.
 
         Args:
             z_tables: rows for every qp and channel, see `factorised_tables`.
-            streams: rANS streams in a payload, 1 or 2.
+            dialect: of the payloads.
         """
         self._z_table = _native_table(z_tables)
         self._y_table = _gaussian_table()
-        self._streams = streams
-        self._encoder = DcvcEncoder(streams)
+        self._dialect: Dialect = dialect
+        self._encoder: NativeEncoder = (
+            InterleavedEncoder(_THREADS) if dialect == "interleaved" else DcvcEncoder(_STREAMS[dialect])
+        )
+        self._idle: list[InterleavedDecoder] = []  # they keep their memory from frame to frame
         self.timer = Timer()
 
-    def encode(self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]]) -> bytes:
-        """The payload of a frame.
+    def encode(self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]]) -> tuple[bytes, int]:
+        """The payload of a frame, and the check of its symbols and table rows.
 
         Args:
             qp: the frame's, offset included.
@@ -50,11 +69,29 @@ class EntropyCoder:
         segments = [(self._z_table, z, _channel_indexes(z.shape), qp * channels)]
         segments += [(self._y_table, symbols, indexes, 0) for symbols, indexes in planes]
         with self.timer():
-            return self._encoder.encode(segments)
+            check = Check()
+            check.update(z)
+            for symbols, indexes in planes:
+                check.update(symbols)
+                check.update(indexes)
+            return self._encoder.encode(segments), check.value(CHECK_BITS)
 
-    def decoder(self, payload: bytes) -> "FrameDecoder":
-        """Start on the payload of a frame."""
-        return FrameDecoder(self._z_table, self._y_table, DcvcDecoder(payload, self._streams), self.timer)
+    def decoder(self, payload: bytes, check: int | None = None) -> "FrameDecoder":
+        """Start on the payload of a frame; the check is that of the encoder, None if it is unknown."""
+        decoder: NativeDecoder
+        if self._dialect == "interleaved":
+            try:
+                decoder = self._idle.pop()
+            except IndexError:
+                decoder = InterleavedDecoder(b"", _THREADS)
+            decoder.reset(payload)
+        else:
+            decoder = DcvcDecoder(payload, _STREAMS[self._dialect])
+        return FrameDecoder(self._z_table, self._y_table, decoder, check, self._recycle, self.timer)
+
+    def _recycle(self, decoder: NativeDecoder) -> None:
+        if isinstance(decoder, InterleavedDecoder):
+            self._idle.append(decoder)
 
 
 class FrameDecoder:
@@ -63,28 +100,48 @@ class FrameDecoder:
     Raises, in every method:
         TruncatedError: the payload ends too early.
         BitstreamError: the payload is damaged, or was made with other tables.
+        DesyncError: it decodes to other integers than the encoder had.
     """
 
-    def __init__(self, z_table: CdfTable, y_table: CdfTable, decoder: DcvcDecoder, timer: Timer) -> None:
+    def __init__(
+        self,
+        z_table: CdfTable,
+        y_table: CdfTable,
+        decoder: NativeDecoder,
+        check: int | None,
+        recycle: Callable[[NativeDecoder], None],
+        timer: Timer,
+    ) -> None:
         self._z_table = z_table
         self._y_table = y_table
         self._decoder = decoder
+        self._expected = check
+        self._recycle = recycle
+        self._check = Check()
         self._timer = timer
 
     def z(self, qp: int, shape: tuple[int, int, int]) -> Int8:
         """Symbols of z, [channels, h, w]."""
         with self._timer(), _stream_errors():
-            return self._decoder.decode(self._z_table, _channel_indexes(shape), qp * shape[0])
+            symbols = self._decoder.decode(self._z_table, _channel_indexes(shape), qp * shape[0])
+            self._check.update(symbols)
+            return symbols
 
     def plane(self, indexes: Uint8) -> Int8:
         """Symbols of the next coding step, in the shape of its table rows; 0 where they are NOT_CODED."""
         with self._timer(), _stream_errors():
-            return self._decoder.decode(self._y_table, indexes)
+            symbols = self._decoder.decode(self._y_table, indexes)
+            self._check.update(symbols)
+            self._check.update(indexes)
+            return symbols
 
     def finish(self) -> None:
-        """Check that the payload was used up exactly, which shows most kinds of damage."""
+        """Check that the payload was used up exactly, which shows most kinds of damage, and the encoder's check."""
         with self._timer(), _stream_errors():
             self._decoder.finish()
+        self._recycle(self._decoder)
+        if self._expected is not None and self._check.value(CHECK_BITS) != self._expected:
+            raise errors.DesyncError("its symbols and scales are not those of the encoder")
 
 
 @contextmanager
@@ -97,6 +154,7 @@ def _stream_errors() -> Iterator[None]:
         raise errors.BitstreamError(str(error)) from None
 
 
+@lru_cache(maxsize=8)  # one for all dialects of a model
 def _native_table(arrays: CdfArrays) -> CdfTable:
     return CdfTable(*(np.ascontiguousarray(a) for a in (arrays.cdf, arrays.length, arrays.offset)))
 

@@ -171,6 +171,20 @@ def _quantise(pmf: Float64, tail: Float64, size: npt.NDArray[np.int64], offset: 
     return CdfArrays(cdf.astype(np.int32), (size + 2).astype(np.int32), offset.astype(np.int32))
 
 
+def symbol_bits(tables: CdfArrays) -> npt.NDArray[np.float32]:
+    """What every int8 symbol costs: [rows, 256] bits, for the symbols -128..127, escape codes included."""
+    symbols = np.arange(-128, 128)
+    value = symbols - tables.offset[:, None]
+    tail = tables.length[:, None] - 2
+    escaped = (value < 0) | (value >= tail)
+    raw = np.where(value < 0, -2 * value - 1, 2 * (value - tail))
+    groups = np.where(escaped, np.ceil(np.log2(np.maximum(raw, 0) + 1) / 2), 0)
+    escape_bits = np.where(escaped, 2 * (groups // 3 + 1 + groups), 0)
+    bin_ = np.where(escaped, tail, value)
+    frequency = np.take_along_axis(tables.cdf, bin_ + 1, axis=1) - np.take_along_axis(tables.cdf, bin_, axis=1)
+    return (np.log2(TOTAL / frequency) + escape_bits).astype(np.float32)
+
+
 def save_tables(file: BinaryIO, tables: Mapping[str, CdfArrays]) -> None:
     """Write named tables in npz form: `<name>_cdf`, `<name>_length`, `<name>_offset`."""
     np.savez_compressed(

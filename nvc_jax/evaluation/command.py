@@ -1,81 +1,176 @@
 """The command line of eval.py: real streams, decoded again, measured on what was decoded."""
 
 import argparse
-import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nvc_jax.codec.files import decode_file, encode_file
-from nvc_jax.codec.model import PRECISIONS, Codec
-from nvc_jax.codec.runtime import use_compilation_cache
+from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.errors import BitstreamError, ConfigError, NvcError
-from nvc_jax.files import atomic_output, make_folder
+from nvc_jax.codec.store import find_model, read_description
+from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.evaluation.baselines import BASELINES
+from nvc_jax.evaluation.coders import Coder, ModelCoder
+from nvc_jax.evaluation.estimate import EstimatingCoder
+from nvc_jax.evaluation.results import Point, collect, write_json
+from nvc_jax.evaluation.runner import Job, run_all
+from nvc_jax.evaluation.sequences import Sequence as Video
+from nvc_jax.evaluation.sequences import from_files, read_config
+from nvc_jax.files import make_folder
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, QP_LEVELS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate; returns the exit code (0 well, 1 if a point failed, 2 usage)."""
-    parser = argparse.ArgumentParser(prog="eval.py", description="Rate and distortion from real streams.")
-    parser.add_argument("--model", default="embedded", help="packaged model or model directory")
-    parser.add_argument("--videos", type=Path, nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--qps", type=int, nargs="+", default=[0, 21, 42, 63], metavar="Q")
-    parser.add_argument("--frames", type=int, metavar="N", help="of every video; all by default")
-    parser.add_argument("--intra-period", type=int, default=-1, metavar="N")
-    parser.add_argument("--reset-interval", type=int, default=64, metavar="N")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--stream-dir", type=Path, required=True, help="streams and decoded videos go here")
-    parser.add_argument("--output", required=True, metavar="OUT.json")
+    """Evaluate; returns the exit code (0 well, 1 if a point failed or nothing could be done, 2 usage)."""
     try:
-        options = parser.parse_args(argv)
+        options = _parser().parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
-    use_compilation_cache()
-    failures = 0
     try:
-        make_folder(options.stream_dir)
-        twice = {video.stem for video in options.videos if [v.stem for v in options.videos].count(video.stem) > 1}
-        if twice:
-            raise ConfigError(f"several videos are called {', '.join(sorted(twice))}; streams are named after them.")
-        codec = Codec.load(options.model, options.precision)
-        points = []
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("points", total=len(options.videos) * len(options.qps))
-            for video in options.videos:
-                for qp in options.qps:
-                    try:
-                        points.append(_point(codec, video, qp, options))
-                    except NvcError as error:
-                        failures += 1
-                        print(f"eval.py: {error}", file=sys.stderr)
-                    progress.advance(task)
-        with atomic_output(options.output) as file:
-            file.write((json.dumps({"model": codec.stored.identity, "points": points}, indent=1) + "\n").encode())
+        return _evaluate(options)
     except NvcError as error:
         print(f"eval.py: {error}", file=sys.stderr)
         return 1
-    for point in points:
-        print(f"{point['video']:40} qp {point['qp']:>2}  {point['bpp']:.4f} bpp  {point['psnr']:.2f} dB")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="eval.py",
+        description="Rate and distortion from real streams, in the JSON of the official DCVC-RT test.",
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["embedded"],
+        metavar="NAME|DIR",
+        help=f"packaged models, model directories, or conventional encoders: {', '.join(BASELINES)}",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="DATASETS.json", help="official dataset configuration")
+    source.add_argument("--videos", nargs="+", metavar="GLOB", help="video files; their folder is their class")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="instead of the configuration's root_path")
+    rates = parser.add_mutually_exclusive_group()
+    rates.add_argument("--qps", type=int, nargs="+", metavar="Q", help="of models; 0 21 42 63 by default")
+    rates.add_argument("--rate-num", type=int, metavar="N", help="this many qps from 0 to 63")
+    parser.add_argument("--frames", type=int, metavar="N", help="of every video at most")
+    parser.add_argument("--intra-period", type=int, metavar="N", help="instead of the configuration's; -1: one I frame")
+    parser.add_argument("--reset-interval", type=int, default=64, metavar="N")
+    parser.add_argument(
+        "--skip-threshold",
+        type=float,
+        default=DEFAULT_SKIP_THRESHOLD,
+        metavar="T",
+        help="symbols with a scale not above it are not coded; negative codes all",
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--estimate", action="store_true", help="rates of models from likelihoods, without streams")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; devices are shared out")
+    parser.add_argument("--check-existing", action="store_true", help="keep points that are already in --stream-dir")
+    parser.add_argument(
+        "--stream-dir", type=Path, metavar="DIR", help="streams, points and pictures; by default beside the output"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="OUT.json", help="results; with several models a folder for them"
+    )
+    return parser
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    intra_period = -1 if options.intra_period is None else options.intra_period
+    Schedule(intra_period=intra_period, reset_interval=options.reset_interval)  # refuses them here, not at each point
+    coders, videos = _coders(options), _videos(options)
+    if options.workers < 1:
+        raise ConfigError(f"--workers is {options.workers}; it must be at least 1.")
+    several = len(coders) > 1
+    if several == (options.output.suffix == ".json"):
+        raise ConfigError(
+            f"--output {options.output}: give a folder for the results of several models, OUT.json for those of one."
+        )
+    folder = options.stream_dir or options.output.with_name(options.output.stem + "_streams")
+    outputs = {c.name: options.output / f"{c.name}.json" if several else options.output for c in coders}
+    make_folder(options.output if several else options.output.parent)
+    make_folder(folder)
+    jobs = [
+        Job(coder, video, rate_index, folder, options.check_existing)
+        for coder in coders
+        for video in videos
+        for rate_index in range(len(coder.qps))
+    ]
+    points: dict[int, Point] = {}
+    failures: list[str] = []
+    with _progress() as progress:
+        task = progress.add_task("points", total=len(jobs))
+        for number, outcome in run_all(jobs, options.workers):
+            if isinstance(outcome, NvcError):
+                failures.append(f"{jobs[number]}: {outcome}")
+                progress.console.print(f"eval.py: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+            else:
+                points[number] = outcome
+            progress.advance(task)
+    finished = [(job, points[number]) for number, job in enumerate(jobs) if number in points]
+    for coder in coders:
+        write_json(outputs[coder.name], collect(point for job, point in finished if job.coder is coder))
+    for job, point in finished:
+        print(_line(job, point))
+    if failures:
+        print(f"eval.py: {len(failures)} of {len(jobs)} points failed:", *failures, sep="\n  ", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _point(codec: Codec, video: Path, qp: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Code, decode and compare one video at one qp.
+def _line(job: Job, point: Point) -> str:
+    rate, psnr, msssim = (point[f"ave_all_frame_{what}"] for what in ("bpp", "psnr", "msssim"))
+    return f"{job.coder.name:12} {job.video!s:40} qp {job.qp:>2}  {rate:.4f} bpp  {psnr:.2f} dB  {msssim:.4f}"
 
-    Raises:
-        BitstreamError: the decoder got other pictures than the encoder.
-    """
-    stream = options.stream_dir / f"{video.stem}_qp{qp}.bin"
-    schedule = Schedule(qp, qp, options.intra_period, options.reset_interval)
-    coded = encode_file(codec, video, stream, schedule, frames=options.frames, reconstruct=True)
-    decoded = decode_file(codec, stream, stream.with_suffix(".y4m"), hashes=True)
-    for ours, theirs in zip(coded["frames"], decoded["frames"], strict=True):
-        if ours["sha256"] != theirs["sha256"]:
-            raise BitstreamError(f"{stream}: frame {ours['index']} decodes to another picture than the encoder had.")
-    return {"video": video.name, "qp": qp, "encode_fps": coded["fps"], "decode_fps": decoded["fps"]} | {
-        key: coded[key] for key in ("bpp", "kbps", "psnr_y", "psnr_u", "psnr_v", "psnr", "frame_count", "frames")
-    }
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def _coders(options: argparse.Namespace) -> list[Coder]:
+    qps = _qps(options)
+    threshold = None if options.skip_threshold < 0 else options.skip_threshold
+    kind = EstimatingCoder if options.estimate else ModelCoder
+    coders: list[Coder] = []
+    for name in options.model:
+        if name in BASELINES:
+            coders.append(BASELINES[name])
+            continue
+        description = read_description(find_model(name))
+        identity, config = description["identity"], description.get("config", {})
+        coders.append(kind(name, identity, config, qps, options.precision, options.reset_interval, threshold))
+    for name, count in Counter(coder.name for coder in coders).items():
+        if count > 1:
+            raise ConfigError(f"{count} models are called {name}; streams and results are named after them.")
+    return coders
+
+
+def _qps(options: argparse.Namespace) -> tuple[int, ...]:
+    if options.rate_num is not None:
+        if not 2 <= options.rate_num <= QP_LEVELS:
+            raise ConfigError(f"--rate-num is {options.rate_num}; it must be from 2 to {QP_LEVELS}.")
+        step = (QP_LEVELS - 1) / (options.rate_num - 1)
+        return tuple(int(index * step + 0.5) for index in range(options.rate_num))
+    qps = tuple(options.qps or (0, 21, 42, 63))
+    for qp in qps:
+        if not 0 <= qp < QP_LEVELS:
+            raise ConfigError(f"--qps has {qp}; qps are from 0 to {QP_LEVELS - 1}.")
+    if len(set(qps)) < len(qps):
+        raise ConfigError("--qps names a qp twice.")
+    return qps
+
+
+def _videos(options: argparse.Namespace) -> list[Video]:
+    videos = from_files(options.videos) if options.videos else read_config(options.config, options.root)
+    if options.frames is not None:
+        if options.frames < 1:
+            raise ConfigError(f"--frames is {options.frames}; it must be at least 1.")
+        videos = [replace(v, frames=min(options.frames, v.frames or options.frames)) for v in videos]
+    if options.intra_period is not None:
+        videos = [replace(video, intra_period=options.intra_period) for video in videos]
+    return videos

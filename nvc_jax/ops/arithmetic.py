@@ -7,6 +7,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from nvc_jax.ops import fixed, floating
+from nvc_jax.spec import FIXED_SCALE
 
 
 class Arithmetic(Protocol):
@@ -41,7 +42,11 @@ def arithmetic(x: Array) -> Arithmetic:
 
 
 def to_precision(x: Array, dtype: DTypeLike) -> Array:
-    """Numbers in another precision; from real numbers to int16 is a change of units too."""
-    if dtype == jnp.int16 and x.dtype != jnp.int16:
+    """Numbers in another precision; between real numbers and int16 that is a change of units too."""
+    if dtype == x.dtype:
+        return x
+    if dtype == jnp.int16:
         return fixed.from_real(x)
+    if x.dtype == jnp.int16:
+        return x.astype(dtype) / FIXED_SCALE
     return x.astype(dtype)

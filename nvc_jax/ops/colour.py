@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nvc_jax.ops.arithmetic import arithmetic
+from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.pixels import pad_to_multiple
 from nvc_jax.spec import FIXED_SCALE
 
@@ -34,21 +34,33 @@ def planes_to_picture(y: Array, u: Array, v: Array) -> Array:
     return jnp.stack([y, up(u), up(v)], axis=-1).astype(jnp.float32) / 255.0
 
 
-def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
-    """The inverse: chroma is the mean of 2x2 pixels, all samples are rounded to 8 bits.
+def split_planes(picture: Array) -> tuple[Array, Array, Array]:
+    """A picture as 4:2:0 planes, not rounded: chroma is the mean of 2x2 pixels.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16 in 1/512; odd sizes are replicated by one pixel before averaging.
 
     Returns:
-        y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], uint8.
+        y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], real numbers in 0..1.
     """
+    if picture.dtype == jnp.int16:
+        picture = to_precision(picture, jnp.float32)
+    chroma = _chroma_cells(picture).mean(axis=(2, 4))
+    return picture[..., 0], chroma[..., 0], chroma[..., 1]
+
+
+def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
+    """The same, rounded to 8 bits, uint8; of an int16 picture by integers alone."""
     to_uint8 = arithmetic(picture).to_uint8
-    y = to_uint8(picture[..., 0])
+    chroma = to_uint8(_chroma_cells(picture), over=(2, 4))
+    return to_uint8(picture[..., 0]), chroma[..., 0], chroma[..., 1]
+
+
+def _chroma_cells(picture: Array) -> Array:
+    """[B, H, W, 3] -> [B, H/2, 2, W/2, 2, 2]: both chroma components of each cell of 2x2 pixels."""
     chroma = pad_to_multiple(picture[..., 1:], 2)
     b, h, w, _ = chroma.shape
-    chroma = to_uint8(chroma.reshape(b, h // 2, 2, w // 2, 2, 2), over=(2, 4))
-    return y, chroma[..., 0], chroma[..., 1]
+    return chroma.reshape(b, h // 2, 2, w // 2, 2, 2)
 
 
 def picture_to_rgb(picture: Array) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nvc_jax.errors import OutputError, VideoError
 from nvc_jax.files import STDIO, PathLike, reason
-from nvc_jax.video.colour import rgb_to_yuv, yuv_to_rgb
+from nvc_jax.video.colour import BT709, coded_colour, rgb_to_yuv, yuv_to_rgb
 from nvc_jax.video.container import FORMATS, ContainerWriter, open_container
 from nvc_jax.video.frame import (
     Colour,
@@ -28,6 +28,7 @@ from nvc_jax.video.stream import VideoReader, VideoWriter
 from nvc_jax.video.y4m import MAGIC, UnsupportedLayoutError, Y4mWriter, open_y4m
 
 __all__ = [
+    "BT709",
     "Colour",
     "Frame",
     "RgbFrame",
@@ -37,6 +38,7 @@ __all__ = [
     "YuvFrame",
     "check_frame",
     "chroma_size",
+    "coded_colour",
     "create_video",
     "frame_bytes",
     "open_video",

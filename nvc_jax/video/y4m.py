@@ -157,3 +157,4 @@ class Y4mWriter(VideoWriter):
         self._head = b""
         for plane in (frame.y, frame.u, frame.v):
             self._file.write(np.ascontiguousarray(plane).data)
+        self._file.flush()  # a player may be reading

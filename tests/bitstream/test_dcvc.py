@@ -6,21 +6,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvc_jax.bitstream.dcvc import MAX_PIXELS, MAX_QP, DcvcReader, DcvcWriter, FrameUnit, SequenceHeader
+from nvc_jax.bitstream import CodedFrame, DcvcReader, DcvcWriter, FrameUnit
+from nvc_jax.bitstream.cursor import Cursor
+from nvc_jax.bitstream.frames import MAX_PIXELS, MAX_QP
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
 
-HEADER = SequenceHeader(height=98, width=130, use_adaptor_i=True, two_streams=False)
+SIZE = 130, 98
+
+
+def frame(kind, qp, payload, refresh=True, dialect="one_stream"):
+    return CodedFrame(kind, qp, refresh, dialect, payload, None)
+
+
+def reader(data):
+    return DcvcReader(Cursor(io.BytesIO(data)))
 
 
 def read(data):
-    return list(DcvcReader(io.BytesIO(data)))
+    return list(reader(data))
 
 
-def write(frames):
+def write(frames, size=SIZE):
     file = io.BytesIO()
-    writer = DcvcWriter(file)
-    sizes = [writer.write_frame(header, kind, qp, payload) for header, kind, qp, payload in frames]
+    writer = DcvcWriter(file, *size)
+    sizes = [writer.write_frame(coded) for coded in frames]
     return file.getvalue(), sizes
+
+
+def coded(unit):
+    """The part of a unit that a writer was given."""
+    return CodedFrame(unit.kind, unit.qp, unit.refresh, unit.dialect, unit.payload, unit.check)
 
 
 def test_official_files_are_rewritten_byte_for_byte(golden):
@@ -29,7 +44,7 @@ def test_official_files_are_rewritten_byte_for_byte(golden):
     for path in paths:
         data = path.read_bytes()
         frames = read(data)
-        again, sizes = write([(f.header, f.kind, f.qp, f.payload) for f in frames])
+        again, sizes = write(map(coded, frames), (frames[0].width, frames[0].height))
         assert again == data, path.name
         assert sizes == [f.size_bytes for f in frames]
         assert [f.offset for f in frames] == [sum(sizes[:i]) for i in range(len(sizes))]
@@ -37,8 +52,12 @@ def test_official_files_are_rewritten_byte_for_byte(golden):
 
 def test_layout_of_a_small_file():
     # By hand from docs/FORMAT.md.
-    other = SequenceHeader(height=98, width=130, use_adaptor_i=False, two_streams=True)
-    data, sizes = write([(HEADER, "I", 21, b"abc"), (other, "P", 29, b""), (HEADER, "P", 71, bytes(200))])
+    sent = [
+        frame("I", 21, b"abc"),
+        frame("P", 29, b"", refresh=False, dialect="two_streams"),
+        frame("P", 71, bytes(200)),
+    ]
+    data, sizes = write(sent)
     assert data == (
         bytes([0x00, 98, 0x80, 130, 0b001, 0x10, 21, 3])
         + b"abc"
@@ -47,11 +66,8 @@ def test_layout_of_a_small_file():
         + bytes(200)
     )
     assert sizes == [11, 8, 204]
-    assert read(data) == [
-        FrameUnit("I", 21, b"abc", HEADER, 0, 11),
-        FrameUnit("P", 29, b"", other, 11, 8),
-        FrameUnit("P", 71, bytes(200), HEADER, 19, 204),
-    ]
+    places = [(0, *SIZE, 0, 11), (1, *SIZE, 11, 8), (2, *SIZE, 19, 204)]
+    assert read(data) == [FrameUnit(*vars(f).values(), *place) for f, place in zip(sent, places, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -59,24 +75,17 @@ def test_layout_of_a_small_file():
     [(127, "7f"), (128, "8080"), (16383, "bfff"), (16384, "c0004000"), (70000, "c0011170")],
 )
 def test_lengths_take_one_two_or_four_bytes(size, coded):
-    data, _ = write([(HEADER, "I", 0, bytes(size))])
+    data, _ = write([frame("I", 0, bytes(size))])
     assert data[7 : 7 + len(coded) // 2].hex() == coded
     assert len(read(data)[0].payload) == size
 
 
 def test_a_sequence_header_may_be_sent_again():
-    first, _ = write([(HEADER, "I", 5, b"x")])
-    other = SequenceHeader(64, 64, False, False)
-    second, _ = write([(other, "I", 6, b"y")])
-    assert [f.header for f in read(first + second)] == [HEADER, other]
-
-
-def test_sixteen_sequence_headers_fit():
-    frames = [(SequenceHeader(16, width, True, False), "I", 0, b"") for width in range(1, 18)]
-    data, _ = write(frames[:16])
-    assert len(read(data)) == 16
-    with pytest.raises(ConfigError, match="holds 16 sequence headers at most"):
-        write(frames)
+    first, _ = write([frame("I", 5, b"x")])
+    second, _ = write([frame("I", 6, b"y", refresh=False)], (64, 32))
+    units = read(first + second)
+    assert [(f.width, f.height, f.refresh) for f in units] == [(*SIZE, True), (64, 32, False)]
+    assert [f.index for f in units] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -84,22 +93,36 @@ def test_sixteen_sequence_headers_fit():
 )
 def test_sizes_beyond_the_limits(height, width):
     with pytest.raises(ConfigError, match=f"picture size {width}x{height} is out of range"):
-        SequenceHeader(height, width, True, False)
+        DcvcWriter(io.BytesIO(), width, height)
+
+
+def test_large_pictures_have_two_streams():
+    assert DcvcWriter(io.BytesIO(), 1280, 720).dialect == "one_stream"
+    assert DcvcWriter(io.BytesIO(), 1281, 720).dialect == "two_streams"
+
+
+def test_what_the_container_cannot_hold():
+    for unfit, words in (
+        (frame("P", 30.5, b""), "qp 30.5 is not a whole number"),
+        (frame("P", 30, b"", dialect="interleaved"), "cannot hold interleaved payloads"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            write([unfit])
 
 
 @pytest.mark.parametrize(("kind", "qp"), [("I", 64), ("I", -1), ("P", 72)])
 def test_writing_a_qp_out_of_range(kind, qp):
     with pytest.raises(ConfigError, match=f"qp {qp} of {kind} frame out of range"):
-        write([(HEADER, kind, qp, b"")])
+        write([frame(kind, qp, b"")])
 
 
 def test_a_refused_frame_leaves_the_writer_usable():
     file = io.BytesIO()
-    writer = DcvcWriter(file)
+    writer = DcvcWriter(file, *SIZE)
     with pytest.raises(ConfigError):
-        writer.write_frame(HEADER, "I", 64, b"")
-    writer.write_frame(HEADER, "I", 63, b"")
-    assert [f.header for f in read(file.getvalue())] == [HEADER]
+        writer.write_frame(frame("I", 64, b""))
+    writer.write_frame(frame("I", 63, b""))
+    assert [f.qp for f in read(file.getvalue())] == [63]
 
 
 @pytest.mark.parametrize(
@@ -124,45 +147,54 @@ def test_damaged_files(data, message):
 
 
 def test_every_cut_gives_the_whole_frames_then_the_error():
-    data, sizes = write([(HEADER, "I", 21, b"abc"), (HEADER, "P", 29, bytes(130)), (HEADER, "P", 25, b"z")])
+    data, sizes = write([frame("I", 21, b"abc"), frame("P", 29, bytes(130)), frame("P", 25, b"z")])
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     for cut in range(1, len(data)):
-        reader = iter(DcvcReader(io.BytesIO(data[:cut])))
+        units = iter(reader(data[:cut]))
         whole = sum(end <= cut for end in ends)
-        assert [next(reader).qp for _ in range(whole)] == [21, 29, 25][:whole]
+        assert [next(units).qp for _ in range(whole)] == [21, 29, 25][:whole]
         if cut in ends:
-            assert next(reader, None) is None
+            assert next(units, None) is None
         else:
             with pytest.raises(TruncatedError, match=rf"^frame {whole}: .* \(byte \d+\)$"):
-                next(reader)
+                next(units)
 
 
 def test_a_pipe_is_read_frame_by_frame():
-    data, sizes = write([(HEADER, "I", 21, b"abc"), (HEADER, "P", 29, b"de")])
+    data, sizes = write([frame("I", 21, b"abc"), frame("P", 29, b"de")])
 
     class Pipe(io.BytesIO):
         def seekable(self):
             return False
 
     pipe = Pipe(data)
-    reader = iter(DcvcReader(pipe))
-    assert next(reader).payload == b"abc"
+    units = iter(DcvcReader(Cursor(pipe)))
+    assert next(units).payload == b"abc"
     assert pipe.tell() == sizes[0]
-    assert [f.payload for f in reader] == [b"de"]
+    assert [f.payload for f in units] == [b"de"]
 
 
-headers = st.builds(SequenceHeader, st.integers(1, 4096), st.integers(1, 16384), st.booleans(), st.booleans())
 frames = st.one_of(
-    st.tuples(headers, st.just(kind), st.integers(0, MAX_QP[kind]), st.binary(max_size=300)) for kind in MAX_QP
+    st.builds(
+        frame,
+        st.just(kind),
+        st.integers(0, MAX_QP[kind]),
+        st.binary(max_size=300),
+        st.booleans(),
+        st.sampled_from(["one_stream", "two_streams"]),
+    )
+    for kind in MAX_QP
 )
+picture_sizes = st.tuples(st.integers(1, 16384), st.integers(1, 4096))
 
 
 @settings(deadline=None)
-@given(st.lists(frames, min_size=1, max_size=16))
-def test_round_trip(sent):
-    data, sizes = write(sent)
+@given(st.lists(frames, min_size=1, max_size=16), picture_sizes)
+def test_round_trip(sent, size):
+    data, sizes = write(sent, size)
     got = read(data)
-    assert [(f.header, f.kind, f.qp, f.payload) for f in got] == sent
+    assert [coded(f) for f in got] == sent
+    assert {(f.width, f.height) for f in got} == {size}
     assert [f.size_bytes for f in got] == sizes
     assert sum(sizes) == len(data)
 

@@ -8,7 +8,7 @@ import pytest
 import synthetic
 from command_line import FRAMES, HEIGHT, WIDTH, hashes, planes, read_report
 
-from nvc_jax.bitstream.dcvc import DcvcReader
+from nvc_jax.bitstream import open_reader
 from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.video import RgbFrame, open_video, write_png
 from nvc_jax.video.quality import frame_psnr
@@ -26,8 +26,8 @@ def sha256(data):
 
 def headers(path):
     """(kind, qp, use_adaptor_i) of every frame of a stream."""
-    with open(path, "rb") as file:
-        return [(unit.kind, unit.qp, unit.header.use_adaptor_i) for unit in DcvcReader(file)]
+    with open_reader(path) as reader:
+        return [(unit.kind, unit.qp, unit.refresh) for unit in reader]
 
 
 def test_reports(nvc, coded, clip):

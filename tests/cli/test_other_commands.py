@@ -25,16 +25,17 @@ def test_info(nvc, stream, coded):
         "width": WIDTH,
         "height": HEIGHT,
         "frames": FRAMES,
+        "lost": 0,
         "intra_frames": 1,
         "refreshes": 2,
-        "two_streams": False,
-        "qp_range": [32, 40],
+        "dialect": "one_stream",
+        "frame_qp_range": [32, 40],
         "bytes": stream.stat().st_size,
         "bpp": pytest.approx(coded[1]["bpp"]),
     }
     lines = dict(line.strip().split("  ", 1) for line in nvc("info", stream).out.splitlines())
     assert lines["frames"] == str(FRAMES)
-    assert lines["qp range"] == "32 to 40"
+    assert lines["frame qp range"] == "32 40"
     assert lines.keys() == {name.replace("_", " ") for name in found}
 
 
@@ -178,7 +179,7 @@ def test_demo_of_a_video(nvc, work, clip):
     assert "made/here/side_by_side.png" in result.out
     table = [line.split() for line in result.out.splitlines()]
     assert [row[0] for row in table[1:4]] == ["10", "32", "54"]
-    files = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("bin", "mp4")}
+    files = {f"qp{qp}.{kind}" for qp in (10, 32, 54) for kind in ("nvc", "mp4")}
     assert {path.name for path in (work / "made" / "here").iterdir()} == {*files, "side_by_side.png"}
     assert read_png(work / "made" / "here" / "side_by_side.png").shape == (HEIGHT, 4 * WIDTH, 3)
     with open_video(work / "made" / "here" / "qp32.mp4") as reader:
@@ -204,7 +205,7 @@ def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
     monkeypatch.setattr(demo, "FRAMES", 2)
     points = nvc("demo", "--video", clip, "--json").json()["points"]
     assert all(point["identical"] for point in points)
-    assert nvc("info", "demo/qp32.bin", "--json").json()["frames"] == 2
+    assert nvc("info", "demo/qp32.nvc", "--json").json()["frames"] == 2
 
 
 def test_demo(nvc, work, monkeypatch):

@@ -1,32 +1,15 @@
 """Codecs that the tests share: compiling for a picture size takes longer than any test."""
 
-import functools
-
 import pytest
 import synthetic
 
 from nvc_jax.codec.model import Codec
-from nvc_jax.codec.store import make_model
-from nvc_jax.convert.checkpoint import params_from_official
-from nvc_jax.models.config import dcvc_rt
 
 
 @pytest.fixture(scope="session")
 def tiny_codec():
     """The smallest codec, with synthetic weights."""
     return Codec(synthetic.tiny_model())
-
-
-@pytest.fixture(scope="session")
-def golden_codec(golden_weights):
-    """Full-size codecs with the weights of the golden vectors: golden_codec(scale_mode), "net" or "fixed"."""
-
-    @functools.cache
-    def make(scale_mode):
-        image, video = (golden_weights.make_state_dict(m, scale_mode=scale_mode) for m in ("image", "video"))
-        return Codec(make_model(dcvc_rt, params_from_official(dcvc_rt, image, video), "golden"))
-
-    return make
 
 
 @pytest.fixture

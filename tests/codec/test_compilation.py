@@ -1,18 +1,16 @@
 """What is compiled, copied and waited for, and how often (D1, D2, D7)."""
 
 import contextlib
-import io
 
 import jax
 import numpy as np
 import pytest
+import streams
 import synthetic
 from recording import recorded_stages
 
-from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
 from nvc_jax.codec import frame as frame_module
 from nvc_jax.codec import stages
-from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
@@ -23,16 +21,7 @@ SHARED = ("temporal", "context", "prior", "refine", "synthesise", "reconstruct")
 
 def encode(codec, schedule=None, count=4, size=SIZE, threshold=0.12, reconstruct=False):
     schedule = schedule or Schedule(20, 20, reset_interval=2)
-    file = io.BytesIO()
-    writer = DcvcWriter(file)
-    source = synthetic.moving_picture(*size, count)
-    for frame in Encoder(codec, *size, schedule, threshold, reconstruct).encode(source):
-        writer.write_frame(frame.header, frame.plan.kind, round(frame.plan.qp), frame.payload)
-    return file.getvalue()
-
-
-def decode(codec, stream, threshold=0.12):
-    return list(Decoder(codec, threshold).decode(DcvcReader(io.BytesIO(stream))))
+    return streams.encode(codec, synthetic.moving_picture(*size, count), schedule, threshold, reconstruct)[0]
 
 
 @contextlib.contextmanager
@@ -52,14 +41,14 @@ def compilations():
 
 
 def test_only_a_new_size_compiles(tiny_codec):
-    decode(tiny_codec, encode(tiny_codec, reconstruct=True))
+    streams.decode(tiny_codec, encode(tiny_codec, reconstruct=True))
     with compilations() as programs:
         for qp in (0, 1, 33, 63):
             stream = encode(tiny_codec, Schedule(qp, 63 - qp, 3, 2), 6, reconstruct=True)
-            decode(tiny_codec, stream)
-        decode(tiny_codec, encode(tiny_codec, threshold=None), threshold=None)
+            streams.decode(tiny_codec, stream)
+        streams.decode(tiny_codec, encode(tiny_codec, threshold=None), threshold=None)
         again = Codec(tiny_codec.stored)
-        decode(again, encode(again))
+        streams.decode(again, encode(again))
     assert not programs
 
 
@@ -71,7 +60,7 @@ def test_encoder_and_decoder_run_the_same_programs(tiny_codec):
     assert programs  # the size is new
     before = [stage._cache_size() for stage in shared]
     with recorded_stages() as calls:
-        decode(tiny_codec, stream)
+        streams.decode(tiny_codec, stream)
     assert [stage._cache_size() for stage in shared] == before
     assert {call.stage for call in calls} == set(SHARED)  # the decoder's only stages
 
@@ -100,7 +89,7 @@ def test_copies_of_the_encoder(tiny_codec, copies):
 def test_copies_of_the_decoder(tiny_codec, copies):
     stream = encode(tiny_codec, count=3)
     copies.clear()
-    decode(tiny_codec, stream)
+    streams.decode(tiny_codec, stream)
     planes = 3
     assert len(copies) == (4 + planes) + 2 * (2 + planes)  # an intra frame has four coding steps, an inter frame two
 
@@ -119,7 +108,7 @@ def test_the_device_is_one_frame_ahead(tiny_codec, monkeypatch):
 def test_two_frames_are_held_at_most(tiny_codec):
     taken = []
     source = (taken.append(t) or frame for t, frame in enumerate(synthetic.moving_picture(*SIZE, 6)))
-    coded = Encoder(tiny_codec, *SIZE, Schedule(), 0.12).encode(source)
+    coded = Encoder(tiny_codec, *SIZE, Schedule(), 0.12, "one_stream").encode(source)
     assert not taken
     for t, _ in enumerate(coded):
         assert len(taken) == min(t + 2, 6)

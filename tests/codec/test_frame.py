@@ -21,10 +21,10 @@ def pictures():
 
 def round_trip(codec, kind, picture, reference, qp):
     """(payload, feature) of the encoder, after the decoder has given the same feature."""
-    frame_codec, coder = codec.frame_codecs(0.12)[kind], codec.entropy_coder(kind, False)
+    frame_codec, coder = codec.frame_codecs(0.12)[kind], codec.entropy_coder(kind, "one_stream")
     symbols, feature = frame_codec.encode(picture, reference, qp)
-    payload = coder.encode(round(qp), *symbols.to_host())
-    again = frame_codec.decode(coder.decoder(payload), reference, qp, *SIZE)
+    payload, check = coder.encode(round(qp), *symbols.to_host())
+    again = frame_codec.decode(coder.decoder(payload, check), reference, qp, *SIZE)
     np.testing.assert_array_equal(again, feature)
     return payload, np.asarray(feature)
 

@@ -34,9 +34,9 @@ def test_intra_frame(golden, golden_codec, size, qp, threshold):
         wanted = np.concatenate([gains, expected["params"][:, 2:]], axis=1)
         ours = np.concatenate([prior.gain_in, prior.gain_out, prior.scale, prior.mean], axis=-1)
         np.testing.assert_allclose(recording.nchw(ours), wanted, rtol=0, atol=1e-4)
-    for streams, name in ((1, "bit_stream"), (2, "bit_stream_two")):
-        coder = codec.entropy_coder("I", streams == 2)
-        assert coder.encode(qp, *symbols.to_host()) == expected[name].tobytes()
+    for dialect, name in (("one_stream", "bit_stream"), ("two_streams", "bit_stream_two")):
+        coder = codec.entropy_coder("I", dialect)
+        assert coder.encode(qp, *symbols.to_host())[0] == expected[name].tobytes()
         feature = frame_codec.decode(coder.decoder(expected[name].tobytes()), None, qp, width, height)
         x_hat = recording.nchw(frame_codec.reconstruct(feature, qp))
         np.testing.assert_allclose(x_hat, expected["x_hat"], rtol=0, atol=2e-5)

@@ -1,7 +1,6 @@
 """int16 streams are the same integers however they are computed (docs/INT16.md)."""
 
 import hashlib
-import io
 import os
 import subprocess
 import sys
@@ -12,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import streams
 import synthetic
 from recording import frames as recorded_frames
 from recording import recorded_stages
 
-from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
 from nvc_jax.codec import integers, stages
-from nvc_jax.codec.decoder import Decoder
-from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.integers import clamped_parameters, fastest_strategy, integerise, to_integers
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.saturation import measure_ranges
@@ -39,15 +36,12 @@ COUNT = 5
 
 
 def encode(codec):
-    file = io.BytesIO()
-    writer = DcvcWriter(file)
-    for frame in Encoder(codec, *SIZE, SCHEDULE, THRESHOLD).encode(synthetic.moving_picture(*SIZE, COUNT)):
-        writer.write_frame(frame.header, frame.plan.kind, round(frame.plan.qp), frame.payload)
-    return file.getvalue()
+    source = synthetic.moving_picture(*SIZE, COUNT)
+    return streams.encode(codec, source, SCHEDULE, THRESHOLD, reconstruct=False)[0]
 
 
 def decode(codec, stream):
-    return [frame.planes for frame in Decoder(codec, THRESHOLD).decode(DcvcReader(io.BytesIO(stream)))]
+    return [frame.planes for frame in streams.decode(codec, stream, THRESHOLD)]
 
 
 def digest(stream, planes):

@@ -1,4 +1,4 @@
-"""The fuzz target of the native coder under the address and undefined sanitizers."""
+"""The fuzz targets of the native coder under the address and undefined sanitizers."""
 
 import shutil
 import subprocess
@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[2] / "native_coder"
 
 
 @pytest.fixture(scope="module")
-def replay(tmp_path_factory):
-    """The replay program."""
+def programs(tmp_path_factory):
+    """The folder of the sanitized programs."""
     if shutil.which("cmake") is None:
         pytest.skip("needs cmake")
     build = tmp_path_factory.mktemp("sanitized")
@@ -21,18 +21,28 @@ def replay(tmp_path_factory):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             pytest.skip(f"no compiler with sanitizers: {done.stdout[-500:]}{done.stderr[-500:]}")
-    return build / "replay"
+    return build
 
 
-def test_no_input_makes_the_sanitizers_speak(replay, tmp_path):
+@pytest.mark.parametrize("target", ["fuzz_coder", "fuzz_interleaved"])
+def test_no_input_makes_the_sanitizers_speak(programs, tmp_path, target):
     rng = np.random.default_rng(0)
     files = []
     for i in range(120):
-        count = int(rng.integers(0, 400)) if i % 20 else 20_000 + i  # the large ones start a thread
-        header = bytes([i & 3, i, count & 255, count >> 8])
+        count = int(rng.integers(0, 400)) if i % 20 else 65_000 + i  # the large ones start a thread, or fill two chunks
+        header = bytes([i & 7, i, count & 255, count >> 8])
         path = tmp_path / f"{i}.bin"
-        path.write_bytes(header + rng.bytes(int(rng.integers(0, 1000))))
+        first = bytes([rng.integers(0, 6) | rng.integers(0, 5) << 4]) if i % 3 else b""  # a layout, as a rule
+        path.write_bytes(header + first + rng.bytes(int(rng.integers(0, 1000))))
         files.append(path)
-    done = subprocess.run([replay, *files], capture_output=True, text=True, check=False, timeout=60)
+    command = [programs / f"replay_{target}", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "120 files replayed\n"
+
+
+def test_damaged_frames_do_not_make_the_sanitizers_speak(programs):
+    command = [programs / "mutate", "1500"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1500 frames: ")

@@ -1,0 +1,127 @@
+// Damages frames of the interleaved dialect and decodes what is left with the portable and with the vector loops: no
+// fault of the program may show, and the two must agree. Run: mutate FRAMES [SEED]
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "interleaved.h"
+#include "tables_and_rows.h"
+
+namespace {
+
+using namespace fuzz;
+using nvc::Status;
+using nvc::interleaved::Decoder;
+using nvc::interleaved::Encoder;
+using Bytes = std::vector<uint8_t>;
+
+struct Frame {
+  const nvc::CdfTable* table;
+  Rows rows;
+  bool wide;
+  Bytes payload;
+};
+
+class Random {
+ public:
+  explicit Random(uint32_t seed) : engine_(seed) {}
+  uint32_t operator()() { return static_cast<uint32_t>(engine_()); }
+
+ private:
+  std::mt19937 engine_;
+};
+
+size_t Below(Random& random, size_t limit) { return limit == 0 ? 0 : random() % limit; }
+
+std::ptrdiff_t Place(Random& random, const Bytes& bytes) {
+  return static_cast<std::ptrdiff_t>(Below(random, bytes.size() + 1));
+}
+
+Frame MakeFrame(const nvc::CdfTable& table, size_t count, Random& random) {
+  Frame frame{&table, Rows(count, random()), random() % 4 == 0, {}};
+  std::vector<int8_t> symbols(count);
+  const uint32_t spread = 1 + random() % 12;
+  for (int8_t& symbol : symbols) symbol = static_cast<int8_t>(static_cast<int>(random() % spread) - 4);
+  const std::vector<nvc::Segment> segments(2, {&table, symbols.data(), frame.rows.Get(frame.wide)});
+  frame.payload = Encoder(1, false).Encode(segments);
+  return frame;
+}
+
+void Damage(Bytes* bytes, const Bytes& other, Random& random) {
+  switch (random() % 6) {
+    case 0:  // flip bits
+    case 1:
+      for (uint32_t i = 0; i <= random() % 4 && !bytes->empty(); ++i) {
+        (*bytes)[Below(random, bytes->size())] ^= static_cast<uint8_t>(1u << random() % 8);
+      }
+      break;
+    case 2:  // cut
+      bytes->resize(Below(random, bytes->size()));
+      break;
+    case 3:  // splice with another frame
+      bytes->erase(bytes->begin() + Place(random, *bytes), bytes->end());
+      bytes->insert(bytes->end(), other.begin() + Place(random, other), other.end());
+      break;
+    case 4:  // another layout, huge lengths
+      if (bytes->size() > 9) {
+        (*bytes)[0] = static_cast<uint8_t>(random());
+        for (size_t i = 1; i < 5; ++i) (*bytes)[i] = random() % 2 == 0 ? 255 : static_cast<uint8_t>(random());
+      }
+      break;
+    default:  // lose or repeat some bytes
+      const std::ptrdiff_t begin = Place(random, *bytes);
+      const std::ptrdiff_t end = std::min(begin + 1 + static_cast<std::ptrdiff_t>(random() % 8),
+                                          static_cast<std::ptrdiff_t>(bytes->size()));
+      if (begin >= end) break;
+      const Bytes some(bytes->begin() + begin, bytes->begin() + end);
+      random() % 2 == 0 ? bytes->erase(bytes->begin() + begin, bytes->begin() + end)
+                        : bytes->insert(bytes->begin() + begin, some.begin(), some.end());
+  }
+}
+
+Status Decode(Decoder* decoder, const Frame& frame, const Bytes& bytes, std::vector<int8_t>* symbols) {
+  decoder->Reset(bytes.data(), bytes.size());
+  const nvc::Indexes indexes = frame.rows.Get(frame.wide);
+  symbols->resize(indexes.size * 2);
+  for (size_t i = 0; i < 2; ++i) {
+    const Status status = decoder->Decode(*frame.table, indexes, symbols->data() + i * indexes.size);
+    if (status != Status::kOk) return status;
+  }
+  return decoder->Finish();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const long frames = argc > 1 ? std::atol(argv[1]) : 1000;
+  Random random(argc > 2 ? static_cast<uint32_t>(std::atol(argv[2])) : 0);
+  const nvc::CdfTable tables[] = {MakeTable(false), MakeTable(true)};
+  std::vector<Frame> seeds;
+  for (const int count : {0, 1, 7, 40, 64, 100, 300, 700, 1000, 2000, 4096, 5000, 9000, 12000}) {
+    for (size_t i = 0; i < 4; ++i) seeds.push_back(MakeFrame(tables[i % 2], static_cast<size_t>(count), random));
+  }
+  seeds.push_back(MakeFrame(tables[0], 60000, random));   // 32 lanes
+  seeds.push_back(MakeFrame(tables[0], 400000, random));  // several parts
+  Decoder portable(1, true);
+  Decoder best(1, false);
+  Decoder threaded(2, false);
+  std::vector<int8_t> symbols;
+  std::vector<int8_t> again;
+  long decoded = 0;
+  for (long i = 0; i < frames; ++i) {
+    // The large frames are slow, so they come seldom.
+    const Frame& frame = seeds[i % 1000 == 0 ? seeds.size() - 1 - Below(random, 2) : Below(random, seeds.size() - 2)];
+    Bytes bytes = frame.payload;
+    for (uint32_t k = 0; k <= random() % 2; ++k) Damage(&bytes, seeds[Below(random, seeds.size() - 2)].payload, random);
+    const Status status = Decode(&portable, frame, bytes, &symbols);
+    Require(Decode(i % 1000 == 0 ? &threaded : &best, frame, bytes, &again) == status);
+    if (status != Status::kOk) continue;
+    Require(symbols == again);
+    ++decoded;
+  }
+  std::printf("%ld frames: %ld decoded, %ld refused\n", frames, decoded, frames - decoded);
+  return 0;
+}

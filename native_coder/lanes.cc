@@ -1,0 +1,79 @@
+#include "lanes.h"
+
+#include <algorithm>
+
+namespace nvc {
+namespace {
+
+void CompactPortable(const uint8_t* indexes, size_t size, ChunkRows* rows) noexcept {
+  const Compacted result = Compact(indexes, size, rows->row, [](uint8_t index, size_t) { return uint16_t{index}; });
+  rows->count = result.count;
+  rows->last = result.last;
+}
+
+void PickPortable(const uint8_t* indexes, size_t size, const int8_t* symbols, int8_t* compact) noexcept {
+  Compact(indexes, size, compact, [symbols](uint8_t, size_t i) { return symbols[i]; });
+}
+
+void DecodePortable(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
+                    ChunkSymbols* symbols) noexcept {
+  symbols->tails = {};
+  Reader r{0, reader->pos};
+  for (size_t i = 0; i < rows->count; ++i) {
+    uint32_t& state = reader->state[i & (reader->lanes - 1)];
+    const size_t row = first_row + rows->row[i];
+    const Row& info = table.row(row);
+    const uint32_t slot = state & (kTotal - 1);
+    r.state = state;
+    // Where the table is sure, the processor predicts this branch and need not wait for the state.
+    if (slot - info.mode_start < info.mode_freq) {
+      symbols->symbol[i] = info.mode_symbol;
+      r = DropBin(r, info.mode_start, info.mode_freq);
+    } else {
+      const uint32_t bin = table.FindBin(row, slot);
+      symbols->symbol[i] = static_cast<int8_t>(static_cast<int32_t>(bin) + info.offset);
+      symbols->tails.bits[i / 64] |= uint64_t{bin == info.tail} << (i % 64);
+      r = DropBin(r, table.starts(row)[bin], table.starts(row)[bin + 1] - table.starts(row)[bin]);
+    }
+    r = Refill(r);
+    state = r.state;
+  }
+  reader->pos = r.pos;
+}
+
+void LookUpPortable(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
+                    ChunkTails* tails) noexcept {
+  *tails = {};
+  for (size_t i = 0; i < rows->count; ++i) {
+    const size_t row = first_row + rows->row[i];
+    const Row& info = table.row(row);
+    const uint32_t bin = static_cast<uint32_t>(symbols[i] - info.offset);
+    bins[i] = table.packed_bin(row, std::min<uint32_t>(bin, info.tail));
+    tails->bits[i / 64] |= uint64_t{bin >= info.tail} << (i % 64);
+  }
+}
+
+void EncodePortable(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept {
+  uint8_t* pos = writer->pos;
+  for (size_t i = count; i-- > 0;) {
+    uint32_t& state = writer->state[i & (writer->lanes - 1)];
+    const Writer w = PutBin({state, pos}, bins[i] & (kTotal - 1), bins[i] >> kPrecisionBits);
+    state = w.state;
+    pos = w.pos;
+  }
+  writer->pos = pos;
+}
+
+constexpr Kernels kPortable{CompactPortable, PickPortable, Spread<uint8_t>, DecodePortable, LookUpPortable,
+                            EncodePortable};
+
+}  // namespace
+
+const Kernels& PortableKernels() noexcept { return kPortable; }
+
+const Kernels& BestKernels() noexcept {
+  static const Kernels* const best = Avx512Kernels();
+  return best == nullptr ? kPortable : *best;
+}
+
+}  // namespace nvc

@@ -1,0 +1,85 @@
+// What the dialects have in common: the lists of symbols that callers hand over, leaving out those that are not
+// coded, and running on several threads.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "tables.h"
+
+namespace nvc {
+
+// One table row per symbol: first_row + index. The largest value of the type means: not coded, the symbol is 0.
+struct Indexes {
+  const void* data = nullptr;  // uint8_t or uint16_t
+  bool wide = false;           // uint16_t
+  size_t size = 0;
+  size_t first_row = 0;
+};
+
+// Symbols that are coded with one table.
+struct Segment {
+  const CdfTable* table = nullptr;
+  const int8_t* symbols = nullptr;  // indexes.size of them
+  Indexes indexes;
+};
+
+enum class Status { kOk, kTruncated, kBadHeader, kBadSymbol, kBadEnd, kBadIndex };
+
+template <class Index>
+inline constexpr Index kSkip = std::numeric_limits<Index>::max();
+
+struct Compacted {
+  size_t count;
+  uint32_t last;  // the largest index of the coded
+};
+
+// Stores pack(index, i) for each coded i in entries, which has room for all size of them.
+template <class Index, class Entry, class Pack>
+Compacted Compact(const Index* indexes, size_t size, Entry* entries, Pack pack) noexcept {
+  Compacted result{0, 0};
+  for (size_t i = 0; i < size; ++i) {
+    const Index index = indexes[i];
+    const bool coded = index != kSkip<Index>;
+    entries[result.count] = pack(index, i);
+    result.count += coded;
+    result.last = std::max<uint32_t>(result.last, coded ? index : 0);
+  }
+  return result;
+}
+
+// The opposite: puts the next of the compact symbols at each coded i, 0 elsewhere. compact has room for one more.
+template <class Index>
+void Spread(const Index* indexes, size_t size, const int8_t* compact, int8_t* symbols) noexcept {
+  for (size_t i = 0; i < size; ++i) {
+    const int coded = indexes[i] != kSkip<Index>;
+    symbols[i] = static_cast<int8_t>(*compact & -coded);
+    compact += coded;
+  }
+}
+
+// Runs work(0) .. work(jobs - 1) on up to so many threads, this one included. work must not throw.
+template <class Work>
+void RunJobs(int threads, size_t jobs, const Work& work) {
+  std::atomic<size_t> next{0};
+  const auto run = [&] {
+    for (size_t job = next++; job < jobs; job = next++) work(job);
+  };
+  const size_t wanted = std::min(static_cast<size_t>(threads), jobs);
+  std::vector<std::thread> helpers;
+  helpers.reserve(wanted);
+  try {
+    while (helpers.size() + 1 < wanted) helpers.emplace_back(run);
+  } catch (const std::system_error&) {  // no thread to be had: this one does it all, then
+  }
+  run();
+  for (std::thread& helper : helpers) helper.join();
+}
+
+}  // namespace nvc

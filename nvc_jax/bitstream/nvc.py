@@ -1,0 +1,550 @@
+"""Our container, `.nvc`: says all that a decoder must know, checks every frame, seeks (docs/FORMAT.md, section 4)."""
+
+import bisect
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO, TypeVar
+
+from nvc_jax.bitstream.cursor import CHUNK_BYTES, Cursor
+from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame, check_picture_size, check_qp
+from nvc_jax.checks import Check
+from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
+from nvc_jax.spec import CHECK_BITS, Dialect, FrameKind
+
+MAGIC = b"\x8bNVC\r\n\x1a\n"
+END_MARK = b"CVN\x8b"
+MAJOR, MINOR = 1, 0
+QP_STEPS = 256  # a qp is a multiple of 1 / 256
+PRECISIONS = ("float32", "bfloat16", "float16", "int16")
+
+MAX_LOST = 1 << 17  # frames that may be missing in a file, an hour at 36 frames per second
+MIN_INTRA = 11  # bytes of an I frame with an empty payload
+MAX_TRAILER = 1 << 26  # bytes
+MAX_SCAN = 64  # times the size of the file may be read in search of intra frames
+
+_END, _OPTIONAL, _FRACTION = ord("E"), 0x80, 0x20
+_TYPES: dict[int, tuple[FrameKind, bool]] = {ord("I"): ("I", False), ord("P"): ("P", False), ord("R"): ("P", True)}
+_TYPE_OF_FRAME = {frame: type_ for type_, frame in _TYPES.items()}
+_CHROMA_LOCATIONS = (None, "left", "center", "topleft")
+
+# identity, precision, arithmetic, width, height, frame rate, colour (5), skip threshold,
+# qp, intra qp, intra period, reset interval, qp offsets
+_FIXED = struct.Struct("<32sBBHHII5BdHHII8b")
+_PREFIX = struct.Struct("<8sBBH")  # magic, major, minor, bytes of the header that follow before its check
+_TAIL = struct.Struct("<I4s")  # bytes of the trailer before the tail, end mark
+
+Parsed = TypeVar("Parsed")
+ColourCodes = tuple[int | None, int | None, int | None, bool | None, str | None]
+
+
+@dataclass(frozen=True)
+class NvcHeader:
+    """What a file says about itself.
+
+    Attributes:
+        identity: hash of the model, 64 hexadecimal digits.
+        model: its name.
+        precision: of the arithmetic, one of PRECISIONS.
+        arithmetic: version of the integer arithmetic, 0 for floating point.
+        width: of the picture in pixels, before padding.
+        height: likewise.
+        fps: frames per second.
+        colour: H.273 primaries, transfer and matrix, full range, chroma location; None is unspecified.
+        skip_threshold: symbols with a scale not above it are not in the stream; None: all are.
+        qp: base qp of inter frames; that of each frame is with the frame.
+        intra_qp: of intra frames.
+        intra_period: frames from one intra frame to the next; -1 for only the first.
+        reset_interval: frames from one refresh to the next, 0 for none.
+        qp_offsets: added to the base qp of inter frame n, by n mod 8.
+    """
+
+    identity: str
+    model: str
+    precision: str
+    arithmetic: int
+    width: int
+    height: int
+    fps: Fraction
+    colour: ColourCodes
+    skip_threshold: float | None
+    qp: float
+    intra_qp: float
+    intra_period: int
+    reset_interval: int
+    qp_offsets: tuple[int, ...]
+
+    def to_bytes(self) -> bytes:
+        """The header as it stands in a file, magic and check included.
+
+        Raises:
+            ConfigError: a value does not fit.
+        """
+        check_picture_size(self.width, self.height)
+        primaries, transfer, matrix, full_range, location = self.colour
+        name = self.model.encode()
+        try:
+            body = _FIXED.pack(
+                bytes.fromhex(self.identity),
+                PRECISIONS.index(self.precision),
+                self.arithmetic,
+                self.width,
+                self.height,
+                *_frame_rate(self.fps),
+                *(2 if code is None else code for code in (primaries, transfer, matrix)),
+                0 if full_range is None else 1 + full_range,
+                _CHROMA_LOCATIONS.index(location),
+                -1.0 if self.skip_threshold is None else self.skip_threshold,
+                _qp_steps(self.qp),
+                _qp_steps(self.intra_qp),
+                max(0, self.intra_period),
+                self.reset_interval,
+                *self.qp_offsets,
+            )
+            body += struct.pack("<B", len(name)) + name
+        except (struct.error, ValueError) as error:
+            raise ConfigError(f"the header of an .nvc file cannot hold these settings ({error})") from None
+        data = _PREFIX.pack(MAGIC, MAJOR, MINOR, len(body)) + body
+        return data + _check(data)
+
+    @staticmethod
+    def from_body(body: bytes) -> "NvcHeader":
+        """The inverse, without magic, versions and check.
+
+        Raises:
+            ValueError: it is no header.
+        """
+        if len(body) < _FIXED.size + 1 or len(body) < _FIXED.size + 1 + body[_FIXED.size]:
+            raise ValueError("it is too short")
+        (identity, precision, arithmetic, width, height, numerator, denominator, *colour, full_range, location,
+         skip_threshold, qp, intra_qp, intra_period, reset_interval, o0, o1, o2, o3, o4, o5, o6, o7) = (
+            _FIXED.unpack_from(body))  # fmt: skip
+        check_picture_size(width, height)
+        if precision >= len(PRECISIONS) or location >= len(_CHROMA_LOCATIONS) or full_range > 2:
+            raise ValueError("it has an unknown precision or colour description")
+        if not numerator or not denominator:
+            raise ValueError("its frame rate is not positive")
+        if not (skip_threshold == -1.0 or 0.0 <= skip_threshold < 1e6):
+            raise ValueError("its skip threshold is no number from 0 on")
+        primaries, transfer, matrix = (None if code == 2 else code for code in colour)
+        name = body[_FIXED.size + 1 :][: body[_FIXED.size]]
+        return NvcHeader(
+            identity=identity.hex(),
+            model="".join(c if c.isprintable() else "\ufffd" for c in name.decode(errors="replace")),
+            precision=PRECISIONS[precision],
+            arithmetic=arithmetic,
+            width=width,
+            height=height,
+            fps=Fraction(numerator, denominator),
+            colour=(primaries, transfer, matrix, (None, False, True)[full_range], _CHROMA_LOCATIONS[location]),
+            skip_threshold=None if skip_threshold < 0 else skip_threshold,
+            qp=qp / QP_STEPS,
+            intra_qp=intra_qp / QP_STEPS,
+            intra_period=intra_period or -1,
+            reset_interval=reset_interval,
+            qp_offsets=(o0, o1, o2, o3, o4, o5, o6, o7),
+        )
+
+
+@dataclass(frozen=True)
+class Trailer:
+    """What stands at the end of a whole file.
+
+    Attributes:
+        frame_count: frames of the sequence.
+        intra_frames: (frame number, byte of the file) of every intra frame, rising.
+    """
+
+    frame_count: int
+    intra_frames: tuple[tuple[int, int], ...]
+
+    def to_bytes(self) -> bytes:
+        """The trailer as it stands in a file, tail included."""
+        body = bytearray(_varint(self.frame_count) + _varint(len(self.intra_frames)))
+        last = (0, 0)
+        for entry in self.intra_frames:
+            body += _varint(entry[0] - last[0]) + _varint(entry[1] - last[1])
+            last = entry
+        data = bytes([_END]) + _varint(len(body)) + bytes(body)
+        data += _check(data)
+        return data + _TAIL.pack(len(data), END_MARK)
+
+    @staticmethod
+    def from_body(body: bytes, begin: int) -> "Trailer":
+        """The inverse, without type, length, check and tail.
+
+        Args:
+            body: of the record.
+            begin: byte of the file where the record begins.
+
+        Raises:
+            ValueError: it is no trailer of such a file.
+        """
+        values = _varints(body)
+        frame_count, count = next(values, 0), next(values, 0)
+        if count * MIN_INTRA > begin:
+            raise ValueError("the file has no room for so many intra frames")
+        entries: list[tuple[int, int]] = []
+        index = offset = 0
+        for _ in range(count):
+            delta_index, delta_offset = next(values, 0), next(values, 0)
+            if delta_offset < MIN_INTRA or (entries and not delta_index):
+                raise ValueError("its intra frames do not rise")
+            index, offset = index + delta_index, offset + delta_offset
+            entries.append((index, offset))
+        if next(values, None) is not None:
+            raise ValueError("it has more numbers than it says")
+        if entries and index >= frame_count:
+            raise ValueError("it counts more intra frames than frames")
+        return Trailer(frame_count, tuple(entries))
+
+
+class NvcWriter:
+    """Writes a file from its start to its end; nothing is changed afterwards, so it may be a pipe."""
+
+    dialect: Dialect = "interleaved"
+
+    def __init__(self, file: BinaryIO, header: bytes) -> None:
+        """Write the header, as `NvcHeader.to_bytes` gives it."""
+        self._file = file
+        self._unreported = self._write(header)  # counted to the first frame
+        self._offset = self._unreported
+        self._frames = 0
+        self._intra_frames: list[tuple[int, int]] = []
+
+    def write_frame(self, frame: CodedFrame, index: int | None = None) -> int:
+        """Write a frame. Returns the number of bytes; the header is counted to the first frame.
+
+        Args:
+            frame: with an interleaved payload and a check.
+            index: frame number, where frames before it are missing (only intra frames carry it).
+
+        Raises:
+            ConfigError: the frame does not fit the container.
+        """
+        check_qp(frame.kind, frame.qp)
+        if frame.dialect != self.dialect or frame.check is None:
+            raise ConfigError("a frame of an .nvc file needs an interleaved payload and a check")
+        index = self._frames if index is None else index
+        if index < self._frames or (index > self._frames and frame.kind != "I"):
+            raise ConfigError(f"frame {index} cannot follow frame {self._frames - 1}")
+        steps = _qp_steps(frame.qp)
+        fraction = steps % QP_STEPS
+        data = bytes([_TYPE_OF_FRAME[frame.kind, frame.refresh] | (_FRACTION if fraction else 0), steps // QP_STEPS])
+        data += bytes([fraction]) if fraction else b""
+        if frame.kind == "I":
+            data += _varint(index)
+            self._intra_frames.append((index, self._offset))
+        data += _varint(len(frame.payload)) + frame.payload + frame.check.to_bytes(CHECK_BITS // 8, "little")
+        size = self._write(data + _check(data, _index_bytes(index)))
+        self._offset += size
+        self._frames = index + 1
+        size, self._unreported = size + self._unreported, 0
+        return size
+
+    def finish(self) -> int:
+        """Write what comes after the last frame. Returns the number of bytes."""
+        return self._write(Trailer(self._frames, tuple(self._intra_frames)).to_bytes())
+
+    def _write(self, data: bytes) -> int:
+        self._file.write(data)
+        self._file.flush()  # a reader may follow
+        return len(data)
+
+
+class NvcReader:
+    """Iterates over the frames of a file or pipe, holding one frame at a time.
+
+    Raises, while iterating:
+        TruncatedError: the data ends too early; all frames before the cut have been given.
+        BitstreamError: a frame is damaged; all frames before it have been given.
+
+    Attributes:
+        header: what the file says about itself.
+        header_bytes: the same as it stands there.
+        trailer_bytes: bytes after the last frame, known when the end was reached.
+    """
+
+    def __init__(self, cursor: Cursor, conceal: bool = False) -> None:
+        """Read the header.
+
+        Args:
+            cursor: at the start of the stream.
+            conceal: give a LostFrame for every frame that is missing; after damage, go on at the next intra frame if
+                the source is a file.
+
+        Raises:
+            BitstreamError: the header is damaged, or of a newer major version.
+        """
+        self._cursor = cursor
+        self._conceal = conceal
+        self._lost = 0
+        self.header, self.header_bytes = self._read_header()
+        self._begin = 0  # the first frame counts the header
+        self._next = 0
+        self._end = self._find_trailer() if cursor.seekable else None
+        self.trailer_bytes = 0
+        self._scan_budget = MAX_SCAN * cursor.size() if conceal and cursor.seekable else 0
+
+    @property
+    def frame_count(self) -> int | None:
+        """Frames of the sequence; None in a pipe and in a file that was cut."""
+        return self._end[0].frame_count if self._end else None
+
+    def seek(self, index: int) -> bool:
+        """Go to the last intra frame not after frame `index`; False where that is unknown."""
+        entries = self._end[0].intra_frames if self._end else ()
+        position = bisect.bisect_right(entries, index, key=lambda entry: entry[0])
+        if not position:
+            return False
+        self._next, self._begin = entries[position - 1]
+        self._cursor.seek(self._begin)
+        return True
+
+    def __iter__(self) -> Iterator[FrameUnit | LostFrame]:
+        """Read on from where the last frame ended."""
+        cursor = self._cursor
+        while True:
+            begin = cursor.offset
+            cursor.where = f"frame {self._next}"
+            try:
+                found = self._record()
+            except BitstreamError as error:
+                if not self._conceal:
+                    raise
+                yield from self._lose(self._find_intra(begin + 1, error), str(error))
+                self._begin = cursor.offset
+                continue
+            if isinstance(found, Trailer):
+                yield from self._lose(found.frame_count, "missing")
+                self._check_end(cursor.offset - begin)
+                return
+            if found is not None:
+                yield from self._lose(found.index, "missing")
+                self._begin, self._next = cursor.offset, found.index + 1
+                yield found
+
+    def _lose(self, end: int, reason: str) -> Iterator[LostFrame]:
+        """The frames from the next one to `end`, which are not there."""
+        if end > self._next and not self._conceal:
+            raise self._cursor.error(f"frames {self._next} to {end - 1} are missing", self._cursor.offset)
+        self._check_gap(end, self._cursor.offset)
+        self._lost += end - self._next
+        while self._next < end:
+            self._next += 1
+            yield LostFrame(self._next - 1, self.header.width, self.header.height, reason)
+
+    def _record(self) -> FrameUnit | Trailer | None:
+        """The next frame, the trailer, or None for what this version may skip."""
+        cursor = self._cursor
+        begin = cursor.offset
+        cursor.begin_check()
+        type_ = cursor.take_byte_or_end()
+        if type_ is None:
+            raise TruncatedError(
+                f"{cursor.where}: there is no more, and no trailer (byte {begin}); the file was cut or is still "
+                "being written, nvc-jax repair makes it whole"
+            )
+        if type_ & _OPTIONAL or type_ == _END:
+            body = cursor.take(self._length(MAX_TRAILER), "data")
+            self._confirm(begin)
+            return self._parse(lambda: Trailer.from_body(body, begin), "trailer", begin) if type_ == _END else None
+        if type_ & ~_FRACTION not in _TYPES:
+            raise cursor.error(f"unknown record type {type_}", begin)
+        kind, refresh = _TYPES[type_ & ~_FRACTION]
+        steps = cursor.take(1, "qp")[0] * QP_STEPS
+        if type_ & _FRACTION:
+            steps += cursor.take(1, "fraction of the qp")[0]
+        index = self._varint("frame number") if kind == "I" else self._next
+        try:
+            check_qp(kind, steps / QP_STEPS)
+        except ConfigError as error:
+            raise cursor.error(str(error), begin) from None
+        self._check_gap(index, begin)
+        payload = cursor.take(self._length(self._max_payload), "payload")
+        check = int.from_bytes(cursor.take(CHECK_BITS // 8, "check of the symbols"), "little")
+        self._confirm(begin, _index_bytes(index))
+        return FrameUnit(
+            kind=kind,
+            qp=steps / QP_STEPS,
+            refresh=refresh,
+            dialect="interleaved",
+            payload=payload,
+            check=check,
+            index=index,
+            width=self.header.width,
+            height=self.header.height,
+            offset=self._begin,
+            size_bytes=cursor.offset - self._begin,
+        )
+
+    @property
+    def _max_payload(self) -> int:
+        """Bytes, well above what any picture of this size needs."""
+        return (1 << 16) + 16 * self.header.width * self.header.height
+
+    def _length(self, limit: int) -> int:
+        length = self._varint("length")
+        if length > limit:
+            raise self._cursor.error(f"a length of {length} bytes is impossible here", self._cursor.offset)
+        return length
+
+    def _varint(self, what: str) -> int:
+        value = 0
+        for shift in range(0, 63, 7):
+            byte = self._cursor.take(1, what)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise self._cursor.error(f"{what} is too long", self._cursor.offset)
+
+    def _confirm(self, begin: int, more: bytes = b"") -> None:
+        expected = self._cursor.check(more)
+        if int.from_bytes(self._cursor.take(4, "check"), "little") != expected:
+            raise self._cursor.error("its bytes do not fit their check, the file is damaged", begin)
+
+    def _check_gap(self, index: int, offset: int) -> None:
+        """Refuse a number that is too low, or so high that a few bytes would cost a decoder hours."""
+        if not 0 <= index - self._next <= MAX_LOST - self._lost:
+            raise self._cursor.error(f"frame {index} cannot come next", offset)
+
+    def _read_header(self) -> tuple[NvcHeader, bytes]:
+        cursor = self._cursor
+        cursor.where = "header"
+        cursor.begin_check()
+        prefix = cursor.take(_PREFIX.size, "start")
+        magic, major, _, size = _PREFIX.unpack(prefix)
+        if magic != MAGIC:
+            raise BitstreamError("not an .nvc file")
+        if major != MAJOR:
+            raise BitstreamError(f"the file has version {major}, this program reads version {MAJOR}; update nvc-jax")
+        body = cursor.take(size, "header")
+        self._confirm(0)
+        header = self._parse(lambda: NvcHeader.from_body(body), "header", 0)
+        return header, prefix + body + _check(prefix, body)
+
+    def _parse(self, parse: Callable[[], Parsed], what: str, offset: int) -> Parsed:
+        try:
+            return parse()
+        except ValueError as error:
+            raise self._cursor.error(f"the {what} is wrong: {error}", offset) from None
+
+    def _find_trailer(self) -> tuple[Trailer, int] | None:
+        """The trailer of a whole file and where it begins; the cursor comes back."""
+        cursor, here = self._cursor, self._cursor.offset
+        try:
+            end = cursor.size() - _TAIL.size
+            cursor.seek(max(here, end))
+            size, mark = _TAIL.unpack(cursor.take(_TAIL.size, "end"))
+            if mark != END_MARK or size > end - here:
+                return None
+            cursor.seek(end - size)
+            trailer = self._record()
+            if not isinstance(trailer, Trailer) or cursor.offset != end:
+                return None
+            offsets = [offset for _, offset in trailer.intra_frames]
+            inside = not offsets or (offsets[0] >= here and offsets[-1] < end - size)
+            return (trailer, end - size) if inside else None
+        except BitstreamError:
+            return None
+        finally:
+            cursor.seek(here)
+
+    def _find_intra(self, begin: int, error: BitstreamError) -> int:
+        """Go to the first whole intra frame, or the trailer, from byte `begin` on. Returns its frame number.
+
+        Raises:
+            BitstreamError: there is none.
+        """
+        cursor = self._cursor
+        for offset in self._candidates(begin) if cursor.seekable else ():
+            cursor.seek(offset)
+            try:
+                found = self._record()
+                if found is not None:
+                    return found.frame_count if isinstance(found, Trailer) else found.index
+            except BitstreamError:
+                self._scan_budget -= cursor.offset - offset
+            finally:
+                cursor.seek(offset)
+            if self._scan_budget < 0:
+                break
+        raise error
+
+    def _candidates(self, begin: int) -> Iterator[int]:
+        """Bytes of the file where an intra frame or the trailer may begin."""
+        if self._end is not None:
+            trailer, offset = self._end
+            yield from (entry for _, entry in trailer.intra_frames if entry >= begin)
+            yield offset
+            return
+        cursor = self._cursor
+        while True:
+            cursor.seek(begin)
+            data = cursor.peek(CHUNK_BYTES)
+            if not data:
+                return
+            yield from (begin + match.start() for match in re.finditer(b"[Ii]", data))
+            begin += len(data)
+
+    def _check_end(self, trailer_size: int) -> None:
+        """After the trailer, there must be its tail and nothing else."""
+        cursor = self._cursor
+        cursor.where = "end"
+        if cursor.take(_TAIL.size, "tail") != _TAIL.pack(trailer_size, END_MARK):
+            raise cursor.error("the tail is damaged", cursor.offset - _TAIL.size)
+        self.trailer_bytes = trailer_size + _TAIL.size
+        if cursor.peek(1):
+            raise cursor.error("something follows the end", cursor.offset)
+
+
+def _qp_steps(qp: float) -> int:
+    steps = qp * QP_STEPS
+    if steps != round(steps):
+        raise ConfigError(f"qp {qp:g} is not a multiple of 1/{QP_STEPS}")
+    return round(steps)
+
+
+def _index_bytes(index: int) -> bytes:
+    """What the check of a frame covers beside its bytes, so that no frame is taken for another."""
+    return index.to_bytes(8, "little")
+
+
+def _check(*data: bytes) -> bytes:
+    check = Check()
+    for part in data:
+        check.update(part)
+    return check.value().to_bytes(4, "little")
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, least significant first; the top bit says that more follow."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def _varints(data: bytes) -> Iterator[int]:
+    value, shift = 0, 0
+    for byte in data:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number in it is too long")
+        if byte < 0x80:
+            yield value
+            value, shift = 0, 0
+    if shift:
+        raise ValueError("it ends within a number")
+
+
+def _frame_rate(fps: Fraction) -> tuple[int, int]:
+    rate = fps.limit_denominator(1 << 24)
+    if rate <= 0:
+        raise ValueError(f"the frame rate {float(fps):g} is too low")
+    return rate.as_integer_ratio()

@@ -1,0 +1,218 @@
+"""Conventional encoders through PyAV, set to what a model does: one intra frame, then inter frames from the past only.
+
+All work at a constant quantiser, look at no later frame, use one thread (the same stream every time), and decide by
+squared error instead of by eye. What else was chosen is written out below and into every result.
+"""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.coders import Measured, check_count, open_source, viewable
+from nvc_jax.evaluation.metrics import frame_quality
+from nvc_jax.evaluation.results import FrameResult
+from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.files import atomic_output
+from nvc_jax.timing import Timer
+from nvc_jax.video import Frame, VideoReader, YuvFrame, open_video
+
+_ENDLESS = 99999  # frames from one intra frame to the next
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A conventional encoder at fixed settings.
+
+    Attributes:
+        name: what results call it.
+        encoder: FFmpeg's name for it.
+        format: FFmpeg's name for its streams, which is also their suffix.
+        qps: quantisers, from low to high rate.
+        options: FFmpeg's; {qp} and {keyint} are filled in.
+        payload_bytes: of a packet, those of the coded picture.
+    """
+
+    name: str
+    encoder: str
+    format: str
+    qps: tuple[int, ...]
+    options: dict[str, str]
+    payload_bytes: Callable[[bytes], int]
+
+    @property
+    def suffix(self) -> str:
+        """Of streams."""
+        return f".{self.format}"
+
+    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+        """Encoder and options."""
+        return {"encoder": self.encoder, "options": self._options(sequence, qp)}
+
+    def _options(self, sequence: Sequence, qp: int) -> dict[str, str]:
+        keyint = _ENDLESS if sequence.intra_period < 0 else sequence.intra_period
+        return {key: value.format(qp=qp, keyint=keyint) for key, value in self.options.items()}
+
+    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+        """See `Coder`."""
+        if self.encoder not in av.codecs_available:
+            raise EvaluationError(f"the FFmpeg of this PyAV has no {self.encoder}; install another wheel of av.")
+        encoding, decoding = Timer(), Timer()
+        with open_source(sequence) as source:
+            packets = self._encode(source, sequence, qp, stream, encoding)
+            count = source.count
+        if len(packets) != count:
+            raise EvaluationError(f"{self.encoder} made {len(packets)} packets of {count} frames.")
+        with decoding(), open_video(stream) as decoder:  # by itself, because it runs ahead in threads of its own
+            for _ in decoder:
+                pass
+        frames: list[FrameResult] = []
+        with open_source(sequence) as source, open_video(stream) as decoder:
+            width, height = source.info.width, source.info.height
+            pairs = zip(map(_planes, source), map(_planes, decoder), strict=True)
+            for (keyframe, size, payload), (original, decoded) in zip(packets, pairs, strict=True):
+                quality = frame_quality(decoded, original)
+                frames.append(FrameResult("I" if keyframe else "P", 8 * size, 8 * payload, quality))
+            check_count(sequence, frames)
+            pictures = viewable(source, original, decoded)
+        return Measured(frames, width * height, pictures, encoding.seconds / count, decoding.seconds / count)
+
+    def _encode(
+        self, source: VideoReader, sequence: Sequence, qp: int, stream: Path, timer: Timer
+    ) -> list[tuple[bool, int, int]]:
+        """(is a keyframe, bytes, bytes of the coded picture) of every packet."""
+        info, packets = source.info, []
+        if info.is_rgb or info.width % 2 or info.height % 2:
+            raise EvaluationError(f"{sequence}: {self.name} codes 4:2:0 pictures with even sides only.")
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 tells all its settings otherwise
+        with atomic_output(stream) as file:
+            try:
+                with av.open(file, "w", format=self.format) as sink:
+                    track = sink.add_stream(self.encoder, rate=info.fps, options=self._options(sequence, qp))
+                    assert isinstance(track, VideoStream)
+                    track.width, track.height, track.pix_fmt = info.width, info.height, "yuv420p"
+                    track.codec_context.thread_count = 1
+                    for picture in itertools.chain(map(_picture, map(_planes, source)), [None]):
+                        with timer():
+                            made = track.encode(picture)
+                        for packet in made:
+                            data = bytes(packet)
+                            packets.append((packet.is_keyframe, len(data), self.payload_bytes(data)))
+                            sink.mux(packet)
+            except av.FFmpegError as error:
+                raise EvaluationError(f"{sequence}: {self.encoder} failed ({error.strerror}).") from None
+        return packets
+
+
+def _planes(frame: Frame) -> YuvFrame:
+    assert isinstance(frame, YuvFrame)
+    return frame
+
+
+def _picture(frame: YuvFrame) -> av.VideoFrame:
+    width, height = frame.size
+    planes = np.frombuffer(frame.tobytes(), np.uint8).reshape(height * 3 // 2, width)
+    return av.VideoFrame.from_ndarray(planes, "yuv420p")
+
+
+def _h264_payload(data: bytes) -> int:
+    """Bytes of the slices among H.264's units."""
+    return sum(size for first, size in _units(data) if 1 <= first & 31 <= 5)
+
+
+def _hevc_payload(data: bytes) -> int:
+    """Bytes of the slices among H.265's units."""
+    return sum(size for first, size in _units(data) if (first >> 1 & 63) < 32)
+
+
+def _units(data: bytes) -> Iterator[tuple[int, int]]:
+    """(first byte, bytes with the start code) of every unit of a byte stream."""
+    codes = list(re.finditer(rb"\0?\0\0\x01", data))
+    ends = [code.start() for code in codes[1:]] + [len(data)]
+    for code, end in zip(codes, ends, strict=True):
+        yield data[code.end()], end - code.start()
+
+
+def _obu_payload(data: bytes) -> int:
+    """Bytes of the frames among AV1's open bitstream units, their headers included."""
+    total, start = 0, 0
+    while start < len(data):
+        kind, extended = data[start] >> 3 & 15, data[start] >> 2 & 1
+        position, size, shift = start + 1 + extended, 0, 0
+        while True:  # LEB128
+            byte = data[position]
+            position, size, shift = position + 1, size | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                break
+        if kind in (3, 4, 6):  # frame header, tile group, frame
+            total += position + size - start
+        start = position + size
+    return total
+
+
+_X264 = (
+    "qp={qp}:keyint={keyint}:bframes=0:scenecut=0:rc-lookahead=0:sync-lookahead=0:mbtree=0:aq-mode=0:psy=0:threads=1"
+)
+_X265 = (
+    "qp={qp}:keyint={keyint}:bframes=0:b-adapt=0:scenecut=0:rc-lookahead=0:cutree=0:aq-mode=0:psy-rd=0:psy-rdoq=0:"
+    "frame-threads=1:pools=none:info=0:log-level=error"
+)
+_SVT_AV1 = "rc=0:aq-mode=0:qp={qp}:keyint={keyint}:pred-struct=1:lookahead=0:scd=0:tune=1:lp=1"
+
+BASELINES = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline(
+            "x264",
+            "libx264",
+            "h264",
+            (50, 45, 40, 35, 30, 25),
+            {"preset": "medium", "x264-params": _X264},
+            _h264_payload,
+        ),
+        Baseline(
+            "x265",
+            "libx265",
+            "hevc",
+            (50, 45, 40, 35, 30, 25),
+            {"preset": "medium", "x265-params": _X265},
+            _hevc_payload,
+        ),
+        Baseline(
+            "svt-av1",
+            "libsvtav1",
+            "ivf",
+            (63, 55, 47, 39, 31, 23),
+            {"preset": "6", "svtav1-params": _SVT_AV1},
+            _obu_payload,
+        ),
+        Baseline(
+            "vp9",
+            "libvpx-vp9",
+            "ivf",
+            (63, 57, 50, 42, 34, 26),
+            {
+                "deadline": "good",
+                "cpu-used": "2",
+                "b:v": "0",
+                "crf": "{qp}",
+                "qmin": "{qp}",
+                "qmax": "{qp}",
+                "g": "{keyint}",
+                "lag-in-frames": "0",
+                "auto-alt-ref": "0",
+                "aq-mode": "0",
+                "tune": "psnr",
+            },
+            len,
+        ),
+    )
+}

@@ -1,0 +1,162 @@
+"""Bjontegaard delta rates between result files."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import bjontegaard
+import numpy as np
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.results import Point, Results
+
+Method = Literal["pchip", "akima", "cubic"]
+
+METHODS: tuple[Method, ...] = ("pchip", "akima", "cubic")
+QUALITIES = {name: f"ave_all_frame_{name}" for name in ("psnr", "psnr_y", "psnr_u", "psnr_v", "msssim", "msssim_y")}
+RATES = {"all": "ave_all_frame_bpp", "payload": "ave_all_frame_payload_bpp"}
+MIN_POINTS = 4
+LITTLE_OVERLAP = 0.5  # BD-rates of curves that share less of their qualities say little
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A rate-distortion curve, from low to high rate.
+
+    Attributes:
+        rates: bits per pixel.
+        qualities: dB; MS-SSIM as -10 log10(1 - x).
+    """
+
+    rates: tuple[float, ...]
+    qualities: tuple[float, ...]
+
+    @classmethod
+    def of(cls, points: Iterable[Point], quality: str = "psnr", rate: str = "all") -> "Curve":
+        """The curve of the points of a sequence.
+
+        Args:
+            points: in any order.
+            quality: a key of `QUALITIES`.
+            rate: a key of `RATES`; files without rates of the coded pictures alone give all bits.
+
+        Raises:
+            EvaluationError: the points do not say their quality.
+        """
+        pairs = []
+        for point in points:
+            value = point.get(QUALITIES[quality])
+            if not isinstance(value, float | int):
+                raise EvaluationError(f"the results have no {QUALITIES[quality]}.")
+            value = msssim_decibels(value) if quality.startswith("msssim") else float(value)
+            pairs.append((point.get(RATES[rate], point[RATES["all"]]), value))
+        pairs.sort()
+        rates, qualities = zip(*pairs, strict=True) if pairs else ((), ())
+        return cls(rates, qualities)
+
+
+def msssim_decibels(value: float) -> float:
+    """MS-SSIM on the scale on which curves are compared and drawn."""
+    return -10.0 * math.log10(max(1.0 - value, 1e-10))
+
+
+@dataclasses.dataclass(frozen=True)
+class BdRate:
+    """How the rates of two curves compare.
+
+    Attributes:
+        percent: mean difference at equal quality; negative is fewer bits than the anchor.
+        overlap: share of the qualities of either curve that both reach, 0..1; the mean is over these only.
+    """
+
+    percent: float
+    overlap: float
+
+
+def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BdRate:
+    """The Bjontegaard delta rate of a curve.
+
+    Raises:
+        EvaluationError: it is not defined for these curves; the message says why.
+    """
+    for name, curve in (("anchor", anchor), ("test", test)):
+        _check(name, curve)
+    low = max(anchor.qualities[0], test.qualities[0])
+    high = min(anchor.qualities[-1], test.qualities[-1])
+    if low >= high:
+        ranges = (f"{c.qualities[0]:.2f} to {c.qualities[-1]:.2f}" for c in (anchor, test))
+        raise EvaluationError("the curves have no quality in common: {} dB (anchor), {} dB (test).".format(*ranges))
+    lowest = min(anchor.qualities[0], test.qualities[0])
+    highest = max(anchor.qualities[-1], test.qualities[-1])
+    percent = bjontegaard.bd_rate(
+        anchor.rates,
+        anchor.qualities,
+        test.rates,
+        test.qualities,
+        method,
+        require_matching_points=False,
+        min_overlap=0,  # said in `overlap`
+    )
+    return BdRate(float(percent), (high - low) / (highest - lowest))
+
+
+def _check(name: str, curve: Curve) -> None:
+    if len(curve.rates) < MIN_POINTS:
+        raise EvaluationError(f"the {name} curve has {len(curve.rates)} points; a BD-rate needs {MIN_POINTS}.")
+    if not np.isfinite(curve.rates + curve.qualities).all() or curve.rates[0] <= 0:
+        raise EvaluationError(f"the {name} curve has rates or qualities that are not positive numbers.")
+    for lower, upper in zip(curve.qualities, curve.qualities[1:], strict=False):
+        if upper <= lower:
+            raise EvaluationError(
+                f"the {name} curve is not monotone: quality goes from {lower:.2f} to {upper:.2f} dB at a higher rate."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """BD-rates of one result file.
+
+    Attributes:
+        sequences: by class and sequence, or why there is none.
+        classes: mean of the sequences of each class that have one.
+        average: mean of the classes, as in the papers; None if there is none.
+    """
+
+    sequences: Mapping[tuple[str, str], BdRate | EvaluationError]
+    classes: Mapping[str, float]
+    average: float | None
+
+    def missing(self, dataset: str) -> int:
+        """How many sequences of a class have no BD-rate, and so are not in its mean."""
+        return sum(d == dataset and not isinstance(value, BdRate) for (d, _), value in self.sequences.items())
+
+
+def compare(
+    anchor: Results, test: Results, method: Method = "pchip", quality: str = "psnr", rate: str = "all"
+) -> Comparison:
+    """Compare every sequence that both results have.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    sequences: dict[tuple[str, str], BdRate | EvaluationError] = {}
+    for dataset, videos in test.items():
+        for name, points in videos.items():
+            reference = anchor.get(dataset, {}).get(name)
+            if not reference or not points:
+                continue
+            try:
+                first, second = (Curve.of(p.values(), quality, rate) for p in (reference, points))
+                sequences[dataset, name] = bd_rate(first, second, method)
+            except EvaluationError as error:
+                sequences[dataset, name] = error
+    if not sequences:
+        raise EvaluationError("no sequence is in both results; classes and sequences are matched by name.")
+    classes = {}
+    for dataset in dict.fromkeys(dataset for dataset, _ in sequences):
+        values = [v.percent for (d, _), v in sequences.items() if d == dataset and isinstance(v, BdRate)]
+        if values:
+            classes[dataset] = statistics.fmean(values)
+    return Comparison(sequences, classes, statistics.fmean(classes.values()) if classes else None)

@@ -1,0 +1,208 @@
+"""What is evaluated: something that codes a sequence at a quality and says what came out."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from nvc_jax.bitstream import FrameUnit, open_reader
+from nvc_jax.codec.decoder import DecodedFrame, Decoder
+from nvc_jax.codec.files import encode_file
+from nvc_jax.codec.memory import enough_memory
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.report import Report
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import EvaluationError, VideoError
+from nvc_jax.evaluation.metrics import Quality, picture_quality
+from nvc_jax.evaluation.results import FrameResult
+from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.video import Frame, RgbFrame, VideoReader, YuvFrame, open_video, yuv_to_rgb
+from nvc_jax.video.colour import coded_colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What became of one sequence at one quality.
+
+    Attributes:
+        frames: every frame.
+        pixels: of a frame.
+        pictures: the last frame of the source and of what was decoded.
+        encode_s: seconds per frame of encoding, entropy coding included, files excluded; None if there were too few
+            frames to tell.
+        decode_s: the same for decoding.
+    """
+
+    frames: list[FrameResult]
+    pixels: int
+    pictures: tuple[RgbFrame, RgbFrame]
+    encode_s: float | None = None
+    decode_s: float | None = None
+
+
+class Coder(Protocol):
+    """Codes, decodes and measures. Travels to worker processes, so it is small and loads what it needs there.
+
+    Attributes:
+        name: what results and streams are called after.
+        qps: the qualities to measure, from low to high rate.
+        suffix: of its streams; empty if it writes none.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def qps(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def suffix(self) -> str: ...  # noqa: D102
+
+    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+        """All that the result depends on, for JSON."""
+
+    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+        """Code a sequence into a stream, decode the stream and compare.
+
+        Raises:
+            NvcError: that cannot be done.
+        """
+
+
+@functools.lru_cache(maxsize=1)
+def load_codec(model: str, precision: str) -> Codec:
+    """The model of this process; a worker keeps the last one."""
+    return Codec.load(model, precision)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCoder:
+    """A model of this package, by real streams.
+
+    Attributes:
+        model: packaged model or model directory.
+        identity: hash of its parameters.
+        config: its architecture.
+        qps: base qps, the same for intra and inter frames.
+        precision: see `Codec`.
+        reset_interval: see `Schedule`.
+        skip_threshold: see `encode_file`.
+    """
+
+    model: str
+    identity: str
+    config: dict[str, Any]
+    qps: tuple[int, ...]
+    precision: str
+    reset_interval: int
+    skip_threshold: float | None
+
+    suffix: ClassVar[str] = ".bin"
+
+    @property
+    def name(self) -> str:
+        """The packaged model, or the last part of the directory."""
+        return Path(self.model).name
+
+    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+        """Model, precision and schedule."""
+        return {
+            "identity": self.identity,
+            "config": self.config,
+            "precision": self.precision,
+            "intra_period": sequence.intra_period,
+            "reset_interval": self.reset_interval,
+            "skip_threshold": self.skip_threshold,
+        }
+
+    def schedule(self, sequence: Sequence, qp: int) -> Schedule:
+        """Which frame is coded how."""
+        return Schedule(qp, qp, sequence.intra_period, self.reset_interval)
+
+    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+        """See `Coder`."""
+        codec = load_codec(self.model, self.precision)
+        coded = encode_file(
+            codec,
+            sequence.path,
+            stream,
+            self.schedule(sequence, qp),
+            skip_threshold=self.skip_threshold,
+            size=sequence.size,
+            frames=sequence.frames,
+        )
+        with open_reader(stream) as units, open_source(sequence) as source:
+            width, height = source.info.width, source.info.height
+            decoder = Decoder(codec, self.skip_threshold)
+            speed = Report(codec, decoder.timer, source.info)
+            frames: list[FrameResult] = []
+            with enough_memory(codec, width, height, str(sequence)):
+                for unit, frame in _in_groups(_timed(decoder.decode(units), speed)):
+                    original = next(source)
+                    quality = check_finite(picture_quality(frame.picture, original), sequence, qp, len(frames))
+                    frames.append(FrameResult(unit.kind, 8 * unit.size_bytes, 8 * len(unit.payload), quality))
+            check_count(sequence, frames)
+            pictures = viewable(source, original, frame.planes)
+        times = (_seconds_per_frame(fps) if speed.is_warm else None for fps in (coded["fps"], speed.fps))
+        return Measured(frames, width * height, pictures, *times)
+
+
+_GROUP = 8  # frames decoded before they are measured: what is measured beside the decoder would hide its time
+
+
+def _timed(frames: Iterator[DecodedFrame], speed: Report) -> Iterator[tuple[FrameUnit, DecodedFrame]]:
+    for frame in frames:
+        unit = frame.unit
+        assert isinstance(unit, FrameUnit)  # nothing is concealed
+        speed.add(unit.index, unit.kind, unit.qp, 8 * unit.size_bytes, None)
+        yield unit, frame
+
+
+def _in_groups(frames: Iterator[tuple[FrameUnit, DecodedFrame]]) -> Iterator[tuple[FrameUnit, DecodedFrame]]:
+    while group := list(itertools.islice(frames, _GROUP)):
+        yield from group
+
+
+def _seconds_per_frame(fps: dict[str, float]) -> float | None:
+    """Of network and entropy coder together."""
+    return sum(1 / fps[part] for part in ("network", "entropy")) if min(fps.values()) > 0 else None
+
+
+def open_source(sequence: Sequence) -> VideoReader:
+    """The frames of a sequence."""
+    return open_video(sequence.path, size=sequence.size, frames=sequence.frames)
+
+
+def check_count(sequence: Sequence, frames: list[FrameResult]) -> None:
+    """Refuse a source that is shorter than the configuration says.
+
+    Raises:
+        VideoError: it is.
+    """
+    if sequence.exact and len(frames) != sequence.frames:
+        raise VideoError(
+            f"{sequence.path}: holds {len(frames)} frames, not {sequence.frames} as the configuration says."
+        )
+
+
+def check_finite(quality: Quality, sequence: Sequence, qp: int, index: int) -> Quality:
+    """Refuse pictures that are no pictures.
+
+    Raises:
+        EvaluationError: a value is not finite.
+    """
+    if not quality.finite:
+        raise EvaluationError(
+            f"{sequence}: qp {qp}: frame {index} decodes to values that are not numbers; the model is damaged, or "
+            "its values overflow in this precision."
+        )
+    return quality
+
+
+def viewable(source: VideoReader, original: Frame, decoded: YuvFrame) -> tuple[RgbFrame, RgbFrame]:
+    """Source and decoded frame for people to look at."""
+    colour = coded_colour(source.info)
+    shown = original if isinstance(original, RgbFrame) else yuv_to_rgb(original, colour)
+    return shown, yuv_to_rgb(decoded, colour)

@@ -1,0 +1,178 @@
+"""Rates from likelihoods: many frames in one compiled scan, without entropy coder and stream (D2).
+
+The likelihoods are those of the coder's own tables, and what a stream adds to them (headers, the coder's final state)
+is added here too, so the rates are those of real streams but for the last bits of the arithmetic.
+"""
+
+import dataclasses
+import functools
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from nvc_jax.bitstream import CodedFrame, DcvcWriter
+from nvc_jax.codec import stages
+from nvc_jax.codec.frame import FrameCodec
+from nvc_jax.codec.memory import enough_memory
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.pictures import download_planes, upload
+from nvc_jax.codec.schedule import FramePlan
+from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
+from nvc_jax.evaluation.coders import (
+    Measured,
+    ModelCoder,
+    check_count,
+    check_finite,
+    load_codec,
+    open_source,
+    viewable,
+)
+from nvc_jax.evaluation.metrics import picture_quality
+from nvc_jax.evaluation.results import FrameResult
+from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.models.params import ParamTree
+from nvc_jax.models.state import Reference
+from nvc_jax.spec import NOT_CODED
+from nvc_jax.video import Frame
+
+CHUNK = 8  # frames of one scan; its pictures are in memory together
+_STATE_BYTES = 4  # that a rANS stream takes beyond its symbols
+_INTRA, _FROM_PICTURE, _FROM_FEATURE = range(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimatingCoder(ModelCoder):
+    """A model of this package, by estimated rates."""
+
+    suffix: ClassVar[str] = ""
+
+    @property
+    def name(self) -> str:
+        """That of the model, marked: both may go into one folder."""
+        return f"{super().name}_estimated"
+
+    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+        """Those of the model, marked."""
+        return super().settings(sequence, qp) | {"estimated": True}
+
+    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+        """See `Coder`; there is no stream."""
+        del stream
+        codec = load_codec(self.model, self.precision)
+        with open_source(sequence) as source, enough_memory(codec, source.info.width, source.info.height, source.name):
+            width, height = source.info.width, source.info.height
+            schedule, writer = self.schedule(sequence, qp), DcvcWriter(io.BytesIO(), width, height)
+            states = _STATE_BYTES * (2 if writer.dialect == "two_streams" else 1)
+            frames: list[FrameResult] = []
+            for original, plan, bits, picture in _estimate(codec, source, schedule.frame, self.skip_threshold):
+                quality = check_finite(picture_quality(picture, original), sequence, qp, plan.index)
+                payload = bytes(states + int(bits) // 8)
+                coded = CodedFrame(plan.kind, plan.qp, plan.refresh, writer.dialect, payload, None)
+                size_bytes = writer.write_frame(coded)
+                frames.append(FrameResult(plan.kind, 8 * size_bytes, 8 * len(payload), quality))
+            check_count(sequence, frames)
+            pictures = viewable(source, original, download_planes(picture, width, height).wait())
+        return Measured(frames, width * height, pictures)
+
+
+def _estimate(
+    codec: Codec, source: Iterator[Frame], schedule: Any, skip_threshold: float | None
+) -> Iterator[tuple[Frame, FramePlan, float, Array]]:
+    """(source, plan, bits of the symbols, decoded picture [1, H', W', 3]) of every frame."""
+    codecs = codec.frame_codecs(skip_threshold)
+    models = tuple(codecs[kind].model for kind in ("I", "P"))
+    params = tuple(codecs[kind].params for kind in ("I", "P"))
+    y_bits = np.zeros((NOT_CODED + 1, 256), np.float32)
+    y_bits[: gaussian_tables().rows] = symbol_bits(gaussian_tables())
+    z_bits = tuple(
+        symbol_bits(codec.stored.tables[key]).reshape(model.config.qp_rows, model.config.hyper, 256)
+        for key, model in zip(("intra", "inter"), models, strict=True)
+    )
+    tables = jax.device_put((y_bits, z_bits))
+    carry, after_intra, count = None, False, 0
+    while chunk := list(itertools.islice(source, CHUNK)):
+        plans = [schedule(count + number) for number in range(len(chunk))]
+        count += len(chunk)
+        ways = []
+        for plan in plans:
+            ways.append(_INTRA if plan.kind == "I" else _FROM_PICTURE if plan.refresh or after_intra else _FROM_FEATURE)
+            after_intra = plan.kind == "I"
+        pictures = jnp.stack([upload(frame) for frame in chunk])
+        missing = CHUNK - len(chunk)  # at the end; one program serves all chunks
+        pictures = jnp.pad(pictures, ((0, missing), *[(0, 0)] * 4), mode="edge")
+        inputs = (
+            pictures,
+            np.array(ways + [_FROM_FEATURE] * missing, np.int32),
+            np.array([plan.qp for plan in plans] + [plans[-1].qp] * missing, np.float32)[:, None],
+        )
+        if carry is None:
+            carry = _empty_reference(codecs["P"], pictures[0])
+        carry, (bits, decoded) = _scan(models, params, tables, codecs["P"].skip_threshold, carry, inputs)
+        yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
+
+
+def _empty_reference(inter: FrameCodec, picture: Array) -> tuple[Array, Array]:
+    """The carry before the first frame: feature and picture, both of which the last frame left behind."""
+    _, height, width, _ = picture.shape
+    dtype = jax.tree.leaves(inter.params)[0].dtype
+    return jnp.zeros((1, height // 8, width // 8, inter.model.config.width), dtype), jnp.zeros_like(picture)
+
+
+@functools.partial(jax.jit, static_argnames="models")
+def _scan(
+    models: tuple[stages.Model, stages.Model],
+    params: tuple[ParamTree, ParamTree],
+    tables: tuple[Array, tuple[Array, Array]],
+    skip_threshold: Array,
+    carry: tuple[Array, Array],
+    inputs: tuple[Array, Array, Array],
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Code frames one after the other; all arguments in the order intra, inter.
+
+    Args:
+        models: networks.
+        params: parameters.
+        tables: bits of every symbol of y [256, 256] and of z [qps, C, 256].
+        skip_threshold: see `FrameCodec`.
+        carry: feature and picture of the frame before.
+        inputs: of T frames, pictures [T, 1, H', W', 3], what they are predicted from [T], and qps [T, 1].
+
+    Returns:
+        The carry after them; bits [T] and decoded pictures [T, 1, H', W', 3].
+    """
+    intra, inter = (FrameCodec(m, p, skip_threshold) for m, p in zip(models, params, strict=True))
+    y_bits, (intra_z_bits, inter_z_bits) = tables
+
+    def code(codec: FrameCodec, z_bits: Array, picture: Array, reference: Reference | None, qp: Array) -> Any:
+        z, planes, feature = codec.transform(picture, reference, qp)
+        of_channels = z_bits[jnp.round(qp[0]).astype(jnp.int32)]
+        channel = jnp.arange(z.shape[1])[:, None, None]
+        bits = of_channels[channel, z[0].astype(jnp.int32) + 128].sum()
+        for symbols, indexes in planes:
+            bits += y_bits[indexes.astype(jnp.int32), symbols.astype(jnp.int32) + 128].sum()
+        return bits, feature, stages.reconstruct(codec.model, codec.params, feature, qp)
+
+    def step(carry: tuple[Array, Array], frame: tuple[Array, Array, Array]) -> Any:
+        picture, way, qp = frame
+
+        def intra_frame(feature: Array, _: Array) -> Any:
+            bits, _, decoded = code(intra, intra_z_bits, picture, None, qp)
+            return bits, feature, decoded  # the next frame does not look at the feature
+
+        def from_picture(_: Array, decoded: Array) -> Any:
+            return code(inter, inter_z_bits, picture, Reference(decoded, "picture"), qp)
+
+        def from_feature(feature: Array, _: Array) -> Any:
+            return code(inter, inter_z_bits, picture, Reference(feature, "feature"), qp)
+
+        bits, feature, decoded = lax.switch(way, (intra_frame, from_picture, from_feature), *carry)
+        return (feature, decoded), (bits, decoded)
+
+    return lax.scan(step, carry, inputs)

@@ -1,0 +1,195 @@
+"""One HTML page about result files, with everything it needs inside."""
+
+import base64
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, Curve, compare, msssim_decibels
+from nvc_jax.evaluation.complexity import Complexity, frame_complexity
+from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure
+from nvc_jax.evaluation.results import Point, Results
+from nvc_jax.evaluation.runner import source_picture
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.video import read_png
+from nvc_jax.video.png import encode_png
+
+_CROP = 208, 160
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The page and its pictures.
+
+    Attributes:
+        html: self-contained.
+        pictures: PNG bytes by file name; all are in the page too.
+    """
+
+    html: str
+    pictures: Mapping[str, bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Speed:
+    """Means over all points that say it; megapixels, because sequences have several sizes."""
+
+    encode_ms: float
+    decode_ms: float
+    encode_mpixel_s: float
+    decode_mpixel_s: float
+
+
+def make_report(
+    results: Mapping[str, Results], anchor: str, streams: Path | None = None, sequence: str | None = None
+) -> Report:
+    """Put results side by side.
+
+    Args:
+        results: by the name to show.
+        anchor: the one that BD-rates are against.
+        streams: stream folder of the results, for crops of their last frames; None leaves them out.
+        sequence: class/name of the sequence that is shown frame by frame and as crops; the first one by default.
+
+    Raises:
+        EvaluationError: the anchor or the sequence is not in the results, or they have nothing in common.
+    """
+    if anchor not in results:
+        raise EvaluationError(f"the anchor {anchor} is not among the results; they are {', '.join(results)}.")
+    shown = _shown_sequence(results, sequence)
+    near = _near_in_rate(results, *shown)
+    pictures = {f"rd_{dataset}.png": rd_figure(curves) for dataset, curves in _class_curves(results).items()}
+    pictures["frames.png"] = frame_figure(near)
+    crops = _crops(near, streams) if streams is not None else {}
+    pictures |= {f"crop_{name}.png": data for name, (_, data) in crops.items()}
+    others = {name: result for name, result in results.items() if name != anchor}
+    loader = PackageLoader("nvc_jax.evaluation", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": _percent, "data_uri": _data_uri}
+    html = environment.get_template("report.html.jinja").render(
+        anchor=anchor,
+        results=results,
+        points={name: list(_points(result)) for name, result in results.items()},
+        pictures=pictures,
+        bd_rates=[
+            (title, {name: compare(results[anchor], result, rate=rate) for name, result in others.items()})
+            for title, rate in (("All bits", "all"), ("Coded pictures only, without headers and texts", "payload"))
+        ],
+        little_overlap=LITTLE_OVERLAP,
+        shown="/".join(shown),
+        near=near,
+        crops=crops,
+        complexities=_complexities(results),
+        machines=_machines(results),
+        speeds={name: _speed(result) for name, result in results.items()},
+    )
+    return Report(html, pictures)
+
+
+def _points(results: Results) -> Iterable[Point]:
+    return (point for videos in results.values() for points in videos.values() for point in points.values())
+
+
+def _shown_sequence(results: Mapping[str, Results], sequence: str | None) -> tuple[str, str]:
+    """(class, name) of a sequence that all results have."""
+    common = set.intersection(*(set(_keys(result)) for result in results.values()))
+    if not common:
+        raise EvaluationError("no sequence is in all results; classes and sequences are matched by name.")
+    if sequence is None:
+        return min(common)
+    for key in common:
+        if sequence == "/".join(key):
+            return key
+    known = ", ".join(sorted(map("/".join, common)))
+    raise EvaluationError(f"the sequence {sequence} is not in all results; these are: {known}.")
+
+
+def _keys(results: Results) -> Iterable[tuple[str, str]]:
+    """(class, name) of every sequence that was measured."""
+    return ((dataset, name) for dataset, videos in results.items() for name, points in videos.items() if points)
+
+
+def _near_in_rate(results: Mapping[str, Results], dataset: str, name: str) -> dict[str, Point]:
+    """Of each codec the point nearest to the middle of the rates that all of them have, or to what separates them."""
+    points = {codec: list(result[dataset][name].values()) for codec, result in results.items()}
+    rates = [[math.log(point["ave_all_frame_bpp"]) for point in of_codec] for of_codec in points.values()]
+    target = (max(map(min, rates)) + min(map(max, rates))) / 2
+
+    def distance(point: Point) -> float:
+        return abs(math.log(point["ave_all_frame_bpp"]) - target)
+
+    return {codec: min(of_codec, key=distance) for codec, of_codec in points.items()}
+
+
+def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[Curve, Curve]]]:
+    """By class and codec: the mean (PSNR, MS-SSIM) curves of the sequences, in the order of the qualities."""
+    curves: dict[str, dict[str, tuple[Curve, Curve]]] = {}
+    for codec, result in results.items():
+        for dataset, videos in result.items():
+            measured = [points for points in videos.values() if points]
+            keys = sorted(set.intersection(*(set(points) for points in measured))) if measured else []
+            if not keys:
+                continue
+            rates, psnr, msssim = (
+                [statistics.fmean(points[key][f"ave_all_frame_{what}"] for points in measured) for key in keys]
+                for what in ("bpp", "psnr", "msssim")
+            )
+            similarity = Curve(tuple(rates), tuple(map(msssim_decibels, msssim)))
+            curves.setdefault(dataset, {})[codec] = Curve(tuple(rates), tuple(psnr)), similarity
+    return curves
+
+
+def _crops(points: Mapping[str, Point], streams: Path) -> dict[str, tuple[str, bytes]]:
+    """By name: a caption and the PNG of the same part of the last frame, the source first."""
+    source = read_png(streams / source_picture(next(iter(points.values()))))
+    window = crop_window(source, *_CROP)
+    crops = {"source": ("source", encode_png(source[window]))}
+    for name, point in points.items():
+        caption = f"{name}: {point['frame_psnr'][-1]:.2f} dB, {point['ave_all_frame_bpp']:.3f} bpp"
+        crops[name] = caption, encode_png(read_png(streams / point["picture"])[window])
+    return crops
+
+
+def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complexity]]:
+    """By result and kind of frame, of the results that a model made."""
+    complexities = {}
+    for name, result in results.items():
+        settings = next(iter(_points(result))).get("settings", {})
+        if "config" in settings:
+            config = CodecConfig.from_dict(settings["config"])
+            complexities[name] = {
+                "inter": frame_complexity(config, "P", xla=True),
+                "intra": frame_complexity(config, "I", xla=True),
+            }
+    return complexities
+
+
+def _machines(results: Mapping[str, Results]) -> list[str]:
+    """Every machine that measured, once."""
+    found = (point["machine"] for result in results.values() for point in _points(result) if "machine" in point)
+    return list(dict.fromkeys(f"{machine['cpu']} ({machine['device']})" for machine in found))
+
+
+def _speed(results: Results) -> _Speed | None:
+    times = [
+        (point["frame_pixel_num"], point["avg_frame_encoding_time"], point["avg_frame_decoding_time"])
+        for point in _points(results)
+        if "avg_frame_encoding_time" in point
+    ]
+    if not times:
+        return None
+    pixels, encode, decode = (statistics.fmean(column) for column in zip(*times, strict=True))
+    return _Speed(1000 * encode, 1000 * decode, pixels / encode / 1e6, pixels / decode / 1e6)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f} %"
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

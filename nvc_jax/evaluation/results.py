@@ -1,0 +1,145 @@
+"""Result files in the JSON schema of the official test: {class: {sequence: {rate: point}}}.
+
+A point has every key that the official test writes with `--verbose_json 1`, and these of ours:
+
+- `codec`, `settings`: what coded, and how; `versions`, `machine`: where
+- `frame_bits`: bits of every frame, and `frame_payload_bits`: of it the coded pictures, without headers and texts
+- `ave_all_frame_payload_bpp`: the rate of the coded pictures alone
+- `stream`, `picture`: files in the stream folder; no stream where the rate is estimated, as `settings` say then
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.metrics import Quality
+from nvc_jax.files import PathLike, atomic_output, reason
+from nvc_jax.spec import FrameKind
+
+Point = dict[str, Any]
+Results = dict[str, dict[str, dict[str, Point]]]
+
+_DIGITS = 6  # as in official files
+_KINDS: tuple[FrameKind, ...] = ("I", "P")  # 0 and 1 in official files
+_NUMBERS = re.compile(r"\[[-\d.eE,\s]*\]")  # lists that go on one line
+_PARTS = {1: ("",), 4: ("", "_y", "_u", "_v")}
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameResult:
+    """One measured frame.
+
+    Attributes:
+        kind: intra or inter.
+        bits: all that the stream has for it.
+        payload_bits: of it the coded picture.
+        quality: of what was decoded.
+    """
+
+    kind: FrameKind
+    bits: int
+    payload_bits: int
+    quality: Quality
+
+
+def summarise(frames: Sequence[FrameResult], pixels: int, seconds: float) -> Point:
+    """What is known from the frames of a point.
+
+    Args:
+        frames: at least one.
+        pixels: of a frame.
+        seconds: that the measurement took.
+    """
+    point: Point = {"frame_pixel_num": pixels}
+    point |= {f"{kind.lower()}_frame_num": sum(f.kind == kind for f in frames) for kind in _KINDS}
+    point |= _averages("i", [f for f in frames if f.kind == "I"], frames, pixels)
+    point["frame_bpp"] = [f.bits / pixels for f in frames]
+    point["frame_type"] = [_KINDS.index(f.kind) for f in frames]
+    for index, part in enumerate(_parts(frames)):
+        point[f"frame_psnr{part}"] = [f.quality.psnr[index] for f in frames]
+        point[f"frame_msssim{part}"] = [f.quality.msssim[index] for f in frames]
+    point["frame_bits"] = [f.bits for f in frames]
+    point["frame_payload_bits"] = [f.payload_bits for f in frames]
+    point["test_time"] = seconds
+    point |= _averages("p", [f for f in frames if f.kind == "P"], frames, pixels)
+    point |= _averages("all", frames, frames, pixels)
+    point["ave_all_frame_payload_bpp"] = sum(f.payload_bits for f in frames) / (len(frames) * pixels)
+    return point
+
+
+def _parts(frames: Sequence[FrameResult]) -> tuple[str, ...]:
+    return _PARTS[len(frames[0].quality.psnr)]
+
+
+def _averages(prefix: str, chosen: Sequence[FrameResult], frames: Sequence[FrameResult], pixels: int) -> Point:
+    """Mean rate and quality of some frames; zeros where there are none, as in official files."""
+    count = max(1, len(chosen))
+    averages: Point = {f"ave_{prefix}_frame_bpp": sum(f.bits for f in chosen) / (count * pixels)}
+    for index, part in enumerate(_parts(frames)):
+        averages[f"ave_{prefix}_frame_psnr{part}"] = sum(f.quality.psnr[index] for f in chosen) / count
+        averages[f"ave_{prefix}_frame_msssim{part}"] = sum(f.quality.msssim[index] for f in chosen) / count
+    return averages
+
+
+def read_point(path: Path) -> Point | None:
+    """A point that `write_json` wrote, None if there is none that can be read."""
+    try:
+        point = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return point if isinstance(point, dict) else None
+
+
+def write_json(path: PathLike, content: Mapping[str, Any]) -> None:
+    """Write a point or results, floats with six digits after the point.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    text = json.dumps(_rounded(content), indent=1)
+    text = _NUMBERS.sub(lambda match: "[" + " ".join(match[0][1:-1].split()) + "]", text)
+    with atomic_output(path) as file:
+        file.write((text + "\n").encode())
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def collect(points: Iterable[Point]) -> Results:
+    """Points to the contents of a result file."""
+    results: Results = {}
+    for point in points:
+        results.setdefault(point["ds_name"], {}).setdefault(point["seq"], {})[f"{point['rate_idx']:03d}"] = point
+    return results
+
+
+def read_results(path: PathLike) -> Results:
+    """Read a result file, ours or an official one.
+
+    Raises:
+        EvaluationError: it cannot be read or holds something else.
+    """
+    try:
+        results = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot read the results ({reason(error)}).") from None
+    except (ValueError, RecursionError) as error:
+        raise EvaluationError(f"{path}: is not JSON ({error}).") from None
+    try:
+        for dataset, sequences in results.items():
+            for name, points in sequences.items():
+                for point in points.values():
+                    if not isinstance(point["ave_all_frame_bpp"], float | int):
+                        raise EvaluationError(f"{path}: {dataset}/{name}: ave_all_frame_bpp is no number.")
+    except (AttributeError, KeyError, TypeError):
+        raise EvaluationError(f"{path}: is no result file: class, sequence and rate must lead to points.") from None
+    return results

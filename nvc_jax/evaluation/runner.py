@@ -1,0 +1,153 @@
+"""Measures points, here or in worker processes, and keeps what is finished."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import jax
+
+from nvc_jax.codec.report import machine, versions
+from nvc_jax.codec.runtime import use_compilation_cache
+from nvc_jax.errors import EvaluationError, NvcError
+from nvc_jax.evaluation.coders import Coder
+from nvc_jax.evaluation.results import Point, read_point, summarise, write_json
+from nvc_jax.evaluation.sequences import Sequence as Video
+from nvc_jax.files import make_folder
+from nvc_jax.video import write_png
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One point to measure.
+
+    Attributes:
+        coder: what codes.
+        video: what is coded.
+        rate_index: number of the quality among the coder's.
+        folder: streams, points and pictures go below it.
+        check_existing: take a finished point from the folder if it has the same settings and is newer than the video.
+    """
+
+    coder: Coder
+    video: Video
+    rate_index: int
+    folder: Path
+    check_existing: bool
+
+    @property
+    def qp(self) -> int:
+        """The quality."""
+        return self.coder.qps[self.rate_index]
+
+    @property
+    def stem(self) -> Path:
+        """Path of stream, point and picture, without suffix and relative to the folder."""
+        return Path(self.coder.name, self.video.dataset, f"{self.video.name}_q{self.qp}")
+
+    def __str__(self) -> str:
+        return f"{self.coder.name}: {self.video}, qp {self.qp}"
+
+    def run(self) -> Point:
+        """The point.
+
+        Raises:
+            NvcError: it cannot be measured; a stream may be left behind.
+        """
+        base = self.folder / self.stem
+        files = {
+            suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix
+        }
+        settings = self.coder.settings(self.video, self.qp) | {"frames": self.video.frames}
+        if self.check_existing and self._is_older_than(files.values()):
+            point = read_point(files[".json"])
+            if point is not None and point.get("settings") == settings:
+                return point | {"rate_idx": self.rate_index}
+        make_folder(base.parent)
+        start = time.perf_counter()
+        measured = self.coder.measure(self.video, self.qp, base.with_name(base.name + self.coder.suffix))
+        point = summarise(measured.frames, measured.pixels, time.perf_counter() - start)
+        if measured.encode_s is not None and measured.decode_s is not None:
+            point |= {"avg_frame_encoding_time": measured.encode_s, "avg_frame_decoding_time": measured.decode_s}
+        point |= {
+            "ds_name": self.video.dataset,
+            "seq": self.video.name,
+            "rate_idx": self.rate_index,
+            "qp_i": self.qp,
+            "qp_p": self.qp,
+            "codec": self.coder.name,
+            "stream": self.stem.as_posix() + self.coder.suffix if self.coder.suffix else None,
+            "picture": self.stem.as_posix() + ".png",
+            "settings": settings,
+            "machine": machine(),
+            "versions": versions(),
+        }
+        original, decoded = measured.pictures
+        source = self.folder / source_picture(point)
+        make_folder(source.parent)
+        write_png(source, original.rgb)
+        write_png(files[".png"], decoded.rgb)
+        write_json(files[".json"], point)
+        return point
+
+    def _is_older_than(self, files: Iterable[Path]) -> bool:
+        """Whether all files are there and newer than the video."""
+        try:
+            made = self.video.path.stat().st_mtime_ns
+            return all(path.stat().st_mtime_ns > made for path in files)
+        except OSError:
+            return False
+
+
+def source_picture(point: Point) -> Path:
+    """Where the source of a point's picture lies in the stream folder."""
+    return Path("source", point["ds_name"], f"{point['seq']}.png")
+
+
+def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Point | NvcError]]:
+    """Measure all points; a point that fails does not stop the others.
+
+    Args:
+        jobs: the points.
+        workers: processes; with several devices, each takes the next one. 1 measures in this process.
+
+    Yields:
+        Number of a job and what came of it, in the order in which they finish.
+    """
+    if workers == 1:
+        use_compilation_cache()
+        for number, job in enumerate(jobs):
+            yield number, _outcome(job.run)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the workers may have to share a device
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _start_worker, (spawn.Value("i"),))
+    try:
+        futures = {pool.submit(job.run): number for number, job in enumerate(jobs)}
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], _outcome(future.result)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(measure: Callable[[], Point]) -> Point | NvcError:
+    try:
+        return measure()
+    except NvcError as error:
+        return error
+    except BrokenProcessPool:
+        return EvaluationError("not measured: a worker process was killed; is the memory enough for this many?")
+
+
+def _start_worker(counter: "Synchronized[int]") -> None:
+    use_compilation_cache()
+    with counter.get_lock():
+        number = counter.value
+        counter.value += 1
+    devices = jax.local_devices()
+    jax.config.update("jax_default_device", devices[number % len(devices)])  # type: ignore[no-untyped-call]

@@ -1,0 +1,111 @@
+"""What is evaluated: the official dataset configuration, or plain video files."""
+
+import dataclasses
+import glob
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.files import reason
+
+_SOURCE_TYPES = ("yuv420", "png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """One video.
+
+    Attributes:
+        dataset: the class of videos it is averaged with.
+        name: what results call it.
+        path: file, or folder of PNGs.
+        size: (width, height) that it must have; None takes the file's own.
+        frames: how many to code; None codes all.
+        exact: whether fewer frames are an error.
+        intra_period: frames from one intra frame to the next; -1 for only the first.
+    """
+
+    dataset: str
+    name: str
+    path: Path
+    size: tuple[int, int] | None
+    frames: int | None
+    exact: bool
+    intra_period: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.name}"
+
+
+def read_config(path: Path, root: Path | None = None) -> list[Sequence]:
+    """The sequences of an official dataset configuration, in its order; classes with `"test": 0` are left out.
+
+    Whether the videos are there is not looked at, so that one that is missing costs its own points only.
+
+    Args:
+        path: the JSON file.
+        root: instead of the file's `root_path`, which is taken from the file's folder if it is relative.
+
+    Raises:
+        ConfigError: the file cannot be read or is no such configuration.
+    """
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the dataset configuration ({reason(error)}).") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not JSON ({error}).") from None
+    where = str(path)
+    root = root or path.parent / _get(config, "root_path", str, where)
+    sequences = []
+    for dataset, entry in _get(config, "test_classes", dict, where).items():
+        where = f"{path}: class {dataset}"
+        if not _get(entry, "test", int, where):
+            continue
+        folder = root / _get(entry, "base_path", str, where)
+        if _get(entry, "src_type", str, where) not in _SOURCE_TYPES:
+            raise ConfigError(f"{where}: src_type is {entry['src_type']!r}; it must be {' or '.join(_SOURCE_TYPES)}.")
+        for name, video in _get(entry, "sequences", dict, where).items():
+            where = f"{path}: {dataset}/{name}"
+            width, height, frames, intra_period = (
+                _get(video, key, int, where) for key in ("width", "height", "frames", "intra_period")
+            )
+            if min(width, height, frames) < 1:
+                raise ConfigError(f"{where}: width, height and frames must be at least 1.")
+            if intra_period < 1 and intra_period != -1:
+                raise ConfigError(f"{where}: intra_period is {intra_period}; it must be at least 1, or -1.")
+            sequences.append(Sequence(dataset, name, folder / name, (width, height), frames, True, intra_period))
+    if not sequences:
+        raise ConfigError(f'{path}: has no sequence to test; is "test" 1 for a class?')
+    return sequences
+
+
+def from_files(patterns: Iterable[str]) -> list[Sequence]:
+    """Video files as they are. The class of a file is the folder it lies in.
+
+    Raises:
+        ConfigError: nothing matches a pattern, or two files would have one name in the results.
+    """
+    paths: list[Path] = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        if not found:
+            raise ConfigError(f"{pattern}: no file matches.")
+        paths += [Path(name) for name in found if Path(name) not in paths]
+    sequences = [Sequence(path.resolve().parent.name, path.name, path, None, None, False, -1) for path in paths]
+    for name, count in Counter(map(str, sequences)).items():
+        if count > 1:
+            raise ConfigError(f"{count} videos are called {name}; results are named after file and folder.")
+    return sequences
+
+
+def _get(holder: Any, key: str, kind: type, where: str) -> Any:
+    """A value of a JSON object that must be there and of one kind."""
+    value = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(value, kind):
+        kinds = {int: "a whole number", str: "a string", dict: "an object"}
+        raise ConfigError(f'{where}: "{key}" must be {kinds[kind]}, not {json.dumps(value)}.')
+    return value

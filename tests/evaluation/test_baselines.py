@@ -1,0 +1,58 @@
+"""Conventional encoders: real streams, one intra frame, and which bytes are pictures."""
+
+import av
+import pytest
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.baselines import BASELINES
+from nvc_jax.evaluation.sequences import from_files
+from nvc_jax.video import open_video
+
+
+@pytest.fixture(params=BASELINES.values(), ids=BASELINES)
+def baseline(request):
+    if request.param.encoder not in av.codecs_available:
+        pytest.skip(f"the FFmpeg of PyAV has no {request.param.encoder}")
+    return request.param
+
+
+def test_streams_and_their_measures(baseline, make_clip, tmp_path):
+    (sequence,) = from_files([str(make_clip(128, 96, 6, "baseline.y4m"))])
+    results = {}
+    for qp in (baseline.qps[0], baseline.qps[-1]):
+        stream = tmp_path / f"stream{baseline.suffix}"
+        measured = results[qp] = baseline.measure(sequence, qp, stream)
+        assert [frame.kind for frame in measured.frames] == ["I"] + ["P"] * 5
+        container = 32 + 12 * 6 if baseline.format == "ivf" else 0
+        assert stream.stat().st_size == container + sum(frame.bits for frame in measured.frames) // 8
+        assert all(0 < frame.payload_bits <= frame.bits for frame in measured.frames)
+        assert measured.encode_s > 0
+        assert measured.decode_s > 0
+        with open_video(stream) as reader:
+            assert len(list(reader)) == 6
+    low, high = results.values()
+    assert sum(f.bits for f in low.frames) < sum(f.bits for f in high.frames)
+    assert all(a.quality.psnr[0] + 3 < b.quality.psnr[0] for a, b in zip(low.frames, high.frames, strict=True))
+
+
+def test_headers_are_told_from_pictures(make_clip, tmp_path):
+    (sequence,) = from_files([str(make_clip(128, 96, 3, "headers.y4m"))])
+    for name, most in (("x264", 800), ("x265", 200), ("svt-av1", 30)):
+        frames = BASELINES[name].measure(sequence, 40, tmp_path / name).frames
+        headers = [(frame.bits - frame.payload_bits) // 8 for frame in frames]
+        assert 10 < headers[0] < most  # parameter sets, and with x264 a text
+        assert max(headers[1:]) <= 2  # AV1 has a delimiter of two bytes before every frame
+
+
+def test_odd_sizes_are_refused(make_clip, tmp_path):
+    (odd,) = from_files([str(make_clip(33, 32, 2, "odd.y4m"))])
+    with pytest.raises(EvaluationError, match=r"clips/odd.y4m: x264 codes 4:2:0 pictures with even sides only"):
+        BASELINES["x264"].measure(odd, 30, tmp_path / "stream")
+    assert not (tmp_path / "stream").exists()
+
+
+def test_missing_encoder(make_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", set())
+    (sequence,) = from_files([str(make_clip(32, 32, 2, "none.y4m"))])
+    with pytest.raises(EvaluationError, match="the FFmpeg of this PyAV has no libx264"):
+        BASELINES["x264"].measure(sequence, 30, tmp_path / "stream")

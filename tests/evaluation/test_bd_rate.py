@@ -1,0 +1,120 @@
+"""BD-rates: identities on real curves, independent integration, and reasons for having none."""
+
+import copy
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.interpolate import PchipInterpolator
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.bd_rate import METHODS, Curve, bd_rate, compare
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_bd_rate.py"
+LOW_TO_HIGH = Curve((0.01, 0.02, 0.05, 0.1, 0.3), (30.0, 32.0, 35.0, 37.0, 40.0))
+
+
+@pytest.fixture(scope="session")
+def vtm(shared):
+    return json.loads((shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json").read_text())
+
+
+def scaled(results, factor):
+    """All rates multiplied."""
+    shifted = copy.deepcopy(results)
+    for point in (point for videos in shifted.values() for rates in videos.values() for point in rates.values()):
+        point["ave_all_frame_bpp"] *= factor
+    return shifted
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_known_shifts_of_every_sequence(vtm, method):
+    for factor, percent in ((0.9, -10.0), (1.0, 0.0), (1.25, 25.0)):
+        comparison = compare(vtm, scaled(vtm, factor), method)
+        assert len(comparison.sequences) == sum(map(len, vtm.values()))
+        for value in comparison.sequences.values():
+            assert value.percent == pytest.approx(percent, abs=1e-6)
+            assert value.overlap == pytest.approx(1.0)
+        assert comparison.average == pytest.approx(percent, abs=1e-6)
+
+
+def integrated(anchor, test, log_rate):
+    """BD-rate from two functions of quality, by the trapezoidal rule."""
+    low, high = max(anchor.qualities[0], test.qualities[0]), min(anchor.qualities[-1], test.qualities[-1])
+    x = np.linspace(low, high, 200_001)
+    mean = np.trapezoid(log_rate(test)(x) - log_rate(anchor)(x), x) / (high - low)
+    return 100 * (10**mean - 1)
+
+
+def cubic(curve):
+    return np.poly1d(np.polyfit(curve.qualities, np.log10(curve.rates), 3))
+
+
+def pchip(curve):
+    return PchipInterpolator(curve.qualities, np.log10(curve.rates))
+
+
+@pytest.mark.parametrize(("method", "log_rate"), [("cubic", cubic), ("pchip", pchip)])
+def test_agrees_with_an_independent_integration(vtm, method, log_rate):
+    names = list(vtm["HEVC_B"])
+    curves = [Curve.of(vtm["HEVC_B"][name].values()) for name in names]
+    for anchor, test in itertools.pairwise(curves):  # content against content: curves that really differ
+        assert bd_rate(anchor, test, method).percent == pytest.approx(integrated(anchor, test, log_rate), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        (Curve(LOW_TO_HIGH.rates[:3], LOW_TO_HIGH.qualities[:3]), "the test curve has 3 points; a BD-rate needs 4"),
+        (
+            Curve(LOW_TO_HIGH.rates, tuple(q + 20 for q in LOW_TO_HIGH.qualities)),
+            r"no quality in common: 30.00 to 40.00 dB \(anchor\), 50.00 to 60.00 dB \(test\)",
+        ),
+        (
+            Curve(LOW_TO_HIGH.rates, (30.0, 32.0, 31.5, 37.0, 40.0)),
+            "test curve is not monotone: quality goes from 32.00 to 31.50 dB at a higher rate",
+        ),
+        (Curve((0.0, *LOW_TO_HIGH.rates[1:]), LOW_TO_HIGH.qualities), "not positive numbers"),
+    ],
+)
+def test_reasons_for_no_bd_rate(test, reason):
+    with pytest.raises(EvaluationError, match=reason):
+        bd_rate(LOW_TO_HIGH, test)
+
+
+def test_means_are_those_of_classes(vtm):
+    test = {"UVG": scaled(vtm, 0.5)["UVG"], "HEVC_D": scaled(vtm, 0.8)["HEVC_D"]}
+    first = next(iter(test["HEVC_D"]))
+    test["HEVC_D"][first] = dict(list(test["HEVC_D"][first].items())[:2])
+    comparison = compare(vtm, test)
+    assert comparison.classes == pytest.approx({"UVG": -50, "HEVC_D": -20})
+    assert comparison.average == pytest.approx(-35)
+    assert isinstance(comparison.sequences["HEVC_D", first], EvaluationError)
+
+
+def run(*arguments):
+    command = [sys.executable, TOOL, *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+def test_tool(tmp_path, vtm, shared):
+    anchor = shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json"
+    (tmp_path / "test.json").write_text(json.dumps({"HEVC_D": scaled(vtm, 0.9)["HEVC_D"]}))
+    result = run("--anchor", anchor, tmp_path / "test.json", "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)[str(tmp_path / "test.json")]["average"] == pytest.approx(-10)
+    shown = run("--anchor", anchor, tmp_path / "test.json", anchor)
+    assert shown.returncode == 0
+    assert "-10.00" in shown.stdout
+    assert "+0.00" in shown.stdout
+    (tmp_path / "test.json").write_text(json.dumps({"Mine": vtm["HEVC_D"]}))
+    nothing = run("--anchor", anchor, tmp_path / "test.json")
+    assert nothing.returncode == 1
+    assert nothing.stderr.count("\n") == 1
+    assert "no sequence is in both results" in nothing.stderr
+    (tmp_path / "test.json").write_text("[1]")
+    assert "is no result file" in run("--anchor", anchor, tmp_path / "test.json").stderr

@@ -1,0 +1,220 @@
+"""eval.py: what it writes, what it says, and that it goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+
+from nvc_jax.codec.store import make_model, save_model
+from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.models.config import tiny
+from nvc_jax.models.params import flatten, unflatten
+from nvc_jax.video import create_video
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("psnr", "msssim", "psnr_y", "psnr_u", "psnr_v", "msssim_y", "msssim_u", "msssim_v")
+OFFICIAL_KEYS = {  # of a point of the official test with --verbose_json 1 and 4:2:0 sources
+    "frame_pixel_num", "i_frame_num", "p_frame_num", "test_time", "frame_bpp", "frame_type",
+    "ds_name", "seq", "rate_idx", "qp_i", "qp_p",
+    *(f"ave_{kind}_frame_{part}" for kind in ("i", "p", "all") for part in ("bpp", *PARTS)),
+    *(f"frame_{part}" for part in PARTS),
+}  # fmt: skip
+
+
+def points_of(path):
+    results = json.loads(path.read_text())
+    return {
+        (d, s, r): point for d, videos in results.items() for s, rates in videos.items() for r, point in rates.items()
+    }
+
+
+def without_times(points):
+    times = ("test_time", "avg_frame_encoding_time", "avg_frame_decoding_time")
+    return {key: {k: v for k, v in point.items() if k not in times} for key, point in points.items()}
+
+
+def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model, tmp_path):
+    clip = make_clip(32, 32, 9)
+    assert evaluate("--model", tiny_model, "--videos", clip, "--qps", 5, 60) == 0
+    points = points_of(tmp_path / "out.json")
+    assert list(points) == [("clips", "clip.y4m", "000"), ("clips", "clip.y4m", "001")]
+    for (_, _, rate), point in points.items():
+        assert set(point) >= OFFICIAL_KEYS
+        assert point["qp_i"] == point["qp_p"] == (5, 60)[int(rate)]
+        assert (point["i_frame_num"], point["p_frame_num"], point["frame_pixel_num"]) == (1, 8, 1024)
+        assert point["frame_type"] == [0] + [1] * 8
+        stream = tmp_path / "streams" / point["stream"]
+        assert sum(point["frame_bits"]) == 8 * stream.stat().st_size
+        assert point["ave_all_frame_bpp"] == pytest.approx(sum(point["frame_bits"]) / 9 / 1024, abs=1e-6)
+        assert point["ave_all_frame_bpp"] == pytest.approx(
+            (point["ave_i_frame_bpp"] + 8 * point["ave_p_frame_bpp"]) / 9, abs=2e-6
+        )
+        assert point["ave_all_frame_psnr"] == pytest.approx(np.mean(point["frame_psnr"]), abs=2e-6)
+        weighted = np.dot([6, 1, 1], [point[f"frame_psnr_{plane}"] for plane in "yuv"]) / 8
+        assert point["frame_psnr"] == pytest.approx(weighted, abs=2e-6)
+        assert point["avg_frame_encoding_time"] > 0
+        assert point["machine"]["cpu"]
+        assert point["versions"]["jax"]
+        assert (tmp_path / "streams" / point["picture"]).is_file()
+
+
+def test_official_keys_are_those_of_official_results(shared):
+    anchor = json.loads((shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json").read_text())
+    point = next(iter(next(iter(anchor["UVG"].values())).values()))
+    assert set(point) - {"qp", "seq_name"} <= OFFICIAL_KEYS
+
+
+@pytest.fixture
+def dataset_config(tmp_path, make_clip):
+    """dataset_config(**videos): path of a configuration; a video is (width, height, frames) of a clip of 3 frames."""
+
+    def make(**videos):
+        make_clip(32, 32, 3, "good.y4m")
+        folder = make_clip(32, 32, 3, "other.y4m").parent
+        keys = ("width", "height", "frames")
+        sequences = {
+            f"{name}.y4m": dict(zip(keys, numbers, strict=True)) | {"intra_period": -1}
+            for name, numbers in videos.items()
+        }
+        entry = {"test": 1, "base_path": folder.name, "src_type": "yuv420", "sequences": sequences}
+        off = entry | {"test": 0, "base_path": "nowhere"}
+        path = tmp_path / "datasets.json"
+        path.write_text(json.dumps({"root_path": str(folder.parent), "test_classes": {"A": entry, "B": off}}))
+        return path
+
+    return make
+
+
+def test_bad_videos_cost_their_own_points_only(evaluate, dataset_config, tiny_model, tmp_path, capsys):
+    config = dataset_config(missing=(32, 32, 3), other=(64, 48, 3), good=(32, 32, 2))
+    assert evaluate("--model", tiny_model, "--config", config, "--qps", 20) == 1
+    told = capsys.readouterr().err
+    assert "missing.y4m: no such file" in told
+    assert "other.y4m: is 32x32, not 64x48" in told
+    assert "2 of 3 points failed" in told
+    assert "Traceback" not in told
+    points = points_of(tmp_path / "out.json")
+    assert [(*key, len(point["frame_bpp"])) for key, point in points.items()] == [("A", "good.y4m", "000", 2)]
+
+
+def test_video_shorter_than_the_configuration_says(evaluate, dataset_config, tiny_model, capsys):
+    assert evaluate("--model", tiny_model, "--config", dataset_config(good=(32, 32, 5)), "--qps", 20) == 1
+    assert "holds 3 frames, not 5 as the configuration says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", '"root_path" must be a string, not null'),
+        ('{"root_path": "", "test_classes": {"A": {"test": 1}}}', 'class A: "base_path" must be a string'),
+        ('{"root_path": "", "test_classes": {"A": {"test": 0}}}', "has no sequence to test"),
+        (
+            '{"root_path": "", "test_classes": {"A": {"test": 1, "base_path": "", "src_type": "tiff"}}}',
+            "src_type is 'tiff'; it must be yuv420 or png",
+        ),
+        (
+            '{"root_path": "", "test_classes": {"A": {"test": 1, "base_path": "", "src_type": "png", "sequences":'
+            ' {"s": {"width": 0, "height": 2, "frames": 3, "intra_period": -1}}}}}',
+            "width, height and frames must be at least 1",
+        ),
+    ],
+)
+def test_bad_configuration(evaluate, tmp_path, capsys, text, message):
+    (tmp_path / "datasets.json").write_text(text)
+    assert evaluate("--config", tmp_path / "datasets.json") == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--videos", "nothing/*.y4m"], "no file matches"),
+        (["--videos", "a/c.y4m", "b/../a/c.y4m"], "2 videos are called a/c.y4m"),
+        (["--videos", "c.y4m", "--qps", "64"], "--qps has 64"),
+        (["--videos", "c.y4m", "--rate-num", "1"], "--rate-num is 1"),
+        (["--videos", "c.y4m", "--frames", "0"], "--frames is 0"),
+        (["--videos", "c.y4m", "--intra-period", "0"], "intra period is 0"),
+        (["--videos", "c.y4m", "--model", "nobody"], "nobody: not a model"),
+        (["--videos", "c.y4m", "--model", "x264", "x264"], "2 models are called x264"),
+        (["--videos", "c.y4m", "--model", "x264", "x265"], "give a folder"),
+        (["--videos", "c.y4m", "--workers", "0"], "--workers is 0"),
+    ],
+)
+def test_bad_options(evaluate, capsys, arguments, message):
+    assert evaluate(*arguments) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+def test_model_that_decodes_to_nan(evaluate, make_clip, tmp_path, capsys):
+    parameters = flatten(synthetic.tiny_model().params)
+    parameters["inter/recon_out/bias"] = np.full_like(parameters["inter/recon_out/bias"], np.nan)
+    save_model(tmp_path / "bad", make_model(tiny, unflatten(parameters), "test"))
+    assert evaluate("--model", tmp_path / "bad", "--videos", make_clip(32, 32, 3), "--qps", 20) == 1
+    assert "qp 20: frame 1 decodes to values that are not numbers" in capsys.readouterr().err
+
+
+def test_killed_and_resumed_with_workers(evaluate, make_clip, tiny_model, tmp_path):
+    make_clip(32, 32, 3, "one.y4m")
+    clips = make_clip(32, 32, 3, "two.y4m").parent
+    arguments = ["--model", tiny_model, "--videos", clips / "one.y4m", clips / "two.y4m", "--qps", *range(0, 60, 5)]
+    assert evaluate(*arguments) == 0
+    expected = points_of(tmp_path / "out.json")
+
+    streams, output = tmp_path / "resumed", tmp_path / "resumed.json"
+    arguments += ["--stream-dir", streams, "--output", output, "--check-existing"]
+    command = [sys.executable, ROOT / "eval.py", "--workers", "2", *arguments]
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL, process_group=0)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not list(streams.rglob("*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in streams.rglob("*.json")}
+    assert 0 < len(finished) < len(expected)
+    assert not output.exists()
+
+    assert evaluate(*arguments) == 0
+    assert without_times(points_of(output)) == without_times(expected)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def test_existing_points_of_other_settings_are_measured_again(evaluate, make_clip, tiny_model, tmp_path):
+    arguments = ["--model", tiny_model, "--videos", make_clip(32, 32, 3), "--qps", 20, "--check-existing"]
+    assert evaluate(*arguments) == 0
+    assert evaluate(*arguments, "--frames", 2, "--reset-interval", 0) == 0
+    (point,) = points_of(tmp_path / "out.json").values()
+    assert len(point["frame_bpp"]) == 2
+    assert point["settings"]["reset_interval"] == 0
+
+
+def test_existing_points_of_an_older_video_are_measured_again(evaluate, make_clip, tiny_model, tmp_path):
+    arguments = ["--model", tiny_model, "--qps", 20, "--check-existing", "--videos"]
+    assert evaluate(*arguments, make_clip(32, 32, 2, "changed.y4m")) == 0
+    assert evaluate(*arguments, make_clip(32, 32, 3, "changed.y4m")) == 0
+    (point,) = points_of(tmp_path / "out.json").values()
+    assert len(point["frame_bpp"]) == 3
+
+
+def test_rgb_sources_are_measured_in_rgb(evaluate, tiny_model, tmp_path):
+    info, frames = demo_sequence(32, 32, 2)
+    (tmp_path / "pictures").mkdir()
+    with create_video(tmp_path / "pictures" / "scene", info) as writer:
+        for frame in frames:
+            writer.write(frame)
+    assert evaluate("--model", tiny_model, "--videos", tmp_path / "pictures" / "scene", "--qps", 20) == 0
+    (point,) = points_of(tmp_path / "out.json").values()
+    assert len(point["frame_psnr"]) == 2
+    assert not [key for key in point if key.endswith(("_y", "_u", "_v"))]  # as in official files

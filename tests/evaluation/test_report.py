@@ -1,0 +1,49 @@
+"""The HTML page: everything inside, nothing from elsewhere."""
+
+import base64
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.report import make_report
+from nvc_jax.evaluation.results import read_results
+
+
+@pytest.fixture
+def results(evaluate, make_clip, tiny_model, tmp_path):
+    """Results of two codecs for one clip."""
+    clip = make_clip(96, 96, 3, "report.y4m")
+    assert evaluate("--model", tiny_model, "x264", "--videos", clip, "--qps", 0, 60, "--output", tmp_path / "all") == 0
+    return {name: read_results(tmp_path / "all" / f"{name}.json") for name in ("tiny", "x264")}
+
+
+def test_page_is_self_contained(results, tmp_path):
+    report = make_report(results, "x264", tmp_path / "streams")
+    assert set(report.pictures) == {
+        "rd_clips.png", "frames.png", "crop_source.png", "crop_tiny.png", "crop_x264.png"
+    }  # fmt: skip
+    embedded = re.findall(r'src="data:image/png;base64,([^"]+)"', report.html)
+    assert {base64.b64decode(data) for data in embedded} == set(report.pictures.values())
+    assert len(re.findall(r"\ssrc=|<link|<script|@import|url\(", report.html)) == len(embedded)
+    for data in report.pictures.values():
+        assert min(Image.open(io.BytesIO(data)).size) >= 96
+    assert "clips/report.y4m" in report.html
+    assert "not defined" in report.html  # two points are too few for a BD-rate
+    assert "the test curve has 2 points; a BD-rate needs 4" in report.html
+    assert "inter/extractor_context" in report.html
+
+
+def test_page_without_streams_has_no_crops(results):
+    report = make_report({"x264": results["x264"], "again": results["x264"]}, "x264")
+    assert set(report.pictures) == {"rd_clips.png", "frames.png"}
+    assert "+0.0 %" in report.html
+
+
+def test_what_is_not_there(results):
+    with pytest.raises(EvaluationError, match="the anchor vtm is not among the results; they are tiny, x264"):
+        make_report(results, "vtm")
+    with pytest.raises(EvaluationError, match=r"the sequence a/b is not in all results; these are: clips/report.y4m"):
+        make_report(results, "x264", sequence="a/b")

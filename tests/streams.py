@@ -1,0 +1,31 @@
+"""Streams in memory, for tests that need no files."""
+
+import io
+
+from nvc_jax.bitstream import DcvcReader, DcvcWriter
+from nvc_jax.bitstream.cursor import Cursor
+from nvc_jax.codec.decoder import Decoder
+from nvc_jax.codec.encoder import Encoder
+
+
+def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None):
+    """(official stream, coded frames). dialect: instead of what the picture size gives."""
+    file = io.BytesIO()
+    source = list(source)
+    size = source[0].size
+    writer = DcvcWriter(file, *size)
+    coded = []
+    for frame in Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct).encode(source):
+        writer.write_frame(frame.coded)
+        coded.append(frame)
+    return file.getvalue(), coded
+
+
+def reader(stream):
+    """A reader of an official stream."""
+    return DcvcReader(Cursor(io.BytesIO(stream)))
+
+
+def decode(codec, stream, threshold=0.12, rgb=False):
+    """The frames of an official stream."""
+    return list(Decoder(codec, threshold, rgb).decode(reader(stream)))

@@ -1,0 +1,77 @@
+"""Parameters and multiply-accumulates of a codec, by module, counted in the traced model.
+
+python tools/complexity.py dcvc_rt [--size 1920x1080] [--xla] [--json]
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from nvc_jax.codec.store import find_model, read_description
+from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.evaluation.complexity import frame_complexity
+from nvc_jax.models.config import CONFIGS, CodecConfig
+
+KINDS = {"inter": "P", "intra": "I"}
+
+
+def main() -> int:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("codec", metavar="NAME|DIR", help=f"model directory or one of: {', '.join(CONFIGS)}")
+    parser.add_argument("--size", default="1920x1080", metavar="WxH", help="of the picture; it is padded for coding")
+    parser.add_argument("--xla", action="store_true", help="also compile, for XLA's own counts")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    options = parser.parse_args()
+    try:
+        config = find_config(options.codec)
+        size = parse_size(options.size)
+        complexities = {name: frame_complexity(config, kind, *size, options.xla) for name, kind in KINDS.items()}
+    except NvcError as error:
+        print(f"complexity.py: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({name: as_json(complexity) for name, complexity in complexities.items()}, indent=1))
+    else:
+        for name, complexity in complexities.items():
+            print_table(f"{config.name}, {name} frame, {options.size}", complexity)
+    return 0
+
+
+def find_config(name):
+    """The configuration of that name, or of a model directory."""
+    return CONFIGS.get(name) or CodecConfig.from_dict(read_description(find_model(name)).get("config", {}))
+
+
+def parse_size(text):
+    """WxH to two numbers."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise ConfigError(f"--size {text}: give width and height as in 1920x1080.")
+    return tuple(map(int, parts))
+
+
+def as_json(complexity):
+    """A complexity as plain objects."""
+    modules = {name: dataclasses.asdict(module) for name, module in complexity.modules.items()}
+    return {"total": dataclasses.asdict(complexity.total), "modules": modules, "xla": dict(complexity.xla)}
+
+
+def print_table(title, complexity):
+    """One row per module."""
+    table = Table("module", "parameters", "encode, kMAC/pixel", "decode, kMAC/pixel", title=title)
+    for name, module in [*complexity.modules.items(), ("total", complexity.total)]:
+        table.add_row(
+            name, f"{module.parameters:,}", *(f"{macs / 1000:.3f}" for macs in (module.encode, module.decode))
+        )
+    Console().print(table)
+    for name, value in complexity.xla.items():
+        print(f"XLA, {name.replace('_', ' ')} per pixel: {value:,.0f}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
