@@ -88,6 +88,7 @@ class DcvcReader:
     header = None  # the file says nothing about itself
     frame_count = None
     trailer_bytes = 0
+    damage = None
 
     def __init__(self, cursor: Cursor) -> None:
         """Read from the start of a stream."""

@@ -265,6 +265,7 @@ class NvcReader:
         header: what the file says about itself.
         header_bytes: the same as it stands there.
         trailer_bytes: bytes after the last frame, known when the end was reached.
+        damage: the first that was concealed, in words.
     """
 
     def __init__(self, cursor: Cursor, conceal: bool = False) -> None:
@@ -273,7 +274,7 @@ class NvcReader:
         Args:
             cursor: at the start of the stream.
             conceal: give a LostFrame for every frame that is missing; after damage, go on at the next intra frame if
-                the source is a file.
+                the source is a file and has one, else end there.
 
         Raises:
             BitstreamError: the header is damaged, or of a newer major version.
@@ -281,6 +282,7 @@ class NvcReader:
         self._cursor = cursor
         self._conceal = conceal
         self._lost = 0
+        self.damage: str | None = None
         self.header, self.header_bytes = self._read_header()
         self._begin = 0  # the first frame counts the header
         self._next = 0
@@ -314,12 +316,21 @@ class NvcReader:
             except BitstreamError as error:
                 if not self._conceal:
                     raise
-                yield from self._lose(self._find_intra(begin + 1, error), str(error))
+                self.damage = self.damage or str(error)
+                found_index = self._find_intra(begin + 1)
+                if found_index is None:
+                    return
+                yield from self._lose(found_index, str(error))
                 self._begin = cursor.offset
                 continue
             if isinstance(found, Trailer):
                 yield from self._lose(found.frame_count, "missing")
-                self._check_end(cursor.offset - begin)
+                try:
+                    self._check_end(cursor.offset - begin)
+                except BitstreamError as error:
+                    if not self._conceal:
+                        raise
+                    self.damage = self.damage or str(error)
                 return
             if found is not None:
                 yield from self._lose(found.index, "missing")
@@ -329,7 +340,8 @@ class NvcReader:
     def _lose(self, end: int, reason: str) -> Iterator[LostFrame]:
         """The frames from the next one to `end`, which are not there."""
         if end > self._next and not self._conceal:
-            raise self._cursor.error(f"frames {self._next} to {end - 1} are missing", self._cursor.offset)
+            missing = f"frames {self._next} to {end - 1} are missing; --conceal goes on after them"
+            raise self._cursor.error(missing, self._cursor.offset)
         self._check_gap(end, self._cursor.offset)
         self._lost += end - self._next
         while self._next < end:
@@ -344,9 +356,10 @@ class NvcReader:
         type_ = cursor.take_byte_or_end()
         if type_ is None:
             raise TruncatedError(
-                f"{cursor.where}: there is no more, and no trailer (byte {begin}); the file was cut or is still "
-                "being written, nvc-jax repair makes it whole"
+                f"{cursor.where}: is not there, and no index (byte {begin}); the file was cut or is still being written"
             )
+        if type_ == _END:
+            cursor.where = "index"
         if type_ & _OPTIONAL or type_ == _END:
             body = cursor.take(self._length(MAX_TRAILER), "data")
             self._confirm(begin)
@@ -452,12 +465,8 @@ class NvcReader:
         finally:
             cursor.seek(here)
 
-    def _find_intra(self, begin: int, error: BitstreamError) -> int:
-        """Go to the first whole intra frame, or the trailer, from byte `begin` on. Returns its frame number.
-
-        Raises:
-            BitstreamError: there is none.
-        """
+    def _find_intra(self, begin: int) -> int | None:
+        """Go to the first whole intra frame, or the trailer, from byte `begin` on. Returns its frame number, if any."""
         cursor = self._cursor
         for offset in self._candidates(begin) if cursor.seekable else ():
             cursor.seek(offset)
@@ -471,7 +480,7 @@ class NvcReader:
                 cursor.seek(offset)
             if self._scan_budget < 0:
                 break
-        raise error
+        return None
 
     def _candidates(self, begin: int) -> Iterator[int]:
         """Bytes of the file where an intra frame or the trailer may begin."""

@@ -75,21 +75,18 @@ def repair(source: str | Path, file: BinaryIO) -> Repair:
     Raises:
         BitstreamError: it is no `.nvc` file, its header is damaged, or it holds no whole frame.
     """
-    frames, lost, damage = 0, 0, None
+    frames = lost = 0
     with open_reader(source, conceal=True) as reader:
         if isinstance(reader, DcvcReader):
             raise ConfigError(f"{source}: not an .nvc file; there is nothing to repair in other containers")
         writer = NvcWriter(file, reader.header_bytes)
-        try:
-            for found in reader:
-                if isinstance(found, LostFrame):
-                    lost, damage = lost + 1, damage or found.reason
-                else:
-                    writer.write_frame(found, found.index)
-                    frames += 1
-        except BitstreamError as error:
-            damage = damage or str(error)
+        for found in reader:
+            if isinstance(found, LostFrame):
+                lost += 1
+            else:
+                writer.write_frame(found, found.index)
+                frames += 1
         if not frames:
-            raise BitstreamError(f"no whole frame ({damage})")
+            raise BitstreamError(f"no whole frame ({reader.damage})")
         writer.finish()
-    return Repair(frames, lost, damage)
+    return Repair(frames, lost, reader.damage)

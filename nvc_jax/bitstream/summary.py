@@ -29,7 +29,7 @@ def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
             | {"offset": unit.offset, "bytes": unit.size_bytes, "payload_bytes": len(unit.payload)}
         )
     if first is None:
-        raise BitstreamError("the stream holds no frame.")
+        raise BitstreamError(reader.damage or "the stream holds no frame.")
     qps = [row["qp"] for row in rows]
     total = sum(row["bytes"] for row in rows) + reader.trailer_bytes
     return {
@@ -39,6 +39,7 @@ def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
         "height": first.height,
         "frames": len(rows),
         "lost": lost,
+        "damage": reader.damage,
         "intra_frames": sum(row["type"] == "I" for row in rows),
         "refreshes": sum(row["refresh"] for row in rows),
         "dialect": first.dialect,

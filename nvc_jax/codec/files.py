@@ -94,6 +94,8 @@ def encode_file(
             original = _planes(frame.source, info) if reconstruct else None
             report.add(frame.index, frame.coded.kind, frame.coded.qp, bits, frame.reconstruction, original)
             (progress or _ignore)(report, info.frames)
+        if info.frames is not None and len(report.frames) < info.frames:
+            (note or _ignore)(f"{source} ends after {len(report.frames)} of about {info.frames} frames; is it cut?")
         if not report.frames:
             raise VideoError(f"{source}: holds no frame to code.")
         report.add_bits(8 * writer.finish())
@@ -147,7 +149,7 @@ def decode_file(
             units = _of_one_size(_until(stream, None if frames is None else start + frames))
             first = next(units, None)
             if first is None:
-                raise BitstreamError("the stream holds no frame.")
+                raise BitstreamError(stream.damage or "the stream holds no frame.")
             info = _video_info(first, stream.header, _wanted(stream.frame_count, start, frames))
             if stream.header is None:
                 (note or _ignore)("the official container has no frame rate; the output plays at 30 frames per second")
@@ -165,16 +167,22 @@ def decode_file(
                     _add(report, frame, hashes)
                     (progress or _ignore)(report, info.frames)
             except BitstreamError as error:
-                if not (keep_partial and report.frames):
+                if not report.frames:
                     raise
-                failure = error
+                text = str(error)
+                text += "" if text.endswith((".", "?")) else "."
+                if not keep_partial:
+                    raise type(error)(
+                        f"{text} --keep-partial keeps the {len(report.frames)} frames before it."
+                    ) from None
+                failure = type(error)(f"{text} {target} has the {len(report.frames)} frames before it.")
             if not report.frames:
                 raise ConfigError(f"{source}: the stream ends before frame {start}.")
             report.add_bits(8 * stream.trailer_bytes)
         if failure is not None:
-            text = str(failure)
-            stop = "" if text.endswith((".", "?")) else "."
-            raise type(failure)(f"{text}{stop} {target} has the {len(report.frames)} frames before it.")
+            raise failure
+    if stream.damage is not None:
+        (note or _ignore)(f"damage was passed over: {stream.damage}")
     lost = sum(frame["type"] == LOST for frame in report.frames)
     if lost:
         (note or _ignore)(f"{lost} of {len(report.frames)} frames are lost; they repeat the picture before them")

@@ -26,6 +26,7 @@ def test_info(nvc, stream, coded):
         "height": HEIGHT,
         "frames": FRAMES,
         "lost": 0,
+        "damage": None,
         "intra_frames": 1,
         "refreshes": 2,
         "dialect": "one_stream",
