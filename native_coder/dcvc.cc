@@ -7,9 +7,8 @@
 namespace nvc::dcvc {
 namespace {
 
-constexpr ptrdiff_t kMaxShared = 8;         // bytes that the two streams may have in common
-constexpr size_t kThreadedSymbols = 16384;  // below, starting a thread takes longer than it saves
-constexpr size_t kBlockSymbols = 256;       // between two looks for the end of the data
+constexpr ptrdiff_t kMaxShared = 8;    // bytes that the two streams may have in common
+constexpr size_t kBlockSymbols = 256;  // between two looks for the end of the data
 
 int CheckStreams(int streams) {
   if (streams < 1 || streams > kMaxStreams) {

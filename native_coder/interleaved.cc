@@ -13,8 +13,10 @@
 namespace nvc::interleaved {
 namespace {
 
-constexpr size_t kThreadedSymbols = 16384;  // below, starting a thread takes longer than it saves
-constexpr size_t kLengthBytes = 4;          // of each part but the last
+constexpr size_t kLengthBytes = 4;         // of each part but the last
+constexpr size_t kExactPositions = 65536;  // all bins of a frame are counted up to here
+constexpr size_t kExactBins = 128;         // and all of a chunk
+constexpr size_t kStride = 17;             // beyond. It divides no chunk, so no column of a latent is always met
 constexpr uint32_t kMaxEscapeBits = kDigitBits * (2 + 2 * kMaxDigit);  // that a decoder takes, two more than any is
 constexpr size_t kMaxChunkEscapeBytes = kChunkSymbols * kMaxEscapeBits / 8 + sizeof(uint64_t);
 
@@ -81,7 +83,7 @@ void SpreadChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, s
   }
 }
 
-// Whole bits that every stride-th of the bins takes, scaled up. The same on all machines: no logarithms.
+// Whole bits that the bins take, going by every stride-th. The same on all machines: no logarithms.
 int64_t CountBits(const uint32_t* bins, size_t count, size_t stride) noexcept {
   constexpr size_t kFactors = 32;  // whose product a double can hold
   int64_t bits = 0;
@@ -96,7 +98,7 @@ int64_t CountBits(const uint32_t* bins, size_t count, size_t stride) noexcept {
       bits -= exponent;
     }
   }
-  return bits * static_cast<int64_t>(stride);
+  return bits * static_cast<int64_t>(count) / static_cast<int64_t>(factors);
 }
 
 // The eight bytes before end, the last one lowest.
@@ -144,8 +146,8 @@ std::vector<uint8_t> Encoder::Encode(const std::vector<Segment>& segments) {
   const std::lock_guard<std::mutex> lock(mutex_);
   Cut(segments);
   const int threads = positions_ >= kThreadedSymbols ? threads_ : 1;
-  const size_t stride = positions_ <= 65536 ? 1 : 16;
-  RunJobs(threads, chunks_.size(), [&](size_t i) { Gather(&chunks_[i], stride); });
+  const size_t exact = positions_ <= kExactPositions ? kChunkSymbols : kExactBins;
+  RunJobs(threads, chunks_.size(), [&](size_t i) { Gather(&chunks_[i], exact); });
   for (const Chunk& chunk : chunks_) {
     if (chunk.bad_row == 0) continue;
     throw std::out_of_range("an index leads to row " + std::to_string(chunk.bad_row) + ", the table has " +
@@ -171,7 +173,7 @@ void Encoder::Cut(const std::vector<Segment>& segments) {
   if (escapes_.size() < positions_) escapes_.resize(positions_);
 }
 
-void Encoder::Gather(Chunk* chunk, size_t stride) noexcept {
+void Encoder::Gather(Chunk* chunk, size_t exact) noexcept {
   const Segment& segment = *chunk->segment;
   const CdfTable& table = *segment.table;
   ChunkRows rows;
@@ -194,7 +196,7 @@ void Encoder::Gather(Chunk* chunk, size_t stride) noexcept {
   });
   chunk->bins = rows.count;
   chunk->escapes = static_cast<size_t>(escape - escapes_.data()) - chunk->scratch;
-  chunk->bits = CountBits(bins, rows.count, stride);
+  chunk->bits = CountBits(bins, rows.count, rows.count <= exact ? 1 : kStride);
 }
 
 // As many lanes and parts as the limits on the size allow (docs/FORMAT.md): a lane takes 3.4 bytes on average.

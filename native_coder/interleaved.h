@@ -50,7 +50,7 @@ class Encoder {
   };
 
   void Cut(const std::vector<Segment>& segments);
-  void Gather(Chunk* chunk, size_t stride) noexcept;
+  void Gather(Chunk* chunk, size_t exact) noexcept;
   Layout Choose() const noexcept;
   void Reserve(Layout layout);
   void Write(size_t part, Layout layout) noexcept;

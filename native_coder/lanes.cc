@@ -44,19 +44,25 @@ void DecodePortable(LaneReader* reader, const CdfTable& table, size_t first_row,
 void LookUpPortable(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
                     ChunkTails* tails) noexcept {
   *tails = {};
-  for (size_t i = 0; i < rows->count; ++i) {
-    const size_t row = first_row + rows->row[i];
-    const Row& info = table.row(row);
-    const uint32_t bin = static_cast<uint32_t>(symbols[i] - info.offset);
-    bins[i] = table.packed_bin(row, std::min<uint32_t>(bin, info.tail));
-    tails->bits[i / 64] |= uint64_t{bin >= info.tail} << (i % 64);
+  for (size_t begin = 0; begin < rows->count; begin += 64) {
+    const size_t end = std::min(rows->count, begin + 64);
+    uint64_t bits = 0;
+    for (size_t i = begin; i < end; ++i) {
+      const size_t row = first_row + rows->row[i];
+      const Row& info = table.row(row);
+      const uint32_t bin = static_cast<uint32_t>(symbols[i] - info.offset);
+      bins[i] = table.packed_bin(row, std::min<uint32_t>(bin, info.tail));
+      bits |= uint64_t{bin >= info.tail} << (i - begin);
+    }
+    tails->bits[begin / 64] = bits;
   }
 }
 
 void EncodePortable(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept {
+  const size_t last_lane = writer->lanes - 1;
   uint8_t* pos = writer->pos;
   for (size_t i = count; i-- > 0;) {
-    uint32_t& state = writer->state[i & (writer->lanes - 1)];
+    uint32_t& state = writer->state[i & last_lane];
     const Writer w = PutBin({state, pos}, bins[i] & (kTotal - 1), bins[i] >> kPrecisionBits);
     state = w.state;
     pos = w.pos;

@@ -96,18 +96,18 @@ NVC_AVX512 inline uint32_t Outside(__m512i slots, __m512i bins) noexcept {
   return _mm512_cmpge_epu32_mask(_mm512_sub_epi32(slots, Low16(bins)), _mm512_srli_epi32(bins, 16));
 }
 
-// The bin of the row that holds the slot.
-NVC_AVX512 inline const double* FindNarrow(const NarrowRow* rows, uint16_t row, const uint16_t* slot) noexcept {
+// The bin of the row that holds the slot, in the low half.
+NVC_AVX512 inline __m128i FindNarrow(const NarrowRow* rows, uint16_t row, const uint16_t* slot) noexcept {
   const char* narrow = reinterpret_cast<const char*>(rows + row);
   const __m512i slots = _mm512_set1_epi16(static_cast<int16_t>(*slot));
   const __mmask32 below = _mm512_cmpgt_epu16_mask(slots, _mm512_load_si512(narrow));
   const int64_t bin = _mm_popcnt_u64(below);
-  return reinterpret_cast<const double*>(narrow + bin * int64_t{sizeof(NarrowRow::Bin)} + offsetof(NarrowRow, bin));
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(narrow + bin * int64_t{sizeof(NarrowRow::Bin)} +
+                                                          offsetof(NarrowRow, bin)));
 }
 
 NVC_AVX512 inline __m128i FindTwo(const NarrowRow* rows, const uint16_t* row, const uint16_t* slot) noexcept {
-  const __m128d first = _mm_load_sd(FindNarrow(rows, row[0], slot));
-  return _mm_castpd_si128(_mm_loadh_pd(first, FindNarrow(rows, row[1], slot + 2)));
+  return _mm_unpacklo_epi64(FindNarrow(rows, row[0], slot), FindNarrow(rows, row[1], slot + 2));
 }
 
 // Eight bins as in NarrowRow. Slots are 32 bits wide in memory.

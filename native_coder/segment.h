@@ -15,6 +15,8 @@
 
 namespace nvc {
 
+inline constexpr size_t kThreadedSymbols = 16384;  // below, starting a thread takes longer than it saves
+
 // One table row per symbol: first_row + index. The largest value of the type means: not coded, the symbol is 0.
 struct Indexes {
   const void* data = nullptr;  // uint8_t or uint16_t
@@ -43,15 +45,14 @@ struct Compacted {
 // Stores pack(index, i) for each coded i in entries, which has room for all size of them.
 template <class Index, class Entry, class Pack>
 Compacted Compact(const Index* indexes, size_t size, Entry* entries, Pack pack) noexcept {
-  Compacted result{0, 0};
+  size_t count = 0;
   for (size_t i = 0; i < size; ++i) {
-    const Index index = indexes[i];
-    const bool coded = index != kSkip<Index>;
-    entries[result.count] = pack(index, i);
-    result.count += coded;
-    result.last = std::max<uint32_t>(result.last, coded ? index : 0);
+    entries[count] = pack(indexes[i], i);
+    count += indexes[i] != kSkip<Index>;
   }
-  return result;
+  Index last = 0;  // and 1 more; a loop of its own, which compilers vectorise
+  for (size_t i = 0; i < size; ++i) last = std::max(last, static_cast<Index>(indexes[i] + 1));
+  return {count, last == 0 ? 0u : last - 1u};
 }
 
 // The opposite: puts the next of the compact symbols at each coded i, 0 elsewhere. compact has room for one more.

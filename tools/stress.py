@@ -1,6 +1,6 @@
 """Rough treatment of .nvc files. Every command ends with a count, or with the first thing that went wrong.
 
-python tools/stress.py mutations CLIP.y4m --count 20000    # damaged files through the reader: frames or our errors
+python tools/stress.py mutations CLIP.y4m --count 20000    # damaged files, half with valid checks, through the reader
 python tools/stress.py cuts CLIP.y4m --count 200           # frames before a cut are those of the whole file
 python tools/stress.py kills CLIP.y4m --count 100          # killed encoders leave the old file or a whole one
 
@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import xxhash
+
 from nvc_jax.bitstream import FrameUnit, NvcReader, open_reader
 from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.cli import main
@@ -28,7 +30,7 @@ from nvc_jax.errors import NvcError
 from nvc_jax.video import open_video
 
 OPTIONS = "--intra-period", 4, "--frames", 16
-MEMORY = 1 << 30  # bytes that reading damaged files may add
+MEMORY = 100 << 20  # bytes that reading damaged files may add
 SECONDS = 20  # for one damaged file
 
 
@@ -66,24 +68,113 @@ def mutated(data, noise):
     return bytes(damaged)
 
 
+def varint(value):
+    """Seven bits a byte, least significant first."""
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])
+
+
+def numbers(data):
+    """The varints at the start of bytes."""
+    value = shift = 0
+    for byte in data:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield value
+            value = shift = 0
+
+
+def checked(data, more=b""):
+    """Bytes followed by their check."""
+    return bytes(data) + xxhash.xxh3_64_digest(bytes(data) + more)[:3:-1]
+
+
+def forged(data, units, noise):
+    """A copy with one to four damaged fields, and records out of place, in which all checks hold."""
+    begin, end = 12 + int.from_bytes(data[10:12], "little"), units[-1].offset + units[-1].size_bytes
+    header = bytearray(data[12:begin])
+    records = [bytearray(data[max(begin + 4, unit.offset) : unit.offset + unit.size_bytes - 4]) for unit in units]
+    trailer = [*numbers(data[end + 1 : -12])][1:]
+    for _ in range(noise.randint(1, 4)):
+        number = noise.choice([0, 1, 127, 1 << noise.randrange(64), (1 << 17) + 1, noise.randrange(1 << 20)])
+        record = noise.choice(records)
+        match noise.randrange(7):
+            case 0:
+                header[noise.randrange(len(header))] = number & 255
+            case 1:
+                record[noise.randrange(min(6, len(record)))] = number & 255
+            case 2:
+                at = noise.randrange(1, 4)  # the number of the frame, or the length
+                record[at : at + noise.randrange(3)] = varint(number)
+            case 3:
+                trailer[noise.randrange(len(trailer))] = number
+            case 4:
+                trailer[len(trailer) : len(trailer)] = [number, number >> 20] * noise.randrange(4)
+                trailer[1] = (len(trailer) - 2) // 2
+            case 5:
+                records.insert(noise.randrange(len(records)), record)
+            case _:
+                records.insert(noise.randrange(len(records)), bytearray([0x80 | number & 127, 3, *b"new"]))
+    whole = checked(data[:12] + header)
+    index = -1
+    for record in records:
+        if record[0] < 0x80:
+            fraction = record[0] >> 5 & 1
+            index = next(numbers(record[2 + fraction :]), 0) if record[0] & ~0x20 == ord("I") else index + 1
+        whole += checked(record, b"" if record[0] >= 0x80 else (index % (1 << 64)).to_bytes(8, "little"))
+    fields = b"".join(map(varint, trailer))
+    last = checked(b"E" + varint(len(fields)) + fields)
+    return whole + last + len(last).to_bytes(4, "little") + data[-4:]
+
+
+@contextlib.contextmanager
+def limits(seed):
+    """Time and memory for one damaged file; exceeding them names its seed."""
+
+    def out_of_time(*_):
+        raise AssertionError(f"seed {seed}: more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    except MemoryError:
+        raise AssertionError(f"seed {seed}: more than {MEMORY >> 20} MiB") from None
+    finally:
+        signal.alarm(0)
+
+
 def mutations(clip, count, folder):
-    """Read damaged files; every frame that is given must be one of the original's, at its place."""
-    data = encode(clip, folder / "s.nvc")
-    whole = {unit.index: unit.payload for unit in NvcReader(Cursor(io.BytesIO(data)))}
-    limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + MEMORY
+    """Read damaged files; a frame that is given must be the original's at its place, but where checks were forged."""
+    return read_damaged(encode(clip, folder / "s.nvc"), count)
+
+
+def read_damaged(data, count):
+    """How often which outcome."""
+    units = list(NvcReader(Cursor(io.BytesIO(data))))
+    whole = {unit.index: unit.payload for unit in units}
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
     outcomes = collections.Counter()
     for seed in range(count):
         noise = random.Random(seed)
-        damaged, conceal = mutated(data, noise), bool(noise.randrange(2))
-        signal.alarm(SECONDS)
-        try:
-            for unit in NvcReader(Cursor(io.BytesIO(damaged)), conceal):
-                assert not isinstance(unit, FrameUnit) or whole[unit.index] == unit.payload, f"seed {seed}: wrong frame"
-            outcomes["read to the end"] += 1
-        except NvcError as error:
-            outcomes[type(error).__name__] += 1
-        signal.alarm(0)
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < limit, f"seed {seed}: memory"
+        forge, conceal = seed % 2 == 1, bool(noise.randrange(2))
+        damaged = forged(data, units, noise) if forge else mutated(data, noise)
+        with limits(seed):
+            try:
+                for unit in NvcReader(Cursor(io.BytesIO(damaged)), conceal):
+                    right = forge or not isinstance(unit, FrameUnit) or whole[unit.index] == unit.payload
+                    assert right, f"seed {seed}: wrong frame"
+                outcome = "read to the end"
+            except NvcError as error:
+                outcome = type(error).__name__
+        outcomes[outcome + " (forged)" * forge] += 1
+    resource.setrlimit(resource.RLIMIT_AS, before)
     return dict(outcomes)
 
 

@@ -1,4 +1,7 @@
-"""The dcvc dialect in plain Python: slow, short, and what the native coder is tested against."""
+"""The dcvc dialect in plain Python, and a reader of the interleaved one (docs/FORMAT.md, sections 2 and 3).
+
+Slow, short, and what the native coder is tested against.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +14,7 @@ LOWER_BOUND = 1 << 23
 PRECISION = 16
 MAX_ESCAPE_GROUPS = 5
 MAX_SHARED = 8
+CHUNK = 4096
 
 T = TypeVar("T")
 Row = tuple[list[int], int]  # cumulative frequencies, integer of the first bin
@@ -104,6 +108,44 @@ class _Reader:
         return sum(self.digit() << (2 * i) for i in range(groups))
 
 
+class _Part(_Reader):
+    """A part of the interleaved dialect: the state is that of the lane in turn, the digits come from the end."""
+
+    def __init__(self, data: bytes, lanes: int) -> None:
+        super().__init__(data)
+        self.lanes = [LOWER_BOUND] * lanes
+        self.started = False
+        self.bits = 0
+
+    def digit(self) -> int:
+        at, shift = len(self.data) - 1 - self.bits // 8, self.bits % 8
+        if at < 0:
+            raise TruncatedError("the payload ends before its last symbol")
+        self.bits += 2
+        return self.data[at] >> shift & 3
+
+    def chunk(self, rows: Sequence[Row | None]) -> list[int]:
+        if not self.started and any(rows):
+            self.started = True
+            for lane in range(len(self.lanes)):
+                self.start()
+                self.lanes[lane] = self.state
+        result, coded = [0] * len(rows), 0
+        for i, row in enumerate(rows):
+            if row is not None:
+                lane, coded = coded % len(self.lanes), coded + 1
+                self.state = self.lanes[lane]
+                result[i] = self.symbol(row)
+                self.lanes[lane] = self.state
+        return result
+
+    def finish(self) -> None:
+        at, shift = len(self.data) - 1 - self.bits // 8, self.bits % 8
+        used = self.position + (self.bits + 7) // 8
+        if used != len(self.data) or set(self.lanes) != {LOWER_BOUND} or (shift and self.data[at] >> shift):
+            raise BitstreamError("the payload does not end after its last symbol")
+
+
 def encode(segments: Sequence[tuple[Sequence[Row], Sequence[int]]], streams: int) -> bytes:
     """The payload of segments, each given as the rows and the values of its coded symbols."""
     parts = []
@@ -143,6 +185,37 @@ def decode(data: bytes, segments: Sequence[Sequence[Row]], streams: int) -> list
     shared = _shared_bytes(*used) if streams == 2 else 0
     if any(reader.state != LOWER_BOUND for reader in readers) or sum(map(len, used)) - shared != len(data):
         raise BitstreamError("the payload does not end after its last symbol")
+    return result
+
+
+def decode_interleaved(data: bytes, lists: Sequence[Sequence[Row | None]]) -> list[list[int]]:
+    """The symbols of lists, each given as the rows of its positions, None where they are not coded.
+
+    Raises:
+        BitstreamError: `data` is no payload of such lists.
+    """
+    if bool(data) != any(map(any, lists)):
+        raise BitstreamError("the payload does not end after its last symbol")
+    lanes, count = (1 << (data[0] & 15), 1 << (data[0] >> 4)) if data else (1, 1)
+    if lanes > 32 or count > 16:
+        raise BitstreamError("the payload starts with an impossible byte")
+    begin = 4 * count - 3
+    lengths = [int.from_bytes(data[at : at + 4], "little") for at in range(1, begin, 4)]
+    if begin + sum(lengths) > max(1, len(data)):
+        raise TruncatedError("the payload ends before its last symbol")
+    parts = []
+    for length in [*lengths, len(data) - begin - sum(lengths)]:
+        parts.append(_Part(data[begin : begin + length], lanes))
+        begin += length
+    result, number = [], 0
+    for rows in lists:
+        symbols = []
+        for at in range(0, len(rows), CHUNK):
+            symbols += parts[number % count].chunk(rows[at : at + CHUNK])
+            number += 1
+        result.append(symbols)
+    for part in parts:
+        part.finish()
     return result
 
 

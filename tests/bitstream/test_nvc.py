@@ -5,8 +5,10 @@ import io
 import random
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +34,9 @@ HEADER = NvcHeader(
     reset_interval=64,
     qp_offsets=(0, 8, 0, 4, 0, 4, 0, 4),
 )
+
+
+DATA_FOLDER = Path(__file__).parents[1] / "data"
 
 
 class Pipe(io.BytesIO):
@@ -112,6 +117,11 @@ def test_round_trip(source):
     assert sum(SIZES) + opened.trailer_bytes == len(DATA)
 
 
+def xxh3(data):
+    """The check of bytes."""
+    return xxhash.xxh3_64_digest(data, 0)[:-5:-1]
+
+
 def test_layout_by_hand():
     """From docs/FORMAT.md, section 4, not from the code."""
     data, _ = write([frame("I", 30, b"abc"), frame("P", 30.5, bytes(200), refresh=True, check=1)])
@@ -121,16 +131,47 @@ def test_layout_by_hand():
     assert data[44:46] == bytes([0, 0])
     assert data[46:50] == bytes([130, 0, 98, 0])
     assert data[12 + size - 5 : 12 + size] == b"\x04tiny"
+    assert data[12 + size : 16 + size] == xxh3(data[: 12 + size])
     at = 12 + size + 4
     first = b"I\x1e\x00\x03abc" + bytes([0x56, 0x34, 0x12])
-    assert data[at:].startswith(first + _check(first, bytes(8)))
+    assert data[at:].startswith(first + xxh3(first + bytes(8)))
     second = b"r\x1e\x80\xc8\x01" + bytes(200) + bytes([1, 0, 0])
     end = at + len(first) + 4 + len(second) + 4
-    assert data[at + len(first) + 4 : end] == second + _check(second, b"\1" + bytes(7))
+    assert data[at + len(first) + 4 : end] == second + xxh3(second + b"\1" + bytes(7))
     trailer = (
         b"E\x05\x02\x01\x00" + bytes([at & 0x7F | 0x80, at >> 7]) if at > 127 else b"E\x04\x02\x01\x00" + bytes([at])
     )
-    assert data[end:] == trailer + _check(trailer) + (len(trailer) + 4).to_bytes(4, "little") + b"CVN\x8b"
+    assert data[end:] == trailer + xxh3(trailer) + (len(trailer) + 4).to_bytes(4, "little") + b"CVN\x8b"
+
+
+GOLDEN_HEADER = dataclasses.replace(HEADER, model="golden", precision="int16", arithmetic=3)
+GOLDEN_FRAMES = [  # (number, frame); frames 3 and 4 are missing
+    (0, frame("I", 36, b"intra" * 30, check=0xABCDEF)),
+    (1, frame("P", 30.25, b"", check=0)),
+    (2, frame("P", 71, b"refresh", refresh=True, check=1)),
+    (5, frame("I", 35.5, bytes(range(256)), check=0xFFFFFF)),
+    (6, frame("P", 30, b"last", check=0x800000)),
+]
+
+
+def test_golden_file():
+    """A file once written stays readable, and is written alike. It holds no payloads of a model."""
+    data = (DATA_FOLDER / "golden.nvc").read_bytes()
+    opened = reader(data, conceal=True)
+    assert opened.header == GOLDEN_HEADER
+    assert opened.frame_count == 7
+    units = list(opened)
+    assert [unit.index for unit in units] == list(range(7))
+    assert [unit.index for unit in units if isinstance(unit, LostFrame)] == [3, 4]
+    found = [(unit.index, coded(unit)) for unit in units if isinstance(unit, FrameUnit)]
+    assert found == GOLDEN_FRAMES
+    assert opened.seek(6)
+    file = io.BytesIO()
+    writer = NvcWriter(file, GOLDEN_HEADER)
+    for index, sent in GOLDEN_FRAMES:
+        writer.write_frame(sent, index)
+    writer.finish()
+    assert file.getvalue() == data
 
 
 @pytest.mark.parametrize("payload", [0, 1, 300, 20_000, 2_000_000])

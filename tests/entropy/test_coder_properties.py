@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_tables import random_rows
 
 from native_coder import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder  # noqa: TID251
 from nvc_jax.entropy import reference
@@ -17,27 +18,10 @@ relaxed = settings(max_examples=80, deadline=None)
 
 
 @st.composite
-def tables(draw):
-    """Rows of 2 to 256 bins, some of them with frequencies of 1."""
-    count = draw(st.integers(1, 6))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    rows = []
-    for _ in range(count):
-        bins = int(rng.choice([2, 3, 5, 18, 256]))
-        reach = int(rng.choice([bins + 1, 400, 65535]))
-        inner = np.sort(rng.choice(np.arange(1, max(reach, bins + 1)), bins - 1, replace=False))
-        rows.append(([0, *inner.tolist(), 65536], int(rng.integers(-128, 127 + 3 - bins))))
-    width = max(len(cdf) for cdf, _ in rows)
-    cdf = np.array([cdf + [0] * (width - len(cdf)) for cdf, _ in rows], np.int32)
-    length = np.array([len(cdf) for cdf, _ in rows], np.int32)
-    return CdfArrays(cdf, length, np.array([offset for _, offset in rows], np.int32))
-
-
-@st.composite
 def frames(draw):
     """A table, streams, and segments (symbols, indexes, first_row) of it with skipped symbols."""
-    arrays = draw(tables())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    arrays = random_rows(rng, draw(st.integers(1, 6)), [2, 3, 5, 18, 256])
     segments = []
     for _ in range(draw(st.integers(0, 3))):
         dtype = draw(st.sampled_from([np.uint8, np.uint16]))

@@ -1,12 +1,14 @@
 """The interleaved dialect: round trips, the same bytes on every path, limits of size, and refusals."""
 
 import contextlib
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_tables import random_rows
 
 from native_coder import (  # noqa: TID251
     CdfTable,
@@ -16,7 +18,9 @@ from native_coder import (  # noqa: TID251
     InterleavedEncoder,
     TruncatedError,
 )
-from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
+from nvc_jax.entropy import reference
+from nvc_jax.entropy.tables import gaussian_tables
+from nvc_jax.errors import BitstreamError
 from nvc_jax.spec import SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
 SKIP = {np.uint8: 255, np.uint16: 65535}
@@ -70,19 +74,6 @@ def gaussian_list(rng, size, mean_row, skipped):
     return symbols, indexes
 
 
-def random_rows(rng, count, widths):
-    rows = []
-    for _ in range(count):
-        bins = int(rng.choice(widths))
-        reach = int(rng.choice([bins + 1, 400, 65535]))
-        inner = np.sort(rng.choice(np.arange(1, max(reach, bins + 1)), bins - 1, replace=False))
-        rows.append(([0, *inner.tolist(), 65536], int(rng.integers(-128, 127 + 3 - bins))))
-    width = max(len(cdf) for cdf, _ in rows)
-    cdf = np.array([cdf + [0] * (width - len(cdf)) for cdf, _ in rows], np.int32)
-    length = np.array([len(cdf) for cdf, _ in rows], np.int32)
-    return CdfArrays(cdf, length, np.array([offset for _, offset in rows], np.int32))
-
-
 @st.composite
 def frames(draw):
     """Segments of random tables, narrow and broad, of few and many rows, with skipped symbols and escapes."""
@@ -133,6 +124,87 @@ def test_large_frames_have_parts_and_small_ones_one_lane(gauss):
     assert lanes[-1] == 32
     assert parts[:3] == [1, 1, 1]
     assert parts[-1] >= 4
+
+
+def test_the_size_of_periodic_lists(gauss):
+    """Estimating it from some symbols of a large frame must not miss a column of the latent, nor take it for all."""
+    rng = np.random.default_rng(5)
+    sigma = np.exp(np.linspace(np.log(SCALE_MIN), np.log(SCALE_MAX), SCALE_LEVELS))
+    for period in (16, 17, 34, 64):
+        for column, others in ((127, 0), (0, 127)):
+            indexes = np.where(np.arange(200_000) % period == 0, column, others).astype(np.uint8)
+            symbols = np.rint(rng.standard_normal(indexes.size) * sigma[indexes]).astype(np.int8)
+            segments = [(gauss, symbols, indexes, 0)]
+            assert within_limits(segments, encode(segments)), (period, column)
+
+
+def test_the_size_of_large_sparse_frames(gauss):
+    rng = np.random.default_rng(6)
+    for every in (4096, 400, 100):
+        indexes = np.where(np.arange(1_000_000) % every == 0, 20, 255).astype(np.uint8)
+        symbols = rng.integers(-2, 3, indexes.size).astype(np.int8)
+        segments = [(gauss, symbols, indexes, 0)]
+        assert within_limits(segments, encode(segments)), every
+
+
+# Number of symbols -> (lanes, parts, bytes, SHA-256) of the payload of `fixed_segments`.
+GOLDEN = {
+    100: (1, 1, 56, "33e3bd8d4eafcfe54313cec83879baad39a10a7275c96ee9fb46309d0a3ea435"),
+    8_000: (4, 1, 4061, "b88e49a02d91412248847861c9c908cb9f304888ee7f5d8ff41c535b2f78f6f2"),
+    20_000: (8, 1, 10160, "df33ee1b846c05c62acb5c72d33aec5a7d8ad2d4de151c6e05e61944505521c6"),
+    100_000: (32, 1, 50880, "b3368baa72e1e865c8b0b30b34ecbd6a88f4df237d0d37a8cdea660f1e4977be"),
+    250_000: (32, 2, 127121, "413f94314ecf57e8933f19d028181a0b5070e0736c78a16a584808d6c37859d3"),
+}
+
+
+def fixed_segments(table, size):
+    """Lists that depend on no random generator: all table rows, all symbols, some positions not coded."""
+    i = np.arange(size)
+    noise = (i * 2654435761 % 2**32 >> 8).astype(np.int64)
+    indexes = (noise % 128).astype(np.uint8)
+    reach = 1 + indexes // 24
+    symbols = (noise // 128 % (2 * reach + 1) - reach).astype(np.int8)
+    symbols[::97] = (i[::97] % 256 - 128).astype(np.int8)
+    indexes[noise // 4096 % 5 == 0] = 255
+    half = size // 3
+    return [(table, symbols[:half], indexes[:half], 0), (table, symbols[half:], indexes[half:], 0)]
+
+
+@pytest.mark.parametrize(("size", "expected"), GOLDEN.items())
+def test_golden_payloads(gauss, size, expected):
+    payload = check(fixed_segments(gauss, size), PATHS[:2])
+    layout = 1 << (payload[0] & 7), 1 << (payload[0] >> 4)
+    assert (*layout, len(payload), hashlib.sha256(payload).hexdigest()) == expected
+
+
+@pytest.mark.parametrize("size", [0, 1, *GOLDEN])
+def test_a_reader_made_from_the_document(gauss, size):
+    segments = fixed_segments(gauss, size)
+    rows = reference.table_rows(gaussian_tables())
+    lists = [[None if i == 255 else rows[i] for i in indexes] for _, _, indexes, _ in segments]
+    for got, (_, symbols, indexes, _) in zip(
+        reference.decode_interleaved(encode(segments), lists), segments, strict=True
+    ):
+        np.testing.assert_array_equal(got, np.where(indexes == 255, 0, symbols))
+
+
+@pytest.mark.parametrize("size", [300, 8000])
+def test_damage_is_refused_or_decoded_as_the_document_says(gauss, size):
+    segments = fixed_segments(gauss, size)
+    rows = reference.table_rows(gaussian_tables())
+    lists = [[None if i == 255 else rows[i] for i in indexes] for _, _, indexes, _ in segments]
+    payload = encode(segments)
+    assert size == 300 or payload[0] & 7
+    for at in [*range(12), *range(12, len(payload), len(payload) // 30), len(payload) - 1]:
+        damaged = bytearray(payload)
+        damaged[at] ^= 1 << at % 8
+        try:
+            twin = reference.decode_interleaved(bytes(damaged), lists)
+        except BitstreamError:
+            with pytest.raises(CorruptError):
+                decode(damaged, segments)
+        else:
+            assert [got.tolist() for got in decode(damaged, segments)] == twin, at
 
 
 def test_no_symbols_take_no_bytes(gauss):

@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "native_coder"
+PROBE = """cmake_minimum_required(VERSION 3.18)
+project(probe LANGUAGES CXX)
+add_executable(probe empty.cc)
+target_compile_options(probe PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=all)
+target_link_options(probe PRIVATE -fsanitize=address,undefined)
+add_custom_command(TARGET probe POST_BUILD COMMAND probe)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -15,13 +22,25 @@ def programs(tmp_path_factory):
     """The folder of the sanitized programs."""
     if shutil.which("cmake") is None:
         pytest.skip("needs cmake")
+    probe = tmp_path_factory.mktemp("probe")
+    (probe / "CMakeLists.txt").write_text(PROBE)
+    (probe / "empty.cc").write_text("int main() { return 0; }\n")
+    done = built(probe, probe / "build")
+    if done.returncode != 0:
+        pytest.skip(f"no compiler with sanitizers: {done.stdout[-500:]}{done.stderr[-500:]}")
     build = tmp_path_factory.mktemp("sanitized")
-    configure = ["cmake", "-S", SOURCE, "-B", build, "-DNVC_SANITIZE=ON"]
-    for command in (configure, ["cmake", "--build", build]):
+    done = built(SOURCE, build, "-DNVC_SANITIZE=ON")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return build
+
+
+def built(source, build, *options):
+    """The first of the two commands that fails, or the last."""
+    for command in (["cmake", "-S", source, "-B", build, *options], ["cmake", "--build", build]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"no compiler with sanitizers: {done.stdout[-500:]}{done.stderr[-500:]}")
-    return build
+            break
+    return done
 
 
 @pytest.mark.parametrize("target", ["fuzz_coder", "fuzz_interleaved"])
