@@ -72,8 +72,9 @@ class Baseline:
         if len(packets) != count:
             raise EvaluationError(f"{self.encoder} made {len(packets)} packets of {count} frames.")
         with decoding(), open_video(stream) as decoder:  # by itself, because it runs ahead in threads of its own
-            for _ in decoder:
-                pass
+            decoded_count = sum(1 for _ in decoder)
+        if decoded_count != count:
+            raise EvaluationError(f"the stream of {self.encoder} decodes to {decoded_count} of {count} frames.")
         frames: list[FrameResult] = []
         with open_source(sequence) as source, open_video(stream) as decoder:
             width, height = source.info.width, source.info.height

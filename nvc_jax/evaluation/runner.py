@@ -142,6 +142,8 @@ def _outcome(measure: Callable[[], Point]) -> Point | NvcError:
         return error
     except BrokenProcessPool:
         return EvaluationError("not measured: a worker process was killed; is the memory enough for this many?")
+    except Exception as error:
+        return EvaluationError(f"not measured, because of an unexpected {type(error).__name__} ({error}).")
 
 
 def _start_worker(counter: "Synchronized[int]") -> None:
