@@ -36,10 +36,11 @@ from nvc_jax.evaluation.coders import (
 )
 from nvc_jax.evaluation.metrics import picture_quality
 from nvc_jax.evaluation.results import FrameResult
-from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
-from nvc_jax.spec import NOT_CODED
+from nvc_jax.ops.arithmetic import arithmetic
+from nvc_jax.spec import KEY_OF_KIND, NOT_CODED
 from nvc_jax.video import Frame
 
 CHUNK = 8  # frames of one scan; its pictures are in memory together
@@ -58,11 +59,11 @@ class EstimatingCoder(ModelCoder):
         """That of the model, marked: both may go into one folder."""
         return f"{super().name}_estimated"
 
-    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+    def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Those of the model, marked."""
         return super().settings(sequence, qp) | {"estimated": True}
 
-    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+    def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`; there is no stream."""
         del stream
         codec = load_codec(self.model, self.precision)
@@ -87,13 +88,13 @@ def _estimate(
 ) -> Iterator[tuple[Frame, FramePlan, float, Array]]:
     """(source, plan, bits of the symbols, decoded picture [1, H', W', 3]) of every frame."""
     codecs = codec.frame_codecs(skip_threshold)
-    models = tuple(codecs[kind].model for kind in ("I", "P"))
-    params = tuple(codecs[kind].params for kind in ("I", "P"))
+    models = tuple(codecs[kind].model for kind in KEY_OF_KIND)
+    params = tuple(codecs[kind].params for kind in KEY_OF_KIND)
     y_bits = np.zeros((NOT_CODED + 1, 256), np.float32)
     y_bits[: gaussian_tables().rows] = symbol_bits(gaussian_tables())
     z_bits = tuple(
         symbol_bits(codec.stored.tables[key]).reshape(model.config.qp_rows, model.config.hyper, 256)
-        for key, model in zip(("intra", "inter"), models, strict=True)
+        for key, model in zip(KEY_OF_KIND.values(), models, strict=True)
     )
     tables = jax.device_put((y_bits, z_bits))
     carry, after_intra, count = None, False, 0

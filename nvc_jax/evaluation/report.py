@@ -16,6 +16,7 @@ from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure
 from nvc_jax.evaluation.results import Point, Results
 from nvc_jax.evaluation.runner import source_picture
 from nvc_jax.models.config import CodecConfig
+from nvc_jax.spec import KEY_OF_KIND
 from nvc_jax.video import read_png
 from nvc_jax.video.png import encode_png
 
@@ -167,10 +168,7 @@ def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complex
         settings = next(iter(_points(result))).get("settings", {})
         if "config" in settings:
             config = CodecConfig.from_dict(settings["config"])
-            complexities[name] = {
-                "inter": frame_complexity(config, "P", xla=True),
-                "intra": frame_complexity(config, "I", xla=True),
-            }
+            complexities[name] = {key: frame_complexity(config, kind, xla=True) for kind, key in KEY_OF_KIND.items()}
     return complexities
 
 
