@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from nvc_jax.bitstream import CodedFrame, DcvcWriter
 from nvc_jax.codec import stages
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.memory import enough_memory
-from nvc_jax.codec.model import Codec
+from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import download_planes, upload
 from nvc_jax.codec.schedule import FramePlan
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
@@ -114,16 +115,16 @@ def _estimate(
             np.array([plan.qp for plan in plans] + [plans[-1].qp] * missing, np.float32)[:, None],
         )
         if carry is None:
-            carry = _empty_reference(codecs["P"], pictures[0])
+            carry = _empty_reference(codecs["P"], PRECISIONS[codec.precision], pictures[0])
         carry, (bits, decoded) = _scan(models, params, tables, codecs["P"].skip_threshold, carry, inputs)
         yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
 
 
-def _empty_reference(inter: FrameCodec, picture: Array) -> tuple[Array, Array]:
+def _empty_reference(inter: FrameCodec, precision: DTypeLike, picture: Array) -> tuple[Array, Array]:
     """The carry before the first frame: feature and picture, both of which the last frame left behind."""
     _, height, width, _ = picture.shape
-    dtype = jax.tree.leaves(inter.params)[0].dtype
-    return jnp.zeros((1, height // 8, width // 8, inter.model.config.width), dtype), jnp.zeros_like(picture)
+    feature = jnp.zeros((1, height // 8, width // 8, inter.model.config.width), precision)
+    return feature, arithmetic(feature).widen(jnp.zeros_like(picture, precision))
 
 
 @functools.partial(jax.jit, static_argnames="models")
