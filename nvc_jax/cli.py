@@ -98,7 +98,8 @@ def _encode(options: argparse.Namespace) -> None:
         intra_period=options.intra_period,
         reset_interval=options.reset_interval,
     )
-    threshold, size = _threshold(options.skip_threshold), _size(options.size)
+    threshold = _threshold(options.skip_threshold)
+    size = None if options.size is None else parse_size(options.size)
     fps, frames = _rate(options.fps), _count(options.frames)
     with _report_file(options) as file:
         with _progress("encode") as progress:
@@ -365,9 +366,12 @@ def _threshold(text: str) -> float | None:
     return value
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of a `--size`, here and in the tools.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
     width, times, height = text.partition("x")
     if not (times and width.isdecimal() and height.isdecimal()):
         raise ConfigError(f"--size {text} is not of the form WIDTHxHEIGHT, such as 352x288.")

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nvc_jax.cli import parse_size
 from nvc_jax.codec import stages
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.model import PRECISIONS, Codec
@@ -124,7 +125,7 @@ def main():
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has PyTorch")
     parser.add_argument("--output", required=True)
     options = parser.parse_args()
-    width, height = (int(side) for side in options.size.split("x"))
+    width, height = parse_size(options.size)
     codec = Codec.load(options.model, options.precision)
     ours = Ours(codec, width, height)
     ours.prepare()

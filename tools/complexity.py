@@ -11,12 +11,12 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from nvc_jax.cli import parse_size
 from nvc_jax.codec.store import find_model, read_description
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import frame_complexity
 from nvc_jax.models.config import CONFIGS, CodecConfig
-
-KINDS = {"inter": "P", "intra": "I"}
+from nvc_jax.spec import KEY_OF_KIND
 
 
 def main() -> int:
@@ -30,7 +30,9 @@ def main() -> int:
     try:
         config = find_config(options.codec)
         size = parse_size(options.size)
-        complexities = {name: frame_complexity(config, kind, *size, options.xla) for name, kind in KINDS.items()}
+        if min(size) < 1:
+            raise ConfigError(f"--size {options.size}: width and height must be at least 1.")
+        complexities = {name: frame_complexity(config, kind, *size, options.xla) for kind, name in KEY_OF_KIND.items()}
     except NvcError as error:
         print(f"complexity.py: {error}", file=sys.stderr)
         return 1
@@ -45,14 +47,6 @@ def main() -> int:
 def find_config(name):
     """The configuration of that name, or of a model directory."""
     return CONFIGS.get(name) or CodecConfig.from_dict(read_description(find_model(name)).get("config", {}))
-
-
-def parse_size(text):
-    """WxH to two numbers."""
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise ConfigError(f"--size {text}: give width and height as in 1920x1080.")
-    return tuple(map(int, parts))
 
 
 def as_json(complexity):

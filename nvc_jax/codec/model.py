@@ -12,10 +12,9 @@ from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.params import models
-from nvc_jax.spec import DEFAULT_MODEL, DIALECTS, FIXED_ARITHMETIC, FIXED_SCALE, Dialect, FrameKind
+from nvc_jax.spec import DEFAULT_MODEL, DIALECTS, FIXED_ARITHMETIC, FIXED_SCALE, KEY_OF_KIND, Dialect, FrameKind
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int16": jnp.int16}
-_KEY_OF_KIND: dict[FrameKind, str] = {"I": "intra", "P": "inter"}
 
 
 class Codec:
@@ -52,7 +51,7 @@ class Codec:
         self._models = models(stored.config)
         self._coders = {
             (kind, dialect): EntropyCoder(stored.tables[key], dialect)
-            for kind, key in _KEY_OF_KIND.items()
+            for kind, key in KEY_OF_KIND.items()
             for dialect in DIALECTS
         }
 
@@ -109,7 +108,7 @@ class Codec:
         """The intra and the inter codec."""
         real = -1.0 if skip_threshold is None else skip_threshold
         threshold = jnp.int32(round(real * FIXED_SCALE)) if self.precision == "int16" else jnp.float32(real)
-        return {kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in _KEY_OF_KIND.items()}
+        return {kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in KEY_OF_KIND.items()}
 
     def entropy_coder(self, kind: FrameKind, dialect: Dialect) -> EntropyCoder:
         """The entropy coder of a kind of frame."""

@@ -20,7 +20,7 @@ from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.coders import Measured, check_count, open_source, viewable
 from nvc_jax.evaluation.metrics import frame_quality
 from nvc_jax.evaluation.results import FrameResult
-from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.files import atomic_output
 from nvc_jax.timing import Timer
 from nvc_jax.video import Frame, VideoReader, YuvFrame, open_video
@@ -53,15 +53,15 @@ class Baseline:
         """Of streams."""
         return f".{self.format}"
 
-    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+    def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Encoder and options."""
         return {"encoder": self.encoder, "options": self._options(sequence, qp)}
 
-    def _options(self, sequence: Sequence, qp: int) -> dict[str, str]:
+    def _options(self, sequence: Video, qp: int) -> dict[str, str]:
         keyint = _ENDLESS if sequence.intra_period < 0 else sequence.intra_period
         return {key: value.format(qp=qp, keyint=keyint) for key, value in self.options.items()}
 
-    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+    def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`."""
         if self.encoder not in av.codecs_available:
             raise EvaluationError(f"the FFmpeg of this PyAV has no {self.encoder}; install another wheel of av.")
@@ -72,8 +72,9 @@ class Baseline:
         if len(packets) != count:
             raise EvaluationError(f"{self.encoder} made {len(packets)} packets of {count} frames.")
         with decoding(), open_video(stream) as decoder:  # by itself, because it runs ahead in threads of its own
-            for _ in decoder:
-                pass
+            decoded_count = sum(1 for _ in decoder)
+        if decoded_count != count:
+            raise EvaluationError(f"the stream of {self.encoder} decodes to {decoded_count} of {count} frames.")
         frames: list[FrameResult] = []
         with open_source(sequence) as source, open_video(stream) as decoder:
             width, height = source.info.width, source.info.height
@@ -86,7 +87,7 @@ class Baseline:
         return Measured(frames, width * height, pictures, encoding.seconds / count, decoding.seconds / count)
 
     def _encode(
-        self, source: VideoReader, sequence: Sequence, qp: int, stream: Path, timer: Timer
+        self, source: VideoReader, sequence: Video, qp: int, stream: Path, timer: Timer
     ) -> list[tuple[bool, int, int]]:
         """(is a keyframe, bytes, bytes of the coded picture) of every packet."""
         info, packets = source.info, []

@@ -136,23 +136,27 @@ class Comparison:
 def compare(
     anchor: Results, test: Results, method: Method = "pchip", quality: str = "psnr", rate: str = "all"
 ) -> Comparison:
-    """Compare every sequence that both results have.
+    """Compare every sequence of the test; one that the anchor lacks has no BD-rate.
 
     Raises:
-        EvaluationError: there is none.
+        EvaluationError: no sequence is in both.
     """
     sequences: dict[tuple[str, str], BdRate | EvaluationError] = {}
+    matched = False
     for dataset, videos in test.items():
         for name, points in videos.items():
             reference = anchor.get(dataset, {}).get(name)
-            if not reference or not points:
+            if not points:
                 continue
             try:
+                if not reference:
+                    raise EvaluationError("not in the anchor.")
+                matched = True
                 first, second = (Curve.of(p.values(), quality, rate) for p in (reference, points))
                 sequences[dataset, name] = bd_rate(first, second, method)
             except EvaluationError as error:
                 sequences[dataset, name] = error
-    if not sequences:
+    if not matched:
         raise EvaluationError("no sequence is in both results; classes and sequences are matched by name.")
     classes = {}
     for dataset in dict.fromkeys(dataset for dataset, _ in sequences):

@@ -17,7 +17,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import EvaluationError, VideoError
 from nvc_jax.evaluation.metrics import Quality, picture_quality
 from nvc_jax.evaluation.results import FrameResult
-from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.video import Frame, RgbFrame, VideoReader, YuvFrame, open_video, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
@@ -60,10 +60,10 @@ class Coder(Protocol):
     @property
     def suffix(self) -> str: ...  # noqa: D102
 
-    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+    def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """All that the result depends on, for JSON."""
 
-    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+    def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """Code a sequence into a stream, decode the stream and compare.
 
         Raises:
@@ -106,7 +106,7 @@ class ModelCoder:
         """The packaged model, or the last part of the directory."""
         return Path(self.model).name
 
-    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+    def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Model, precision and schedule."""
         return {
             "identity": self.identity,
@@ -117,11 +117,11 @@ class ModelCoder:
             "skip_threshold": self.skip_threshold,
         }
 
-    def schedule(self, sequence: Sequence, qp: int) -> Schedule:
+    def schedule(self, sequence: Video, qp: int) -> Schedule:
         """Which frame is coded how."""
         return Schedule(qp, qp, sequence.intra_period, self.reset_interval)
 
-    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+    def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`."""
         codec = load_codec(self.model, self.precision)
         coded = encode_file(
@@ -170,12 +170,12 @@ def _seconds_per_frame(fps: dict[str, float]) -> float | None:
     return sum(1 / fps[part] for part in ("network", "entropy")) if min(fps.values()) > 0 else None
 
 
-def open_source(sequence: Sequence) -> VideoReader:
+def open_source(sequence: Video) -> VideoReader:
     """The frames of a sequence."""
     return open_video(sequence.path, size=sequence.size, frames=sequence.frames)
 
 
-def check_count(sequence: Sequence, frames: list[FrameResult]) -> None:
+def check_count(sequence: Video, frames: list[FrameResult]) -> None:
     """Refuse a source that is shorter than the configuration says.
 
     Raises:
@@ -187,7 +187,7 @@ def check_count(sequence: Sequence, frames: list[FrameResult]) -> None:
         )
 
 
-def check_finite(quality: Quality, sequence: Sequence, qp: int, index: int) -> Quality:
+def check_finite(quality: Quality, sequence: Video, qp: int, index: int) -> Quality:
     """Refuse pictures that are no pictures.
 
     Raises:

@@ -19,8 +19,7 @@ from nvc_jax.evaluation.coders import Coder, ModelCoder
 from nvc_jax.evaluation.estimate import EstimatingCoder
 from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, run_all
-from nvc_jax.evaluation.sequences import Sequence as Video
-from nvc_jax.evaluation.sequences import from_files, read_config
+from nvc_jax.evaluation.sequences import Video, from_files, read_config
 from nvc_jax.files import make_folder
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, QP_LEVELS
 

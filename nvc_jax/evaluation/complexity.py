@@ -22,11 +22,10 @@ from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.models.config import PATCH, CodecConfig
 from nvc_jax.models.params import models, parameter_shapes, unflatten
 from nvc_jax.models.state import Reference
-from nvc_jax.spec import PICTURE_STRIDE, FrameKind
+from nvc_jax.spec import KEY_OF_KIND, PICTURE_STRIDE, FrameKind
 
 Place = tuple[str, str]  # (stage, module), as named by Flax while it traces; "" outside
 
-_KEYS: dict[FrameKind, str] = {"I": "intra", "P": "inter"}
 _SIDES = ("encode", "decode")
 _XLA_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
 
@@ -80,7 +79,7 @@ def frame_complexity(
     """
     parameters: Counter[str] = Counter()
     for name, shape in parameter_shapes(config).items():
-        if name.startswith(_KEYS[kind]):
+        if name.startswith(KEY_OF_KIND[kind]):
             parameters[_without_number(name.split("/")[1])] += math.prod(shape)
     sides: dict[str, Counter[str]] = {side: Counter() for side in _SIDES}
     for (stage, module), macs in _count(_trace(config, kind, width, height)).items():
@@ -107,7 +106,7 @@ def _sides(kind: FrameKind, stage: str) -> tuple[str, ...]:
 
 def _trace(config: CodecConfig, kind: FrameKind, width: int, height: int) -> Jaxpr:
     """The program of a frame: everything that encoder or decoder run, each stage once."""
-    key = _KEYS[kind]
+    key = KEY_OF_KIND[kind]
     model = models(config)[key]
     shapes = {name: _abstract(shape) for name, shape in parameter_shapes(config).items()}
     rows, columns = (math.ceil(side / PICTURE_STRIDE) * PICTURE_STRIDE for side in (height, width))

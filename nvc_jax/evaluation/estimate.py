@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from nvc_jax.bitstream import CodedFrame, DcvcWriter
 from nvc_jax.codec import stages
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.memory import enough_memory
-from nvc_jax.codec.model import Codec
+from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import download_planes, upload
 from nvc_jax.codec.schedule import FramePlan
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
@@ -36,10 +37,11 @@ from nvc_jax.evaluation.coders import (
 )
 from nvc_jax.evaluation.metrics import picture_quality
 from nvc_jax.evaluation.results import FrameResult
-from nvc_jax.evaluation.sequences import Sequence
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
-from nvc_jax.spec import NOT_CODED
+from nvc_jax.ops.arithmetic import arithmetic
+from nvc_jax.spec import KEY_OF_KIND, NOT_CODED
 from nvc_jax.video import Frame
 
 CHUNK = 8  # frames of one scan; its pictures are in memory together
@@ -58,11 +60,11 @@ class EstimatingCoder(ModelCoder):
         """That of the model, marked: both may go into one folder."""
         return f"{super().name}_estimated"
 
-    def settings(self, sequence: Sequence, qp: int) -> dict[str, Any]:
+    def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Those of the model, marked."""
         return super().settings(sequence, qp) | {"estimated": True}
 
-    def measure(self, sequence: Sequence, qp: int, stream: Path) -> Measured:
+    def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`; there is no stream."""
         del stream
         codec = load_codec(self.model, self.precision)
@@ -87,13 +89,13 @@ def _estimate(
 ) -> Iterator[tuple[Frame, FramePlan, float, Array]]:
     """(source, plan, bits of the symbols, decoded picture [1, H', W', 3]) of every frame."""
     codecs = codec.frame_codecs(skip_threshold)
-    models = tuple(codecs[kind].model for kind in ("I", "P"))
-    params = tuple(codecs[kind].params for kind in ("I", "P"))
+    models = tuple(codecs[kind].model for kind in KEY_OF_KIND)
+    params = tuple(codecs[kind].params for kind in KEY_OF_KIND)
     y_bits = np.zeros((NOT_CODED + 1, 256), np.float32)
     y_bits[: gaussian_tables().rows] = symbol_bits(gaussian_tables())
     z_bits = tuple(
         symbol_bits(codec.stored.tables[key]).reshape(model.config.qp_rows, model.config.hyper, 256)
-        for key, model in zip(("intra", "inter"), models, strict=True)
+        for key, model in zip(KEY_OF_KIND.values(), models, strict=True)
     )
     tables = jax.device_put((y_bits, z_bits))
     carry, after_intra, count = None, False, 0
@@ -113,16 +115,16 @@ def _estimate(
             np.array([plan.qp for plan in plans] + [plans[-1].qp] * missing, np.float32)[:, None],
         )
         if carry is None:
-            carry = _empty_reference(codecs["P"], pictures[0])
+            carry = _empty_reference(codecs["P"], PRECISIONS[codec.precision], pictures[0])
         carry, (bits, decoded) = _scan(models, params, tables, codecs["P"].skip_threshold, carry, inputs)
         yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
 
 
-def _empty_reference(inter: FrameCodec, picture: Array) -> tuple[Array, Array]:
+def _empty_reference(inter: FrameCodec, precision: DTypeLike, picture: Array) -> tuple[Array, Array]:
     """The carry before the first frame: feature and picture, both of which the last frame left behind."""
     _, height, width, _ = picture.shape
-    dtype = jax.tree.leaves(inter.params)[0].dtype
-    return jnp.zeros((1, height // 8, width // 8, inter.model.config.width), dtype), jnp.zeros_like(picture)
+    feature = jnp.zeros((1, height // 8, width // 8, inter.model.config.width), precision)
+    return feature, arithmetic(feature).widen(jnp.zeros_like(picture, precision))
 
 
 @functools.partial(jax.jit, static_argnames="models")

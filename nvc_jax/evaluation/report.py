@@ -16,6 +16,7 @@ from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure
 from nvc_jax.evaluation.results import Point, Results
 from nvc_jax.evaluation.runner import source_picture
 from nvc_jax.models.config import CodecConfig
+from nvc_jax.spec import KEY_OF_KIND
 from nvc_jax.video import read_png
 from nvc_jax.video.png import encode_png
 
@@ -51,7 +52,7 @@ def make_report(
     """Put results side by side.
 
     Args:
-        results: by the name to show.
+        results: by the name to show; those that say nothing of single frames are left out of what is shown by frame.
         anchor: the one that BD-rates are against.
         streams: stream folder of the results, for crops of their last frames; None leaves them out.
         sequence: class/name of the sequence that is shown frame by frame and as crops; the first one by default.
@@ -64,8 +65,10 @@ def make_report(
     shown = _shown_sequence(results, sequence)
     near = _near_in_rate(results, *shown)
     pictures = {f"rd_{dataset}.png": rd_figure(curves) for dataset, curves in _class_curves(results).items()}
-    pictures["frames.png"] = frame_figure(near)
-    crops = _crops(near, streams) if streams is not None else {}
+    framed = {name: point for name, point in near.items() if "frame_bpp" in point and "frame_psnr" in point}
+    if framed:
+        pictures["frames.png"] = frame_figure(framed)
+    crops = _crops(framed, streams) if streams is not None else {}
     pictures |= {f"crop_{name}.png": data for name, (_, data) in crops.items()}
     others = {name: result for name, result in results.items() if name != anchor}
     loader = PackageLoader("nvc_jax.evaluation", ".")
@@ -145,7 +148,10 @@ def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[C
 
 
 def _crops(points: Mapping[str, Point], streams: Path) -> dict[str, tuple[str, bytes]]:
-    """By name: a caption and the PNG of the same part of the last frame, the source first."""
+    """By name: a caption and the PNG of the same part of the last frame, the source first; nothing without pictures."""
+    points = {name: point for name, point in points.items() if "picture" in point}
+    if not points:
+        return {}
     source = read_png(streams / source_picture(next(iter(points.values()))))
     window = crop_window(source, *_CROP)
     crops = {"source": ("source", encode_png(source[window]))}
@@ -162,10 +168,7 @@ def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complex
         settings = next(iter(_points(result))).get("settings", {})
         if "config" in settings:
             config = CodecConfig.from_dict(settings["config"])
-            complexities[name] = {
-                "inter": frame_complexity(config, "P", xla=True),
-                "intra": frame_complexity(config, "I", xla=True),
-            }
+            complexities[name] = {key: frame_complexity(config, kind, xla=True) for kind, key in KEY_OF_KIND.items()}
     return complexities
 
 

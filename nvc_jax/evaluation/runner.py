@@ -17,7 +17,7 @@ from nvc_jax.codec.runtime import use_compilation_cache
 from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.coders import Coder
 from nvc_jax.evaluation.results import Point, read_point, summarise, write_json
-from nvc_jax.evaluation.sequences import Sequence as Video
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.files import make_folder
 from nvc_jax.video import write_png
 
@@ -142,6 +142,8 @@ def _outcome(measure: Callable[[], Point]) -> Point | NvcError:
         return error
     except BrokenProcessPool:
         return EvaluationError("not measured: a worker process was killed; is the memory enough for this many?")
+    except Exception as error:
+        return EvaluationError(f"not measured, because of an unexpected {type(error).__name__} ({error}).")
 
 
 def _start_worker(counter: "Synchronized[int]") -> None:

@@ -15,7 +15,7 @@ _SOURCE_TYPES = ("yuv420", "png")
 
 
 @dataclasses.dataclass(frozen=True)
-class Sequence:
+class Video:
     """One video.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sequence:
         return f"{self.dataset}/{self.name}"
 
 
-def read_config(path: Path, root: Path | None = None) -> list[Sequence]:
+def read_config(path: Path, root: Path | None = None) -> list[Video]:
     """The sequences of an official dataset configuration, in its order; classes with `"test": 0` are left out.
 
     Whether the videos are there is not looked at, so that one that is missing costs its own points only.
@@ -77,13 +77,13 @@ def read_config(path: Path, root: Path | None = None) -> list[Sequence]:
                 raise ConfigError(f"{where}: width, height and frames must be at least 1.")
             if intra_period < 1 and intra_period != -1:
                 raise ConfigError(f"{where}: intra_period is {intra_period}; it must be at least 1, or -1.")
-            sequences.append(Sequence(dataset, name, folder / name, (width, height), frames, True, intra_period))
+            sequences.append(Video(dataset, name, folder / name, (width, height), frames, True, intra_period))
     if not sequences:
         raise ConfigError(f'{path}: has no sequence to test; is "test" 1 for a class?')
     return sequences
 
 
-def from_files(patterns: Iterable[str]) -> list[Sequence]:
+def from_files(patterns: Iterable[str]) -> list[Video]:
     """Video files as they are. The class of a file is the folder it lies in.
 
     Raises:
@@ -95,7 +95,7 @@ def from_files(patterns: Iterable[str]) -> list[Sequence]:
         if not found:
             raise ConfigError(f"{pattern}: no file matches.")
         paths += [Path(name) for name in found if Path(name) not in paths]
-    sequences = [Sequence(path.resolve().parent.name, path.name, path, None, None, False, -1) for path in paths]
+    sequences = [Video(path.resolve().parent.name, path.name, path, None, None, False, -1) for path in paths]
     for name, count in Counter(map(str, sequences)).items():
         if count > 1:
             raise ConfigError(f"{count} videos are called {name}; results are named after file and folder.")

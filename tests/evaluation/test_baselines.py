@@ -1,9 +1,12 @@
 """Conventional encoders: real streams, one intra frame, and which bytes are pictures."""
 
+import contextlib
+
 import av
 import pytest
 
 from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation import baselines
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.sequences import from_files
 from nvc_jax.video import open_video
@@ -49,6 +52,18 @@ def test_odd_sizes_are_refused(make_clip, tmp_path):
     with pytest.raises(EvaluationError, match=r"clips/odd.y4m: x264 codes 4:2:0 pictures with even sides only"):
         BASELINES["x264"].measure(odd, 30, tmp_path / "stream")
     assert not (tmp_path / "stream").exists()
+
+
+def test_streams_that_lose_frames(make_clip, tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def without_the_last(path):
+        with open_video(path) as reader:
+            yield list(reader)[:-1]
+
+    monkeypatch.setattr(baselines, "open_video", without_the_last)
+    (sequence,) = from_files([str(make_clip(32, 32, 3, "lost.y4m"))])
+    with pytest.raises(EvaluationError, match=r"the stream of libx264 decodes to 2 of 3 frames\."):
+        BASELINES["x264"].measure(sequence, 30, tmp_path / "stream")
 
 
 def test_missing_encoder(make_clip, tmp_path, monkeypatch):

@@ -96,6 +96,18 @@ def test_means_are_those_of_classes(vtm):
     assert isinstance(comparison.sequences["HEVC_D", first], EvaluationError)
 
 
+def test_sequences_that_the_anchor_lacks(vtm):
+    first = next(iter(vtm["HEVC_D"]))
+    anchor = {"HEVC_D": {name: points for name, points in vtm["HEVC_D"].items() if name != first}}
+    comparison = compare(anchor, scaled({"HEVC_D": vtm["HEVC_D"], "UVG": vtm["UVG"]}, 0.8))
+    assert str(comparison.sequences["HEVC_D", first]) == "not in the anchor."
+    assert comparison.missing("HEVC_D") == 1
+    assert comparison.missing("UVG") == len(vtm["UVG"])
+    assert comparison.classes == pytest.approx({"HEVC_D": -20})
+    with pytest.raises(EvaluationError, match="no sequence is in both results"):
+        compare(anchor, {"HEVC_D": {first: vtm["HEVC_D"][first]}})
+
+
 def run(*arguments):
     command = [sys.executable, TOOL, *arguments]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)

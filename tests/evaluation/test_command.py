@@ -14,6 +14,7 @@ import synthetic
 
 from nvc_jax.codec.store import make_model, save_model
 from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.video import create_video
@@ -155,6 +156,22 @@ def test_bad_options(evaluate, capsys, arguments, message):
     told = capsys.readouterr().err
     assert message in told
     assert len(told.splitlines()) == 1
+
+
+def test_unexpected_errors_cost_their_own_points_only(evaluate, make_clip, tiny_model, tmp_path, capsys, monkeypatch):
+    measure = ModelCoder.measure
+
+    def fail_at_5(coder, video, qp, stream):
+        if qp == 5:
+            raise KeyError("of nobody")
+        return measure(coder, video, qp, stream)
+
+    monkeypatch.setattr(ModelCoder, "measure", fail_at_5)
+    assert evaluate("--model", tiny_model, "--videos", make_clip(32, 32, 3), "--qps", 5, 60) == 1
+    told = capsys.readouterr().err
+    assert "qp 5: not measured, because of an unexpected KeyError ('of nobody')." in told
+    assert "1 of 2 points failed" in told
+    assert [point["qp_i"] for point in points_of(tmp_path / "out.json").values()] == [60]
 
 
 def test_model_that_decodes_to_nan(evaluate, make_clip, tmp_path, capsys):

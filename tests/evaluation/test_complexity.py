@@ -105,6 +105,10 @@ def test_tool():
     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert told["inter"]["total"]["parameters"] == frame_complexity(tiny, "P", 64, 64).total.parameters
     assert sum(module["encode"] for module in told["intra"]["modules"].values()) == told["intra"]["total"]["encode"]
-    bad = subprocess.run([*command[:2], "tiny", "--size", "64"], capture_output=True, text=True, check=False)
-    assert bad.returncode == 1
-    assert bad.stderr == "complexity.py: --size 64: give width and height as in 1920x1080.\n"
+    for size, message in (
+        ("64", "--size 64 is not of the form WIDTHxHEIGHT, such as 352x288."),
+        ("64x0", "--size 64x0: width and height must be at least 1."),
+    ):
+        bad = subprocess.run([*command[:2], "tiny", "--size", size], capture_output=True, text=True, check=False)
+        assert bad.returncode == 1
+        assert bad.stderr == f"complexity.py: {message}\n"

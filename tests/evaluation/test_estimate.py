@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
 
@@ -14,7 +15,8 @@ def points_of(path):
     return list(json.loads(path.read_text())["clips"]["estimate.y4m"].values())
 
 
-def test_estimated_rate_is_that_of_the_stream(evaluate, make_clip, tiny_model, tmp_path):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_estimated_rate_is_that_of_the_stream(evaluate, make_clip, tiny_model, tmp_path, precision):
     # Two scans, an intra frame in the middle of one, refreshes at 1, 5, 9.
     clip = make_clip(64, 48, 11, "estimate.y4m")
     arguments = [
@@ -30,6 +32,8 @@ def test_estimated_rate_is_that_of_the_stream(evaluate, make_clip, tiny_model, t
         7,
         "--reset-interval",
         4,
+        "--precision",
+        precision,
     ]
     assert evaluate(*arguments) == 0
     real = points_of(tmp_path / "out.json")

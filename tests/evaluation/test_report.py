@@ -42,6 +42,19 @@ def test_page_without_streams_has_no_crops(results):
     assert "+0.0 %" in report.html
 
 
+def test_official_results_have_neither_frames_nor_pictures(shared, results, tmp_path):
+    vtm = read_results(shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json")
+    report = make_report({"vtm": vtm, "again": vtm}, "vtm", tmp_path)
+    assert set(report.pictures) == {f"rd_{dataset}.png" for dataset in vtm}
+    assert "+0.0 %" in report.html
+    assert "Frame by frame" not in report.html
+    known = set(next(iter(vtm["UVG"]["Beauty_1920x1080_120fps_420_8bit_YUV.yuv"].values())))
+    rates = results["x264"]["clips"]["report.y4m"].items()
+    official = {"clips": {"report.y4m": {rate: {k: v for k, v in p.items() if k in known} for rate, p in rates}}}
+    report = make_report({"official": official, "tiny": results["tiny"]}, "official", tmp_path / "streams")
+    assert set(report.pictures) == {"rd_clips.png", "frames.png", "crop_source.png", "crop_tiny.png"}
+
+
 def test_what_is_not_there(results):
     with pytest.raises(EvaluationError, match="the anchor vtm is not among the results; they are tiny, x264"):
         make_report(results, "vtm")
