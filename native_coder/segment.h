@@ -45,13 +45,19 @@ struct Compacted {
 // Stores pack(index, i) for each coded i in entries, which has room for all size of them.
 template <class Index, class Entry, class Pack>
 Compacted Compact(const Index* indexes, size_t size, Entry* entries, Pack pack) noexcept {
+  constexpr size_t kAtOnce = 4;  // compilers unroll that
   size_t count = 0;
-  for (size_t i = 0; i < size; ++i) {
+  const auto take = [&](size_t i) {
     entries[count] = pack(indexes[i], i);
     count += indexes[i] != kSkip<Index>;
+  };
+  size_t i = 0;
+  for (; i + kAtOnce <= size; i += kAtOnce) {
+    for (size_t k = 0; k < kAtOnce; ++k) take(i + k);
   }
+  for (; i < size; ++i) take(i);
   Index last = 0;  // and 1 more; a loop of its own, which compilers vectorise
-  for (size_t i = 0; i < size; ++i) last = std::max(last, static_cast<Index>(indexes[i] + 1));
+  for (i = 0; i < size; ++i) last = std::max(last, static_cast<Index>(indexes[i] + 1));
   return {count, last == 0 ? 0u : last - 1u};
 }
 
