@@ -167,7 +167,7 @@ def test_golden_file():
     assert found == GOLDEN_FRAMES
     assert opened.seek(6)
     file = io.BytesIO()
-    writer = NvcWriter(file, GOLDEN_HEADER)
+    writer = NvcWriter(file, GOLDEN_HEADER.to_bytes())
     for index, sent in GOLDEN_FRAMES:
         writer.write_frame(sent, index)
     writer.finish()
