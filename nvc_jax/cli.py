@@ -171,10 +171,11 @@ def _info(options: argparse.Namespace) -> None:
 def _plain(value: object) -> str:
     """A value of `info` for people."""
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_plain(part)}" for name, part in value.items())
+        parts = ((name, "unspecified" if part is None else _plain(part)) for name, part in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in parts)
     if isinstance(value, list):
         return " ".join(map(_plain, value))
-    return "unspecified" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _repair(options: argparse.Namespace) -> None:
