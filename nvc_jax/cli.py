@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry_point() -> None:
     """Console script."""
     _open_missing_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.unraisablehook = _stop_again
     code = main()
     for stream in (sys.stdout, sys.stderr):
@@ -65,8 +66,12 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, which removes unfinished files as SIGINT does."""
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _stop(number: int, _: object) -> None:
+    """Stop; and once more after a while, for an exception that comes while XLA runs Python code may be lost."""
+    again = Timer(5.0, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
 
 def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
