@@ -23,6 +23,7 @@ from nvc_jax.files import (
     reason,
     staging_folder,
 )
+from nvc_jax.video.colour import yuv_to_rgb
 from nvc_jax.video.frame import DEFAULT_FPS, U8, Frame, RgbFrame, VideoInfo, YuvFrame, check_size
 from nvc_jax.video.stream import VideoReader, VideoWriter
 
@@ -209,7 +210,7 @@ class PictureWriter(VideoWriter):
         return PATTERN.sub(lambda m: f"{number:{m[1] or ''}d}", self._pattern, count=1)
 
     def _write_yuv(self, frame: YuvFrame) -> None:
-        raise NotImplementedError  # takes_rgb: never called
+        self._write_rgb(yuv_to_rgb(frame, self.colour))
 
     def _write_rgb(self, frame: RgbFrame) -> None:
         if self.count and not is_pattern(self._pattern):

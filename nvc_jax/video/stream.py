@@ -11,7 +11,7 @@ from types import TracebackType
 
 from nvc_jax.errors import VideoError
 from nvc_jax.files import reason
-from nvc_jax.video.colour import coded_colour, rgb_to_yuv, yuv_to_rgb
+from nvc_jax.video.colour import coded_colour, rgb_to_yuv
 from nvc_jax.video.frame import Frame, RgbFrame, VideoInfo, YuvFrame, check_frame
 
 
@@ -70,7 +70,7 @@ class VideoWriter(ABC):
     description, RGB to YUV as BT.709 full range, the conversion the codecs are trained on.
     """
 
-    takes_rgb = False
+    takes_rgb = False  # whether RGB frames need no conversion
 
     def __init__(self, name: str, info: VideoInfo) -> None:
         self.name = name
@@ -99,8 +99,6 @@ class VideoWriter(ABC):
         check_frame(frame, self.info.width, self.info.height, f"{self.name}: frame {self.count}")
         if isinstance(frame, RgbFrame):
             self._write_rgb(frame)
-        elif self.takes_rgb:
-            self._write_rgb(yuv_to_rgb(frame, self.colour))
         else:
             self._write_yuv(frame)
         self.count += 1
