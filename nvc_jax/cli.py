@@ -54,7 +54,7 @@ def entry_point() -> None:
     _open_missing_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    sys.unraisablehook = _stop_again
+    sys.unraisablehook = _report_unraisable
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
@@ -67,21 +67,17 @@ class _Terminated(KeyboardInterrupt):
 
 
 def _stop(number: int, _: object) -> None:
-    """Stop; and once more after a while, for an exception that comes while XLA runs Python code may be lost."""
+    """Stop; and once more after a while: one that comes while XLA or the collector runs Python code is lost."""
     again = Timer(5.0, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
     raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
 
-def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Repeat a signal whose exception was lost, because it came during a callback of the garbage collector."""
-    signals: dict[type[BaseException], int] = {KeyboardInterrupt: signal.SIGINT, _Terminated: signal.SIGTERM}
-    number = signals.get(unraisable.exc_type)
-    if number is None:
+def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of a stop that was lost: it comes again."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
-    else:
-        Timer(0.1, os.kill, (os.getpid(), number)).start()
 
 
 def _open_missing_streams() -> None:
