@@ -356,7 +356,8 @@ class NvcReader:
         type_ = cursor.take_byte_or_end()
         if type_ is None:
             raise TruncatedError(
-                f"{cursor.where}: is not there, and no index (byte {begin}); the file was cut or is still being written"
+                f"{cursor.where}: the file ends before it, without an index (byte {begin}); it was cut or is still "
+                "being written"
             )
         if type_ == _END:
             cursor.where = "index"
