@@ -59,7 +59,7 @@ def test_gradients_of_the_convolution(stride):
     with jax.default_matmul_precision("highest"):
         ours = jax.vjp(lambda x, kernel: convolve3x3(x, kernel, stride), x, kernel)
         expected = jax.vjp(plain, x, kernel)
-        np.testing.assert_array_equal(ours[0], expected[0])
+        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=1e-5)
         for a, b in zip(ours[1](g), expected[1](g), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
