@@ -14,8 +14,8 @@ def get_config() -> TrainConfig:
     return TrainConfig(
         codec=tiny,
         stages=(
-            Stage("pictures", train="intra", frames=1, steps=300, batch=8, size=64, learning_rate=2e-3, clip_norm=1.0),
-            Stage("video", train="inter", frames=3, steps=200, batch=4, size=64, learning_rate=2e-3, clip_norm=1.0),
+            Stage("pictures", train="intra", frames=1, steps=150, batch=8, size=32, learning_rate=2e-3, clip_norm=1.0),
+            Stage("video", train="inter", frames=3, steps=150, batch=8, size=32, learning_rate=2e-3, clip_norm=1.0),
         ),
         data=Data(source=DEMO),
         loss=Loss(balance=0.5),
