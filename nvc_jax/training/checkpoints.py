@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 
+from nvc_jax.codec.store import this_process_alone
 from nvc_jax.errors import TrainingError
+from nvc_jax.files import make_folder
 from nvc_jax.training.config import Logging
 
 
@@ -14,13 +15,13 @@ class Checkpoints:
     """Those of a run, in the process that writes them. Saving goes on in the background; the last few are kept."""
 
     def __init__(self, folder: Path, logging: Logging) -> None:
-        alone = ocp.options.MultiprocessingOptions(
-            primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="nvc"
-        )
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=logging.keep, multiprocessing_options=alone, create=False, cleanup_tmp_directories=True
+            max_to_keep=logging.keep,
+            multiprocessing_options=this_process_alone(),
+            create=False,
+            cleanup_tmp_directories=True,
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 

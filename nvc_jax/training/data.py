@@ -29,8 +29,8 @@ class Batch:
         sample: [B] uint32, number of the clip in the run; what is drawn for a clip depends on it alone.
     """
 
-    planes: tuple[Array, ...]
-    sample: Array
+    planes: tuple[Array | npt.NDArray[np.uint8], ...]
+    sample: Array | npt.NDArray[np.uint32]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from nvc_jax.models.params import ParamTree, flatten, unflatten
 from nvc_jax.training.config import Optimiser, Stage
 
 Tree = Any
-Transformation = optax.GradientTransformation
+Transformation = Any  # optax.GradientTransformation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def direction(optimiser: Optimiser, packing: Packing) -> Transformation:
     decay = [] if optimiser.name == "adam" else [optax.add_decayed_weights(optimiser.weight_decay)]
     if optimiser.name != "muon":
         return optax.chain(adam, *decay)
-    contrib = getattr(optax, "contrib", None)
+    contrib: Any = getattr(optax, "contrib", None)
     if not hasattr(contrib, "scale_by_muon"):
         raise ConfigError("optimiser.name=muon needs optax 0.2.6 or newer; install it or use adamw.")
     muon = optax.chain(_as_matrices(contrib.scale_by_muon()), optax.scale(optimiser.muon_scale))

@@ -33,9 +33,8 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
             )
     elif not _is_started_by_a_cluster():
         return
-    if jax.config.jax_platforms in (None, "", "cpu"):
-        with contextlib.suppress(AttributeError):  # the default of newer versions
-            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    with contextlib.suppress(AttributeError):  # what newer versions take anyway
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
     try:
         jax.distributed.initialize(*given) if coordinator else jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
@@ -45,7 +44,7 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
 def _is_started_by_a_cluster() -> bool:
     if int(os.environ.get(_SLURM, "1")) > 1 and "SLURM_PROCID" in os.environ:
         return True
-    return any("," in os.environ.get(name, "") or "MEGASCALE" in name and name in os.environ for name in _TPU_HOSTS)
+    return any("," in os.environ.get(name, "") or ("MEGASCALE" in name and name in os.environ) for name in _TPU_HOSTS)
 
 
 def is_first() -> bool:
@@ -57,8 +56,9 @@ def on_all(tree: Any) -> Any:
     """A copy of a host tree on every local device, with an axis of devices in front; that of process 0 everywhere."""
     if jax.process_count() > 1:
         tree = multihost_utils.broadcast_one_to_all(tree)
-    tree = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf)[None], (jax.local_device_count(), *np.shape(leaf))), tree)
-    return jax.pmap(lambda leaf: leaf)(tree)
+    count = jax.local_device_count()
+    copies = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *np.shape(leaf))), tree)
+    return jax.pmap(lambda leaf: leaf)(copies)
 
 
 def from_first(tree: Any) -> Any:

@@ -21,13 +21,13 @@ from nvc_jax.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
 from nvc_jax.training.config import TrainConfig, resolved
-from nvc_jax.training.data import Batch, ClipSet, batches, on_devices, open_clips, samples
+from nvc_jax.training.data import ClipSet, batches, on_devices, open_clips, samples
 from nvc_jax.training.evaluate import evaluate
 from nvc_jax.training.export import export, load_parameters, trained_model
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import from_first, is_first, on_all
 from nvc_jax.training.records import Records, check_config
-from nvc_jax.training.step import PARTS, Step, TrainState, fresh_moments, initial_state, on_all_devices, pictures
+from nvc_jax.training.step import PARTS, Step, fresh_moments, initial_state, on_all_devices, pictures
 from nvc_jax.training.transform_init import patch_statistics, transform_codec
 
 _STATISTICS_CLIPS = 64
@@ -90,16 +90,17 @@ class _Run:
         self.records: Records | None = None
         params = initialise(config.codec, config.seed)
         self.packing = Packing.of(config.optimiser, params)
-        state, place = _on_host(initial_state(config, params, self.packing)), {"next": {}}
+        state = _on_host(initial_state(config, params, self.packing))
+        self.place: dict[str, Any] | None = None
         if checkpoints is not None:
             latest = checkpoints.latest()
             if latest is None:
                 state = _on_host(initial_state(config, self._parameters(params), self.packing))
                 checkpoints.save(0, state, {"next": None})
             else:
-                state, place = checkpoints.restore(latest, state)
+                state, data = checkpoints.restore(latest, state)
+                self.place = data["next"]
         self.step = int(_from_first_process(np.int32(state.step)))
-        self.place = place["next"] if checkpoints is not None else None
         self.state = on_all(state)
 
     def go(self, stop_at: int, stack: ExitStack) -> Outcome:
@@ -195,7 +196,7 @@ class _Run:
         """A stage begins with an optimiser that knows nothing."""
         state = from_first(self.state)
         moments = _on_host(fresh_moments(self.config, state.params, self.packing))
-        self.state = on_all(state.replace(moments=moments))
+        self.state = on_all(dataclasses.replace(state, moments=moments))
 
     def _parameters(self, random: ParamTree) -> ParamTree:
         """What a new run starts from."""

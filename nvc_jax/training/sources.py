@@ -12,7 +12,7 @@ from nvc_jax.demo_sequence import demo_sequence
 from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.files import reason
 from nvc_jax.training.config import DEMO
-from nvc_jax.video import Frame, RgbFrame, VideoReader, coded_colour, open_video, read_png, read_window, yuv_to_rgb
+from nvc_jax.video import Frame, RgbFrame, YuvFrame, coded_colour, open_video, read_png, read_window, yuv_to_rgb
 from nvc_jax.video.png import list_pictures
 
 # 4:2:0: y [T, H, W], u and v [T, ceil(H/2), ceil(W/2)]; RGB: one array [T, H, W, 3]. All uint8.
@@ -64,10 +64,11 @@ def find_clips(source: str) -> tuple[list[Clip], list[str]]:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise ConfigError(f"{source}: cannot open the folder of training data ({reason(error)}).") from None
+    clips: list[Clip] = []
+    ignored: list[str] = []
     if (folder / SEPTUPLETS).is_file():
-        clips, ignored = _septuplets(folder), []
+        clips = _septuplets(folder)
     else:
-        clips, ignored = [], []
         for entry in entries:
             try:
                 clips.append(_clip(entry))
@@ -76,7 +77,9 @@ def find_clips(source: str) -> tuple[list[Clip], list[str]]:
     if not clips:
         why = f" (of {len(ignored)} that were tried: {ignored[0]})" if ignored else ""
         raise ConfigError(f"{source}: holds no video and no PNG sequence{why}.")
-    notes = [f"{source}: {len(ignored)} entries are no videos and are left out, such as {ignored[0]}"] if ignored else []
+    notes = (
+        [f"{source}: {len(ignored)} entries are no videos and are left out, such as {ignored[0]}"] if ignored else []
+    )
     return clips, notes
 
 
@@ -100,8 +103,6 @@ def as_rgb(clip: Clip) -> Clip:
         colour = coded_colour(reader.info)
 
     def read(start: int, count: int) -> Planes:
-        from nvc_jax.video import YuvFrame
-
         frames = zip(*clip.read(start, count), strict=True)
         return (np.stack([yuv_to_rgb(YuvFrame(*planes), colour).rgb for planes in frames]),)
 
@@ -162,4 +163,6 @@ def _septuplets(folder: Path) -> list[Clip]:
 def _demo() -> Clip:
     _, frames = demo_sequence(*_DEMO_SIZE, _DEMO_FRAMES)
     planes = _stack(frames)
-    return Clip(DEMO, _DEMO_FRAMES, _DEMO_SIZE, False, lambda start, count: tuple(p[start : start + count] for p in planes))
+    return Clip(
+        DEMO, _DEMO_FRAMES, _DEMO_SIZE, False, lambda start, count: tuple(p[start : start + count] for p in planes)
+    )

@@ -99,7 +99,7 @@ class Weighting:
     weight: Array
 
 
-def pictures(planes: tuple[Array, ...]) -> Array:
+def pictures(planes: tuple[Any, ...]) -> Array:
     """uint8 planes [B, T, ...] to YCbCr pictures [T, B, H, W, 3] in 0..1."""
     in_order = [plane.swapaxes(0, 1) for plane in planes]
     if len(in_order) == 1:
@@ -175,7 +175,7 @@ class Step:
         if average is not None:
             decay = self.config.average_decay
             average = jax.tree.map(lambda a, p: a + (1.0 - decay) * (p - a), average, state.params)
-        state = state.replace(step=state.step + 1, average=average, bad=bad)
+        state = dataclasses.replace(state, step=state.step + 1, average=average, bad=bad)
         return state, {
             **self._metrics(by_frame, clips.qp),
             "learning_rate": rate,
@@ -207,7 +207,7 @@ class Step:
         if self.stage.first_reference == "original":
             return clips.first.picture, None
         intra, _ = self._models()
-        frame = clips.first if self.stage.train != "inter" else clips.first.replace(keys=None)
+        frame = clips.first if self.stage.train != "inter" else dataclasses.replace(clips.first, keys=None)
         coded = code_frame(intra, self._unpacked(params, "intra"), frame, None)
         return lax.stop_gradient(coded.picture), terms(self.config.loss, coded, clips.first)
 
@@ -291,7 +291,7 @@ class Step:
             old = (params[part], moments[part])
             params[part], moments[part] = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         skipped = state.skipped + jnp.where(finite, 0, 1)
-        return state.replace(params=params, moments=moments, skipped=skipped), norm
+        return dataclasses.replace(state, params=params, moments=moments, skipped=skipped), norm
 
     def _mean(self, tree: Tree) -> Tree:
         return lax.pmean(tree, self.axis) if self.axis else tree

@@ -12,13 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "smoke.py"
 
 
-def launch(cache: Path, *arguments: str | Path, devices: int = 1) -> subprocess.Popen[str]:
-    """Start train.py on a number of virtual devices; `cache` keeps compiled programs."""
+def environment(cache: Path, devices: int) -> dict[str, str]:
+    """For a process with a number of virtual devices; `cache` keeps compiled programs."""
     flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
+
+
+def launch(cache: Path, *arguments: str | Path, devices: int = 1) -> subprocess.Popen[str]:
+    """Start train.py."""
     return subprocess.Popen(
         [sys.executable, ROOT / "train.py", *map(str, arguments)],
-        env=environment,
+        env=environment(cache, devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -27,7 +31,11 @@ def launch(cache: Path, *arguments: str | Path, devices: int = 1) -> subprocess.
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     """Wait for a process that should end with this exit code; what it printed."""
-    text, _ = process.communicate(timeout=300)
+    try:
+        text, _ = process.communicate(timeout=200)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"still running: {process.communicate()[0]}") from None
     assert process.returncode == code, text
     return text
 

@@ -164,7 +164,7 @@ def test_septuplets(tmp_path):
     np.testing.assert_array_equal(clips.clips[0].read(2, 3)[0], pictures[2:5])
     assert next(batches(clips, STAGE, 0, 0)).planes[0].shape == (4, 3, 32, 32, 3)
     (tmp_path / "sep_trainlist.txt").write_text("00001/0003\n")
-    with pytest.raises(ConfigError, match="is in sep_trainlist.txt but not there"):
+    with pytest.raises(ConfigError, match="but not there; unpack Vimeo-90k"):
         find_clips(str(tmp_path))
 
 

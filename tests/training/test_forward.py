@@ -79,5 +79,4 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
     estimated = estimate(clip, jnp.array([[plan.qp] for plan in plans], jnp.float32))
     encoder = Encoder(codec, 352, 288, schedule, skip_threshold=None, dialect="one_stream")
     payloads = [8 * len(frame.coded.payload) for frame in encoder.encode(iter(frames))]
-    print(np.asarray(estimated), payloads)
     assert float(estimated.sum()) == pytest.approx(sum(payloads), rel=0.01)
