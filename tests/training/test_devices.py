@@ -33,16 +33,22 @@ batch = next(batches(open_clips(config.data, 0, print), stage, 0, 0))
 def gradients(params, batch, axis):
     clips = prepare(config.loss, batch, jax.random.key(0))
     return Step(config, stage, 0, packing, axis).gradients(params, clips)[0]["intra"]
-joint = jax.jit(lambda p, b: gradients(p, b, None))(packed, batch)
+alone = jax.jit(lambda p, b: gradients(p, b, None))
+joint = np.asarray(alone(packed, batch))
+parts = [jax.tree.map(lambda x: x[i : i + 1], batch) for i in range(4)]
+one_by_one = np.mean([np.asarray(alone(packed, part)) for part in parts], axis=0)
 spread = jax.pmap(lambda p, b: gradients(p, b, DEVICES), DEVICES, in_axes=(None, 0))(packed, on_devices(batch, 4))
 spread = np.asarray(spread)
 assert jax.device_count() == 4
 assert (spread == spread[0]).all()
-joint = np.asarray(joint)
-# float32 sums in another order, against the size of the whole gradient
-error = np.linalg.norm(spread[0] - joint) / np.linalg.norm(joint)
-assert error < 1e-5, error
-print("gradients agree to", error)
+def error(found):
+    return np.linalg.norm(found - joint) / np.linalg.norm(joint)
+against_parts = np.linalg.norm(spread[0] - one_by_one) / np.linalg.norm(one_by_one)
+print("one by one", against_parts, "joint", error(spread[0]))
+# The same programs on the same shapes: float32 sums in another order.
+assert against_parts < 1e-5, against_parts
+# Another batch is another program, and a value that lies on a rounding edge may become another symbol in it.
+assert error(spread[0]) < 2e-3, error(spread[0])
 """
 
 
@@ -66,11 +72,11 @@ def four_devices(cache, config, tmp_path_factory):
     return metrics(workdir)
 
 
-def assert_same_training(records, others):
+def assert_same_training(records, others, tolerance):
     assert len(records) == len(others) == 3
     for record, other in zip(records, others, strict=True):
-        for name in ("loss", "bpp_inter", "psnr_y_inter", "gradient_norm"):
-            assert record[name] == pytest.approx(other[name], rel=1e-4), (record["step"], name)
+        for name in ("loss", "bpp_inter", "psnr_y_inter"):
+            assert record[name] == pytest.approx(other[name], rel=tolerance), (record["step"], name)
 
 
 def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_path):
@@ -86,12 +92,12 @@ def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_pa
     ]  # fmt: skip
     for process in processes:
         finish(process)
-    assert_same_training(metrics(tmp_path), four_devices)
+    assert_same_training(metrics(tmp_path), four_devices, 1e-5)
 
 
 def test_one_device_with_the_joint_batch(four_devices, cache, config, tmp_path):
     finish(launch(cache, "--config", config, "--workdir", tmp_path))
-    assert_same_training(metrics(tmp_path), four_devices)
+    assert_same_training(metrics(tmp_path), four_devices, 1e-3)  # see GRADIENTS
     assert np.isfinite([record["loss"] for record in four_devices]).all()
 
 
@@ -99,7 +105,7 @@ def test_gradients_are_those_of_the_joint_batch(cache):
     process = subprocess.run(
         [sys.executable, "-c", GRADIENTS], env=environment(cache, 4), capture_output=True, text=True, check=False
     )
-    assert process.returncode == 0, process.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_batch_must_divide_by_the_devices(cache, config, tmp_path):
