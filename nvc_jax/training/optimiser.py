@@ -85,7 +85,7 @@ def direction(optimiser: Optimiser, packing: Packing) -> Transformation:
     contrib: Any = getattr(optax, "contrib", None)
     if not hasattr(contrib, "scale_by_muon"):
         raise ConfigError("optimiser.name=muon needs optax 0.2.6 or newer; install it or use adamw.")
-    muon = optax.chain(_as_matrices(contrib.scale_by_muon()), optax.scale(optimiser.muon_scale))
+    muon = optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_as_matrices), optax.scale(optimiser.muon_scale))
     return optax.chain(optax.partition({"muon": muon, "adam": adam}, _labels), *decay)
 
 
@@ -98,14 +98,7 @@ def _labels(params: ParamTree) -> ParamTree:
     return unflatten({name: rule(name, leaf) for name, leaf in flatten(params).items()})
 
 
-def _as_matrices(inner: Transformation) -> Transformation:
-    """The same rule, with 3x3 kernels [3, 3, C, N] seen as matrices [9 C, N]."""
-
-    def matrix(leaf: Array) -> Array:
-        return leaf.reshape(-1, leaf.shape[-1])
-
-    def update(updates: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
-        found, state = inner.update(jax.tree.map(matrix, updates), state, None)
-        return jax.tree.map(lambda new, old: new.reshape(old.shape), found, updates), state
-
-    return optax.GradientTransformation(lambda params: inner.init(jax.tree.map(matrix, params)), update)
+def _as_matrices(tree: Tree) -> Tree:
+    """How kernels are seen as matrices: the last axis is the output's, all others are the input's."""
+    numbers = optax.contrib.MuonDimensionNumbers
+    return jax.tree.map(lambda leaf: numbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1), tree)

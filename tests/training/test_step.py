@@ -68,7 +68,7 @@ def test_only_the_trained_codec_changes(video_step):
 
 def test_steps_without_a_finite_gradient_are_skipped_and_counted(video_step):
     step, state = video_step
-    broken = state.replace(params=state.params | {"inter": state.params["inter"].at[0].set(jnp.nan)})
+    broken = state.replace(params=state.params | {"inter": jnp.full_like(state.params["inter"], jnp.nan)})
     for count in (1, 2):
         after, metrics = step(broken, batch(2))
         assert (int(metrics["skipped"]), int(metrics["bad"])) == (count, count)
