@@ -1,16 +1,21 @@
 """The command line of train.py."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nvc_jax.codec.runtime import use_compilation_cache
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.processes import join
-from nvc_jax.training.run import Outcome, train
 from nvc_jax.training.settings import load_config, override
+
+if TYPE_CHECKING:
+    from nvc_jax.training.run import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +85,8 @@ def _train(options: argparse.Namespace) -> Outcome:
     join(options.coordinator, options.num_processes, options.process_id)
     use_compilation_cache()
     try:
+        from nvc_jax.training.run import train  # needs what only training needs
+
         return train(config, options.workdir, options.steps, lambda text: print(f"train.py: {text}", file=sys.stderr))
     except (MemoryError, ImportError) as error:
         what = "not enough memory" if isinstance(error, MemoryError) else f'{error}; pip install "nvc-jax[train]"'

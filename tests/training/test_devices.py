@@ -75,8 +75,7 @@ def four_devices(cache, config, tmp_path_factory):
 def assert_same_training(records, others, tolerance):
     assert len(records) == len(others) == 3
     for record, other in zip(records, others, strict=True):
-        for name in ("loss", "bpp_inter", "psnr_y_inter"):
-            assert record[name] == pytest.approx(other[name], rel=tolerance), (record["step"], name)
+        assert record["loss"] == pytest.approx(other["loss"], rel=tolerance), record["step"]
 
 
 def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_path):
