@@ -33,9 +33,9 @@ def _backward(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array,
         dx, dk = jax.vjp(partial(_convolve, stride=stride), x, kernel)[1](g)
         return dx, dk
 
-    return lax.platform_dependent(
-        *saved, g, cpu=partial(_gradients_by_products, stride=stride), default=by_convolutions
-    )
+    by_products = partial(_gradients_by_products, stride=stride)
+    gradients: tuple[Array, Array] = lax.platform_dependent(*saved, g, cpu=by_products, default=by_convolutions)
+    return gradients
 
 
 def _gradients_by_products(x: Array, kernel: Array, g: Array, stride: int) -> tuple[Array, Array]:

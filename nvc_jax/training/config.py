@@ -152,6 +152,10 @@ class Optimiser:
         epsilon: of Adam.
         weight_decay: per unit of the learning rate; none with "adam".
         muon_scale: learning rate of the orthogonalised updates, as a multiple of the stage's.
+        scales: (part of a parameter's name, multiple of the stage's learning rate) for parameters that need another
+            one; names are such as `inter/decoder_up/kernel`, and the last that fits wins.
+        row_reach: in qps: how far the gradient of a row of a quality bank or of z's prior reaches its neighbours
+            (deviation of a Gaussian). A sample trains the rows around its qp, not one of 64 alone. 0 for none.
     """
 
     name: Literal["adamw", "adam", "muon"] = "adamw"
@@ -160,6 +164,12 @@ class Optimiser:
     epsilon: float = 1e-8
     weight_decay: float = 0.01
     muon_scale: float = 10.0
+    scales: tuple[tuple[str, float], ...] = ()
+    row_reach: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.row_reach < 0 or any(scale < 0 for _, scale in self.scales):
+            raise ConfigError("optimiser.row_reach and the numbers of optimiser.scales must be at least 0.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,16 +29,25 @@ class Packing:
 
     Attributes:
         unravel: of each part, from a vector to its tree; empty if trees are kept.
+        scales: of each part, packed: multiples of the learning rate; empty if they are 1.
     """
 
     unravel: Mapping[str, Callable[[Array], ParamTree]]
+    scales: Mapping[str, Tree]
 
     @classmethod
     def of(cls, optimiser: Optimiser, params: ParamTree) -> "Packing":
-        """What an optimiser takes."""
-        if optimiser.name == "muon":
-            return cls({})
-        return cls({part: ravel_pytree(tree)[1] for part, tree in params.items()})
+        """What an optimiser takes.
+
+        Raises:
+            ConfigError: a name in `optimiser.scales` fits no parameter.
+        """
+        unravel = {} if optimiser.name == "muon" else {part: ravel_pytree(tree)[1] for part, tree in params.items()}
+        packing = cls(unravel, {})
+        if not optimiser.scales:
+            return packing
+        scales = _scales(optimiser, params)
+        return cls(unravel, {part: packing.pack(part, tree) for part, tree in scales.items()})
 
     def pack(self, part: str, tree: ParamTree) -> Tree:
         """Parameters, float32."""
@@ -48,6 +57,50 @@ class Packing:
     def unpack(self, part: str, packed: Tree) -> ParamTree:
         """The inverse; differentiable."""
         return self.unravel[part](packed) if part in self.unravel else packed
+
+
+def _scales(optimiser: Optimiser, params: ParamTree) -> ParamTree:
+    """For every number of the parameters its multiple of the learning rate."""
+    flat = flatten(params)
+    for pattern, _ in optimiser.scales:
+        if not any(pattern in name for name in flat):
+            raise ConfigError(f"optimiser.scales: no parameter has {pattern!r} in its name.")
+
+    def scale(name: str) -> float:
+        return next((scale for pattern, scale in reversed(optimiser.scales) if pattern in name), 1.0)
+
+    return unflatten({name: jnp.full(leaf.shape, scale(name), jnp.float32) for name, leaf in flat.items()})
+
+
+def share_rows(tree: ParamTree, reach: float) -> ParamTree:
+    """The same parameters, but gradients of rows of banks and of z's prior reach their neighbours (`Optimiser`)."""
+    if not reach:
+        return tree
+
+    def shared(name: str, leaf: Array) -> Array:
+        return _shared_rows(leaf, reach) if "z_prior" in name or name.endswith("vectors") else leaf
+
+    return unflatten({name: shared(name, leaf) for name, leaf in flatten(tree).items()})
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _shared_rows(table: Array, reach: float) -> Array:
+    del reach
+    return table
+
+
+def _shared_rows_forward(table: Array, reach: float) -> tuple[Array, None]:
+    del reach
+    return table, None
+
+
+def _shared_rows_backward(reach: float, _: None, g: Array) -> tuple[Array]:
+    row = jnp.arange(len(g))
+    weights = jnp.exp(-0.5 * jnp.square((row[:, None] - row) / reach))
+    return (weights.astype(g.dtype) @ g,)
+
+
+_shared_rows.defvjp(_shared_rows_forward, _shared_rows_backward)
 
 
 def learning_rate(stage: Stage, step: Array) -> Array:
@@ -72,7 +125,7 @@ def clipped(tree: Tree, norm: Array, limit: float) -> Tree:
 
 
 @functools.cache
-def direction(optimiser: Optimiser, packing: Packing) -> Transformation:
+def direction(optimiser: Optimiser) -> Transformation:
     """Gradients to updates that are still to be multiplied by minus the learning rate.
 
     Raises:

@@ -195,7 +195,7 @@ class _Run:
     def _reset_moments(self) -> None:
         """A stage begins with an optimiser that knows nothing."""
         state = from_first(self.state)
-        moments = _on_host(fresh_moments(self.config, state.params, self.packing))
+        moments = _on_host(fresh_moments(self.config, state.params))
         self.state = on_all(dataclasses.replace(state, moments=moments))
 
     def _parameters(self, random: ParamTree) -> ParamTree:

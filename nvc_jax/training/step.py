@@ -21,7 +21,7 @@ from nvc_jax.training.config import Loss, Stage, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.forward import Coded, FrameInput, cast, code_frame, code_inter_frames, joined, runs
 from nvc_jax.training.losses import distortion, rate_weight
-from nvc_jax.training.optimiser import Packing, Transformation, clipped, direction, global_norm, learning_rate
+from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
 
 DEVICES = "devices"  # the axis of pmap
 BUCKETS = 4  # of qps, in which rates and errors are logged
@@ -200,7 +200,8 @@ class Step:
         return IntraModel(self.config.codec.intra), InterModel(self.config.codec.inter)
 
     def _unpacked(self, params: dict[str, Tree], part: str) -> ParamTree:
-        return cast(self.packing.unpack(part, params[part]), self.config.precision)
+        tree = share_rows(self.packing.unpack(part, params[part]), self.config.optimiser.row_reach)
+        return cast(tree, self.config.precision)
 
     def _first_picture(self, params: dict[str, Tree], clips: Clips) -> tuple[Array, Terms | None]:
         """What the first inter frame is predicted from: no gradient flows into it."""
@@ -284,10 +285,13 @@ class Step:
         norm = global_norm(gradients)
         finite = jnp.isfinite(norm)
         gradients = clipped(gradients, norm, self.stage.clip_norm)
-        transformation = direction(self.config.optimiser, self.packing)
+        transformation = direction(self.config.optimiser)
         params, moments = dict(state.params), dict(state.moments)
         for part, gradient in gradients.items():
-            new = apply(transformation, gradient, moments[part], params[part], rate)
+            updates, new_moments = transformation.update(gradient, moments[part], params[part])
+            if part in self.packing.scales:
+                updates = jax.tree.map(jnp.multiply, updates, self.packing.scales[part])
+            new = jax.tree.map(lambda p, u: p - rate * u, params[part], updates), new_moments
             old = (params[part], moments[part])
             params[part], moments[part] = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         skipped = state.skipped + jnp.where(finite, 0, 1)
@@ -322,14 +326,6 @@ class Step:
         return metrics
 
 
-def apply(
-    transformation: Transformation, gradient: Tree, moments: Tree, params: Tree, rate: Array
-) -> tuple[Tree, Tree]:
-    """New parameters and moments."""
-    updates, moments = transformation.update(gradient, moments, params)
-    return jax.tree.map(lambda p, u: p - rate * u, params, updates), moments
-
-
 def bucket_names() -> list[str]:
     """Of the ranges of qp in which metrics are counted, such as `qp0_15`."""
     width = QP_LEVELS // BUCKETS
@@ -342,7 +338,7 @@ def initial_state(config: TrainConfig, params: ParamTree, packing: Packing) -> T
     return TrainState(
         step=jnp.int32(0),
         params=packed,
-        moments=fresh_moments(config, packed, packing),
+        moments=fresh_moments(config, packed),
         average=packed if config.average_decay else None,
         skipped=jnp.int32(0),
         bad=jnp.int32(0),
@@ -350,9 +346,9 @@ def initial_state(config: TrainConfig, params: ParamTree, packing: Packing) -> T
     )
 
 
-def fresh_moments(config: TrainConfig, packed: dict[str, Tree], packing: Packing) -> dict[str, Tree]:
+def fresh_moments(config: TrainConfig, packed: dict[str, Tree]) -> dict[str, Tree]:
     """The optimiser's state before its first update."""
-    transformation = direction(config.optimiser, packing)
+    transformation = direction(config.optimiser)
     return {part: transformation.init(leaves) for part, leaves in packed.items()}
 
 

@@ -10,12 +10,13 @@ import optax
 import pytest
 import synthetic
 
+from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import initialise
 from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.data import Batch
-from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate
+from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
 from nvc_jax.training.step import Step, bucket_names, initial_state, prepare
 
 PICTURES = Stage("pictures", frames=1, steps=10, batch=2, size=32, train="intra")
@@ -127,7 +128,7 @@ def test_clipping_by_hand():
 def test_adamw_is_that_of_optax():
     optimiser = Optimiser(weight_decay=0.1)
     params, gradient = jnp.array([1.0, -2.0, 3.0]), jnp.array([0.1, 0.2, -0.3])
-    ours, theirs = direction(optimiser, Packing({})), optax.adamw(0.01, weight_decay=0.1)
+    ours, theirs = direction(optimiser), optax.adamw(0.01, weight_decay=0.1)
     update, _ = ours.update(gradient, ours.init(params), params)
     expected, _ = theirs.update(gradient, theirs.init(params), params)
     np.testing.assert_allclose(-0.01 * update, expected, rtol=1e-6)
@@ -140,7 +141,7 @@ def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
     for name, shape in shapes.items():
         module, leaf = name.split("/")
         tree[module][leaf] = jnp.asarray(rng.normal(size=shape), jnp.float32)
-    rule = direction(Optimiser("muon", weight_decay=0.0, muon_scale=1.0), Packing({}))
+    rule = direction(Optimiser("muon", weight_decay=0.0, muon_scale=1.0))
     update, _ = rule.update(tree, rule.init(tree), tree)
     for name in ("conv", "point"):
         values = np.linalg.svd(np.asarray(update[name]["kernel"]).reshape(-1, 8), compute_uv=False)
@@ -154,6 +155,45 @@ def test_packing_is_invertible():
     packing = Packing.of(Optimiser(), params)
     back = packing.unpack("intra", packing.pack("intra", params["intra"]))
     jax.tree.map(np.testing.assert_array_equal, back, params["intra"])
+
+
+def test_learning_rates_by_name():
+    params = initialise(tiny, 0)
+    scales = (("decoder_up", 0.1), ("inter/decoder_up/bias", 0.0))
+    for optimiser in (Optimiser(scales=scales), Optimiser("muon", scales=scales)):
+        packing = Packing.of(optimiser, params)
+        found = packing.unpack("inter", packing.scales["inter"])
+        assert float(found["decoder_up"]["kernel"].min()) == pytest.approx(0.1)
+        assert float(found["decoder_up"]["bias"].max()) == 0.0
+        assert float(found["encoder_in"]["kernel"].min()) == 1.0
+    with pytest.raises(ConfigError, match="no parameter has 'decoder_upp' in its name"):
+        Packing.of(Optimiser(scales=(("decoder_upp", 1.0),)), params)
+
+
+def test_scaled_parameters_move_less():
+    step, state = stepper(PICTURES, optimiser=Optimiser("adam", scales=(("intra", 0.0), ("intra/encoder_down", 1.0))))
+    packing = step.packing
+    gradients = {"intra": jnp.ones_like(state.params["intra"])}
+    new, _ = step._update(state, gradients, jnp.float32(0.01))
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()),
+        packing.unpack("intra", new.params["intra"]),
+        packing.unpack("intra", state.params["intra"]),
+    )
+    assert moved["encoder_down"]["kernel"] == pytest.approx(0.01, rel=1e-3)
+    assert moved["encoder_in"]["adaptor"]["kernel"] == 0.0
+
+
+def test_gradients_reach_neighbouring_rows():
+    tree = initialise(tiny, 0)["inter"]
+
+    def row_20(reach):
+        return jax.grad(lambda t: share_rows(t, reach)["q_encoder"]["vectors"][20].sum())(tree)["q_encoder"]["vectors"]
+
+    assert np.abs(row_20(0.0)).sum(axis=1).nonzero()[0].tolist() == [20]
+    np.testing.assert_allclose(row_20(3.0)[:, 0], np.exp(-0.5 * ((np.arange(72) - 20) / 3.0) ** 2), rtol=0, atol=1e-6)
+    kernel = jax.grad(lambda t: share_rows(t, 3.0)["encoder_in"]["kernel"].sum())(tree)["encoder_in"]["kernel"]
+    np.testing.assert_array_equal(kernel, 1.0)
 
 
 def test_names_of_qp_buckets():
