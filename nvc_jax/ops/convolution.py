@@ -1,7 +1,7 @@
 """Full 3x3 convolution with a gradient that XLA runs fast on CPU.
 
-Inside a loop XLA's CPU backend has no fast way to the gradient of a convolution's kernel: in a scan over frames that one
-operation took 100 times as long as the matrix products it comes to. They are written out here for CPU.
+Inside a loop XLA has no fast way to the gradient of the kernel on CPU: in a scan over frames that one
+operation took 100 times as long as the matrix products it comes to. For CPU they are written out here.
 """
 
 from functools import partial
