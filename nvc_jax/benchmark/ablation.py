@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import Jaxpr
 
 from nvc_jax.benchmark.clock import Times, interleaved
 from nvc_jax.benchmark.modules import code_frame, frame_inputs
-from nvc_jax.benchmark.programs import Cost, cost_of
+from nvc_jax.benchmark.programs import Cost, cost_of, cost_of_operations
 from nvc_jax.benchmark.subject import Subject
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.models.layers import Conv3x3, DCBlock, Pointwise, QualityBank
@@ -24,6 +23,7 @@ from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
 
 SCAN_FRAMES = 4
+STAGES = "temporal", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct"
 _BLOCKS = DCBlock, Conv3x3, Pointwise, QualityBank
 _EXACT = {"float32": 0.999, "bfloat16": 0.9, "int16": 1.0}  # share of the symbols that must agree between two variants
 _UNROUNDED = {"float32": 1e-3, "bfloat16": 0.1, "int16": 0.0}  # largest mean difference of the pictures, in 0..1
@@ -74,9 +74,9 @@ def variants(subject: Subject) -> list[Variant]:
             return code_frame(codec, *inputs)
 
     return [
-        Variant("op by op", op_by_op, lambda s: _cost(_trace(s), lambda name: False)),
-        Variant("jit per block", block_by_block, lambda s: _cost(_trace_blocks(s), _run_block.__name__.__eq__)),
-        Variant("jit per stage", lambda: code_frame(codec, *inputs), lambda s: _cost(_trace(s), lambda name: True)),
+        Variant("op by op", op_by_op, lambda s: cost_of_operations(_trace(s), ())),
+        Variant("jit per block", block_by_block, lambda s: cost_of_operations(_trace_blocks(s), ("_run_block",))),
+        Variant("jit per stage", lambda: code_frame(codec, *inputs), lambda s: cost_of_operations(_trace(s), STAGES)),
         Variant("one program", lambda: _program(subject)(*inputs), _program_cost),
         Variant("scan over frames", lambda: _scan(subject)(*inputs), _scan_cost, SCAN_FRAMES),
     ]
@@ -195,45 +195,6 @@ def _trace_blocks(subject: Subject) -> Jaxpr:
     codec = dataclasses.replace(subject.codec, model=subject.codec.model.clone(name="blocks"))
     with compiled_blocks():
         return _trace(dataclasses.replace(subject, codec=codec))
-
-
-def _cost(jaxpr: Jaxpr, is_compiled: Callable[[str], bool]) -> Cost:
-    """Of running operations one by one, where functions that `is_compiled` knows by name are programs."""
-    total = Cost()
-    for equation in jaxpr.eqns:
-        inner = [v for v in equation.params.values() if isinstance(v, ClosedJaxpr | Jaxpr)]
-        name = equation.primitive.name
-        if name in ("pjit", "jit") and is_compiled(str(equation.params["name"])):
-            total += _compiled_cost(equation.params["jaxpr"])
-        elif name == "scan":
-            body = _cost(equation.params["jaxpr"].jaxpr, is_compiled)
-            total += functools.reduce(Cost.__add__, [body] * equation.params["length"])
-        elif name == "cond":
-            total += max(
-                (_cost(branch.jaxpr, is_compiled) for branch in equation.params["branches"]), key=lambda c: c.kernels
-            )
-        elif inner and name not in ("reduce", "custom_lin"):
-            for program in inner:
-                total += _cost(program.jaxpr if isinstance(program, ClosedJaxpr) else program, is_compiled)
-        else:
-            values = [*equation.invars, *equation.outvars]
-            total += Cost(1, 1, 0, sum(math.prod(v.aval.shape) * _item_bytes(v.aval) for v in values))
-    return total
-
-
-def _item_bytes(aval: Any) -> int:
-    return np.dtype(aval.dtype).itemsize
-
-
-def _compiled_cost(program: ClosedJaxpr) -> Cost:
-    key = str(program)  # equal blocks of equal shapes are one program
-    if key not in _costs:
-        shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in program.in_avals]  # type: ignore[no-untyped-call]
-        _costs[key] = cost_of(jax.jit(jaxpr_as_fun(program)).lower(*shapes).compile())
-    return _costs[key]
-
-
-_costs: dict[str, Cost] = {}
 
 
 def to_json(times: Times, cost: Cost, agreement: Agreement) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ class Times:
 def seconds_of(function: Callable[[], Any]) -> float:
     """Of one call, until its results are on the device."""
     start = time.perf_counter()
-    jax.block_until_ready(function())
+    jax.block_until_ready(function())  # type: ignore[no-untyped-call]
     return time.perf_counter() - start
 
 

@@ -11,7 +11,6 @@ from jax import Array
 from jax.extend import core
 from jax.extend.core import jaxpr_as_fun
 
-from nvc_jax.benchmark.clock import Times, interleaved
 from nvc_jax.benchmark.programs import Cost, cost_of
 from nvc_jax.benchmark.subject import Subject, qps
 from nvc_jax.codec import stages
@@ -19,6 +18,7 @@ from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.models.layers import chain
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
+from nvc_jax.ops.arithmetic import to_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,10 @@ def _prior_fusion(model: Any, hyper: Array, temporal: Array) -> Array:
     return model.fusion_out(chain(model.fusion_blocks, x))
 
 
+def _second_step(model: Any, shared: Array, y_hat: Array) -> tuple[Array, Array]:
+    return model.refine(1, shared, y_hat)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _run(model: stages.Model, params: ParamTree, method: str | Callable[..., Any], *inputs: Any) -> Any:
     return stages.run(model, params, method, *inputs)
@@ -77,7 +81,7 @@ def module_calls(subject: Subject) -> dict[str, Call]:
     model, params = subject.codec.model, subject.codec.params
     qp = qps()
     dtype = subject.reference.value.dtype
-    picture = stages.to_precision(subject.picture, dtype)
+    picture = to_precision(subject.picture, dtype)
     context, temporal = _run(model, params, _extractor, subject.reference, qp)
     y = _run(model, params, _encoder, picture, context, qp)
     z, _ = _run(model, params, lambda m, y: (m.hyper_encoder(y), None), y)
@@ -95,10 +99,6 @@ def module_calls(subject: Subject) -> dict[str, Call]:
         "reconstruction": ("reconstruct", feature, qp),
     }
     return {name: Call(_run, (model, params, *rest)) for name, rest in inputs.items()}
-
-
-def _second_step(model: Any, shared: Array, y_hat: Array) -> tuple[Array, Array]:
-    return model.refine(1, shared, y_hat)
 
 
 def code_frame(codec: FrameCodec, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
@@ -133,8 +133,3 @@ def stage_calls(subject: Subject) -> dict[str, Call]:
         results = results if isinstance(results, list | tuple) else [results]
         values |= dict(zip(equation.outvars, results, strict=True))
     return calls
-
-
-def measure(calls: Mapping[str, Call], runs: int) -> dict[str, Times]:
-    """Times of calls that take turns."""
-    return interleaved(calls, runs)

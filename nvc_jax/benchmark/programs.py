@@ -1,9 +1,16 @@
 """What a compiled program is made of: kernels, fusions, bytes."""
 
 import dataclasses
+import functools
+import math
 import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 # Instructions that cost nothing at run time.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
@@ -87,7 +94,42 @@ def _count(computations: dict[str, list[str]], name: str) -> Counter[str]:
             counts += _count(computations, called[1])
         elif opcode == "conditional" and (branches := _BRANCHES.search(line)):
             names = [branch.strip().lstrip("%") for branch in branches[1].split(",")]
-            counts += max((_count(computations, branch) for branch in names), key=Counter.total)
+            largest = max((_count(computations, branch) for branch in names), key=Counter.total)
+            counts += largest
         else:
             counts[opcode] += 1
     return counts
+
+
+def cost_of_operations(jaxpr: Jaxpr, compiled: Collection[str]) -> Cost:
+    """Of running operations one by one; functions of the given names are programs."""
+    total = Cost()
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        inner = [value for value in params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
+        if params.get("name") in compiled:
+            total += _cost_of_program(params["jaxpr"])
+        elif name == "scan":
+            body = cost_of_operations(params["jaxpr"].jaxpr, compiled)
+            total += functools.reduce(Cost.__add__, [body] * params["length"])
+        elif name == "cond":  # one branch runs
+            branches = (cost_of_operations(branch.jaxpr, compiled) for branch in params["branches"])
+            total += max(branches, key=lambda cost: cost.kernels)
+        elif inner:
+            for program in inner:
+                total += cost_of_operations(program.jaxpr if isinstance(program, ClosedJaxpr) else program, compiled)
+        else:
+            avals: list[Any] = [value.aval for value in (*equation.invars, *equation.outvars)]
+            total += Cost(1, 1, 0, sum(math.prod(aval.shape) * np.dtype(aval.dtype).itemsize for aval in avals))
+    return total
+
+
+_costs: dict[str, Cost] = {}
+
+
+def _cost_of_program(program: ClosedJaxpr) -> Cost:
+    text = str(program)  # equal functions of equal shapes are one program
+    if text not in _costs:
+        shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in program.in_avals]  # type: ignore[no-untyped-call,attr-defined]
+        _costs[text] = cost_of(jax.jit(jaxpr_as_fun(program)).lower(*shapes).compile())
+    return _costs[text]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from nvc_jax.benchmark import ablation, modules, sequence
-from nvc_jax.benchmark.clock import Times, seconds_of
+from nvc_jax.benchmark.clock import Times, interleaved, seconds_of
 from nvc_jax.benchmark.official import OfficialCode
 from nvc_jax.benchmark.peaks import Peaks
 from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load, moving_picture
@@ -154,7 +154,7 @@ def _parts(
     """Times and costs of parts of a frame."""
     calls, smaller = calls_of(subject), calls_of(counted)
     rows = {}
-    for name, times in modules.measure(calls, runs).items():
+    for name, times in interleaved(calls, runs).items():
         cost = calls[name].cost()
         if counted is not subject:
             cost = dataclasses.replace(cost, bytes=smaller[name].cost().bytes * subject.pixels / counted.pixels)

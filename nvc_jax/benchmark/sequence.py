@@ -27,8 +27,8 @@ class Run:
 
     Attributes:
         frames: seconds of every frame, from one to the next.
-        parts: seconds of the host in the frames that count: waiting for the device, copying from it, entropy coding, and
-            everything else, which is Python, JAX and copies to the device.
+        parts: seconds of the host in the frames that count: waiting for the device, copying from it, entropy coding,
+            and everything else, which is Python, JAX and copies to the device.
     """
 
     frames: Sequence[float]

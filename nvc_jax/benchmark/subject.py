@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -81,7 +80,7 @@ class Subject:
     def network_encode(self) -> Any:
         """All of encoding but the entropy coder; waits."""
         symbols, feature = self.encode()
-        jax.block_until_ready(feature)
+        feature.block_until_ready()
         return symbols.to_host()
 
     def network_decode(self, recorded: "RecordedSymbols") -> Array:
