@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -83,17 +83,17 @@ def variants(subject: Subject) -> list[Variant]:
 
 
 def measure(
-    subject: Subject, counted: Subject, precision: str, runs: int
+    ways: Sequence[Variant], subject: Subject, counted: Subject, precision: str, runs: int
 ) -> Iterator[tuple[Variant, Times, Cost, Agreement]]:
-    """Time and compare all variants, in turns.
+    """Time and compare variants, in turns.
 
     Args:
+        ways: variants of the subject, the codec's own among them.
         subject: the frame.
         counted: a frame of a size at which nothing loops, for counting bytes; they are scaled to the other.
         precision: of the codec.
         runs: of each variant.
     """
-    ways = variants(subject)
     times = interleaved({way.name: way.run for way in ways}, runs)
     results = {way.name: way.run() for way in ways}
     for way in ways:

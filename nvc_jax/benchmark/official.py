@@ -4,6 +4,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ class OfficialCode:
             ConfigError: the worker has ended.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(command) + "\n")
-        self._process.stdin.flush()
+        with suppress(OSError):  # it has ended; there is no answer then
+            self._process.stdin.write(" ".join(command) + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> Any:
@@ -76,10 +78,14 @@ class OfficialCode:
         return json.loads(line)
 
     def sequence(self, frames: Sequence[YuvFrame]) -> dict[str, dict[str, Any]]:
-        """Encode and decode frames by its own rules."""
+        """Encode and decode frames by its own rules; nothing if it fails, which `about` then says."""
         file = Path(self._folder.name) / "frames.npy"
         np.save(file, np.stack([_picture(frame) for frame in frames]))
-        runs = {"encode": self.ask("encode_sequence", str(file)), "decode": self.ask("decode_sequence")}
+        try:
+            runs = {"encode": self.ask("encode_sequence", str(file)), "decode": self.ask("decode_sequence")}
+        except ConfigError as error:
+            self.about["failure"] = str(error)  # ours is worth keeping
+            return {}
         for run in runs.values():
             run["all_s"] = run["all_s"][DROPPED:]
             run["fps"] = len(run["all_s"]) / sum(run["all_s"])
@@ -89,7 +95,8 @@ class OfficialCode:
     def close(self) -> None:
         """End it."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(OSError):
+            self._process.stdin.close()
         self._process.wait()
 
 

@@ -73,9 +73,10 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         }
         peaks.measure()
         progress("fusion")
+        ways = ablation.variants(subject)
         fusion = {
             way.name: ablation.to_json(times, cost, agreement)
-            for way, times, cost, agreement in ablation.measure(subject, counted, options.precision, options.runs)
+            for way, times, cost, agreement in ablation.measure(ways, subject, counted, options.precision, options.runs)
         }
         peaks.measure()
         progress("end to end")
@@ -176,8 +177,8 @@ def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, Official
         taken["nvc_jax"]["decode"] = sequence.decode(codec, units).to_json()
         taken |= {name: o.sequence(frames) for name, o in officials.items() if o.about["entropy_coder"]}
         for who, sides in taken.items():
-            for side in _SIDES:
-                runs.setdefault(f"{who}/{side}", []).append(sides[side])
+            for side, result in sides.items():
+                runs.setdefault(f"{who}/{side}", []).append(result)
     return {name: sorted(rows, key=lambda row: row["fps"])[len(rows) // 2] for name, rows in runs.items()}
 
 
