@@ -23,7 +23,7 @@ from nvc_jax.video import YuvFrame, chroma_size
 
 QP = 30
 # By the end of a parameter's name: what keeps random networks from blowing up over frames, and makes their symbols
-# about as small and as often skipped as trained ones do (dcvc_rt: half a bit per pixel, a fifth of the positions coded).
+# about as small and as often skipped as trained ones do (dcvc_rt: half a bit per pixel, a fifth of positions coded).
 _RANDOM_SCALES = {
     "pointwise_out/kernel": 0.2,
     "ffn/kernel_out": 0.2,
