@@ -16,6 +16,7 @@ from nvc_jax.codec.store import StoredModel
 from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import write_pth
 from nvc_jax.errors import ConfigError
+from nvc_jax.files import reason
 from nvc_jax.models.config import dcvc_rt
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.video import YuvFrame
@@ -28,34 +29,33 @@ class OfficialCode:
         about: what it says about itself: versions, device, precision, whether it has its CUDA extension and its coder.
     """
 
-    def __init__(self, python: str, worker: Path, checkout: str, size: tuple[int, int], model: StoredModel) -> None:
-        """Start it, with the weights of the model if they are official ones in shape.
+    def __init__(
+        self, python: str, worker: Path, checkout: str, size: tuple[int, int], model: StoredModel, plain: bool = False
+    ) -> None:
+        """Start it, with the weights of the model if its architecture is the official one.
+
+        Args:
+            python: interpreter that has PyTorch.
+            worker: the program for it.
+            checkout: folder DCVC-family/DCVC-RT.
+            size: (width, height).
+            model: ours.
+            plain: without the CUDA extension, though it may be built.
 
         Raises:
             ConfigError: it does not start.
         """
         self._folder = tempfile.TemporaryDirectory()
-        self.python, self._size = python, size
-        arguments = [str(worker), checkout, *map(str, size)]
+        arguments = [python, str(worker), checkout, *map(str, size), *(["--plain"] if plain else [])]
         if (model.config.intra, model.config.inter) == (dcvc_rt.intra, dcvc_rt.inter) and model.precision == "float32":
             files = [Path(self._folder.name) / f"{name}.pth" for name in ("image", "video")]
             for file, state_dict in zip(files, params_to_official(model.config, model.params), strict=True):
                 write_pth(file, state_dict)
             arguments += ["--weights", *map(str, files)]
-        self._arguments = arguments
-        self._start([])
-
-    def plain(self) -> "OfficialCode":
-        """Another one without the CUDA extension."""
-        other = object.__new__(OfficialCode)
-        other.__dict__.update(self.__dict__)
-        other._start(["--plain"])
-        return other
-
-    def _start(self, options: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            [self.python, *self._arguments, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        try:
+            self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        except OSError as error:
+            raise ConfigError(f"{python}: does not start ({reason(error)}); --torch-python names another.") from None
         self.about: dict[str, Any] = self._answer()
 
     def ask(self, *command: str) -> Any:

@@ -1,7 +1,10 @@
 """All measurements of a run as one result."""
 
 import dataclasses
+import functools
+import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -123,12 +126,16 @@ def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
     """The official code, and without its extension if it has one."""
     if options.torch_reference is None:
         return {}
-    first = OfficialCode(
-        options.torch_python, options.torch_worker, options.torch_reference, options.size, codec.stored
+    start = functools.partial(
+        OfficialCode,
+        options.torch_python,
+        options.torch_worker,
+        options.torch_reference,
+        options.size,
+        codec.stored,
     )
-    if not first.about["cuda_extension"]:
-        return {"official": first}
-    return {"official": first, "official plain": first.plain()}
+    first = start()
+    return {"official": first} | ({"official plain": start(plain=True)} if first.about["cuda_extension"] else {})
 
 
 def _network(
@@ -206,15 +213,17 @@ def _speedups(network: Mapping[str, Any]) -> dict[str, float]:
     return speedups
 
 
-def power_state() -> dict[str, Any]:
-    """What the operating system says about clocks and load; nothing where it says nothing."""
-    state: dict[str, Any] = {}
+def power_state() -> dict[str, str]:
+    """What the machine says about clocks, power and load; nothing where it says nothing."""
+    state = {}
     for name, file in (
         ("governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         ("load_average", "/proc/loadavg"),
     ):
-        try:
+        with suppress(OSError):
             state[name] = Path(file).read_text().strip()
-        except OSError:
-            continue
+    with suppress(OSError):
+        query = "--query-gpu=pstate,clocks.sm,clocks.max.sm,power.draw,power.limit"
+        asked = subprocess.run(["nvidia-smi", query, "--format=csv"], capture_output=True, text=True, check=False)
+        state["gpu"] = asked.stdout.strip()
     return state
