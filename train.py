@@ -1,4 +1,4 @@
-"""Train a codec: python train.py --config configs/embedded.py --data FOLDER --workdir DIR."""
+"""Train a codec: python train.py --config configs/smoke.py --workdir DIR [--steps N] [key=value ...]."""
 
 from nvc_jax.training.command import main
 

@@ -42,3 +42,7 @@ class EvaluationError(NvcError, ValueError):
 
 class OutputError(NvcError, OSError):
     """An output cannot be written (permission, full disk, same file as the input)."""
+
+
+class TrainingError(NvcError, RuntimeError):
+    """A training run cannot go on."""

@@ -82,7 +82,7 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
         if shutil.disk_usage(stage).free < needed:  # said here, because Orbax says it in hundreds of lines
             raise OutputError(f"{folder}: no space for the {needed} bytes of a model.")
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
+            with ocp.StandardCheckpointer(multiprocessing_options=this_process_alone()) as checkpointer:
                 checkpointer.save(stage.resolve() / "params", dict(model.params))
             marker = stage / "params" / "commit_success.txt"
             if marker.exists():
@@ -126,6 +126,17 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
             f"config.json says {description['identity'][:12]}); convert or copy the model again."
         )
     return StoredModel(config, params, tables, identity, description["source"], _precision(params))
+
+
+def this_process_alone() -> Any:
+    """Orbax's option to read and write without waiting for the other processes of a training run."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    number = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"process_{number}"
+    )
 
 
 def packaged_models() -> dict[str, Path]:
@@ -197,7 +208,8 @@ def _restore(folder: Path) -> ParamTree:
     import orbax.checkpoint as ocp
 
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=this_process_alone())
+        with ocp.Checkpointer(handler, multiprocessing_options=this_process_alone()) as checkpointer:
             params = checkpointer.restore(folder.resolve())
         return _to_numpy(params)
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory

@@ -26,6 +26,7 @@ from nvc_jax.timing import Timer
 from nvc_jax.video import Frame, VideoReader, YuvFrame, open_video
 
 _ENDLESS = 99999  # frames from one intra frame to the next
+_LAMBDA_PER_QP = 118  # FF_QP2LAMBDA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Baseline:
         encoder: FFmpeg's name for it.
         format: FFmpeg's name for its streams, which is also their suffix.
         qps: quantisers, from low to high rate.
-        options: FFmpeg's; {qp} and {keyint} are filled in.
+        options: FFmpeg's; {qp}, {lambda_} (the same in FFmpeg's own unit) and {keyint} are filled in.
         payload_bytes: of a packet, those of the coded picture.
     """
 
@@ -59,7 +60,8 @@ class Baseline:
 
     def _options(self, sequence: Video, qp: int) -> dict[str, str]:
         keyint = _ENDLESS if sequence.intra_period < 0 else sequence.intra_period
-        return {key: value.format(qp=qp, keyint=keyint) for key, value in self.options.items()}
+        values = {"qp": qp, "lambda_": _LAMBDA_PER_QP * qp, "keyint": keyint}
+        return {key: value.format(**values) for key, value in self.options.items()}
 
     def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`."""
@@ -134,6 +136,11 @@ def _hevc_payload(data: bytes) -> int:
     return sum(size for first, size in _units(data) if (first >> 1 & 63) < 32)
 
 
+def _mpeg4_payload(data: bytes) -> int:
+    """Bytes of the pictures (VOPs) among the units of MPEG-4 Part 2."""
+    return sum(size for first, size in _units(data) if first == 0xB6)
+
+
 def _units(data: bytes) -> Iterator[tuple[int, int]]:
     """(first byte, bytes with the start code) of every unit of a byte stream."""
     codes = list(re.finditer(rb"\0?\0\0\x01", data))
@@ -178,6 +185,22 @@ BASELINES = {
             (50, 45, 40, 35, 30, 25),
             {"preset": "medium", "x264-params": _X264},
             _h264_payload,
+        ),
+        Baseline(
+            "x264-ultrafast",
+            "libx264",
+            "h264",
+            (50, 45, 40, 35, 30, 25),
+            {"preset": "ultrafast", "x264-params": _X264},
+            _h264_payload,
+        ),
+        Baseline(
+            "mpeg4",
+            "mpeg4",
+            "m4v",
+            (31, 23, 16, 10, 6, 3),
+            {"flags": "+qscale+mv4", "global_quality": "{lambda_}", "g": "{keyint}", "mbd": "rd", "trellis": "1"},
+            _mpeg4_payload,
         ),
         Baseline(
             "x265",

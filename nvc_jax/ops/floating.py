@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from nvc_jax.ops import bounds, latents
+from nvc_jax.ops.convolution import convolve3x3 as _convolve3x3
 from nvc_jax.ops.depthwise import depthwise3x3 as _depthwise3x3
 
 
@@ -15,8 +16,7 @@ def affine(x: Array, kernel: Array, bias: Array) -> Array:
 
 def convolve3x3(x: Array, kernel: Array, bias: Array, stride: int) -> Array:
     """Full 3x3 convolution of [B, H, W, C] with [3, 3, C, N], zero padding 1."""
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (stride,) * 2, ((1, 1), (1, 1)), dimension_numbers=layout) + bias
+    return _convolve3x3(x, kernel, stride) + bias
 
 
 def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:

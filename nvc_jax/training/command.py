@@ -1,86 +1,93 @@
 """The command line of train.py."""
 
+from __future__ import annotations
+
 import argparse
-import dataclasses
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
-import numpy as np
-import numpy.typing as npt
-
-from nvc_jax.codec.store import make_model, save_model
+from nvc_jax.codec.runtime import use_compilation_cache
 from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.models.params import ParamTree
 from nvc_jax.training.config import TrainConfig
-from nvc_jax.training.loop import train
+from nvc_jax.training.processes import join
+from nvc_jax.training.settings import load_config, override
+
+if TYPE_CHECKING:
+    from nvc_jax.training.run import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; returns the exit code (0 well, 1 bad input, 2 usage)."""
-    parser = argparse.ArgumentParser(prog="train.py", description="Train a codec on one device.")
-    parser.add_argument("--config", type=Path, required=True, help="Python file with get_config() -> TrainConfig")
-    parser.add_argument("--data", type=Path, required=True, help="folder of videos")
-    parser.add_argument("--workdir", type=Path, required=True, help="metrics.jsonl and the model directory go here")
-    parser.add_argument("--steps", type=int, help="stop after this many steps")
+    """Train; returns the exit code (0 well, 1 bad input, 2 usage, 128 + N stopped by signal N)."""
+    parser = _parser()
     try:
         options = parser.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     try:
-        config = load_config(options.config)
-        if options.steps is not None:
-            config = shortened(config, options.steps)
-        source = f"trained by {options.config.name}"
-
-        def save(params: ParamTree) -> None:
-            kept = rounded(params, config.significant_bits)
-            save_model(options.workdir / "model", make_model(config.codec, kept, source))
-
-        train(config, options.data, options.workdir, save)
+        outcome = _train(options)
     except NvcError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    print(f"{options.workdir / 'model'}: use it with nvc-jax encode --model")
+    place = f"{outcome.model}: the model of " if outcome.model else ""
+    if outcome.signal is not None:
+        print(
+            f"train.py: stopped by {outcome.signal.name} at step {outcome.step} of {outcome.steps}; the same command "
+            "goes on from there.",
+            file=sys.stderr,
+        )
+        return 128 + outcome.signal
+    print(f"{place}step {outcome.step} of {outcome.steps}")
     return 0
 
 
-def load_config(path: Path) -> TrainConfig:
-    """Run a configuration file.
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train a codec, or go on with a run. The same command resumes a run that was stopped or killed.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="Python file with get_config() -> TrainConfig")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the run: metrics, checkpoints, model")
+    parser.add_argument("--steps", type=_positive, help="stop when the run has this many steps; its schedule stays")
+    parser.add_argument("--init", help="start from a model directory or a packaged model (the same as init=DIR)")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, for a run of several processes")
+    parser.add_argument("--num-processes", type=_positive, metavar="N", help="how many processes the run has")
+    parser.add_argument("--process-id", type=int, metavar="I", help="number of this process, from 0")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="a setting of the configuration, such as stages.0.steps=10"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def configured(options: argparse.Namespace) -> TrainConfig:
+    """The configuration that the arguments ask for.
 
     Raises:
-        ConfigError: there is no such file, or it gives no configuration.
+        ConfigError: there is none, or an override does not fit.
     """
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"{path}: no such configuration; those of the project are in configs/.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config() if hasattr(module, "get_config") else None
-    if not isinstance(config, TrainConfig):
-        raise ConfigError(f"{path}: get_config() must return a TrainConfig.")
-    return config
+    overrides = [*options.overrides, *([f"init={options.init}"] if options.init else [])]
+    config = load_config(options.config)
+    if options.init and config.transform_init:
+        overrides.insert(0, "transform_init=false")
+    return override(config, overrides)
 
 
-def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
-    """Parameters rounded to a number of significant bits; compression takes out the zeros that follow."""
+def _train(options: argparse.Namespace) -> Outcome:
+    config = configured(options)
+    join(options.coordinator, options.num_processes, options.process_id)
+    use_compilation_cache()
+    try:
+        from nvc_jax.training.run import train  # needs what only training needs
 
-    def round_leaf(leaf: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        mantissa, exponent = np.frexp(np.asarray(leaf, np.float32))
-        return np.ldexp(np.round(np.ldexp(mantissa, significant_bits)), exponent - significant_bits).astype(np.float32)
-
-    return jax.tree.map(round_leaf, params)
-
-
-def shortened(config: TrainConfig, steps: int) -> TrainConfig:
-    """The same run cut after a number of steps; the learning rate follows the shorter run."""
-    if steps < 1:
-        raise ConfigError(f"--steps is {steps}; it must be at least 1.")
-    stages, left = [], steps
-    for stage in config.stages:
-        if left > 0:
-            stages.append(dataclasses.replace(stage, steps=min(stage.steps, left)))
-            left -= stages[-1].steps
-    return dataclasses.replace(config, stages=tuple(stages))
+        return train(config, options.workdir, options.steps, lambda text: print(f"train.py: {text}", file=sys.stderr))
+    except (MemoryError, ImportError) as error:
+        what = "not enough memory" if isinstance(error, MemoryError) else f'{error}; pip install "nvc-jax[train]"'
+        raise ConfigError(f"{what}.") from None

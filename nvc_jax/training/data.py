@@ -1,60 +1,233 @@
-"""Random crops from a folder of clips, held in memory as 8-bit 4:2:0."""
+"""Batches of clips through grain: a function of the seed and the number of the batch, and of nothing else."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
+import av
+import flax.struct
+import grain
+import jax
 import numpy as np
 import numpy.typing as npt
+from jax import Array
 
-from nvc_jax.errors import ConfigError
-from nvc_jax.video import YuvFrame, open_video
+from nvc_jax.errors import ConfigError, VideoError
+from nvc_jax.training.config import Data, Stage
+from nvc_jax.training.sources import Clip, Planes, as_rgb, find_clips, in_memory
 
-Planes = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+_MIB = 1 << 20
 
 
-def load_clips(folder: Path, frames: int) -> list[Planes]:
-    """Read every video of a folder.
+@flax.struct.dataclass
+class Batch:
+    """Clips of one step, on the host or on a device.
+
+    Attributes:
+        planes: uint8 4:2:0 planes y [B, T, S, S], u and v [B, T, S/2, S/2], or one RGB array [B, T, S, S, 3].
+        sample: [B] uint32, number of the clip in the run; what is drawn for a clip depends on it alone.
+    """
+
+    planes: tuple[Array | npt.NDArray[np.uint8], ...]
+    sample: Array | npt.NDArray[np.uint32]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSet:
+    """The clips of a run, all of one layout.
+
+    Attributes:
+        clips: at least one.
+        data: how they are cut.
+        seed: of the run.
+    """
+
+    clips: tuple[Clip, ...]
+    data: Data
+    seed: int
+
+    def usable(self, stage: Stage) -> list[Clip]:
+        """Those that are large enough for a stage.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        clips = [clip for clip in self.clips if self.data.small == "pad" or min(clip.size) >= stage.size]
+        if not clips:
+            raise ConfigError(
+                f"{self.data.source}: no clip is {stage.size}x{stage.size} or larger, as stage {stage.name!r} needs; "
+                "set data.small=pad or a smaller size."
+            )
+        return clips
+
+    def epoch(self, stage: Stage) -> list[Clip]:
+        """The clips of an epoch, once or more often each."""
+        clips = self.usable(stage)
+        if self.data.epoch == "clips":
+            return clips
+        pixels = stage.frames * stage.size**2
+        windows = [max(1, round(clip.frames * clip.size[0] * clip.size[1] / pixels)) for clip in clips]
+        return [clip for clip, count in zip(clips, windows, strict=True) for _ in range(count)]
+
+
+def open_clips(data: Data, seed: int, note: Callable[[str], Any]) -> ClipSet:
+    """Find the clips of a run, and decode them if they fit into memory.
+
+    Args:
+        data: where they are.
+        seed: of the run.
+        note: takes sentences for the user.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    clips, notes = find_clips(data.source)
+    if len({clip.is_rgb for clip in clips}) > 1:
+        notes.append(f"{data.source}: holds 4:2:0 and RGB clips; all are taken as RGB.")
+        clips = [as_rgb(clip) for clip in clips]
+    if sum(clip.size_bytes for clip in clips) <= data.memory_mb * _MIB:
+        kept = []
+        for clip in clips:
+            try:
+                kept.append(in_memory(clip))
+            except VideoError as error:
+                notes.append(f"{error}; the clip is left out.")
+        clips = kept
+    for text in notes:
+        note(text)
+    if not clips:
+        raise ConfigError(f"{data.source}: no clip can be decoded.")
+    return ClipSet(tuple(clips), data, seed)
+
+
+def batches(
+    clips: ClipSet,
+    stage: Stage,
+    number: int,
+    first_sample: int,
+    shard: tuple[int, int] = (0, 1),
+) -> grain.DatasetIterator:
+    """Endless `Batch`es of a stage, prepared ahead by threads; `get_state` and `set_state` keep the place.
+
+    Args:
+        clips: of the run.
+        stage: which part of it.
+        number: of the stage.
+        first_sample: clips of the run before the stage.
+        shard: (number, count) of processes; each gets its share of every batch.
+
+    Raises:
+        ConfigError: no clip is large enough, or a batch does not divide by the processes.
+    """
+    if stage.batch % shard[1]:
+        raise ConfigError(f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {shard[1]} processes.")
+    epoch = clips.epoch(stage)
+    cut = functools.partial(_sample, clips, stage, number, epoch, first_sample)
+    dataset = (
+        grain.MapDataset.range(len(epoch))
+        .seed(int(np.random.SeedSequence((clips.seed, number)).generate_state(1)[0]) & 0x7FFFFFFF)
+        .shuffle()
+        .repeat()
+        .map_with_index(lambda index, clip: (index, clip))
+        .slice(slice(shard[0], None, shard[1]))
+        .map(lambda pair: cut(*pair))
+        .batch(stage.batch // shard[1], batch_fn=_collate)
+    )
+    options = grain.ReadOptions(num_threads=clips.data.threads, prefetch_buffer_size=clips.data.prefetch)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def samples(clips: ClipSet, stage: Stage, count: int) -> list[Planes]:
+    """The first clips that a run with this as its first stage would see, without threads."""
+    epoch = clips.epoch(stage)
+    return [_sample(clips, stage, 0, epoch, 0, i, i % len(epoch))[0] for i in range(count)]
+
+
+def _sample(
+    clips: ClipSet, stage: Stage, number: int, epoch: list[Clip], first_sample: int, index: int, entry: int
+) -> tuple[Planes, int]:
+    rng = np.random.default_rng((clips.seed, number, index))
+    return cut_clip(epoch[entry], clips.data, stage.frames, stage.size, rng), first_sample + index
+
+
+def _collate(parts: Iterable[tuple[Planes, int]]) -> Batch:
+    clips, numbers = zip(*parts, strict=True)
+    planes = tuple(np.stack(plane) for plane in zip(*clips, strict=True))
+    return Batch(planes, np.array(numbers, np.uint32))
+
+
+def cut_clip(clip: Clip, data: Data, frames: int, size: int, rng: np.random.Generator) -> Planes:
+    """A random window of a clip, with the augmentations that are asked for.
 
     Returns:
-        For each clip of at least `frames` frames: y [T, H, W], u and v [T, H/2, W/2].
+        Planes [T, size, size, ...].
 
     Raises:
-        ConfigError: the folder holds no such clip.
+        VideoError: the clip cannot be read.
     """
-    clips = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        with open_video(path) as reader:
-            planes = [(f.y, f.u, f.v) for f in reader if isinstance(f, YuvFrame)]
-        if len(planes) >= frames:
-            y, u, v = (np.stack(plane) for plane in zip(*planes, strict=True))
-            clips.append((y, u, v))
-    if not clips:
-        raise ConfigError(f"no 4:2:0 clip of at least {frames} frames in {folder}; name a folder of videos.")
-    return clips
+    order = frame_order(clip.frames, frames, int(rng.integers(1, data.skip + 1)), rng.random())
+    if rng.random() < data.reverse:
+        order = order[::-1]
+    start = int(order.min())
+    planes = clip.read(start, int(order.max()) + 1 - start)
+    order = np.minimum(order - start, len(planes[0]) - 1)  # containers promise more frames than they hold
+    scale = np.exp(rng.uniform(*np.log(data.scale)))
+    side = max(2, 2 * round(size * scale / 2)) if scale != 1 else size
+    height, width = planes[0].shape[1:3]
+    top, left = (2 * int(rng.integers(0, max(0, length - side) // 2 + 1)) for length in (height, width))
+    flips = rng.random() < data.flip, rng.random() < data.flip_vertical
+    step = slice(None, None, -1)
+    cropped = []
+    for plane, unit in zip(planes, (1,) if clip.is_rgb else (1, 2, 2), strict=True):  # pixels per sample
+        part = plane[order, top // unit : (top + side) // unit, left // unit : (left + side) // unit]
+        part = _resized(_padded(part, side // unit), size // unit)
+        part = part[:, :, step] if flips[0] else part
+        cropped.append(part[:, step] if flips[1] else part)
+    return tuple(np.ascontiguousarray(part) for part in cropped)
 
 
-def random_crops(clips: list[Planes], batch: int, frames: int, size: int, rng: np.random.Generator) -> Iterator[Planes]:
-    """Endless batches: y [T, B, size, size], u and v [T, B, size/2, size/2]; flipped left to right half of the time.
+def frame_order(length: int, frames: int, skip: int, place: float) -> npt.NDArray[np.int64]:
+    """Numbers of the frames of a window, `skip` apart; short clips go back and forth.
 
-    Clips are drawn in proportion to their number of pixels.
-
-    Raises:
-        ConfigError: no clip is large and long enough.
+    Args:
+        length: frames of the clip.
+        frames: of the window.
+        skip: wanted distance; smaller if the clip is too short for it.
+        place: 0..1, where the window starts.
     """
-    usable = [clip for clip in clips if min(clip[0].shape[1:]) >= size and len(clip[0]) >= frames]
-    if not usable:
-        raise ConfigError(f"no clip is at least {size}x{size} with {frames} frames; use smaller crops.")
-    weights = np.array([clip[0].size for clip in usable], float)
-    weights /= weights.sum()
-    while True:
-        crops = []
-        for number in rng.choice(len(usable), batch, p=weights):
-            y, u, v = usable[number]
-            t = rng.integers(0, len(y) - frames + 1)
-            top, left = (2 * rng.integers(0, (n - size) // 2 + 1) for n in y.shape[1:])
-            half = (slice(t, t + frames), slice(top // 2, (top + size) // 2), slice(left // 2, (left + size) // 2))
-            full = (half[0], slice(top, top + size), slice(left, left + size))
-            crop = (y[full], u[half], v[half])
-            crops.append([plane[:, :, ::-1] for plane in crop] if rng.random() < 0.5 else crop)
-        y, u, v = (np.stack(planes, axis=1) for planes in zip(*crops, strict=True))
-        yield y, u, v
+    skip = min(skip, max(1, (length - 1) // max(1, frames - 1)))
+    span = (frames - 1) * skip + 1
+    if span <= length:
+        return int(place * (length - span + 1)) + skip * np.arange(frames)
+    period = max(1, 2 * length - 2)
+    phase = (np.arange(frames) + int(place * period)) % period
+    return np.minimum(phase, period - phase)
+
+
+def _padded(plane: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Edges repeated around pictures that are smaller than a crop."""
+    missing = [max(0, side - length) for length in plane.shape[1:3]]
+    if not any(missing):
+        return plane
+    around = [(0, 0), *((n // 2, n - n // 2) for n in missing), *[(0, 0)] * (plane.ndim - 3)]
+    return np.pad(plane, around, mode="edge")
+
+
+def _resized(plane: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """[T, H, W] or [T, H, W, 3] to [T, side, side, ...], area averages downwards and bicubic upwards."""
+    if plane.shape[1] == side:
+        return plane
+    layout: Literal["gray", "rgb24"] = "gray" if plane.ndim == 3 else "rgb24"
+    method = "AREA" if plane.shape[1] > side else "BICUBIC"
+
+    def resize(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=layout)
+        return np.asarray(frame.reformat(side, side, interpolation=method).to_ndarray(), np.uint8)
+
+    return np.stack([resize(picture) for picture in plane])
+
+
+def on_devices(batch: Batch, devices: int) -> Batch:
+    """[B, ...] to [devices, B / devices, ...], as `pmap` takes it."""
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)

@@ -1,20 +1,22 @@
-"""A clip through both codecs, differentiable, with estimated rates."""
+"""A clip through both codecs, differentiable, with estimated rates (D8)."""
 
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.latents import fold, unfold
-from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
+
+Kept = TypeVar("Kept")
 
 
 @flax.struct.dataclass
@@ -22,7 +24,7 @@ class Coded:
     """One coded frame.
 
     Attributes:
-        picture: [B, H, W, 3], not rounded.
+        picture: [B, H, W, 3] float32, not rounded.
         feature: decoder feature [B, H/8, W/8, C].
         bits_y: [B] estimated bits of y.
         bits_z: [B] estimated bits of z.
@@ -34,37 +36,57 @@ class Coded:
     bits_z: Array
 
 
+@flax.struct.dataclass
+class FrameInput:
+    """What a frame is coded with; several frames have one more axis in front.
+
+    Attributes:
+        picture: [B, H, W, 3] YCbCr in 0..1, float32.
+        qp: [B] float32, offset included.
+        keys: [B] for the noise; None: the rate is that of the rounded symbols.
+        aux: whatever `keep` of `code_frames` needs to know about the frame.
+    """
+
+    picture: Array
+    qp: Array
+    keys: Array | None
+    aux: Any = None
+
+
 def code_frame(
-    model: IntraModel | InterModel,
-    params: ParamTree,
-    picture: Array,
-    reference: Reference | None,
-    qp: Array,
-    key: Array,
+    model: IntraModel | InterModel, params: ParamTree, frame: FrameInput, reference: Reference | None
 ) -> Coded:
     """Code one frame: straight-through rounding towards the picture, uniform noise towards the rate.
 
+    The networks compute in the dtype of the kernels; latents, likelihoods and pictures are float32.
+
     Args:
         model: intra or inter network.
-        params: its parameters.
-        picture: [B, H, W, 3] YCbCr in 0..1.
+        params: its parameters, see `cast`.
+        frame: what to code.
         reference: None for intra.
-        qp: [B] float32, offset included.
-        key: for the noise.
     """
+    dtype = params["q_encoder"]["vectors"].dtype
+    qp = frame.qp
 
     def apply(method: str, *args: object) -> Any:
         return model.apply({"params": params}, *args, method=method)
 
-    features, temporal = apply("temporal", reference, qp) if reference is not None else (None, None)
-    context = apply("context", features) if reference is not None else None
-    y, z = apply("analyse", picture, context, qp)
+    features, temporal, context = None, None, None
+    if reference is not None:
+        reference = Reference(reference.value.astype(dtype), reference.kind)
+        features, temporal = apply("temporal", reference, qp)
+        context = apply("context", features)
+    y, z = (latent.astype(jnp.float32) for latent in apply("analyse", frame.picture.astype(dtype), context, qp))
 
     steps = model.config.steps
-    key_z, *keys = jax.random.split(key, 1 + steps)
-    z_noisy = add_uniform_noise(z, key_z)
+    noisy: list[Callable[[Array], Array]] = [jnp.round] * (1 + steps)
+    if frame.keys is not None:
+        keys = jax.vmap(lambda key: jax.random.split(key, 1 + steps), out_axes=1)(frame.keys)
+        noisy = [functools.partial(jax.vmap(add_uniform_noise), key=step_keys) for step_keys in keys]
+    z_noisy = noisy[0](z)
     z_likelihood = apply("z_cdf", z_noisy + 0.5, qp) - apply("z_cdf", z_noisy - 0.5, qp)
-    prior = apply("prior", round_ste(z), temporal, y.shape[1:3])
+    prior = apply("prior", round_ste(z).astype(dtype), temporal, y.shape[1:3])
 
     y = y * prior.gain_in
     y_hat = jnp.zeros_like(y)
@@ -72,41 +94,84 @@ def code_frame(
     scale, mean = prior.scale, prior.mean
     for step in range(steps):
         if step > 0:
-            scale, mean = apply("refine", step, prior.shared, y_hat)
+            scale, mean = apply("refine", step, prior.shared, y_hat.astype(dtype))
         active_mean = fold(mean, steps, step)
         residual = fold(y, steps, step) - active_mean
-        bits = gaussian_bits(add_uniform_noise(residual, keys[step]), fold(scale, steps, step))
+        bits = gaussian_bits(noisy[1 + step](residual), fold(scale, steps, step))
         bits_y = bits_y + bits.sum(axis=(1, 2, 3))
         y_hat = y_hat + unfold(round_ste(residual) + active_mean, steps, step)
 
-    feature = apply("synthesise", y_hat * prior.gain_out, context, qp)
+    feature = apply("synthesise", (y_hat * prior.gain_out).astype(dtype), context, qp)
     return Coded(
-        picture=apply("reconstruct", feature, qp),
+        picture=apply("reconstruct", feature, qp).astype(jnp.float32),
         feature=feature,
         bits_y=bits_y,
         bits_z=likelihood_bits(z_likelihood).sum(axis=(1, 2, 3)),
     )
 
 
-def code_clip(config: CodecConfig, params: ParamTree, clip: Array, qp: Array, first: Array, key: Array) -> list[Coded]:
-    """Code an intra frame and the inter frames after it, as the encoder would.
+def code_inter_frames(
+    model: InterModel,
+    params: ParamTree,
+    frames: FrameInput,
+    first: Array,
+    keep: Callable[[Coded, FrameInput], Kept],
+    refresh: int = 0,
+    remat: bool = False,
+) -> Kept:
+    """Code the inter frames of a clip, as the encoder would: a scan with the reference buffer as carry.
 
     Args:
-        config: architecture.
-        params: {"intra": tree, "inter": tree}.
-        clip: [T, B, H, W, 3].
-        qp: [B] base qp.
-        first: scalar, number in the sequence (mod 8) of the first inter frame; it sets the hierarchical offsets.
-        key: for the noise.
+        model: inter network.
+        params: its parameters.
+        frames: T frames, every array with T in front.
+        first: [B, H, W, 3], the picture that the first one is predicted from.
+        keep: what of a coded frame is kept.
+        refresh: see `Stage`.
+        remat: compute activations again on the way back.
+
+    Returns:
+        What is kept, of all frames, with T in front.
     """
-    intra, inter = IntraModel(config.intra), InterModel(config.inter)
-    keys = jax.random.split(key, len(clip))
-    coded = [code_frame(intra, params["intra"], clip[0], None, qp, keys[0])]
-    # The picture codec is trained by its own loss alone, as with the official frozen image model.
-    reference = Reference(jax.lax.stop_gradient(coded[0].picture), "picture")
-    offsets = jnp.array(QP_OFFSETS, jnp.float32)
-    for number in range(1, len(clip)):
-        frame_qp = qp + offsets[(first + number - 1) % len(QP_OFFSETS)]
-        coded.append(code_frame(inter, params["inter"], clip[number], reference, frame_qp, keys[number]))
-        reference = Reference(coded[-1].feature, "feature")
-    return coded
+
+    def code(reference: Reference, frame: FrameInput) -> tuple[Coded, Kept]:
+        coded = code_frame(model, params, frame, reference)
+        return coded, keep(coded, frame)
+
+    def step(carry: tuple[Array, Array], frame: FrameInput) -> tuple[tuple[Array, Array], Kept]:
+        coded, kept = code(Reference(carry[0], "feature"), frame)
+        return (coded.feature, coded.picture if refresh else carry[1]), kept
+
+    if remat:
+        code = jax.checkpoint(code)  # type: ignore[assignment]
+    kept_of_runs = []
+    for run in runs(frames, refresh):
+        # The first frame of a run goes through another adaptor, which is no matter of data but of the network.
+        coded, kept_first = code(Reference(first, "picture"), jax.tree.map(lambda x: x[0], run))
+        carry = (coded.feature, coded.picture)
+        kept_of_runs.append(jax.tree.map(lambda x: x[None], kept_first))
+        if len(run.qp) > 1:
+            carry, kept_rest = jax.lax.scan(step, carry, jax.tree.map(lambda x: x[1:], run))
+            kept_of_runs.append(kept_rest)
+        first = carry[1]
+    return joined(kept_of_runs)
+
+
+def joined(parts: Sequence[Kept]) -> Kept:
+    """Trees of arrays, one after the other along the first axis."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def runs(frames: FrameInput, refresh: int) -> Sequence[FrameInput]:
+    """The frames cut before every one that starts from a picture."""
+    count = len(frames.qp)
+    length = refresh or count
+    return [jax.tree.map(lambda x, i=i: x[i : i + length], frames) for i in range(0, count, length)]
+
+
+def cast(params: ParamTree, dtype: Any) -> ParamTree:
+    """Parameters as the networks compute with them; the prior of z stays in float32."""
+    return {
+        name: leaf if name == "z_prior" else jax.tree.map(lambda x: x.astype(dtype), leaf)
+        for name, leaf in params.items()
+    }

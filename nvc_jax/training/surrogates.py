@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nvc_jax.ops.bounds import lower_bound
-from nvc_jax.spec import SCALE_MIN
+from nvc_jax.spec import SCALE_MAX, SCALE_MIN
 
 MIN_LIKELIHOOD = 1e-6
 
@@ -28,9 +28,9 @@ def likelihood_bits(likelihood: Array) -> Array:
 def gaussian_bits(residual: Array, scale: Array) -> Array:
     """Bits of a symbol whose deviation from the mean is `residual`, under N(0, scale) integrated over +-0.5.
 
-    Evaluated in the left tail, where erfc keeps its precision; float32.
+    Scales are bounded as in the coder's table. Evaluated in the left tail, where erfc keeps its precision; float32.
     """
-    scale = lower_bound(scale, SCALE_MIN)
+    scale = jnp.minimum(lower_bound(scale, SCALE_MIN), SCALE_MAX)
     distance = jnp.abs(residual)
     upper = _standard_normal_cdf((0.5 - distance) / scale)
     lower = _standard_normal_cdf((-0.5 - distance) / scale)

@@ -23,7 +23,9 @@ CHROMA_WEIGHT = 0.4  # share of a chroma coefficient's error in the distortion, 
 STEP_SQUARED_TIMES_LAMBDA = 3.46  # where the slope of 6 dB per bit balances lambda * distortion
 INTER_GAIN = 18.0  # keeps the smallest quantisation step of the inter codec above its lower bound
 CARRIED_STEP_UNIT = 8.0  # brings the quantisation steps that pass through the inter networks to about 1
-SMALLEST_INTRA_STEP = 0.067  # the mean of a 16x16 patch, up to 8 either way, must fit into int8 symbols
+# Symbols should stay below 60: they are int8, and int16 latents reach 64. Intra features that are larger at the
+# smallest steps take larger ones: the mean of a 16x16 patch is up to 8 either way, its slopes up to about 3.
+SMALLEST_INTRA_STEPS = {0: 8.0 / 60.0, 1: 3.0 / 60.0, 8: 3.0 / 60.0}
 SMALLEST_DEVIATION = 0.02  # of a coefficient, for the scaling of features
 
 
@@ -97,8 +99,7 @@ def transform_codec(
         )
     flat = {name: np.array(leaf) for name, leaf in flatten(initialise(config, seed)).items()}
     _write_identities(flat)
-    intra_steps = np.maximum(_steps(intra_lambda, config.intra.qp_rows), SMALLEST_INTRA_STEP)
-    _write_intra(flat, config, statistics, intra_steps)
+    _write_intra(flat, config, statistics, _steps(intra_lambda, config.intra.qp_rows))
     _write_inter(flat, config, statistics, INTER_GAIN * _steps(inter_lambda, config.inter.qp_rows))
     return unflatten(flat)
 
@@ -148,11 +149,16 @@ def _up_matrix(vectors: Matrix, deviation: Matrix, gain: float) -> Matrix:
 
 def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
     analysis, synthesis, scale = _scaled_transform(statistics)
-    vectors, deviation = _klt(statistics.intra, config.intra.latent)
+    # Features with steps of their own are not mixed with others: the error of a latent would grow on the way back.
+    group = np.tile([1 + f if f in SMALLEST_INTRA_STEPS else 0 for f in range(COEFFICIENTS)], 4)
+    vectors, deviation = _klt(statistics.intra * (group[:, None] == group), config.intra.latent)
     n, middle = COEFFICIENTS, float(np.exp(np.log(steps).mean()))
     flat["intra/encoder_in/adaptor/kernel"][:, :n] = analysis
     flat["intra/encoder_in/adaptor/bias"][:n] = -0.5 * analysis.sum(axis=0)
-    flat["intra/q_encoder/vectors"][:] = (middle / steps)[:, None]
+    steps_of_features = np.repeat(steps[:, None], config.intra.width, axis=1)
+    for feature, smallest in SMALLEST_INTRA_STEPS.items():
+        steps_of_features[:, feature] = np.maximum(steps, smallest)
+    flat["intra/q_encoder/vectors"][:] = middle / steps_of_features
     _down_kernel(flat["intra/encoder_down/kernel"], vectors, scale, 1.0 / middle)
 
     latent = config.intra.latent
@@ -166,7 +172,7 @@ def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     up = flat["intra/decoder_up/up/kernel"]
     up *= 0.05
     up[:, : 4 * n] = _up_matrix(vectors, scale, 0.5 * middle)  # the shortcut of the block after it doubles
-    flat["intra/q_decoder/vectors"][:] = (steps / middle)[:, None]
+    flat["intra/q_decoder/vectors"][:] = steps_of_features / middle
     out = flat["intra/decoder_out/adaptor/kernel"]
     out *= 0.05
     out[:n] = synthesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import replace
 from fractions import Fraction
@@ -43,6 +44,7 @@ __all__ = [
     "frame_bytes",
     "open_video",
     "read_png",
+    "read_window",
     "rgb_to_yuv",
     "write_png",
     "yuv_to_rgb",
@@ -82,6 +84,17 @@ def open_video(
     except BaseException:
         reader.close()
         raise
+
+
+def read_window(path: PathLike, start: int, count: int) -> list[Frame]:
+    """Up to `count` frames from frame `start` on, fewer where the video ends.
+
+    Raises:
+        VideoError: there are none, or they cannot be read.
+    """
+    with _open(path, None) as reader:
+        reader.skip(start)
+        return list(itertools.islice(reader, count))
 
 
 def _open(path: PathLike, size: tuple[int, int] | None) -> VideoReader:

@@ -86,7 +86,33 @@ def open_container(path: PathLike) -> VideoReader:
             is_rgb=_is_rgb(first),
             notes=tuple(notes),
         )
-        return VideoReader(name, info, _read_frames(first, decoded, name), stack.pop_all())
+        begin = first.pts
+        seek = None
+        if begin is not None and stream.time_base and not varies:
+
+            def seek(frames: int) -> Iterator[Frame]:
+                return _read_frames(*_frames_from(source, stream, begin, frames / fps, name), name)
+
+        return VideoReader(name, info, _read_frames(first, decoded, name), stack.pop_all(), seek)
+
+
+def _frames_from(
+    source: av.container.InputContainer, stream: VideoStream, begin: int, seconds: Fraction, name: str
+) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]]:
+    """The frame that is shown `seconds` after the time `begin` of the first one, and those that follow."""
+    unit = stream.time_base
+    assert unit is not None
+    target = begin + int(seconds / unit)
+    slack = int(Fraction(1, 500) / unit)  # containers round times; no video has 250 frames per second
+    try:
+        source.seek(target, stream=stream)
+        decoded = source.decode(stream)
+        for frame in decoded:
+            if frame.pts is not None and frame.pts >= target - slack:
+                return frame, decoded
+    except av.FFmpegError as error:
+        raise VideoError(f"{name}: cannot be read from {float(seconds):.3f} s on ({_reason(error)})") from None
+    raise VideoError(f"{name}: ends before {float(seconds):.3f} s, which its header does not say")
 
 
 def _reason(error: av.FFmpegError) -> str:

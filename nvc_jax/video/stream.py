@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -18,13 +18,28 @@ from nvc_jax.video.frame import Frame, RgbFrame, VideoInfo, YuvFrame, check_fram
 class VideoReader:
     """An open video: a context manager that yields its frames once, in order, one at a time."""
 
-    def __init__(self, name: str, info: VideoInfo, frames: Iterator[Frame], resources: ExitStack) -> None:
-        """Take over `resources`, which is closed with the reader."""
+    def __init__(
+        self,
+        name: str,
+        info: VideoInfo,
+        frames: Iterator[Frame],
+        resources: ExitStack,
+        seek: Callable[[int], Iterator[Frame]] | None = None,
+    ) -> None:
+        """Take over `resources`, which is closed with the reader; `seek` gives the frames from a number on."""
         self.name = name
         self.info = info
         self.count = 0  # frames given out so far
         self._frames = frames
         self._resources = resources
+        self._seek = seek
+
+    def skip(self, frames: int) -> None:
+        """Begin at this frame, before any is read; files with key frames are entered at the one before it."""
+        if frames and self._seek:
+            self._frames = self._seek(frames)
+        else:
+            self._frames = islice(self._frames, frames, None)
 
     def limit(self, frames: int | None) -> VideoReader:
         """Stop after this many frames; None is all of them."""

@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from nvc_jax.ops import colour
+from nvc_jax.ops.convolution import convolve3x3
 from nvc_jax.ops.depthwise import depthwise3x3
 from nvc_jax.ops.latents import (
     active_part,
@@ -45,6 +46,22 @@ def test_depthwise_value_and_gradients(shape):
         expected = grouped_convolution(x, kernel), jax.grad(loss(grouped_convolution), (0, 1))(x, kernel)
         ours = depthwise3x3(x, kernel), jax.grad(loss(depthwise3x3), (0, 1))(x, kernel)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), ours, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_of_the_convolution(stride):
+    x, kernel, g = normal(0, (2, 6, 8, 5)), normal(1, (3, 3, 5, 7)), normal(2, (2, 6 // stride, 8 // stride, 7))
+
+    def plain(x, kernel):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (stride,) * 2, ((1, 1), (1, 1)), dimension_numbers=layout)
+
+    with jax.default_matmul_precision("highest"):
+        ours = jax.vjp(lambda x, kernel: convolve3x3(x, kernel, stride), x, kernel)
+        expected = jax.vjp(plain, x, kernel)
+        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=1e-5)
+        for a, b in zip(ours[1](g), expected[1](g), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [2, 4])

@@ -64,3 +64,49 @@ def test_noise_is_uniform_and_reproducible():
 
 def test_likelihood_is_floored():
     assert float(likelihood_bits(jnp.float32(0.0))) == pytest.approx(-math.log2(1e-6), rel=1e-6)
+
+
+def bits64(residual, scale):
+    upper, lower = (0.5 * math.erfc(-(residual + half) / scale / math.sqrt(2)) for half in (0.5, -0.5))
+    return -math.log2(upper - lower)
+
+
+@pytest.mark.parametrize(("residual", "scale"), [(0.3, 0.5), (-1.2, 0.7), (2.0, 3.0), (0.0, 1.0)])
+def test_gradients_of_gaussian_bits_match_float64(residual, scale):
+    step = 1e-5  # central differences in float64
+    expected = (
+        (bits64(residual + step, scale) - bits64(residual - step, scale)) / (2 * step),
+        (bits64(residual, scale + step) - bits64(residual, scale - step)) / (2 * step),
+    )
+    found = jax.grad(gaussian_bits, argnums=(0, 1))(jnp.float32(residual), jnp.float32(scale))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_scales_below_the_bound_are_only_pushed_up():
+    gradient = jax.grad(gaussian_bits, argnums=1)
+    # A residual of 0.7 costs less under a wider distribution: the gradient is that at the bound and passes.
+    at_bound = float(gradient(jnp.float32(0.7), jnp.float32(0.1100001)))
+    assert at_bound < 0
+    assert float(gradient(jnp.float32(0.7), jnp.float32(0.05))) == pytest.approx(at_bound, rel=1e-3)
+    # A residual of 0.45 is nearly certain and costs less under a narrower one, which the table does not have.
+    assert float(gradient(jnp.float32(0.45), jnp.float32(0.1100001))) > 0
+    assert float(gradient(jnp.float32(0.45), jnp.float32(0.05))) == 0.0
+
+
+def test_gradient_of_likelihood_bits():
+    gradient = jax.grad(likelihood_bits)
+    assert float(gradient(jnp.float32(0.25))) == pytest.approx(-1 / (0.25 * math.log(2)), rel=1e-5)
+    # below the floor the slope is that of the floor, and it still raises the likelihood
+    assert float(gradient(jnp.float32(1e-8))) == pytest.approx(-1 / (1e-6 * math.log(2)), rel=1e-5)
+
+
+def test_gradient_of_distortion_by_hand():
+    """One luma pixel off by e in 2x2: d/de of 0.8 * 3 * (MSEy^10 * 1e-12)^(1/12) + 0.2 * 3 * MSEy, MSEy = e^2 / 4."""
+    original = jnp.full((1, 2, 2, 3), 0.5)
+    error = 0.2
+    decoded = original.at[0, 0, 0, 0].add(error)
+    mse = error**2 / 4
+    slope_of_mse = 0.8 * 3 * (10 / 12) * mse ** (10 / 12 - 1) * 1e-12 ** (1 / 12) + 0.2 * 3
+    gradient = jax.grad(lambda x: distortion(x, original).sum())(decoded)
+    assert float(gradient[0, 0, 0, 0]) == pytest.approx(slope_of_mse * error / 2, rel=1e-4)
+    np.testing.assert_allclose(gradient[0, 1, 1], 0.0, atol=1e-6)

@@ -1,0 +1,90 @@
+"""Real streams of a model in training, on real clips."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.codec.store import StoredModel, save_model
+from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.errors import ConfigError, VideoError
+from nvc_jax.evaluation.coders import ModelCoder
+from nvc_jax.evaluation.sequences import Video
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+from nvc_jax.training.config import DEMO, Evaluation
+from nvc_jax.video import create_video, open_video, write_png
+
+_DEMO_SIZE = (176, 144)
+
+
+def evaluate(model: StoredModel, evaluation: Evaluation, pictures: Path) -> Iterator[dict[str, Any]]:
+    """A rate-distortion point of every clip at every qp, from streams that were written and decoded.
+
+    Args:
+        model: what to measure.
+        evaluation: on what.
+        pictures: PNGs of source and decoded frame, side by side, are written here.
+
+    Yields:
+        `sequence`, `qp`, `bpp`, `psnr` (dB; 6:1:1 over planes, or RGB), `psnr_y`.
+
+    Raises:
+        ConfigError: there is no clip.
+    """
+    pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        save_model(folder / "model", model)
+        for path in _videos(evaluation, folder):
+            for qp in evaluation.qps:
+                sequence = Video("evaluation", path.stem, path, None, evaluation.frames, False, -1)
+                yield _point(folder, model, sequence, qp, pictures)
+
+
+def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures: Path) -> dict[str, Any]:
+    coder = ModelCoder(
+        model=str(folder / "model"),
+        identity=model.identity,
+        config=model.config.to_dict(),
+        qps=(qp,),
+        precision="float32",
+        reset_interval=64,
+        skip_threshold=DEFAULT_SKIP_THRESHOLD,
+    )
+    measured = coder.measure(sequence, qp, folder / f"stream{coder.suffix}")
+    bits = sum(frame.bits for frame in measured.frames)
+    psnr = np.mean([frame.quality.psnr for frame in measured.frames], axis=0)
+    write_png(
+        pictures / f"{sequence.name}_qp{qp:02}.png", np.concatenate([frame.rgb for frame in measured.pictures], axis=1)
+    )
+    return {
+        "sequence": sequence.name,
+        "qp": qp,
+        "bpp": bits / (measured.pixels * len(measured.frames)),
+        "psnr": float(psnr[0]),
+        "psnr_y": float(psnr[1] if len(psnr) > 1 else psnr[0]),
+    }
+
+
+def _videos(evaluation: Evaluation, folder: Path) -> list[Path]:
+    if evaluation.source == DEMO:
+        path = folder / "demo.y4m"
+        info, frames = demo_sequence(*_DEMO_SIZE, evaluation.frames)
+        with create_video(path, info) as writer:
+            for frame in frames:
+                writer.write(frame)
+        return [path]
+    videos = []
+    if os.path.isdir(evaluation.source):
+        for path in sorted(Path(evaluation.source).iterdir()):
+            try:
+                with open_video(path):
+                    videos.append(path)
+            except VideoError:  # not a video
+                continue
+    if not videos:
+        raise ConfigError(f"evaluation.source is {evaluation.source!r}; it must be a folder that holds videos.")
+    return videos

@@ -1,0 +1,59 @@
+"""From a run to a model directory and official checkpoints, and from model directories to parameters."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
+from nvc_jax.convert.command import export_checkpoints
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.params import ParamTree
+from nvc_jax.training.config import TrainConfig
+from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.step import TrainState
+
+MODEL, IMAGE, VIDEO = "model", "image.pth", "video.pth"
+
+
+def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
+    """Those of a model directory or a packaged model.
+
+    Raises:
+        ModelError: there is no such model.
+        ConfigError: it is of another architecture, or of integers.
+    """
+    stored = load_model(folder)
+    if (stored.config.intra, stored.config.inter) != (codec.intra, codec.inter):
+        raise ConfigError(f"{folder}: is a {stored.config.name}, not a {codec.name} as the configuration trains.")
+    if stored.precision == "int16":
+        raise ConfigError(f"{folder}: holds integers, which cannot be trained; start from the model it was made of.")
+    return stored.params
+
+
+def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> StoredModel:
+    """The averaged parameters, or the last ones if there is no average, rounded as configured."""
+    best = state.params if state.average is None else state.average
+    params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
+    source = f"trained with train.py, {int(state.step)} steps"
+    return make_model(config.codec, rounded(params, config.significant_bits), source)
+
+
+def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:
+    """Write the model directory and the two official checkpoints; returns the model directory."""
+    folder = workdir / MODEL
+    save_model(folder, trained_model(config, state, packing))
+    export_checkpoints(folder, workdir / IMAGE, workdir / VIDEO)
+    return folder
+
+
+def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
+    """Parameters rounded to a number of significant bits; compression takes out the zeros that follow."""
+
+    def round_leaf(leaf: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        mantissa, exponent = np.frexp(np.asarray(leaf, np.float32))
+        return np.ldexp(np.round(np.ldexp(mantissa, significant_bits)), exponent - significant_bits).astype(np.float32)
+
+    return jax.tree.map(round_leaf, params)

@@ -1,0 +1,157 @@
+"""From gradients to updates: schedule, clipping, Adam and Muon."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.params import ParamTree, flatten, unflatten
+from nvc_jax.training.config import Optimiser, Stage
+
+Tree = Any
+Transformation = Any  # optax.GradientTransformation
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packing:
+    """How the parameters of a part are kept while training.
+
+    Adam treats all numbers alike: one vector makes it a handful of operations instead of thousands, and the exchange
+    of gradients a single message. Muon needs the matrices.
+
+    Attributes:
+        unravel: of each part, from a vector to its tree; empty if trees are kept.
+        scales: of each part, packed: multiples of the learning rate; empty if they are 1.
+    """
+
+    unravel: Mapping[str, Callable[[Array], ParamTree]]
+    scales: Mapping[str, Tree]
+
+    @classmethod
+    def of(cls, optimiser: Optimiser, params: ParamTree) -> "Packing":
+        """What an optimiser takes.
+
+        Raises:
+            ConfigError: a name in `optimiser.scales` fits no parameter.
+        """
+        unravel = {} if optimiser.name == "muon" else {part: ravel_pytree(tree)[1] for part, tree in params.items()}
+        packing = cls(unravel, {})
+        if not optimiser.scales:
+            return packing
+        scales = _scales(optimiser, params)
+        return cls(unravel, {part: packing.pack(part, tree) for part, tree in scales.items()})
+
+    def pack(self, part: str, tree: ParamTree) -> Tree:
+        """Parameters, float32."""
+        leaves = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), tree)
+        return ravel_pytree(leaves)[0] if part in self.unravel else leaves
+
+    def unpack(self, part: str, packed: Tree) -> ParamTree:
+        """The inverse; differentiable."""
+        return self.unravel[part](packed) if part in self.unravel else packed
+
+
+def _scales(optimiser: Optimiser, params: ParamTree) -> ParamTree:
+    """For every number of the parameters its multiple of the learning rate."""
+    flat = flatten(params)
+    for pattern, _ in optimiser.scales:
+        if not any(pattern in name for name in flat):
+            raise ConfigError(f"optimiser.scales: no parameter has {pattern!r} in its name.")
+
+    def scale(name: str) -> float:
+        return next((scale for pattern, scale in reversed(optimiser.scales) if pattern in name), 1.0)
+
+    return unflatten({name: jnp.full(leaf.shape, scale(name), jnp.float32) for name, leaf in flat.items()})
+
+
+def share_rows(tree: ParamTree, reach: float) -> ParamTree:
+    """The same parameters, but gradients of rows of banks and of z's prior reach their neighbours (`Optimiser`)."""
+    if not reach:
+        return tree
+
+    def shared(name: str, leaf: Array) -> Array:
+        return _shared_rows(leaf, reach) if "z_prior" in name or name.endswith("vectors") else leaf
+
+    return unflatten({name: shared(name, leaf) for name, leaf in flatten(tree).items()})
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _shared_rows(table: Array, reach: float) -> Array:
+    del reach
+    return table
+
+
+def _shared_rows_forward(table: Array, reach: float) -> tuple[Array, None]:
+    del reach
+    return table, None
+
+
+def _shared_rows_backward(reach: float, _: None, g: Array) -> tuple[Array]:
+    row = jnp.arange(len(g))
+    weights = jnp.exp(-0.5 * jnp.square((row[:, None] - row) / reach))
+    return (weights.astype(g.dtype) @ g,)
+
+
+_shared_rows.defvjp(_shared_rows_forward, _shared_rows_backward)
+
+
+def learning_rate(stage: Stage, step: Array) -> Array:
+    """Of a step of a stage, counted from 0: linear warm-up, constant, half a cosine down to `final_share`."""
+    step = step.astype(jnp.float32)
+    warm = jnp.minimum(1.0, (step + 1.0) / max(stage.warmup_steps, 1))
+    begin = stage.decay_from * stage.steps
+    progress = jnp.clip((step - begin) / max(stage.steps - begin, 1.0), 0.0, 1.0)
+    share = stage.final_share + (1.0 - stage.final_share) * 0.5 * (1.0 + jnp.cos(math.pi * progress))
+    return stage.learning_rate * warm * share
+
+
+def global_norm(tree: Tree) -> Array:
+    """Root of the sum of all squares."""
+    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
+
+def clipped(tree: Tree, norm: Array, limit: float) -> Tree:
+    """The tree scaled so that its norm is at most `limit`."""
+    scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30))
+    return jax.tree.map(lambda leaf: leaf * scale, tree)
+
+
+@functools.cache
+def direction(optimiser: Optimiser) -> Transformation:
+    """Gradients to updates that are still to be multiplied by minus the learning rate.
+
+    Raises:
+        ConfigError: the installed optax has no Muon.
+    """
+    adam = optax.scale_by_adam(optimiser.beta1, optimiser.beta2, optimiser.epsilon)
+    decay = [] if optimiser.name == "adam" else [optax.add_decayed_weights(optimiser.weight_decay)]
+    if optimiser.name != "muon":
+        return optax.chain(adam, *decay)
+    contrib: Any = getattr(optax, "contrib", None)
+    if not hasattr(contrib, "scale_by_muon"):
+        raise ConfigError("optimiser.name=muon needs optax 0.2.6 or newer; install it or use adamw.")
+    muon = optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_as_matrices), optax.scale(optimiser.muon_scale))
+    return optax.chain(optax.partition({"muon": muon, "adam": adam}, _labels), *decay)
+
+
+def _labels(params: ParamTree) -> ParamTree:
+    """Which rule updates a parameter: Muon for 1x1 and full 3x3 kernels."""
+
+    def rule(name: str, leaf: Array) -> str:
+        return "muon" if name.rsplit("/", 1)[-1].startswith("kernel") and leaf.ndim in (2, 4) else "adam"
+
+    return unflatten({name: rule(name, leaf) for name, leaf in flatten(params).items()})
+
+
+def _as_matrices(tree: Tree) -> Tree:
+    """How kernels are seen as matrices: the last axis is the output's, all others are the input's."""
+    numbers = optax.contrib.MuonDimensionNumbers
+    return jax.tree.map(lambda leaf: numbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1), tree)

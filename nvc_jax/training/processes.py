@@ -1,0 +1,66 @@
+"""Many processes, one run: joining them, and putting a state and a batch on their devices."""
+
+import contextlib
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from nvc_jax.errors import ConfigError
+
+_SLURM = "SLURM_NTASKS"
+_TPU_HOSTS = ("TPU_WORKER_HOSTNAMES", "MEGASCALE_COORDINATOR_ADDRESS")
+
+
+def join(coordinator: str | None, processes: int | None, number: int | None) -> None:
+    """Join the processes of a run; must come before anything that uses a device.
+
+    Args:
+        coordinator: HOST:PORT of process 0; None joins what SLURM or the TPU runtime have started, if they have.
+        processes: how many there are.
+        number: which of them this is.
+
+    Raises:
+        ConfigError: the numbers do not fit, or the others cannot be reached.
+    """
+    given = (coordinator, processes, number)
+    if any(value is not None for value in given):
+        if coordinator is None or processes is None or number is None or not 0 <= number < processes:
+            raise ConfigError(
+                "give --coordinator HOST:PORT, --num-processes N and --process-id 0..N-1 together, or none of them."
+            )
+    elif not _is_started_by_a_cluster():
+        return
+    with contextlib.suppress(AttributeError):  # what newer versions take anyway
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
+    try:
+        jax.distributed.initialize(*given) if coordinator else jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot join the processes of the run ({str(error).splitlines()[0][:160]}).") from None
+
+
+def _is_started_by_a_cluster() -> bool:
+    if int(os.environ.get(_SLURM, "1")) > 1 and "SLURM_PROCID" in os.environ:
+        return True
+    return any("," in os.environ.get(name, "") or ("MEGASCALE" in name and name in os.environ) for name in _TPU_HOSTS)
+
+
+def is_first() -> bool:
+    """Whether this process writes the files of the run."""
+    return jax.process_index() == 0
+
+
+def on_all(tree: Any) -> Any:
+    """A copy of a host tree on every local device, with an axis of devices in front; that of process 0 everywhere."""
+    if jax.process_count() > 1:
+        tree = multihost_utils.broadcast_one_to_all(tree)
+    count = jax.local_device_count()
+    copies = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *np.shape(leaf))), tree)
+    return jax.pmap(lambda leaf: leaf)(copies)
+
+
+def from_first(tree: Any) -> Any:
+    """The copy of a tree on the first local device, as NumPy arrays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

@@ -1,0 +1,145 @@
+"""What a run writes about itself: configuration, metrics, speed, TensorBoard."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from nvc_jax.errors import ConfigError, OutputError
+from nvc_jax.files import atomic_output, reason
+from nvc_jax.training.config import Logging, TrainConfig
+from nvc_jax.training.settings import differences, to_json
+
+METRICS, SPEED, EVALUATION = "metrics.jsonl", "speed.jsonl", "evaluation.jsonl"
+
+
+def check_config(workdir: Path, config: TrainConfig) -> None:
+    """Save the configuration of a new run, or make sure that a run goes on with its own.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        try:
+            difference = next(differences(path.read_text(), config), None)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: is damaged ({error}); name a new folder.") from None
+        if difference:
+            key, old, new = difference
+            raise ConfigError(
+                f"{workdir}: holds a run with {key}={_shown(old)}, not {_shown(new)}; give the same settings to go on, "
+                "or name a new folder."
+            )
+    with atomic_output(path) as file:
+        file.write(to_json(config).encode())
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value)
+
+
+class Records:
+    """The logs of a run, continued at a step; use it in a `with` block.
+
+    `metrics.jsonl` has one object per step and depends on nothing but the run: a run that was killed and resumed has
+    the same bytes. What depends on the machine is in `speed.jsonl`.
+    """
+
+    def __init__(self, workdir: Path, step: int, logging: Logging) -> None:
+        """Drop what was logged of `step` and later.
+
+        Raises:
+            OutputError: the files cannot be written.
+        """
+        self._files: dict[str, TextIO] = {}
+        self._board: Any = None
+        try:
+            for name in (METRICS, SPEED, EVALUATION):
+                _cut(workdir / name, step)
+                self._files[name] = (workdir / name).open("a")
+        except OSError as error:
+            raise OutputError(f"{workdir}: cannot write the logs ({reason(error)})") from None
+        if logging.tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step)
+        self._last = time.perf_counter()
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.flush()
+        for file in self._files.values():
+            file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def step(self, step: int, stage: str, metrics: Mapping[str, float], samples: int) -> float:
+        """Log a step.
+
+        Args:
+            step: its number.
+            stage: its name.
+            metrics: values; those that are not finite become null.
+            samples: clips in its batch.
+
+        Returns:
+            Clips per second since the last call.
+        """
+        now = time.perf_counter()
+        speed, self._last = samples / (now - self._last), now
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._write(METRICS, {"step": step, "stage": stage, **finite})
+        self._write(SPEED, {"step": step, "samples_per_second": speed})
+        self._plot(step, {**metrics, "samples_per_second": speed}, "train")
+        return speed
+
+    def evaluation(self, step: int, point: Mapping[str, Any]) -> None:
+        """Log a rate-distortion point."""
+        self._write(EVALUATION, {"step": step, **point})
+        place = f"evaluation/{point['sequence']}/qp{point['qp']}"
+        self._plot(step, {name: point[name] for name in ("bpp", "psnr")}, place)
+
+    def restart_clock(self) -> None:
+        """Leave out of the next step's speed what was done since the last one."""
+        self._last = time.perf_counter()
+
+    def flush(self) -> None:
+        """Everything that was logged is on disk after this."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        try:
+            self._files[name].write(json.dumps(record) + "\n")
+            self._files[name].flush()
+        except OSError as error:
+            raise OutputError(f"{self._files[name].name}: cannot write ({reason(error)})") from None
+
+    def _plot(self, step: int, values: Mapping[str, float], place: str) -> None:
+        if self._board is not None:
+            for name, value in values.items():
+                if math.isfinite(value):
+                    self._board.add_scalar(f"{place}/{name}", value, step)
+
+
+def _cut(path: Path, step: int) -> None:
+    """Keep the records of steps before `step`; a line that was cut by a kill goes with them."""
+    kept = []
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        try:
+            keep = line.endswith("\n") and json.loads(line)["step"] < step
+        except (ValueError, KeyError, TypeError):
+            keep = False
+        if not keep:
+            break
+        kept.append(line)
+    with atomic_output(path) as file:
+        file.write("".join(kept).encode())

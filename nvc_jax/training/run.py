@@ -1,0 +1,271 @@
+"""A run from its configuration to an exported model: start or resume, step, log, save, stop."""
+
+import dataclasses
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from nvc_jax.errors import ConfigError, TrainingError
+from nvc_jax.files import make_folder
+from nvc_jax.models.params import ParamTree, initialise
+from nvc_jax.training.checkpoints import Checkpoints
+from nvc_jax.training.config import TrainConfig, resolved
+from nvc_jax.training.data import ClipSet, batches, on_devices, open_clips, samples
+from nvc_jax.training.evaluate import evaluate
+from nvc_jax.training.export import export, load_parameters, trained_model
+from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.processes import from_first, is_first, on_all
+from nvc_jax.training.records import Records, check_config
+from nvc_jax.training.step import PARTS, Step, fresh_moments, initial_state, on_all_devices, pictures
+from nvc_jax.training.transform_init import patch_statistics, transform_codec
+
+_STATISTICS_CLIPS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        step: steps of the run so far.
+        steps: of the whole run.
+        model: the exported model directory; None in processes that write nothing.
+        signal: what stopped it early, if anything did.
+    """
+
+    step: int
+    steps: int
+    model: Path | None
+    signal: signal.Signals | None
+
+
+def train(config: TrainConfig, workdir: Path, stop_at: int | None, note: Callable[[str], Any]) -> Outcome:
+    """Start a run, or go on with the one in `workdir`.
+
+    Args:
+        config: the run.
+        workdir: all that it writes.
+        stop_at: stop when the run has this many steps; the schedule is that of the whole run all the same.
+        note: takes sentences for the user.
+
+    Raises:
+        NvcError: it cannot be done.
+    """
+    clips = open_clips(config.data, config.seed, note)
+    config = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
+    for stage in config.stages:
+        if stage.batch % jax.device_count():
+            raise ConfigError(
+                f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {jax.device_count()} devices."
+            )
+    with ExitStack() as stack:
+        checkpoints = None
+        if is_first():
+            make_folder(workdir)
+            check_config(workdir, config)
+            checkpoints = Checkpoints(workdir / "checkpoints", config.logging)
+            stack.callback(checkpoints.close)
+        return _Run(config, clips, workdir, checkpoints).go(config.steps if stop_at is None else stop_at, stack)
+
+
+class _Run:
+    """The loop and what it holds. Only the first process has checkpoints, and only it writes files."""
+
+    def __init__(self, config: TrainConfig, clips: ClipSet, workdir: Path, checkpoints: Checkpoints | None) -> None:
+        self.config = config
+        self.clips = clips
+        self.workdir = workdir
+        self.checkpoints = checkpoints
+        self.records: Records | None = None
+        params = initialise(config.codec, config.seed)
+        self.packing = Packing.of(config.optimiser, params)
+        state = _on_host(initial_state(config, params, self.packing))
+        self.place: dict[str, Any] | None = None
+        if checkpoints is not None:
+            latest = checkpoints.latest()
+            if latest is None:
+                state = _on_host(initial_state(config, self._parameters(params), self.packing))
+                checkpoints.save(0, state, {"next": None})
+            else:
+                state, data = checkpoints.restore(latest, state)
+                self.place = data["next"]
+        self.step = int(_from_first_process(np.int32(state.step)))
+        self.state = on_all(state)
+
+    def go(self, stop_at: int, stack: ExitStack) -> Outcome:
+        """Train until a step, or until a signal."""
+        config, stop_at = self.config, min(stop_at, self.config.steps)
+        if is_first():
+            self.records = stack.enter_context(Records(self.workdir, self.step, config.logging))
+        signals = stack.enter_context(_signals())
+        progress = stack.enter_context(_progress(config.steps, self.step))
+        for number, (start, first_sample) in enumerate(config.stage_starts()):
+            stage = config.stages[number]
+            end = min(start + stage.steps, stop_at)
+            if self.step >= end:
+                continue
+            if self.step == start and not stage.carry_optimiser and start > 0:
+                self._reset_moments()
+            self._stage(number, start, first_sample, end, signals, progress)
+            if signals:
+                break
+        model = None
+        if self.checkpoints is not None:
+            if self.checkpoints.latest() != self.step:
+                self._save()
+            model = export(config, from_first(self.state), self.packing, self.workdir)
+        return Outcome(self.step, config.steps, model, signals[0] if signals else None)
+
+    def _stage(
+        self, number: int, start: int, first_sample: int, end: int, signals: list[signal.Signals], progress: "_Shown"
+    ) -> None:
+        stage = self.config.stages[number]
+        shard = (jax.process_index(), jax.process_count())
+        iterator = batches(self.clips, stage, number, first_sample, shard)
+        done = self.step - start
+        if done:
+            iterator.set_state(self.place if self.place is not None else {"next_index": done})
+        update = on_all_devices(Step(self.config, stage, start, self.packing))
+        pending: tuple[int, Any] | None = None
+        while self.step < end:
+            batch = on_devices(next(iterator), jax.local_device_count())
+            asked = np.full(jax.local_device_count(), len(signals) > 0, np.float32)
+            self.state, metrics = update(self.state, batch, asked)
+            # While the devices work on this step, the one before is logged.
+            stopped = self._log(pending, number, progress)
+            pending = (self.step, metrics)
+            self.step += 1
+            self.place = iterator.get_state()
+            save = self.step % self.config.logging.checkpoint_steps == 0
+            measure = self.config.evaluation.steps and self.step % self.config.evaluation.steps == 0
+            if save or measure or stopped or self.step == end:
+                stopped = self._log(pending, number, progress) or stopped
+                pending = None
+                if save and is_first():
+                    self._save()
+                if measure and is_first():
+                    self._evaluate()
+            if stopped:
+                if not signals:
+                    signals.append(signal.SIGTERM)  # another process was asked to stop
+                return
+
+    def _log(self, pending: tuple[int, Any] | None, number: int, progress: "_Shown") -> bool:
+        """Log a step, once its metrics are there; whether any process was asked to stop before it."""
+        if pending is None:
+            return False
+        step, metrics = pending
+        values = {name: float(value) for name, value in from_first(metrics).items()}
+        stopped = values.pop("asked") > 0
+        bad, stage = values.pop("bad"), self.config.stages[number]
+        if self.records is not None:
+            speed = self.records.step(step, stage.name, values, stage.batch)
+            progress.show(step + 1, values, speed, PARTS[stage.train][-1])
+        if bad >= self.config.max_bad_steps:
+            raise TrainingError(
+                f"step {step}: no finite loss or gradient for {int(bad)} steps in a row; the last checkpoint is kept; "
+                "try a lower learning rate or clip_norm in a new run."
+            )
+        return stopped
+
+    def _save(self) -> None:
+        assert self.checkpoints is not None
+        assert self.records is not None
+        self.records.flush()
+        self.checkpoints.save(self.step, from_first(self.state), {"next": self.place})
+
+    def _evaluate(self) -> None:
+        assert self.records is not None
+        model = trained_model(self.config, from_first(self.state), self.packing)
+        for point in evaluate(model, self.config.evaluation, self.workdir / "pictures" / f"step_{self.step:08}"):
+            self.records.evaluation(self.step - 1, point)
+        self.records.restart_clock()
+
+    def _reset_moments(self) -> None:
+        """A stage begins with an optimiser that knows nothing."""
+        state = from_first(self.state)
+        moments = _on_host(fresh_moments(self.config, state.params))
+        self.state = on_all(dataclasses.replace(state, moments=moments))
+
+    def _parameters(self, random: ParamTree) -> ParamTree:
+        """What a new run starts from."""
+        config = self.config
+        if config.init:
+            return load_parameters(config.init, config.codec)
+        if not config.transform_init:
+            return random
+        stage = config.stages[0]
+        stage = dataclasses.replace(stage, frames=max(2, stage.frames), train="both", first_reference="intra")
+        planes = samples(self.clips, stage, _STATISTICS_CLIPS)
+        batch = tuple(jnp.asarray(np.stack(plane)) for plane in zip(*planes, strict=True))
+        clips = np.asarray(pictures(batch)).swapaxes(0, 1)
+        return transform_codec(
+            config.codec, patch_statistics(clips), config.loss.intra_lambda, config.loss.inter_lambda, config.seed
+        )
+
+
+def _on_host(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)
+
+
+def _from_first_process(value: Any) -> Any:
+    if jax.process_count() == 1:
+        return value
+    return multihost_utils.broadcast_one_to_all(value)
+
+
+@contextmanager
+def _signals() -> Iterator[list[signal.Signals]]:
+    """Collects SIGINT and SIGTERM; the second one of a kind acts as it always does."""
+    caught: list[signal.Signals] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        caught.append(signal.Signals(number))
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """The line that says how a run is doing, on stderr; plain lines now and then where that is no terminal."""
+
+    progress: Progress
+    task: TaskID
+
+    def show(self, step: int, values: dict[str, float], speed: float, part: str) -> None:
+        text = (
+            f"loss {values['loss']:.4f}  {values[f'bpp_{part}']:.4f} bpp  {values[f'psnr_y_{part}']:.2f} dB  "
+            f"{speed:.1f} samples/s"
+        )
+        self.progress.update(self.task, completed=step, description=text)
+        if not self.progress.console.is_terminal and step % 100 == 0:
+            self.progress.console.print(f"step {step}  {text}", highlight=False)
+
+
+@contextmanager
+def _progress(steps: int, step: int) -> Iterator[_Shown]:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not (is_first() and console.is_terminal)) as progress:
+        yield _Shown(progress, progress.add_task("starting", total=steps, completed=step))

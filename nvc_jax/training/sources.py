@@ -1,0 +1,168 @@
+"""Clips: finding them in a folder, and reading windows of their frames. NumPy only."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.errors import ConfigError, VideoError
+from nvc_jax.files import reason
+from nvc_jax.training.config import DEMO
+from nvc_jax.video import Frame, RgbFrame, YuvFrame, coded_colour, open_video, read_png, read_window, yuv_to_rgb
+from nvc_jax.video.png import list_pictures
+
+# 4:2:0: y [T, H, W], u and v [T, ceil(H/2), ceil(W/2)]; RGB: one array [T, H, W, 3]. All uint8.
+Planes = tuple[npt.NDArray[np.uint8], ...]
+
+SEPTUPLETS = "sep_trainlist.txt"  # what Vimeo-90k calls its list
+_DEMO_SIZE, _DEMO_FRAMES = (176, 144), 33
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """Frames that can be read in any order.
+
+    Attributes:
+        name: for messages.
+        frames: how many; of a video on disk what its container says.
+        size: (width, height).
+        is_rgb: RGB, not 4:2:0.
+        read: planes of `count` frames from frame `start` on. Raises VideoError.
+    """
+
+    name: str
+    frames: int
+    size: tuple[int, int]
+    is_rgb: bool
+    read: Callable[[int, int], Planes]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all frames, decoded."""
+        return self.frames * self.size[0] * self.size[1] * (6 if self.is_rgb else 3) // 2
+
+
+def find_clips(source: str) -> tuple[list[Clip], list[str]]:
+    """The clips of a data source, and sentences for the user about what is left out.
+
+    A folder may hold the Vimeo-90k list and its septuplets, or any mixture of video files, folders of PNGs (each a
+    sequence) and PNGs (each a clip of one frame).
+
+    Raises:
+        ConfigError: the source is missing or holds no clip.
+    """
+    if source == DEMO:
+        return [_demo()], []
+    if not source:
+        raise ConfigError("no data to train on; set data.source=FOLDER (of videos, PNG sequences or Vimeo-90k).")
+    folder = Path(source)
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot open the folder of training data ({reason(error)}).") from None
+    clips: list[Clip] = []
+    ignored: list[str] = []
+    if (folder / SEPTUPLETS).is_file():
+        clips = _septuplets(folder)
+    else:
+        for entry in entries:
+            try:
+                clips.append(_clip(entry))
+            except VideoError as error:
+                ignored.append(str(error))
+    if not clips:
+        why = f" (of {len(ignored)} that were tried: {ignored[0]})" if ignored else ""
+        raise ConfigError(f"{source}: holds no video and no PNG sequence{why}.")
+    notes = (
+        [f"{source}: {len(ignored)} entries are no videos and are left out, such as {ignored[0]}"] if ignored else []
+    )
+    return clips, notes
+
+
+def in_memory(clip: Clip) -> Clip:
+    """The same clip, decoded once.
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    planes = clip.read(0, clip.frames)
+    return dataclasses.replace(
+        clip, frames=len(planes[0]), read=lambda start, count: tuple(plane[start : start + count] for plane in planes)
+    )
+
+
+def as_rgb(clip: Clip) -> Clip:
+    """The same clip in RGB, so that it goes into one batch with others."""
+    if clip.is_rgb:
+        return clip
+    with open_video(clip.name) as reader:
+        colour = coded_colour(reader.info)
+
+    def read(start: int, count: int) -> Planes:
+        frames = zip(*clip.read(start, count), strict=True)
+        return (np.stack([yuv_to_rgb(YuvFrame(*planes), colour).rgb for planes in frames]),)
+
+    return dataclasses.replace(clip, is_rgb=True, read=read)
+
+
+def _stack(frames: Iterable[Frame]) -> Planes:
+    planes = [(frame.rgb,) if isinstance(frame, RgbFrame) else (frame.y, frame.u, frame.v) for frame in frames]
+    return tuple(np.stack(plane) for plane in zip(*planes, strict=True))
+
+
+def _clip(path: Path) -> Clip:
+    """A video file, a PNG, or a folder of PNGs."""
+    if path.is_dir() or path.suffix.lower() == ".png":
+        return _pictures(path)
+    with open_video(path) as reader:
+        info = reader.info
+        if info.frames is None:  # y4m on a disk and most containers tell
+            frames = sum(1 for _ in reader)
+        else:
+            frames = info.frames
+
+    def read(start: int, count: int) -> Planes:
+        return _stack(read_window(path, start, count))
+
+    return Clip(str(path), frames, (info.width, info.height), info.is_rgb, read)
+
+
+def _pictures(path: Path) -> Clip:
+    pictures = list_pictures(path) if path.is_dir() else [path]
+    with open_video(path) as reader:
+        size = (reader.info.width, reader.info.height)
+    return _of_pictures(str(path), pictures, size)
+
+
+def _of_pictures(name: str, pictures: list[Path], size: tuple[int, int]) -> Clip:
+    def read(start: int, count: int) -> Planes:
+        return (np.stack([read_png(picture) for picture in pictures[start : start + count]]),)
+
+    return Clip(name, len(pictures), size, True, read)
+
+
+def _septuplets(folder: Path) -> list[Clip]:
+    """Those of the list: line `00001/0001` is sequences/00001/0001/im1.png to im7.png."""
+    lines = (folder / SEPTUPLETS).read_text().split()
+    if not lines:
+        raise ConfigError(f"{folder / SEPTUPLETS}: lists no septuplet.")
+    places = [folder / "sequences" / line for line in lines]
+    pictures = [[place / f"im{number}.png" for number in range(1, 8)] for place in places]
+    missing = next((path for path in pictures[0] if not os.path.isfile(path)), None)
+    if missing:
+        raise ConfigError(f"{missing}: is in {SEPTUPLETS} but not there; unpack Vimeo-90k beside its list.")
+    with open_video(pictures[0][0]) as reader:  # all are of one size
+        size = (reader.info.width, reader.info.height)
+    return [_of_pictures(str(place), of_clip, size) for place, of_clip in zip(places, pictures, strict=True)]
+
+
+def _demo() -> Clip:
+    _, frames = demo_sequence(*_DEMO_SIZE, _DEMO_FRAMES)
+    planes = _stack(frames)
+    return Clip(
+        DEMO, _DEMO_FRAMES, _DEMO_SIZE, False, lambda start, count: tuple(p[start : start + count] for p in planes)
+    )

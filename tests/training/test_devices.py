@@ -1,0 +1,112 @@
+"""Four devices in one process, two in each of two, and one alone are the same training."""
+
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launch import environment, finish, launch, metrics
+
+CONFIG = """
+from nvc_jax.models.config import tiny
+from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
+def get_config():
+    stage = Stage("s", frames=2, steps=3, batch=4, size=32, train="inter", first_reference="original")
+    return TrainConfig(tiny, (stage,), Data(source=DEMO))
+"""
+
+GRADIENTS = """
+import jax, numpy as np
+from nvc_jax.models.config import tiny
+from nvc_jax.models.params import initialise
+from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
+from nvc_jax.training.data import batches, on_devices, open_clips
+from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.step import DEVICES, Step, prepare
+stage = Stage("s", frames=1, steps=3, batch=4, size=32, train="intra")
+config = TrainConfig(tiny, (stage,), Data(source=DEMO))
+params = initialise(tiny, 0)
+packing = Packing.of(config.optimiser, params)
+packed = {part: packing.pack(part, tree) for part, tree in params.items()}
+batch = next(batches(open_clips(config.data, 0, print), stage, 0, 0))
+def gradients(params, batch, axis):
+    clips = prepare(config.loss, batch, jax.random.key(0))
+    return Step(config, stage, 0, packing, axis).gradients(params, clips)[0]["intra"]
+alone = jax.jit(lambda p, b: gradients(p, b, None))
+joint = np.asarray(alone(packed, batch))
+parts = [jax.tree.map(lambda x: x[i : i + 1], batch) for i in range(4)]
+one_by_one = np.mean([np.asarray(alone(packed, part)) for part in parts], axis=0)
+spread = jax.pmap(lambda p, b: gradients(p, b, DEVICES), DEVICES, in_axes=(None, 0))(packed, on_devices(batch, 4))
+spread = np.asarray(spread)
+assert jax.device_count() == 4
+assert (spread == spread[0]).all()
+def error(found):
+    return np.linalg.norm(found - joint) / np.linalg.norm(joint)
+against_parts = np.linalg.norm(spread[0] - one_by_one) / np.linalg.norm(one_by_one)
+print("one by one", against_parts, "joint", error(spread[0]))
+# The same programs on the same shapes: float32 sums in another order.
+assert against_parts < 1e-5, against_parts
+# Another batch is another program, and a value that lies on a rounding edge may become another symbol in it.
+assert error(spread[0]) < 2e-3, error(spread[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(request):
+    return request.config.cache.mkdir("train")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "config.py"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def four_devices(cache, config, tmp_path_factory):
+    """A run on four devices of one process."""
+    workdir = tmp_path_factory.mktemp("four")
+    finish(launch(cache, "--config", config, "--workdir", workdir, devices=4))
+    return metrics(workdir)
+
+
+def assert_same_training(records, others, tolerance):
+    assert len(records) == len(others) == 3
+    for record, other in zip(records, others, strict=True):
+        assert record["loss"] == pytest.approx(other["loss"], rel=tolerance), record["step"]
+
+
+def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [
+        launch(
+            cache, "--config", config, "--workdir", tmp_path, "--coordinator", f"127.0.0.1:{port}",
+            "--num-processes", 2, "--process-id", number, devices=2,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        finish(process)
+    assert_same_training(metrics(tmp_path), four_devices, 1e-5)
+
+
+def test_one_device_with_the_joint_batch(four_devices, cache, config, tmp_path):
+    finish(launch(cache, "--config", config, "--workdir", tmp_path))
+    assert_same_training(metrics(tmp_path), four_devices, 1e-3)  # see GRADIENTS
+    assert np.isfinite([record["loss"] for record in four_devices]).all()
+
+
+def test_gradients_are_those_of_the_joint_batch(cache):
+    process = subprocess.run(
+        [sys.executable, "-c", GRADIENTS], env=environment(cache, 4), capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+def test_batch_must_divide_by_the_devices(cache, config, tmp_path):
+    text = finish(launch(cache, "--config", config, "--workdir", tmp_path, devices=3), 1)
+    assert "a batch of 4 does not divide by 3 devices" in text

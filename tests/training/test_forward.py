@@ -1,0 +1,82 @@
+"""The training graph against the codec: the same frames, the same pictures, the same bits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+
+from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.models.config import tiny
+from nvc_jax.models.inter import InterModel
+from nvc_jax.models.intra import IntraModel
+from nvc_jax.models.state import Reference
+from nvc_jax.ops.colour import planes_to_picture
+from nvc_jax.training.forward import FrameInput, cast, code_frame, code_inter_frames, runs
+from nvc_jax.video import open_video
+
+
+def pictures(frames):
+    """[T, 1, H, W, 3]."""
+    return jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None]) for f in frames])
+
+
+def on_device(params):
+    return jax.tree.map(jnp.asarray, params)
+
+
+def test_scan_is_the_unrolled_sequence():
+    params = on_device(synthetic.tiny_model().params["inter"])
+    clip = pictures(synthetic.moving_picture(32, 32, 4))
+    qps = jnp.array([[28.0], [20.0], [24.0]])
+    frames = FrameInput(clip[1:], qps, None)
+    model = InterModel(tiny.inter)
+    scanned = jax.jit(lambda f: code_inter_frames(model, params, f, clip[0], lambda coded, _: coded))(frames)
+    code = jax.jit(lambda frame, reference: code_frame(model, params, frame, reference))
+    reference = Reference(clip[0], "picture")
+    for number in range(3):
+        coded = code(jax.tree.map(lambda x, n=number: x[n], frames), reference)
+        reference = Reference(coded.feature, "feature")
+        # float32 through some hundred layers in two programs; a flipped symbol would show as 1e-2 and more
+        jax.tree.map(
+            lambda one, all_, n=number: np.testing.assert_allclose(one, all_[n], rtol=1e-4, atol=1e-4), coded, scanned
+        )
+
+
+def test_refresh_cuts_a_clip_into_runs():
+    frames = FrameInput(jnp.arange(7), jnp.arange(7), None)
+    assert [run.qp.tolist() for run in runs(frames, 0)] == [[0, 1, 2, 3, 4, 5, 6]]
+    assert [run.qp.tolist() for run in runs(frames, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_bfloat16_keeps_the_prior_of_z():
+    cast_params = cast(synthetic.tiny_model().params["intra"], jnp.bfloat16)
+    assert cast_params["encoder_down"]["kernel"].dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(cast_params["z_prior"]))
+
+
+@pytest.mark.parametrize("qp", [15, 45])
+def test_estimated_bits_are_those_of_the_stream(clips, qp):
+    """Rounded symbols, no skipping (a saving of the coder that training does not know): within 1 % of real bytes."""
+    codec = Codec.load("embedded")
+    params = on_device(codec.stored.params)
+    with open_video(clips / "test" / "foreman_352x288.y4m", frames=3) as reader:
+        frames = list(reader)
+    clip = pictures(frames)
+    schedule = Schedule(qp, qp)
+    plans = [schedule.frame(number) for number in range(3)]
+    intra, inter = IntraModel(codec.stored.config.intra), InterModel(codec.stored.config.inter)
+
+    @jax.jit
+    def estimate(clip, qps):
+        first = code_frame(intra, params["intra"], FrameInput(clip[0], qps[0], None), None)
+        rest = FrameInput(clip[1:], qps[1:], None)
+        bits = code_inter_frames(inter, params["inter"], rest, first.picture, lambda c, _: c.bits_y + c.bits_z)
+        return jnp.concatenate([(first.bits_y + first.bits_z)[None], bits])[:, 0]
+
+    estimated = estimate(clip, jnp.array([[plan.qp] for plan in plans], jnp.float32))
+    encoder = Encoder(codec, 352, 288, schedule, skip_threshold=None, dialect="one_stream")
+    payloads = [8 * len(frame.coded.payload) for frame in encoder.encode(iter(frames))]
+    assert float(estimated.sum()) == pytest.approx(sum(payloads), rel=0.01)

@@ -1,0 +1,140 @@
+import json
+
+import pytest
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.config import embedded, tiny
+from nvc_jax.training.command import main
+from nvc_jax.training.config import Data, Logging, Stage, TrainConfig, resolved
+from nvc_jax.training.settings import differences, load_config, override, to_json
+
+BASE = TrainConfig(tiny, (Stage("a", frames=1, steps=4, train="intra"), Stage("b", frames=3, epochs=2, batch=4)))
+
+
+def test_overrides_reach_every_level():
+    changed = override(
+        BASE,
+        ["stages.0.steps=10", "data.scale=[0.5,2]", "data.source=a=b", "loss.inter_lambda.1=900", "codec=embedded",
+         "stages.1.remat=true", "stages.1.mode=plain", "codec.inter.width=128"],
+    )  # fmt: skip
+    assert changed.stages[0].steps == 10
+    assert changed.data.scale == (0.5, 2.0)
+    assert changed.data.source == "a=b"
+    assert changed.loss.inter_lambda == (1.0, 900.0)
+    assert (changed.stages[1].remat, changed.stages[1].mode) == (True, "plain")
+    assert changed.codec.inter.width == 128
+    assert changed.codec.intra == embedded.intra
+    assert BASE.stages[0].steps == 4
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("stages.0.step=1", "Stage has no key 'step'; it has name, frames, steps, epochs,"),
+        ("dataa.source=x", "TrainConfig has no key 'dataa'; it has codec, stages,"),
+        ("stages.2.steps=1", "there is no '2'; write a number from 0 to 1"),
+        ("stages.0.steps=many", "stages.0.steps is 'many'; it must be a whole number"),
+        ("stages.0.steps=1.5", "stages.0.steps is 1.5; it must be a whole number"),
+        ("stages.0.learning_rate=NaN", "must be a number"),
+        ("stages.0.remat=1", "must be true or false"),
+        ("stages.0.mode=both", "must be one of plain, cascaded"),
+        ("stages.0.size=40", "a multiple of 16"),
+        ("stages.0.frames=2", "intra takes 1 frame"),
+        ("data.scale=[1]", "data.scale has 1 values; it must have 2"),
+        ("data=x", "data: holds several values; set one of source,"),
+        ("seed.x=1", "seed is a single value"),
+        ("codec=big", "there is no codec 'big'; there are dcvc_rt,"),
+        ("seed", "write key=value"),
+    ],
+)
+def test_bad_overrides_are_refused(assignment, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        override(BASE, [assignment])
+
+
+def test_epochs_become_steps():
+    assert [stage.steps for stage in resolved(BASE, [10, 10]).stages] == [4, 5]
+
+
+def test_differences_name_the_key():
+    saved = to_json(BASE)
+    assert json.loads(saved)["stages"][1]["name"] == "b"
+    assert list(differences(saved, BASE)) == []
+    assert list(differences(saved, override(BASE, ["seed=3"]))) == [("seed", 0, 3)]
+    fewer = TrainConfig(tiny, BASE.stages[:1], logging=Logging(keep=7))
+    assert next(differences(saved, fewer))[0] == "stages.1.name"
+    assert list(differences(saved, TrainConfig(tiny, BASE.stages, logging=Logging(keep=7)))) == []
+
+
+@pytest.mark.parametrize("name", ["smoke", "dcvc_rt", "embedded"])
+def test_configurations_of_the_project(name, request):
+    config = load_config(request.config.rootpath / "configs" / f"{name}.py")
+    assert config.stages
+
+
+def test_unknown_key_in_a_file(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("from nvc_jax.training.config import Data\ndef get_config():\n    return Data(sauce='x')\n")
+    with pytest.raises(ConfigError, match="Data has no key 'sauce'; it has source, epoch"):
+        load_config(path)
+    path.write_text("def get_config():\n    return 1 / 0\n")
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        load_config(path)
+    path.write_text("def get_config():\n    return 1\n")
+    with pytest.raises(ConfigError, match="must return a TrainConfig"):
+        load_config(path)
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(
+        "from nvc_jax.models.config import tiny\n"
+        "from nvc_jax.training.config import Stage, TrainConfig\n"
+        "def get_config():\n"
+        "    return TrainConfig(tiny, (Stage('a', frames=2, steps=5, batch=1, size=32),))\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        ([], 1, "no data to train on; set data.source="),
+        (["data.source=nowhere"], 1, "nowhere: cannot open the folder of training data"),
+        (["data.source=EMPTY"], 1, "holds no video and no PNG sequence"),
+        (["data.source=TEXT"], 1, "of 1 that were tried"),
+        (["data.source=demo", "data.small=skip", "stages.0.size=512"], 1, "no clip is 512x512 or larger"),
+        (["data.source=demo", "init=nowhere"], 1, "nowhere: not a model"),
+        (["data.source=demo", "init=embedded"], 1, "is a embedded, not a tiny"),
+        (["data.source=demo", "sead=1"], 1, "has no key 'sead'"),
+        (["--steps", "0"], 2, "is not at least 1"),
+        (["--process-id", "1"], 1, "together, or none of them"),
+        (["--what"], 2, "unrecognized"),
+    ],
+)
+def test_mistakes_are_one_sentence(config_file, tmp_path, capsys, settings, code, message):
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "TEXT").mkdir()
+    (tmp_path / "TEXT" / "notes.txt").write_text("no video")
+    settings = [text.replace("EMPTY", f"{tmp_path}/EMPTY").replace("TEXT", f"{tmp_path}/TEXT") for text in settings]
+    workdir = tmp_path / "run"
+    assert main(["--config", str(config_file), "--workdir", str(workdir), *settings]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert code == 2 or error.count("\n") == 1, error
+
+
+def test_missing_configuration(tmp_path, capsys):
+    assert main(["--config", str(tmp_path / "no.py"), "--workdir", str(tmp_path / "run")]) == 1
+    assert "no such configuration" in capsys.readouterr().err
+
+
+def test_ranges_are_checked():
+    for settings in ({"steps": 0}, {"steps": 1, "epochs": 1}, {"steps": 1, "learning_rate": 0.0}):
+        with pytest.raises(ConfigError):
+            Stage("a", frames=2, **settings)
+    with pytest.raises(ConfigError, match="carry_optimiser"):
+        TrainConfig(tiny, (Stage("a", frames=2, steps=1, carry_optimiser=True),))
+    with pytest.raises(ConfigError, match="must rise"):
+        Data(scale=(2.0, 1.0))

@@ -1,0 +1,50 @@
+"""What a run starts from, and what it ends with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.models.config import embedded
+from nvc_jax.models.intra import IntraModel
+from nvc_jax.ops.colour import planes_to_picture
+from nvc_jax.training.export import rounded
+from nvc_jax.training.transform_init import patch_statistics, patch_transform, transform_codec
+
+
+def test_rounding_keeps_significant_bits():
+    x = np.float32([1 + 2**-10, 1 + 2**-12, -3e-20, 0.0])
+    np.testing.assert_array_equal(rounded({"x": x}, 11)["x"][[0, 1, 3]], np.float32([1 + 2**-10, 1.0, 0.0]))
+    assert abs(rounded({"x": x}, 11)["x"][2] / x[2] - 1) < 2**-11
+
+
+def test_patch_transform_inverts_on_subsampled_chroma():
+    analysis, synthesis = patch_transform()
+    rng = np.random.default_rng(0)
+    chroma = rng.random((2, 4, 4)).repeat(2, axis=1).repeat(2, axis=2)
+    patch = np.concatenate([rng.random((1, 8, 8)), chroma]).reshape(192)
+    np.testing.assert_allclose(patch @ analysis @ synthesis, patch, atol=1e-12)
+
+
+def test_transform_codec_codes_pictures_before_any_training():
+    _, frames = demo_sequence(128, 64, 3)
+    clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[0] for f in frames])
+    statistics = patch_statistics(np.asarray(clip)[None])
+    params = transform_codec(embedded, statistics, (8.0, 4096.0), (4.0, 2048.0), 0)
+    model, variables = IntraModel(embedded.intra), {"params": jax.tree.map(jnp.asarray, params["intra"])}
+
+    @jax.jit
+    def code(qp):
+        y, _ = model.apply(variables, clip[:1], None, qp, method="analyse")
+        symbols = jnp.round(y)  # both gains are 1 at the start
+        feature = model.apply(variables, symbols, None, qp, method="synthesise")
+        return jnp.abs(symbols).mean(), model.apply(variables, feature, qp, method="reconstruct")
+
+    sizes, psnr = [], []
+    for qp in (0.0, 25.0, 50.0):
+        size, picture = code(jnp.array([qp]))
+        sizes.append(size)
+        psnr.append(-10 * np.log10(np.square(picture - clip[:1])[..., 0].mean()))
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert psnr[0] < psnr[1] < psnr[2]
+    assert psnr[2] > 36

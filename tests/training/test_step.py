@@ -1,0 +1,222 @@
+"""One step: what it updates, what it skips, what it can be compiled for."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import synthetic
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.config import tiny
+from nvc_jax.models.params import initialise
+from nvc_jax.spec import QP_OFFSETS
+from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
+from nvc_jax.training.data import Batch
+from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
+from nvc_jax.training.step import Step, bucket_names, initial_state, prepare
+
+PICTURES = Stage("pictures", frames=1, steps=10, batch=2, size=32, train="intra")
+VIDEO = Stage("video", frames=2, steps=10, batch=2, size=32, train="inter", first_reference="original")
+
+
+def batch(frames, count=2):
+    clips = [synthetic.moving_picture(32, 32, frames, seed) for seed in range(count)]
+    planes = tuple(np.stack([[getattr(f, name) for f in clip] for clip in clips]) for name in "yuv")
+    return Batch(planes, np.arange(count, dtype=np.uint32))
+
+
+def stepper(stage, **settings):
+    """The step of a run with one stage, and its first state."""
+    config = TrainConfig(tiny, (stage,), **settings)
+    params = synthetic.tiny_model().params
+    packing = Packing.of(config.optimiser, params)
+    return Step(config, stage, 0, packing), initial_state(config, params, packing)
+
+
+@pytest.fixture(scope="module")
+def video_step():
+    step, state = stepper(VIDEO, average_decay=0.9)
+    return jax.jit(lambda state, batch: step(state, batch)), state
+
+
+def test_plain_and_cascaded_agree_on_one_coded_frame(video_step):
+    """Where only one frame is coded there is nothing to unroll: the same loss, the same gradient, one update."""
+    cascaded, state = video_step
+    plain, _ = stepper(dataclasses.replace(VIDEO, mode="plain"), average_decay=0.9)
+    after, metrics = cascaded(state, batch(2))
+    plain_after, plain_metrics = jax.jit(lambda state, batch: plain(state, batch))(state, batch(2))
+    for name in ("loss", "gradient_norm", "bpp_inter"):
+        assert float(plain_metrics[name]) == pytest.approx(float(metrics[name]), rel=1e-4)
+    for moments, others in zip(*map(jax.tree.leaves, (after.moments, plain_after.moments)), strict=True):
+        np.testing.assert_allclose(moments, others, rtol=1e-2, atol=1e-6)
+
+
+def test_only_the_trained_codec_changes(video_step):
+    step, state = video_step
+    after, metrics = step(state, batch(2))
+    assert (after.params["intra"] == state.params["intra"]).all()
+    moved = np.abs(after.params["inter"] - state.params["inter"])
+    assert 0 < moved.max() < 1e-3
+    expected = state.average["inter"] + 0.1 * (after.params["inter"] - state.average["inter"])
+    np.testing.assert_allclose(after.average["inter"], expected, rtol=1e-5, atol=1e-7)
+    assert int(after.step) == 1
+    assert float(metrics["learning_rate"]) == pytest.approx(1e-4)
+
+
+def test_steps_without_a_finite_gradient_are_skipped_and_counted(video_step):
+    step, state = video_step
+    broken = state.replace(params=state.params | {"inter": jnp.full_like(state.params["inter"], jnp.nan)})
+    for count in (1, 2):
+        after, metrics = step(broken, batch(2))
+        assert (int(metrics["skipped"]), int(metrics["bad"])) == (count, count)
+        np.testing.assert_array_equal(after.params["inter"], broken.params["inter"])
+        broken = after
+    _, metrics = step(state.replace(skipped=jnp.int32(2), bad=jnp.int32(2)), batch(2))
+    assert (int(metrics["skipped"]), int(metrics["bad"])) == (2, 0)
+
+
+def test_what_is_drawn_depends_on_the_number_of_the_clip():
+    clips = batch(4)
+    key = jax.random.key(0)
+    whole = prepare(Loss(random_position=True), clips, key)
+    second = prepare(Loss(random_position=True), jax.tree.map(lambda x: x[1:], clips), key)
+    np.testing.assert_array_equal(whole.qp[1:], second.qp)
+    np.testing.assert_array_equal(whole.rest.qp[:, 1:], second.rest.qp)
+    assert (jax.random.key_data(whole.rest.keys[:, 1:]) == jax.random.key_data(second.rest.keys)).all()
+
+
+def test_offsets_and_weights_follow_the_hierarchy():
+    found = prepare(Loss(), batch(9), jax.random.key(0))
+    offsets = [QP_OFFSETS[number % 8] for number in range(1, 9)]  # 8, 0, 4, 0, 4, 0, 4, 0
+    np.testing.assert_array_equal(found.rest.qp - found.qp, np.repeat(np.array(offsets)[:, None], 2, 1))
+    np.testing.assert_allclose(found.rest.aux.weight[:, 0], [{0: 0.5, 8: 1.2, 4: 0.9}[offset] for offset in offsets])
+    # lambda belongs to the base qp, whatever the offset
+    expected = np.exp(np.asarray(found.qp) / 63 * math.log(768.0))
+    np.testing.assert_allclose(found.rest.aux.lambda_, np.repeat(expected[None], 8, 0), rtol=1e-4)
+    qps = prepare(Loss(), Batch(batch(1, 1).planes, np.zeros(1, np.uint32)), jax.random.key(0)).qp
+    assert qps[0] == found.qp[0]
+
+
+def test_qps_are_uniform():
+    key = jax.random.key(3)
+    tiny_pictures = Batch((np.zeros((4096, 1, 2, 2, 3), np.uint8),), np.arange(4096, dtype=np.uint32))
+    qps = np.asarray(jax.jit(lambda b: prepare(Loss(), b, key).qp)(tiny_pictures))
+    assert (qps.min(), qps.max()) == (0, 63)
+    counts = np.bincount(qps.astype(int), minlength=64)
+    assert counts.min() > 30  # 64 expected, standard deviation 8
+    assert counts.max() < 98
+
+
+def test_learning_rate_by_hand():
+    stage = Stage("s", frames=2, steps=100, learning_rate=1.0, warmup_steps=10, decay_from=0.5, final_share=0.2)
+    rates = [float(learning_rate(stage, jnp.int32(step))) for step in (0, 4, 9, 30, 50, 75, 100)]
+    # a tenth per step up to 1, constant to 50, half a cosine from 1 to 0.2 over 50 steps
+    np.testing.assert_allclose(rates, [0.1, 0.5, 1.0, 1.0, 1.0, 0.6, 0.2], rtol=1e-6)
+
+
+def test_clipping_by_hand():
+    tree = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    assert float(global_norm(tree)) == 5.0
+    np.testing.assert_allclose(clipped(tree, jnp.float32(5.0), 0.5)["b"], [0.4], rtol=1e-6)
+    np.testing.assert_array_equal(clipped(tree, jnp.float32(5.0), 10.0)["a"], [3.0])
+
+
+def test_adamw_is_that_of_optax():
+    optimiser = Optimiser(weight_decay=0.1)
+    params, gradient = jnp.array([1.0, -2.0, 3.0]), jnp.array([0.1, 0.2, -0.3])
+    ours, theirs = direction(optimiser), optax.adamw(0.01, weight_decay=0.1)
+    update, _ = ours.update(gradient, ours.init(params), params)
+    expected, _ = theirs.update(gradient, theirs.init(params), params)
+    np.testing.assert_allclose(-0.01 * update, expected, rtol=1e-6)
+
+
+def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
+    rng = np.random.default_rng(0)
+    shapes = {"conv/kernel": (3, 3, 4, 8), "point/kernel": (16, 8), "depth/kernel": (3, 3, 8), "point/bias": (8,)}
+    tree = {name.split("/")[0]: {} for name in shapes}
+    for name, shape in shapes.items():
+        module, leaf = name.split("/")
+        tree[module][leaf] = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    rule = direction(Optimiser("muon", weight_decay=0.0, muon_scale=1.0))
+    update, _ = rule.update(tree, rule.init(tree), tree)
+    for name in ("conv", "point"):
+        values = np.linalg.svd(np.asarray(update[name]["kernel"]).reshape(-1, 8), compute_uv=False)
+        assert values.min() > 0.5 * values.max()  # five Newton-Schulz steps bring all of them near 1
+    for leaf in (update["depth"]["kernel"], update["point"]["bias"]):
+        np.testing.assert_allclose(np.abs(leaf), 1.0, rtol=1e-3)  # Adam's first step is the sign
+
+
+def test_packing_is_invertible():
+    params = initialise(tiny, 0)
+    packing = Packing.of(Optimiser(), params)
+    back = packing.unpack("intra", packing.pack("intra", params["intra"]))
+    jax.tree.map(np.testing.assert_array_equal, back, params["intra"])
+
+
+def test_learning_rates_by_name():
+    params = initialise(tiny, 0)
+    scales = (("decoder_up", 0.1), ("inter/decoder_up/bias", 0.0))
+    for optimiser in (Optimiser(scales=scales), Optimiser("muon", scales=scales)):
+        packing = Packing.of(optimiser, params)
+        found = packing.unpack("inter", packing.scales["inter"])
+        assert float(found["decoder_up"]["kernel"].min()) == pytest.approx(0.1)
+        assert float(found["decoder_up"]["bias"].max()) == 0.0
+        assert float(found["encoder_in"]["kernel"].min()) == 1.0
+    with pytest.raises(ConfigError, match="no parameter has 'decoder_upp' in its name"):
+        Packing.of(Optimiser(scales=(("decoder_upp", 1.0),)), params)
+
+
+def test_scaled_parameters_move_less():
+    step, state = stepper(PICTURES, optimiser=Optimiser("adam", scales=(("intra", 0.0), ("intra/encoder_down", 1.0))))
+    packing = step.packing
+    gradients = {"intra": jnp.ones_like(state.params["intra"])}
+    new, _ = step._update(state, gradients, jnp.float32(0.01))
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()),
+        packing.unpack("intra", new.params["intra"]),
+        packing.unpack("intra", state.params["intra"]),
+    )
+    assert moved["encoder_down"]["kernel"] == pytest.approx(0.01, rel=1e-3)
+    assert moved["encoder_in"]["adaptor"]["kernel"] == 0.0
+
+
+def test_gradients_reach_neighbouring_rows():
+    tree = initialise(tiny, 0)["inter"]
+
+    def row_20(reach):
+        return jax.grad(lambda t: share_rows(t, reach)["q_encoder"]["vectors"][20].sum())(tree)["q_encoder"]["vectors"]
+
+    assert np.abs(row_20(0.0)).sum(axis=1).nonzero()[0].tolist() == [20]
+    np.testing.assert_allclose(row_20(3.0)[:, 0], np.exp(-0.5 * ((np.arange(72) - 20) / 3.0) ** 2), rtol=0, atol=1e-6)
+    kernel = jax.grad(lambda t: share_rows(t, 3.0)["encoder_in"]["kernel"].sum())(tree)["encoder_in"]["kernel"]
+    np.testing.assert_array_equal(kernel, 1.0)
+
+
+def test_names_of_qp_buckets():
+    assert bucket_names() == ["qp0_15", "qp16_31", "qp32_47", "qp48_63"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_step_lowers_for_every_platform(precision):
+    step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode="plain"), precision=precision)
+    exported = jax.export.export(jax.jit(lambda s, b: step(s, b)), platforms=("cpu", "cuda", "tpu"))(state, batch(3))
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+    text = exported.mlir_module()
+    assert ("bf16" in text) == (precision == "bfloat16")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [PICTURES, dataclasses.replace(VIDEO, frames=3)])
+def test_every_parameter_gets_a_gradient(stage):
+    """All of a codec's parameters but the rows of qps that were not drawn."""
+    step, state = stepper(stage)
+    part = {"intra": "intra", "inter": "inter"}[stage.train]
+    clips = prepare(Loss(), batch(stage.frames), jax.random.key(0))
+    gradients, _ = jax.jit(step.gradients)(state.params, clips)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(step.packing.unpack(part, gradients[part])):
+        assert np.isfinite(leaf).all(), path
+        assert np.abs(leaf).max() > 0, path

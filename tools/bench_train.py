@@ -1,0 +1,132 @@
+"""Throughput of a training stage: samples/s, share of the machine's matrix-product peak, and the input pipeline alone.
+
+python tools/bench_train.py --config configs/dcvc_rt.py --stage stage0_6_frames --steps 5 --output OUT.json \
+    data.source=FOLDER [stages.9.batch=1] [precision=bfloat16]
+"""
+
+import argparse
+import functools
+import json
+import platform
+import statistics
+import sys
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from bench import timed
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.evaluation.complexity import frame_complexity
+from nvc_jax.files import atomic_output
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.params import initialise
+from nvc_jax.training.config import Stage, resolved
+from nvc_jax.training.data import batches, on_devices, open_clips
+from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.processes import on_all
+from nvc_jax.training.settings import load_config, override
+from nvc_jax.training.step import Step, initial_state, on_all_devices
+
+SIDE = 4096 if jax.default_backend() != "cpu" else 2048
+
+
+def matmul_peak(dtype):
+    """Best of 5 at SIDE^3 with inputs of a dtype, in GFLOP/s, of all local devices."""
+    a = jnp.ones((SIDE, SIDE), dtype)
+    product = jax.jit(functools.partial(jnp.matmul, precision="highest" if dtype == "float32" else None))
+    product(a, a).block_until_ready()
+    seconds = min(timed(lambda: product(a, a).block_until_ready()) for _ in range(5))
+    return 2 * SIDE**3 / seconds / 1e9 * jax.local_device_count()
+
+
+def flops_of_clip(codec: CodecConfig, stage: Stage):
+    """Of one clip: a forward pass of every coded frame, and twice that again on the way back where it is trained.
+
+    A frame takes what its encoder takes and, beyond that, its decoder; recomputing activations does not count.
+    """
+
+    def forward(kind):
+        modules = frame_complexity(codec, kind, stage.size, stage.size).modules.values()
+        return 2 * stage.size**2 * sum(max(module.encode, module.decode) for module in modules)
+
+    intra = 0 if stage.first_reference == "original" else forward("I") * (1 if stage.train == "inter" else 3)
+    return intra + 3 * (stage.frames - 1) * (forward("P") if stage.frames > 1 else 0)
+
+
+def main():
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--stage", required=True, help="its name")
+    parser.add_argument("--steps", type=int, default=10, help="to time, after one that warms up")
+    parser.add_argument("--output", required=True)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_args()
+    config = override(load_config(options.config), options.overrides)
+    clips = open_clips(config.data, config.seed, lambda text: print(text, file=sys.stderr))
+    config = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
+    names = [stage.name for stage in config.stages]
+    if options.stage not in names:
+        raise ConfigError(f"there is no stage {options.stage!r}; there are {', '.join(names)}.")
+    number = names.index(options.stage)
+    stage = config.stages[number]
+
+    iterator = batches(clips, stage, number, 0)
+    first = next(iterator)
+    alone = [timed(lambda: next(iterator)) for _ in range(options.steps + config.data.prefetch)]
+    batches_per_second = (len(alone) - config.data.prefetch) / sum(alone[config.data.prefetch :])
+
+    params = initialise(config.codec, config.seed)
+    packing = Packing.of(config.optimiser, params)
+    state = on_all(jax.tree.map(np.asarray, initial_state(config, params, packing)))
+    update = on_all_devices(Step(config, stage, 0, packing))
+    asked = np.zeros(jax.local_device_count(), np.float32)
+
+    def step(batch):
+        nonlocal state
+        state, metrics = update(state, on_devices(batch, jax.local_device_count()), asked)
+        jax.block_until_ready(metrics)
+
+    compile_s = timed(lambda: step(first))
+    peaks = [matmul_peak(config.precision)]
+    network = [timed(lambda: step(first)) for _ in range(options.steps)]
+    together = [timed(lambda: step(next(iterator))) for _ in range(options.steps)]
+    peaks.append(matmul_peak(config.precision))
+    flops = flops_of_clip(config.codec, stage) * stage.batch
+    result = {
+        "date": date.today().isoformat(),
+        "command": " ".join(["python", *sys.argv]),
+        "stage": stage.name,
+        "size": stage.size,
+        "frames": stage.frames,
+        "batch": stage.batch,
+        "precision": config.precision,
+        "cpu": platform.processor() or platform.machine(),
+        "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "versions": {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "grain", "optax")},
+        "compile_s": compile_s,
+        "step_s": network,
+        "step_with_input_s": together,
+        "samples_per_second": stage.batch / statistics.median(network),
+        "samples_per_second_with_input": stage.batch / statistics.median(together),
+        "input_alone_samples_per_second": batches_per_second * stage.batch,
+        "gflops_of_a_step": flops / 1e9,
+        "gflops": flops / statistics.median(network) / 1e9,
+        "matmul_peak_gflops": max(peaks),
+        "share_of_peak": flops / statistics.median(network) / 1e9 / max(peaks),
+    }
+    with atomic_output(options.output) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
+    for name in (
+        "samples_per_second", "samples_per_second_with_input", "input_alone_samples_per_second", "gflops",
+        "matmul_peak_gflops", "share_of_peak",
+    ):  # fmt: skip
+        print(f"{name:32} {result[name]:.3f}")
+
+
+if __name__ == "__main__":
+    main()
