@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -70,9 +71,17 @@ def golden_codec(golden_weights):
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(request):
-    """Compiled programs are kept from run to run of the tests, in pytest's cache folder."""
+    """Compiled programs are kept from run to run of the tests, in pytest's cache folder.
+
+    Gives the environment in which other processes do the same.
+    """
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(request.config.cache.mkdir("jax")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    settings = {
+        "jax_compilation_cache_dir": str(request.config.cache.mkdir("jax")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    return os.environ | {name.upper(): str(value) for name, value in settings.items()}

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from nvc_jax.codec import stages
+from nvc_jax.codec.transfer import to_host
 from nvc_jax.entropy.coder import FrameDecoder
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
@@ -41,7 +42,7 @@ class FrameSymbols:
 
     def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]]]:
         """Symbols of z, and (symbols, indexes) of each coding step. Waits for the device; the one copy of a frame."""
-        flat = np.asarray(self.packed)[0]
+        flat = to_host(self.packed)[0]
         sizes = [math.prod(self.z_shape)] + [math.prod(self.y_shape)] * (2 * self.steps)
         z, *parts = np.split(flat, np.cumsum(sizes)[:-1])
         planes = [part.reshape(self.y_shape) for part in parts]
@@ -129,7 +130,7 @@ class FrameCodec:
                 y_hat, coding = stages.refine(
                     model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
                 )
-            symbols = jnp.asarray(payload.plane(np.asarray(coding.indexes)[0])[None])
+            symbols = jnp.asarray(payload.plane(to_host(coding.indexes)[0])[None])
         payload.finish()
         return stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
 

@@ -109,9 +109,14 @@ def fastest_strategy() -> str:
     That a strategy is exact follows from its bounds, if the machine's sums are what they should be; one that fails a
     trial is not chosen.
     """
-    candidates = ("float32", "bfloat16") if jax.default_backend() == "cpu" else ("int8",)
-    seconds = {strategy: _trial(strategy) for strategy in candidates}
-    return min(["int32", *candidates], key=lambda strategy: seconds.get(strategy, _NOT_TRIED))
+    safe, *tried = strategies_of(jax.default_backend())
+    seconds = {strategy: _trial(strategy) for strategy in tried}
+    return min([safe, *tried], key=lambda strategy: seconds.get(strategy, _NOT_TRIED))
+
+
+def strategies_of(platform: str) -> tuple[str, ...]:
+    """What a platform may choose from; the first is the slow one that is taken where no other is right."""
+    return ("int32", "float32", "bfloat16") if platform == "cpu" else ("int32", "int8")
 
 
 def _trial(strategy: str) -> float:

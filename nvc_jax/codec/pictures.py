@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from nvc_jax.codec import stages
+from nvc_jax.codec.transfer import to_host
 from nvc_jax.video import Frame, RgbFrame, YuvFrame
 
 HostFrame = TypeVar("HostFrame", YuvFrame, RgbFrame)
@@ -36,7 +37,7 @@ class Download(Generic[HostFrame]):
 
     def wait(self) -> HostFrame:
         """The frame."""
-        return self.kind(*(np.asarray(array)[0] for array in self.arrays))
+        return self.kind(*(to_host(array)[0] for array in self.arrays))
 
 
 def download_planes(picture: Array, width: int, height: int) -> Download[YuvFrame]:

@@ -8,6 +8,7 @@ All are batched; symbols and table indexes are in the coder's order, [B, C, h, w
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -46,8 +47,8 @@ def _precision(params: ParamTree) -> Any:
     return params["q_encoder"]["vectors"].dtype
 
 
-def _run(model: Model, params: ParamTree, method: str, *inputs: object) -> Any:
-    """Call a method of the model. Products of float32 parameters are not shortened to TF32."""
+def run(model: Model, params: ParamTree, method: str | Callable[..., Any], *inputs: object) -> Any:
+    """Call a method of the model, or a function of it. Products of float32 parameters are not shortened to TF32."""
     with jax.default_matmul_precision("highest" if _precision(params) == jnp.float32 else "default"):
         return model.apply({"params": params}, *inputs, method=method)
 
@@ -80,19 +81,19 @@ def rgb_from_picture(picture: Array, width: int, height: int) -> Array:
 def temporal(model: Model, params: ParamTree, reference: Reference, qp: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and what `prior` reads."""
     reference = Reference(to_precision(reference.value, _precision(params)), reference.kind)
-    return _run(model, params, "temporal", reference, qp)
+    return run(model, params, "temporal", reference, qp)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def context(model: Model, params: ParamTree, features: Array) -> Array:
     """Second part of feature extraction, [B, H/8, W/8, C]; the decoder runs it while the host decodes symbols."""
-    return _run(model, params, "context", features)
+    return run(model, params, "context", features)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def analyse(model: Model, params: ParamTree, picture: Array, context: Array | None, qp: Array) -> tuple[Array, Array]:
     """Encoder only. Picture to y [B, H/16, W/16, C] float32 (or int16) and the symbols of z."""
-    y, z = _run(model, params, "analyse", to_precision(picture, _precision(params)), context, qp)
+    y, z = run(model, params, "analyse", to_precision(picture, _precision(params)), context, qp)
     ops = arithmetic(z)
     return ops.widen(y), to_coder_order(ops.to_symbols(z, jnp.zeros_like(z)))
 
@@ -110,7 +111,7 @@ def prior(
     precision = _precision(params)
     nothing = jnp.zeros((), precision)
     z_hat = arithmetic(nothing).from_symbols(from_coder_order(z), nothing)
-    result: Prior = _run(model, params, "prior", z_hat.astype(precision), temporal, latent_size)
+    result: Prior = run(model, params, "prior", z_hat.astype(precision), temporal, latent_size)
     steps = model.config.steps
     return result, _coding_step(result.scale, result.mean, steps, 0, skip_threshold)
 
@@ -137,7 +138,7 @@ def refine(
     """The symbols of step - 1 to what is known of y after it, and to coding step `step`."""
     steps = model.config.steps
     y_hat = _add_step(y_hat, coding, symbols, steps, step - 1)
-    scale, mean = _run(model, params, "refine", step, shared, y_hat.astype(_precision(params)))
+    scale, mean = run(model, params, "refine", step, shared, y_hat.astype(_precision(params)))
     return y_hat, _coding_step(scale, mean, steps, step, skip_threshold)
 
 
@@ -156,13 +157,13 @@ def synthesise(
     steps = model.config.steps
     y_hat = _add_step(y_hat, coding, symbols, steps, steps - 1)
     y_hat = arithmetic(y_hat).multiply(y_hat, gain)
-    return _run(model, params, "synthesise", y_hat.astype(_precision(params)), context, qp)
+    return run(model, params, "synthesise", y_hat.astype(_precision(params)), context, qp)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def reconstruct(model: Model, params: ParamTree, feature: Array, qp: Array) -> Array:
     """Decoder feature to picture [B, H', W', 3] float32 in 0..1 (or int16)."""
-    picture = _run(model, params, "reconstruct", feature, qp)
+    picture = run(model, params, "reconstruct", feature, qp)
     return arithmetic(picture).widen(picture)
 
 

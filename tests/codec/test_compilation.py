@@ -14,6 +14,7 @@ from nvc_jax.codec import stages
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.transfer import DECODER_ROUND_TRIPS, ENCODER_COPIES
 
 SIZE = 17, 33
 SHARED = ("temporal", "context", "prior", "refine", "synthesise", "reconstruct")
@@ -82,7 +83,7 @@ def copies(monkeypatch):
 
 def test_copies_of_the_encoder(tiny_codec, copies):
     encode(tiny_codec, count=5)
-    assert len(copies) == 5  # FrameSymbols.to_host, once a frame
+    assert len(copies) == 5 * ENCODER_COPIES  # FrameSymbols.to_host, once a frame
     assert {array.dtype for array in copies} == {np.dtype(np.uint8)}
 
 
@@ -91,7 +92,9 @@ def test_copies_of_the_decoder(tiny_codec, copies):
     copies.clear()
     streams.decode(tiny_codec, stream)
     planes = 3
-    assert len(copies) == (4 + planes) + 2 * (2 + planes)  # an intra frame has four coding steps, an inter frame two
+    assert len(copies) == sum(DECODER_ROUND_TRIPS[kind] + planes for kind in "IPP")
+    frame_codecs = tiny_codec.frame_codecs(0.12)
+    assert {kind: frame_codecs[kind].model.config.steps for kind in "IP"} == DECODER_ROUND_TRIPS
 
 
 def test_the_device_is_one_frame_ahead(tiny_codec, monkeypatch):

@@ -1,0 +1,1 @@
+"""Measures speed: modules, fusion, whole sequences, beside the official PyTorch code."""

@@ -1,0 +1,108 @@
+"""The official PyTorch code, in a process of its own with an interpreter that has PyTorch."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.benchmark.sequence import DROPPED
+from nvc_jax.codec.store import StoredModel
+from nvc_jax.convert.checkpoint import params_to_official
+from nvc_jax.convert.pth import write_pth
+from nvc_jax.errors import ConfigError
+from nvc_jax.files import reason
+from nvc_jax.models.config import dcvc_rt
+from nvc_jax.spec import PICTURE_STRIDE
+from nvc_jax.video import YuvFrame
+
+
+class OfficialCode:
+    """A running worker (`tools/bench_torch.py`).
+
+    Attributes:
+        about: what it says about itself: versions, device, precision, whether it has its CUDA extension and its coder.
+    """
+
+    def __init__(
+        self, python: str, worker: Path, checkout: str, size: tuple[int, int], model: StoredModel, plain: bool = False
+    ) -> None:
+        """Start it, with the weights of the model if its architecture is the official one.
+
+        Args:
+            python: interpreter that has PyTorch.
+            worker: the program for it.
+            checkout: folder DCVC-family/DCVC-RT.
+            size: (width, height).
+            model: ours.
+            plain: without the CUDA extension, though it may be built.
+
+        Raises:
+            ConfigError: it does not start.
+        """
+        self._folder = tempfile.TemporaryDirectory()
+        arguments = [python, str(worker), checkout, *map(str, size), *(["--plain"] if plain else [])]
+        if (model.config.intra, model.config.inter) == (dcvc_rt.intra, dcvc_rt.inter) and model.precision == "float32":
+            files = [Path(self._folder.name) / f"{name}.pth" for name in ("image", "video")]
+            for file, state_dict in zip(files, params_to_official(model.config, model.params), strict=True):
+                write_pth(file, state_dict)
+            arguments += ["--weights", *map(str, files)]
+        try:
+            self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        except OSError as error:
+            raise ConfigError(f"{python}: does not start ({reason(error)}); --torch-python names another.") from None
+        self.about: dict[str, Any] = self._answer()
+
+    def ask(self, *command: str) -> Any:
+        """The answer to a command.
+
+        Raises:
+            ConfigError: the worker has ended.
+        """
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended; there is no answer then
+            self._process.stdin.write(" ".join(command) + "\n")
+            self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ConfigError("the official code has ended; its own words are above.")
+        return json.loads(line)
+
+    def sequence(self, frames: Sequence[YuvFrame]) -> dict[str, dict[str, Any]]:
+        """Encode and decode frames by its own rules; nothing if it fails, which `about` then says."""
+        file = Path(self._folder.name) / "frames.npy"
+        np.save(file, np.stack([_picture(frame) for frame in frames]))
+        try:
+            runs = {"encode": self.ask("encode_sequence", str(file)), "decode": self.ask("decode_sequence")}
+        except ConfigError as error:
+            self.about["failure"] = str(error)  # ours is worth keeping
+            return {}
+        for run in runs.values():
+            run["all_s"] = run["all_s"][DROPPED:]
+            run["fps"] = len(run["all_s"]) / sum(run["all_s"])
+            run["median_s"] = float(np.median(run["all_s"]))
+        return runs
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
+def _picture(frame: YuvFrame) -> npt.NDArray[np.uint8]:
+    """[3, H', W'] 4:4:4, padded."""
+    height, width = frame.y.shape
+    chroma = [plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width] for plane in (frame.u, frame.v)]
+    bottom, right = -height % PICTURE_STRIDE, -width % PICTURE_STRIDE
+    return np.pad(np.stack([frame.y, *chroma]), ((0, 0), (0, bottom), (0, right)), mode="edge")

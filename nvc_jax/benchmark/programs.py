@@ -1,0 +1,135 @@
+"""What a compiled program is made of: kernels, fusions, bytes."""
+
+import dataclasses
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+
+# Instructions that cost nothing at run time.
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = .*? ([a-z][\w\-]*)\(")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CALLED = re.compile(r"(?:to_apply|body|calls)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of one run of one or several programs.
+
+    Attributes:
+        programs: how many are dispatched.
+        kernels: instructions that are executed one after the other: fusions, products, copies; in loops every time.
+        fusions: those of them that are fusions of several operations.
+        bytes: XLA's estimate of the bytes that all of them read and write, wherever those lie. It counts the body of a
+            loop once.
+        temporary_bytes: memory beside arguments and results; None if XLA does not tell.
+    """
+
+    programs: int = 0
+    kernels: int = 0
+    fusions: int = 0
+    bytes: float = 0.0
+    temporary_bytes: int | None = None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """One after the other."""
+        peaks = [cost.temporary_bytes for cost in (self, other) if cost.temporary_bytes is not None]
+        return Cost(
+            self.programs + other.programs,
+            self.kernels + other.kernels,
+            self.fusions + other.fusions,
+            self.bytes + other.bytes,
+            max(peaks, default=None),
+        )
+
+
+def cost_of(compiled: Any) -> Cost:
+    """Of a compiled program (`jax.stages.Compiled`)."""
+    counts = count_instructions(compiled.as_text())
+    memory = compiled.memory_analysis()
+    return Cost(
+        1,
+        counts.total(),
+        counts["fusion"],
+        (compiled.cost_analysis() or {}).get("bytes accessed", 0.0),
+        None if memory is None else int(memory.temp_size_in_bytes),
+    )
+
+
+def count_instructions(hlo: str) -> Counter[str]:
+    """Executed instructions of an HLO text by opcode: calls and loops are followed, insides of fusions are not."""
+    computations: dict[str, list[str]] = {}
+    entry, lines = "", []
+    for line in hlo.splitlines():
+        if header := _COMPUTATION.match(line):
+            lines = computations[header[2]] = []
+            entry = header[2] if header[1] else entry
+        else:
+            lines.append(line)
+    return _count(computations, entry)
+
+
+def _count(computations: dict[str, list[str]], name: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for line in computations.get(name, []):
+        instruction = _INSTRUCTION.match(line)
+        if instruction is None or instruction[1] in _FREE:
+            continue
+        opcode = instruction[1]
+        called = _CALLED.search(line)
+        if opcode == "while" and (body := re.search(r"body=%?([\w.\-]+)", line)):
+            trips = _TRIPS.search(line)
+            for inner, count in _count(computations, body[1]).items():
+                counts[inner] += count * int(trips[1] if trips else 1)
+        elif opcode == "call" and called:
+            counts += _count(computations, called[1])
+        elif opcode == "conditional" and (branches := _BRANCHES.search(line)):
+            names = [branch.strip().lstrip("%") for branch in branches[1].split(",")]
+            largest = max((_count(computations, branch) for branch in names), key=Counter.total)
+            counts += largest
+        else:
+            counts[opcode] += 1
+    return counts
+
+
+def cost_of_operations(jaxpr: Jaxpr, compiled: Collection[str]) -> Cost:
+    """Of running operations one by one; functions of the given names are programs."""
+    total = Cost()
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        inner = [value for value in params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
+        if params.get("name") in compiled:
+            total += _cost_of_program(params["jaxpr"])
+        elif name == "scan":
+            body = cost_of_operations(params["jaxpr"].jaxpr, compiled)
+            total += functools.reduce(Cost.__add__, [body] * params["length"])
+        elif name == "cond":  # one branch runs
+            branches = (cost_of_operations(branch.jaxpr, compiled) for branch in params["branches"])
+            total += max(branches, key=lambda cost: cost.kernels)
+        elif inner:
+            for program in inner:
+                total += cost_of_operations(program.jaxpr if isinstance(program, ClosedJaxpr) else program, compiled)
+        else:
+            avals: list[Any] = [value.aval for value in (*equation.invars, *equation.outvars)]
+            total += Cost(1, 1, 0, sum(math.prod(aval.shape) * np.dtype(aval.dtype).itemsize for aval in avals))
+    return total
+
+
+_costs: dict[str, Cost] = {}
+
+
+def _cost_of_program(program: ClosedJaxpr) -> Cost:
+    text = str(program)  # equal functions of equal shapes are one program
+    if text not in _costs:
+        shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in program.in_avals]  # type: ignore[no-untyped-call,attr-defined]
+        _costs[text] = cost_of(jax.jit(jaxpr_as_fun(program)).lower(*shapes).compile())
+    return _costs[text]

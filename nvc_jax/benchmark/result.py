@@ -1,0 +1,229 @@
+"""All measurements of a run as one result."""
+
+import dataclasses
+import functools
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from nvc_jax.benchmark import ablation, modules, sequence
+from nvc_jax.benchmark.clock import Times, interleaved, seconds_of
+from nvc_jax.benchmark.official import OfficialCode
+from nvc_jax.benchmark.peaks import Peaks
+from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load, moving_picture
+from nvc_jax.codec.integers import fastest_strategy
+from nvc_jax.codec.model import PRECISIONS, Codec
+from nvc_jax.codec.report import machine, versions
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.evaluation.complexity import Complexity, frame_complexity
+from nvc_jax.ops.exact import STRATEGIES
+
+_COUNTING_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
+_SIDES = ("encode", "decode")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        model: name, folder, or configuration without weights.
+        size: (width, height).
+        precision: of our codec.
+        runs: of every network measurement.
+        frames: of the sequences; the first ten do not count.
+        sequences: how often they are coded.
+        torch_reference: folder DCVC-family/DCVC-RT of a checkout of the official code, if any.
+        torch_python: interpreter that has PyTorch.
+        torch_worker: the program that it runs.
+    """
+
+    model: str
+    size: tuple[int, int]
+    precision: str
+    runs: int
+    frames: int
+    sequences: int
+    torch_reference: str | None
+    torch_python: str
+    torch_worker: Path
+
+
+def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Everything, ready for JSON; `progress` is told what comes next."""
+    codec, is_random = load(options.model, options.precision)
+    subject = Subject.of(codec, *options.size)
+    loops = jax.default_backend() == "cpu" and subject.pixels > _COUNTING_SIZE[0] * _COUNTING_SIZE[1]
+    counted = Subject.of(codec, *_COUNTING_SIZE) if loops else subject
+    complexity = frame_complexity(codec.stored.config, "P", *options.size)
+    peaks = Peaks(
+        STRATEGIES[fastest_strategy()].dtype if options.precision == "int16" else PRECISIONS[options.precision]
+    )
+    peaks.measure()
+    officials = _officials(options, codec)
+    try:
+        progress("network of a P frame")
+        points = _network(options, subject, officials, peaks)
+        progress("modules and stages")
+        parts = {
+            "modules": _parts(modules.module_calls, subject, counted, options.runs),
+            "stages": _parts(modules.stage_calls, subject, counted, options.runs),
+        }
+        peaks.measure()
+        progress("fusion")
+        ways = ablation.variants(subject)
+        fusion = {
+            way.name: ablation.to_json(times, cost, agreement)
+            for way, times, cost, agreement in ablation.measure(ways, subject, counted, options.precision, options.runs)
+        }
+        peaks.measure()
+        progress("end to end")
+        end_to_end = _end_to_end(options, codec, officials)
+    finally:
+        for official in officials.values():
+            official.close()
+    macs = _macs(complexity, subject.pixels)
+    for name, row in parts["modules"].items():
+        row["kmacs"] = _module_macs(complexity, name) / 1000.0
+        row["product_share"] = 2000.0 * row["kmacs"] * subject.pixels / row["median_s"] / peaks.operations
+    for row in [*parts["modules"].values(), *parts["stages"].values()]:
+        row["copy_share"] = row["bytes"] / row["median_s"] / peaks.copied
+    network = {name: _point(times, macs[name.split("/")[1]]) for name, times in points.items()}
+    for name, row in end_to_end.items():
+        row["overhead"] = row["median_s"] / network[name]["median_s"] - 1.0
+    about = machine()
+    return {
+        "date": date.today().isoformat(),
+        "model": codec.stored.config.name,
+        "random_weights": is_random,
+        "size": "{}x{}".format(*options.size),
+        "precision": options.precision,
+        "qp": QP,
+        "cpu": about["cpu"],
+        "device": about["device"],
+        "backend": about["backend"],
+        "power": power_state(),
+        "versions": versions(),
+        "matmul_peak_gflops": peaks.operations / 1e9,
+        "copy_peak_gbs": peaks.copied / 1e9,
+        "bytes_counted_at": "{}x{}".format(*counted.size),
+        "macs": macs,
+        "points": network,
+        **_speedups(network),
+        **parts,
+        "fusion": fusion,
+        "end_to_end": end_to_end,
+        "official": {name: official.about for name, official in officials.items()},
+    }
+
+
+def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
+    """The official code, and without its extension if it has one."""
+    if options.torch_reference is None:
+        return {}
+    start = functools.partial(
+        OfficialCode,
+        options.torch_python,
+        options.torch_worker,
+        options.torch_reference,
+        options.size,
+        codec.stored,
+    )
+    first = start()
+    return {"official": first} | ({"official plain": start(plain=True)} if first.about["cuda_extension"] else {})
+
+
+def _network(
+    options: Options, subject: Subject, officials: Mapping[str, OfficialCode], peaks: Peaks
+) -> dict[str, Times]:
+    """Everything but the entropy coder, ours and theirs in turns; the first run compiles and does not count."""
+    recorded = RecordedSymbols(subject.encode()[0])
+    ours = {"encode": subject.network_encode, "decode": lambda: subject.network_decode(recorded)}
+    seconds: dict[str, list[float]] = {}
+    for run in range(options.runs + 1):
+        if run > 0:
+            peaks.measure()
+        for side, function in ours.items():
+            taken = {"nvc_jax": seconds_of(function)}
+            taken |= {name: official.ask(side) for name, official in officials.items()}
+            for who, value in taken.items():
+                seconds.setdefault(f"{who}/{side}", []).append(value)
+    return {name: Times(values[1:]) for name, values in seconds.items()}
+
+
+def _parts(
+    calls_of: Callable[[Subject], dict[str, modules.Call]], subject: Subject, counted: Subject, runs: int
+) -> dict[str, dict[str, Any]]:
+    """Times and costs of parts of a frame."""
+    calls, smaller = calls_of(subject), calls_of(counted)
+    rows = {}
+    for name, times in interleaved(calls, runs).items():
+        cost = calls[name].cost()
+        if counted is not subject:
+            cost = dataclasses.replace(cost, bytes=smaller[name].cost().bytes * subject.pixels / counted.pixels)
+        rows[name] = times.to_json() | dataclasses.asdict(cost)
+    return rows
+
+
+def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, OfficialCode]) -> dict[str, dict[str, Any]]:
+    """Sequences in turns; of each direction the one of median speed."""
+    frames = list(moving_picture(*options.size, options.frames))
+    schedule = Schedule(QP, QP)
+    units, _ = sequence.encode(codec, frames[:3], schedule)  # compiles
+    sequence.decode(codec, units)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(options.sequences):
+        units, run = sequence.encode(codec, frames, schedule)
+        size_bytes = sum(len(unit.payload) for unit in units)
+        taken = {"nvc_jax": {"encode": run.to_json() | {"bytes": size_bytes}}}
+        taken["nvc_jax"]["decode"] = sequence.decode(codec, units).to_json()
+        taken |= {name: o.sequence(frames) for name, o in officials.items() if o.about["entropy_coder"]}
+        for who, sides in taken.items():
+            for side, result in sides.items():
+                runs.setdefault(f"{who}/{side}", []).append(result)
+    return {name: sorted(rows, key=lambda row: row["fps"])[len(rows) // 2] for name, rows in runs.items()}
+
+
+def _macs(complexity: Complexity, pixels: int) -> dict[str, int]:
+    return {side: round(getattr(complexity.total, side) * pixels) for side in _SIDES}
+
+
+def _module_macs(complexity: Complexity, row: str) -> float:
+    """Per pixel; a module that both sides have is counted once."""
+    parts = (complexity.modules[part] for part in modules.PARTS[row])
+    return sum(max(part.encode, part.decode) for part in parts)
+
+
+def _point(times: Times, macs: int) -> dict[str, Any]:
+    return times.to_json() | {"gflops": 2 * macs / min(times.seconds) / 1e9}
+
+
+def _speedups(network: Mapping[str, Any]) -> dict[str, float]:
+    """Of ours over the official code; over its faster build where there are two."""
+    speedups = {}
+    for side in _SIDES:
+        theirs = [row["median_s"] for name, row in network.items() if name.endswith(side) and "official" in name]
+        if theirs:
+            speedups[f"speedup_{side}"] = min(theirs) / network[f"nvc_jax/{side}"]["median_s"]
+    return speedups
+
+
+def power_state() -> dict[str, str]:
+    """What the machine says about clocks, power and load; nothing where it says nothing."""
+    state = {}
+    for name, file in (
+        ("governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        ("load_average", "/proc/loadavg"),
+    ):
+        with suppress(OSError):
+            state[name] = Path(file).read_text().strip()
+    with suppress(OSError):
+        query = "--query-gpu=pstate,clocks.sm,clocks.max.sm,power.draw,power.limit"
+        asked = subprocess.run(["nvidia-smi", query, "--format=csv"], capture_output=True, text=True, check=False)
+        state["gpu"] = asked.stdout.strip()
+    return state

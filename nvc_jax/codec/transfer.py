@@ -1,0 +1,24 @@
+"""From the device to the host. Every copy of the codec comes this way, so that it can be counted and timed (D7)."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from nvc_jax.spec import FrameKind
+from nvc_jax.timing import Timer
+
+# What the host waits for before it can go on with a frame. Pictures are copied beside the coding of the next frame.
+ENCODER_COPIES = 1
+DECODER_ROUND_TRIPS: dict[FrameKind, int] = {"I": 4, "P": 2}  # one for each coding step
+
+waiting, copying = Timer(), Timer()  # of the whole process: for the device to finish, and for the copies themselves
+
+
+def to_host(array: Array) -> npt.NDArray[Any]:
+    """The values of an array; waits for them."""
+    with waiting():
+        array.block_until_ready()
+    with copying():
+        return np.asarray(array)

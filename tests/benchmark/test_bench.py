@@ -1,0 +1,133 @@
+"""What tools/bench.py measures is consistent with itself and with the codec."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvc_jax.benchmark import ablation, sequence
+from nvc_jax.benchmark.clock import Times
+from nvc_jax.benchmark.modules import PARTS, module_calls, stage_calls
+from nvc_jax.benchmark.subject import RecordedSymbols, Subject, load, moving_picture
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.evaluation.complexity import frame_complexity
+from nvc_jax.models.config import dcvc_rt, tiny
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "bench.py"
+SIZE = 64, 64
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return load("tiny", "float32")[0]
+
+
+@pytest.fixture(scope="module")
+def subject(codec):
+    return Subject.of(codec, *SIZE)
+
+
+def test_rows_are_all_of_the_network():
+    """Every product of an inter frame is in one row: the published total of both sides."""
+    modules = frame_complexity(dcvc_rt, "P").modules
+    rows = [part for parts in PARTS.values() for part in parts]
+    assert len(rows) == len(set(rows))
+    for side in ("encode", "decode"):
+        of_rows = sum(getattr(modules[part], side) for part in rows)
+        assert of_rows == pytest.approx(sum(getattr(module, side) for module in modules.values()), rel=1e-9)
+
+
+def test_modules_and_stages_run_and_have_costs(subject):
+    modules, stages = module_calls(subject), stage_calls(subject)
+    assert list(modules) == list(PARTS)
+    assert list(stages) == [
+        *("temporal", "context", "analyse", "prior", "quantise", "refine", "quantise 2", "synthesise", "reconstruct")
+    ]
+    for call in (*modules.values(), *stages.values()):
+        call()
+        assert call.cost().kernels > 0
+        assert call.cost().bytes > 0
+    picture = stages["reconstruct"]()[0]
+    np.testing.assert_allclose(
+        picture, ablation.code_frame(subject.codec, *ablation.frame_inputs(subject))[2], atol=1e-5
+    )
+
+
+def test_decoding_recorded_symbols_gives_the_picture_of_the_encoder(subject):
+    symbols, feature = subject.encode()
+    picture = subject.network_decode(RecordedSymbols(symbols))
+    np.testing.assert_array_equal(picture, subject.codec.reconstruct(feature, 30))
+
+
+def test_variants_agree(subject):
+    """All but operation by operation, which compiles a thousand programs."""
+    ways = [way for way in ablation.variants(subject) if way.name != "op by op"]
+    rows = {
+        way.name: (cost, agreement)
+        for way, _, cost, agreement in ablation.measure(ways, subject, subject, "float32", runs=1)
+    }
+    assert all(agreement.close for _, agreement in rows.values())
+    costs = {name: cost for name, (cost, _) in rows.items()}
+    assert [costs[name].programs for name in ("jit per stage", "one program", "scan over frames")] == [9, 1, 1]
+    assert costs["jit per block"].programs > 50
+    assert costs["jit per block"].kernels > costs["jit per stage"].kernels >= costs["one program"].kernels
+    assert costs["jit per block"].bytes > costs["jit per stage"].bytes
+
+
+def test_time_of_the_host_is_divided(codec):
+    frames = list(moving_picture(*SIZE, sequence.DROPPED + 3))
+    units, encoded = sequence.encode(codec, frames, Schedule(30, 30))
+    for run in (encoded, sequence.decode(codec, units)):
+        told = run.to_json()
+        assert len(told["all_s"]) == 3
+        assert told["fps"] == pytest.approx(3 / sum(told["all_s"]))
+        assert sum(told["shares"].values()) == pytest.approx(1)
+        assert all(0 < share < 1 for share in told["shares"].values())
+
+
+def test_spread_of_times():
+    assert Times([1.0, 2.0, 3.0]).to_json() == {"median_s": 2.0, "min_s": 1.0, "spread": 1.0, "all_s": [1.0, 2.0, 3.0]}
+    assert Times([2.0]).to_json()["spread"] == 0.0
+
+
+@pytest.mark.slow
+def test_tool(tmp_path, compilation_cache):
+    output = tmp_path / "out.json"
+    options = ["--model", "tiny", "--size", "64x64", "--runs", "3", "--output", str(output)]
+    subprocess.run([sys.executable, str(TOOL), *options], check=True, env=compilation_cache, capture_output=True)
+    result = json.loads(output.read_text())
+    assert output.with_suffix(".png").stat().st_size > 10_000
+    assert (result["size"], result["precision"], result["random_weights"]) == ("64x64", "float32", True)
+    complexity = frame_complexity(tiny, "P", *SIZE).total
+    assert result["macs"] == {"encode": round(complexity.encode * 4096), "decode": round(complexity.decode * 4096)}
+    modules, stages, fusion = (result[name] for name in ("modules", "stages", "fusion"))
+    assert all(0 < row["product_share"] <= 1 for row in modules.values())
+    assert all(row["kernels"] >= row["fusions"] > 0 for row in (*modules.values(), *stages.values()))
+    parts = sum(row["min_s"] for row in stages.values())
+    assert 0.2 < parts / fusion["jit per stage"]["min_s"] < 5
+    assert all(row["close"] and row["kernels"] > 0 and row["bytes"] > 0 for row in fusion.values())
+    assert fusion["op by op"]["kernels"] > fusion["jit per block"]["kernels"] > fusion["one program"]["kernels"]
+    for side in ("encode", "decode"):
+        whole = result["end_to_end"][f"nvc_jax/{side}"]
+        assert sum(whole["shares"].values()) == pytest.approx(1)
+        assert whole["overhead"] == pytest.approx(
+            whole["median_s"] / result["points"][f"nvc_jax/{side}"]["median_s"] - 1
+        )
+    assert result["official"] == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "64"], "--size 64 is not of the form WIDTHxHEIGHT, such as 352x288."),
+        (["--frames", "10"], "--runs and --sequences must be at least 1, --frames more than 10."),
+    ],
+)
+def test_bad_options(tmp_path, options, message):
+    command = [sys.executable, str(TOOL), "--model", "tiny", "--output", str(tmp_path / "out.json"), *options]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (1, f"bench.py: {message}\n")
+    assert not list(tmp_path.iterdir())

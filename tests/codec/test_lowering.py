@@ -1,0 +1,90 @@
+"""Every coding stage lowers for cpu, cuda and tpu, whatever machine the tests run on; nothing is compiled or run.
+
+In int16 the strategies differ in products only, so one kind of frame shows all of them.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+import synthetic
+from recording import STAGES, recorded_stages
+
+from nvc_jax.codec import stages
+from nvc_jax.codec.integers import strategies_of
+from nvc_jax.codec.model import PRECISIONS, Codec
+from nvc_jax.models.config import PATCH
+from nvc_jax.models.state import Reference
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+HEIGHT, WIDTH = 1088, 1920  # lowering takes as long at any size, and large pictures have code of their own
+STRATEGIES = sorted({strategy for platform in PLATFORMS for strategy in strategies_of(platform)})
+KINDS = ("I", "P from a picture", "P from a feature")
+CASES = [(kind, precision, None) for kind in KINDS for precision in PRECISIONS if precision != "int16"]
+CASES += [(kind, "int16", strategies_of("tpu")[-1]) for kind in KINDS[:-1]]
+CASES += [(KINDS[-1], "int16", strategy) for strategy in STRATEGIES]
+
+make_codec = functools.cache(functools.partial(Codec, synthetic.tiny_model()))
+
+
+def lower(function, *inputs, **options):
+    """Lower a compiled function for all platforms; gives what it returns, as shapes."""
+    exported = jax.export.export(function, platforms=PLATFORMS)(*inputs, **options)
+    assert exported.platforms == PLATFORMS
+    return exported.out_avals
+
+
+def shape(dimensions, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(dimensions, dtype)
+
+
+def shapes_of(inputs):
+    """Inputs of a stage as shapes; what is static stays."""
+    return {
+        name: value if isinstance(value, int | tuple) or name == "model" else jax.tree.map(jax.typeof, value)
+        for name, value in inputs.items()
+    }
+
+
+@pytest.mark.parametrize(("kind", "precision", "strategy"), CASES)
+def test_every_stage_of_a_frame(kind, precision, strategy):
+    codec = make_codec(precision, strategy)
+    frame_codec = codec.frame_codecs(0.12)[kind[0]]
+    dtype = PRECISIONS[precision]
+    wide = jnp.int16 if precision == "int16" else jnp.float32
+    reference = None
+    if kind == "P from a picture":
+        reference = Reference(shape((1, HEIGHT, WIDTH, 3), wide), "picture")
+    elif kind == "P from a feature":
+        features = (1, HEIGHT // PATCH, WIDTH // PATCH, frame_codec.model.config.width)
+        reference = Reference(shape(features, dtype), "feature")
+
+    def frame(picture, reference, qps):
+        _, _, feature = frame_codec.transform(picture, reference, qps)
+        return stages.reconstruct(frame_codec.model, frame_codec.params, feature, qps)
+
+    with recorded_stages() as calls:
+        jax.eval_shape(frame, shape((1, HEIGHT, WIDTH, 3)), reference, shape((1,)))
+        for call in calls:
+            call.inputs.update(shapes_of(call.inputs))  # while their tracers live
+    expected = set(STAGES) - ({"temporal", "context"} if reference is None else set())
+    assert {call.stage for call in calls} == expected
+    for call in calls:
+        lower(getattr(stages, call.stage), **call.inputs)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int16])
+def test_pictures_in_and_out(dtype):
+    luma, chroma = shape((1, 1080, 1920), jnp.uint8), shape((1, 540, 960), jnp.uint8)
+    rgb, picture = shape((1, 1080, 1920, 3), jnp.uint8), shape((1, HEIGHT, WIDTH, 3), dtype)
+    for function, inputs in ((stages.picture_from_planes, (luma, chroma, chroma)), (stages.picture_from_rgb, (rgb,))):
+        assert [out.shape for out in lower(function, *inputs)] == [picture.shape]
+    planes = lower(stages.planes_from_picture, picture, width=1920, height=1080)
+    assert [out.shape for out in planes] == [luma.shape, chroma.shape, chroma.shape]
+    assert [out.shape for out in lower(stages.rgb_from_picture, picture, width=1920, height=1080)] == [rgb.shape]
+
+
+def test_packed_symbols():
+    parts = [shape((1, 8, 17, 30), jnp.int8), shape((1, 8, 68, 120), jnp.int8), shape((1, 8, 68, 120), jnp.uint8)]
+    assert [out.shape for out in lower(stages.pack, parts)] == [(1, 8 * (17 * 30 + 2 * 68 * 120))]
