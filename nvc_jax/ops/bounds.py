@@ -21,3 +21,20 @@ def _lower_bound_backward(saved: tuple[Array, float], g: Array) -> tuple[Array, 
 
 
 lower_bound.defvjp(_lower_bound_forward, _lower_bound_backward)
+
+
+@jax.custom_vjp
+def clamp(x: Array) -> Array:
+    """To 0..1; outside, only gradients that push x back pass."""
+    return jnp.clip(x, 0.0, 1.0)
+
+
+def _clamp_forward(x: Array) -> tuple[Array, Array]:
+    return clamp(x), x
+
+
+def _clamp_backward(x: Array, g: Array) -> tuple[Array]:
+    return (jnp.where(((x >= 0) | (g < 0)) & ((x <= 1) | (g > 0)), g, 0),)
+
+
+clamp.defvjp(_clamp_forward, _clamp_backward)

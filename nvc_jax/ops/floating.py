@@ -69,7 +69,7 @@ def interpolate(bank: Array, position: Array) -> Array:
 
 def clamp_picture(x: Array) -> Array:
     """To 0..1."""
-    return jnp.clip(x, 0.0, 1.0)
+    return bounds.clamp(x)
 
 
 def widen(x: Array) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.ops.bounds import lower_bound
+from nvc_jax.ops.bounds import clamp, lower_bound
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
 
@@ -39,6 +39,13 @@ def test_gaussian_bits_match_float64(residual, scale):
     expected = -math.log2(max(upper - lower, 1e-6))
     bits = gaussian_bits(jnp.float32(residual), jnp.float32(scale))
     assert float(bits) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_clamp_lets_gradients_push_back_only():
+    gradient = jax.grad(lambda x, sign: sign * clamp(x))
+    assert [float(gradient(x, sign)) for x in (0.0, 0.5, 1.0) for sign in (-1.0, 1.0)] == 3 * [-1.0, 1.0]
+    assert [float(gradient(x, sign)) for x in (-0.1, 1.1) for sign in (-1.0, 1.0)] == [-1.0, 0.0, 0.0, 1.0]
+    np.testing.assert_array_equal(clamp(jnp.array([-1.0, 0.3, 2.0])), np.float32([0.0, 0.3, 1.0]))
 
 
 def test_lower_bound_lets_gradients_push_up_only():
