@@ -199,7 +199,7 @@ BASELINES = {
             "mpeg4",
             "m4v",
             (31, 23, 16, 10, 6, 3),
-            {"flags": "+qscale+mv4", "global_quality": "{lambda_}", "g": "{keyint}", "mbd": "rd", "trellis": "1"},
+            {"lmin": "{lambda_}", "lmax": "{lambda_}", "g": "{keyint}", "flags": "+mv4", "mbd": "rd", "trellis": "1"},
             _mpeg4_payload,
         ),
         Baseline(
