@@ -3,7 +3,7 @@
 Run: python train.py --config configs/embedded.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
 Starts as a transform codec (nvc_jax/training/transform_init.py). What this file cannot know of the packaged weights,
-which were trained in slices, is in their model card: nvc_jax/weights/embedded/README.md.
+which were trained in slices, is in their model card: docs/MODELS.md.
 """
 
 from nvc_jax.models.config import embedded
