@@ -9,6 +9,7 @@ strategies give the same integers (docs/INT16.md, section 6); only their speed d
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,9 +98,16 @@ def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strateg
     _check(matrix, bits)
     planes = [np.asarray(plane) for plane in plan.planes(matrix)]
     blocks = _blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
+    prepared = tuple(tuple(plane[rows].astype(plan.dtype) for plane in planes) for rows in blocks)
     with jax.enable_x64(plan.dtype == np.float64):
-        prepared = tuple(tuple(jnp.asarray(plane[rows], plan.dtype) for plane in planes) for rows in blocks)
-    return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), strategy)
+        return _on_device(prepared, bits, strategy)
+
+
+def _on_device(blocks: Any, bits: npt.NDArray[np.uint8], strategy: str) -> ExactKernel:
+    """Of NumPy arrays. Converting them on the device would compile a program for every shape."""
+    widened: Any = bits.astype(np.int32)
+    kernel: ExactKernel = jax.device_put(ExactKernel(blocks, widened, strategy))
+    return kernel
 
 
 TAPS = "taps"
@@ -114,8 +122,8 @@ def prepare_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) ->
     matrix = weights.reshape(9, -1).astype(np.int64)
     _check(matrix, bits)
     blocks = _blocks([np.abs(matrix) * _REACH], _INT32_LIMIT)
-    prepared = tuple((jnp.asarray(matrix[rows], jnp.int32),) for rows in blocks)
-    return ExactKernel(prepared, jnp.asarray(bits, jnp.int32), TAPS)
+    prepared = tuple((matrix[rows].astype(np.int32),) for rows in blocks)
+    return _on_device(prepared, bits, TAPS)
 
 
 def product(x: Array, kernel: ExactKernel) -> Wide:
