@@ -84,7 +84,7 @@ class Data:
         flip: share that is mirrored left to right.
         flip_vertical: share that is mirrored upside down.
         scale: from and to: pixels of the source per pixel of the crop.
-        small: clips smaller than a crop are padded by repeating their edge, or skipped.
+        small: clips smaller than a crop at its largest scale are padded by repeating their edge, or skipped.
         memory_mb: sets that take less than this when decoded are kept in memory.
         threads: that prepare batches.
         prefetch: batches that are prepared ahead.
