@@ -62,7 +62,7 @@ def test_bfloat16_keeps_the_prior_of_z():
 class Toy:
     """A model whose picture is the latent times a parameter, which gets a gradient of 1 per frame."""
 
-    class config:  # noqa: N801
+    class config:
         steps = 2
 
     def apply(self, variables, *args, method):

@@ -45,11 +45,27 @@ def test_overrides_reach_every_level():
         ("seed.x=1", "seed is a single value"),
         ("codec=big", "there is no codec 'big'; there are dcvc_rt,"),
         ("seed", "write key=value"),
+        ("stages=[1]", "set stages.N.KEY=VALUE"),
+        ("data.memory_mb=-1", "data.memory_mb is -1"),
+        ("optimiser.beta1=1", "beta1 is 1.0"),
+        ("optimiser.epsilon=0", "optimiser.epsilon must be above 0"),
+        ("loss.balance=-1", "loss.balance is -1.0"),
     ],
 )
 def test_bad_overrides_are_refused(assignment, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         override(BASE, [assignment])
+
+
+def test_keys_that_belong_together_are_set_together():
+    changed = override(
+        BASE, ["stages.0.steps=0", "stages.0.epochs=1", "stages.0.frames=3", "stages.0.train=inter",
+               "data.scale.0=2", "data.scale.1=3"],
+    )  # fmt: skip
+    assert (changed.stages[0].steps, changed.stages[0].epochs) == (0, 1.0)
+    assert (changed.stages[0].frames, changed.stages[0].train) == (3, "inter")
+    assert changed.data.scale == (2.0, 3.0)
+    assert override(BASE, []) == BASE
 
 
 def test_epochs_become_steps():
@@ -63,7 +79,17 @@ def test_differences_name_the_key():
     assert list(differences(saved, override(BASE, ["seed=3"]))) == [("seed", 0, 3)]
     fewer = TrainConfig(tiny, BASE.stages[:1], logging=Logging(keep=7))
     assert next(differences(saved, fewer))[0] == "stages.1.name"
-    assert list(differences(saved, TrainConfig(tiny, BASE.stages, logging=Logging(keep=7)))) == []
+    harmless = ["logging.keep=7", "data.threads=9", "data.prefetch=9", "data.memory_mb=9", "evaluation.steps=9"]
+    assert list(differences(saved, override(BASE, harmless))) == []
+
+
+def test_configurations_older_than_a_key_have_its_default():
+    old = json.loads(to_json(BASE))
+    del old["seed"], old["loss"], old["stages"][1]["remat"]
+    assert list(differences(json.dumps(old), BASE)) == []
+    assert list(differences(json.dumps(old), override(BASE, ["stages.1.remat=true"]))) == [
+        ("stages.1.remat", False, True)
+    ]
 
 
 @pytest.mark.parametrize("name", ["smoke", "dcvc_rt", "embedded"])
@@ -131,7 +157,12 @@ def test_missing_configuration(tmp_path, capsys):
 
 
 def test_ranges_are_checked():
-    for settings in ({"steps": 0}, {"steps": 1, "epochs": 1}, {"steps": 1, "learning_rate": 0.0}):
+    for settings in (
+        {"steps": 0},
+        {"steps": 1, "epochs": 1},
+        {"steps": 1, "learning_rate": 0.0},
+        {"epochs": float("inf")},
+    ):
         with pytest.raises(ConfigError):
             Stage("a", frames=2, **settings)
     with pytest.raises(ConfigError, match="carry_optimiser"):
