@@ -147,7 +147,7 @@ def batches(
         .map_with_index(lambda index, clip: (index, clip))
         .slice(slice(shard[0], None, shard[1]))
         .map(lambda pair: cut(*pair))
-        .batch(stage.batch // shard[1], batch_fn=_collate)
+        .batch(stage.batch // shard[1], drop_remainder=True, batch_fn=_collate)  # or grain overflows at 1
     )
     options = grain.ReadOptions(num_threads=clips.data.threads, prefetch_buffer_size=clips.data.prefetch)
     return iter(dataset.to_iter_dataset(options))

@@ -86,7 +86,7 @@ def _completed(tree: Any, kind: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(tree, dict):
         hints = get_type_hints(kind)
         defaults = {
-            field.name: dataclasses.asdict(field.default)  # type: ignore[call-overload]
+            field.name: dataclasses.asdict(field.default)  # type: ignore[arg-type]
             if dataclasses.is_dataclass(field.default)
             else field.default
             for field in dataclasses.fields(kind)
