@@ -16,7 +16,8 @@ from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training.forward import FrameInput, cast, code_frame, code_inter_frames, runs
+from nvc_jax.training import forward
+from nvc_jax.training.forward import Coded, FrameInput, cast, code_frame, code_inter_frames, runs
 from nvc_jax.video import open_video
 
 
@@ -51,6 +52,25 @@ def test_refresh_cuts_a_clip_into_runs():
     frames = FrameInput(jnp.arange(7), jnp.arange(7), None)
     assert [run.qp.tolist() for run in runs(frames, 0)] == [[0, 1, 2, 3, 4, 5, 6]]
     assert [run.qp.tolist() for run in runs(frames, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("refresh", [0, 1, 3])
+def test_refresh_is_that_of_the_schedule(refresh, monkeypatch):
+    """Frames start from the picture before them where the encoder's do, and from its feature elsewhere."""
+
+    def code(model, params, frame, reference, precision):
+        number = frame.qp
+        from_picture = jnp.full_like(number, reference.kind == "picture")
+        return Coded(100.0 + number, 200.0 + number, from_picture, jnp.broadcast_to(reference.value, number.shape))
+
+    monkeypatch.setattr(forward, "code_frame", code)
+    numbers = jnp.arange(1.0, 9.0)[:, None]
+    frames = FrameInput(numbers, numbers, None)
+    coded = code_inter_frames(None, {}, frames, jnp.array([100.0]), lambda coded, _: coded, refresh)
+    plans = [Schedule(reset_interval=refresh or 1000).frame(number) for number in range(1, 9)]
+    assert coded.bits_y[:, 0].tolist() == [plan.refresh for plan in plans]
+    before = [(100.0 if plan.refresh else 200.0) + plan.index - 1 for plan in plans]
+    assert coded.bits_z[:, 0].tolist() == before
 
 
 def test_bfloat16_keeps_the_prior_of_z():

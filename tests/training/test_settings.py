@@ -98,6 +98,43 @@ def test_configurations_of_the_project(name, request):
     assert config.stages
 
 
+def test_recipe_is_the_official_one(request):
+    """The tables of the official training code: pictures, then video with clips of more and more frames."""
+    config = load_config(request.config.rootpath / "configs" / "dcvc_rt.py")
+    table = [
+        (stage.frames, stage.epochs, stage.learning_rate, stage.size, stage.batch, stage.mode)
+        for stage in config.stages
+    ]
+    pictures = [
+        (45, 2e-4, 256),
+        (25, 5e-5, 256),
+        (20, 1e-5, 256),
+        (5, 2e-4, 512),
+        (4, 5e-5, 512),
+        (4, 1e-5, 512),
+        (2, 1e-6, 512),
+    ]
+    assert [row[1:4] for row in table[:7]] == pictures
+    video = table[7:]
+    assert [row[0] for row in video] == [2, 3, 6, 8, 16, 24, 32, 32, 33, 33, 49, 49, 65, 65, 97, 129]
+    assert [row[2] for row in video] == [
+        1e-4, 1e-4, 1e-4, 5e-5, 5e-5, 5e-5, 5e-5, 5e-6, 5e-5, 5e-6, 2e-5, 2e-6, 5e-6, 2e-6, 2e-6, 5e-7,
+    ]  # fmt: skip
+    for begin, end, epochs, size, batch, mode in (
+        (0, 3, 55, 256, 16, "plain"), (3, 8, 37, 256, 8, "cascaded"), (8, 14, 40, 512, 8, "cascaded"),
+        (14, 16, 4, 512, 4, "cascaded"),
+    ):  # fmt: skip
+        assert sum(row[1] for row in video[begin:end]) == epochs
+        assert {row[3:] for row in video[begin:end]} == {(size, batch, mode)}
+    assert {row[4] for row in table[:7]} == {16}
+    assert [stage.clip_norm for stage in config.stages] == [0.1] * 7 + [0.2] * 16
+    assert [stage.first_reference for stage in config.stages[7:]] == ["original"] + ["intra"] * 15
+    # weights are carried on everywhere, the optimiser's state only within a row group of the tables
+    fresh = [number for number, stage in enumerate(config.stages) if not stage.carry_optimiser]
+    assert fresh == [0, 3, 7, 10, 15, 21]
+    assert (config.optimiser.name, config.loss.balance, config.loss.random_position) == ("adamw", 0.0, False)
+
+
 def test_unknown_key_in_a_file(tmp_path):
     path = tmp_path / "config.py"
     path.write_text("from nvc_jax.training.config import Data\ndef get_config():\n    return Data(sauce='x')\n")
