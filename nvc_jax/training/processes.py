@@ -12,6 +12,8 @@ from jax.experimental import multihost_utils
 
 from nvc_jax.errors import ConfigError, TrainingError
 
+DEVICES = "devices"  # the axis of pmap
+
 _SLURM = "SLURM_NTASKS"
 _TPU_HOSTS = ("TPU_WORKER_HOSTNAMES", "MEGASCALE_COORDINATOR_ADDRESS")
 
@@ -97,7 +99,8 @@ def on_all(tree: Any) -> Any:
         tree = multihost_utils.broadcast_one_to_all(tree)
     count = jax.local_device_count()
     copies = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *np.shape(leaf))), tree)
-    return jax.pmap(lambda leaf: leaf)(copies)
+    # By the name of the axis the step knows the copies as laid out like its own results, and compiles but once.
+    return jax.pmap(lambda leaf: leaf, axis_name=DEVICES)(copies)
 
 
 def from_first(tree: Any) -> Any:

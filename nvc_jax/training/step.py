@@ -22,8 +22,8 @@ from nvc_jax.training.data import Batch
 from nvc_jax.training.forward import Coded, FrameInput, code_frame, code_inter_frames, joined, runs
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
+from nvc_jax.training.processes import DEVICES
 
-DEVICES = "devices"  # the axis of pmap
 BUCKETS = 4  # of qps, in which rates and errors are logged
 PARTS = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter")}
 

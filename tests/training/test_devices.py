@@ -23,7 +23,8 @@ from nvc_jax.models.params import initialise
 from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
 from nvc_jax.training.data import batches, on_devices, open_clips
 from nvc_jax.training.optimiser import Packing
-from nvc_jax.training.step import DEVICES, Step, prepare
+from nvc_jax.training.processes import DEVICES
+from nvc_jax.training.step import Step, prepare
 stage = Stage("s", frames=1, steps=3, batch=4, size=32, train="intra")
 config = TrainConfig(tiny, (stage,), Data(source=DEMO))
 params = initialise(tiny, 0)

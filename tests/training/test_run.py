@@ -173,6 +173,17 @@ def test_processes_start_together_or_not_at_all(monkeypatch):
         processes.together(lambda: (1 // 0, "mine"))
 
 
+def test_steps_compile_once():
+    """What goes into the first step is laid out as what comes out of it."""
+    traced = []
+    step = jax.pmap(lambda x: traced.append(x) or x + 1.0, axis_name=processes.DEVICES)
+    copies = processes.on_all(np.zeros(3, np.float32))
+    result = step(copies)
+    assert result.sharding == copies.sharding
+    step(result)
+    assert len(traced) == 1
+
+
 def test_line_without_a_terminal(capsys):
     with run._progress(300, 0) as shown:
         values = {"loss": 1.0, "bpp_intra": 0.5, "psnr_y_intra": 30.0}
