@@ -1,6 +1,7 @@
 """The loop around the steps: starting, resuming, stopping. Steps that only count stand in for those that train."""
 
 import dataclasses
+import functools
 import json
 import signal
 from contextlib import ExitStack
@@ -28,6 +29,14 @@ CONFIG = TrainConfig(
     Data(source=DEMO),
     logging=Logging(checkpoint_steps=3, tensorboard=False),
 )
+
+
+random_parameters = functools.cache(run.initialise)
+
+
+@pytest.fixture(autouse=True)
+def shared_parameters(monkeypatch):
+    monkeypatch.setattr(run, "initialise", random_parameters)
 
 
 @pytest.fixture
