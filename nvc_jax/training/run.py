@@ -311,7 +311,9 @@ class _Shown:
         if not self.progress.console.is_terminal and step % 100 == 0:
             taken = (time.monotonic() - self.began) / (step - self.first)
             left = datetime.timedelta(seconds=round(taken * (self.steps - step)))
-            self.progress.console.print(f"step {step} of {self.steps}  {text}  {left} left", highlight=False)
+            self.progress.console.print(
+                f"step {step} of {self.steps}  {text}  {left} left", highlight=False, soft_wrap=True
+            )
 
 
 @contextmanager
