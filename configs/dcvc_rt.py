@@ -40,7 +40,7 @@ def get_config() -> TrainConfig:
             size=size,
             batch=16,
             clip_norm=0.1,
-            carry_optimiser=i > 0,
+            carry_optimiser=i > 0 and PICTURES[i - 1][2] == size,
         )
         for i, (epochs, rate, size) in enumerate(PICTURES)
     ]

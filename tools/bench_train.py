@@ -5,11 +5,11 @@ python tools/bench_train.py --config configs/dcvc_rt.py --stage stage0_6_frames 
 """
 
 import argparse
-import functools
 import json
 import platform
 import statistics
 import sys
+import time
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +17,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench import timed
 
-from nvc_jax.errors import ConfigError
+from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import frame_complexity
 from nvc_jax.files import atomic_output
 from nvc_jax.models.config import CodecConfig
@@ -34,13 +33,23 @@ from nvc_jax.training.step import Step, initial_state, on_all_devices
 SIDE = 4096 if jax.default_backend() != "cpu" else 2048
 
 
+def timed(work):
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def matmul_peak(dtype):
-    """Best of 5 at SIDE^3 with inputs of a dtype, in GFLOP/s, of all local devices."""
+    """Best of 5 at SIDE^3 with inputs of a dtype, in GFLOP/s, of all local devices, at the precision training uses.
+
+    Virtual devices of a CPU share its cores.
+    """
     a = jnp.ones((SIDE, SIDE), dtype)
-    product = jax.jit(functools.partial(jnp.matmul, precision="highest" if dtype == "float32" else None))
+    product = jax.jit(jnp.matmul)
     product(a, a).block_until_ready()
     seconds = min(timed(lambda: product(a, a).block_until_ready()) for _ in range(5))
-    return 2 * SIDE**3 / seconds / 1e9 * jax.local_device_count()
+    return 2 * SIDE**3 / seconds / 1e9 * (jax.local_device_count() if jax.default_backend() != "cpu" else 1)
 
 
 def flops_of_clip(codec: CodecConfig, stage: Stage):
@@ -58,14 +67,28 @@ def flops_of_clip(codec: CodecConfig, stage: Stage):
 
 
 def main():
-    """Measure and write the result."""
+    """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--stage", required=True, help="its name")
     parser.add_argument("--steps", type=int, default=10, help="to time, after one that warms up")
     parser.add_argument("--output", required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
+    try:
+        measure(options)
+    except NvcError as error:
+        print(f"bench_train.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(options):
+    """Measure, write, and print.
+
+    Raises:
+        NvcError: it cannot be done.
+    """
     config = override(load_config(options.config), options.overrides)
     clips = open_clips(config.data, config.seed, lambda text: print(text, file=sys.stderr))
     config = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
@@ -129,4 +152,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the state of training and the place in the data, through Orbax."""
+"""Checkpoints of a run: the state of training, which says the place in the data, through Orbax."""
 
 from pathlib import Path
 from typing import Any
@@ -29,40 +29,54 @@ class Checkpoints:
         """Steps of the run at the last checkpoint; None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, place: dict[str, Any]) -> None:
+    def save(self, step: int, state: Any) -> None:
         """Write a checkpoint; it counts once it is complete.
 
         Args:
             step: steps of the run before it.
             state: `TrainState` of NumPy arrays.
-            place: state of the iterator over the data.
+
+        Raises:
+            TrainingError: it cannot be written, or the one before could not.
         """
         try:
-            self._manager.save(
-                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(place))
-            )
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{self._folder}: cannot save the checkpoint of step {step} ({error}).") from None
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+        except Exception as error:  # also what went wrong in the background since the last one
+            raise TrainingError(
+                f"{self._folder}: cannot save the checkpoint of step {step} ({_first_line(error)})."
+            ) from None
 
-    def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        """State and place in the data.
+    def remove(self, step: int) -> None:
+        """Delete a checkpoint."""
+        self._manager.delete(step)
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state.
 
         Raises:
             TrainingError: the checkpoint cannot be read.
         """
         try:
-            found = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore())
-            )
+            found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory
-            first_line = next(iter(str(error).splitlines()), type(error).__name__)
             raise TrainingError(
-                f"{self._folder}: cannot read the checkpoint of step {step} ({first_line[:160]}); remove it to go on "
+                f"{self._folder}: cannot read the checkpoint of step {step} ({_first_line(error)}); remove it to go on "
                 "from the one before."
             ) from None
-        return found["state"], found["data"]
+        return found["state"]
 
     def close(self) -> None:
-        """Wait until all is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Wait until all is written.
+
+        Raises:
+            TrainingError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.close()
+        except Exception as error:
+            raise TrainingError(f"{self._folder}: cannot save the last checkpoint ({_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:160]

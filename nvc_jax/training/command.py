@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
+
 from nvc_jax.codec.runtime import use_compilation_cache
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.processes import join
 from nvc_jax.training.settings import load_config, override
@@ -22,14 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train; returns the exit code (0 well, 1 bad input, 2 usage, 128 + N stopped by signal N)."""
     parser = _parser()
     try:
-        options = parser.parse_args(argv)
+        options = parser.parse_intermixed_args(argv)  # settings may stand anywhere
     except SystemExit as exit_:
         return int(exit_.code or 0)
+    many = False
     try:
+        many = join(options.coordinator, options.num_processes, options.process_id)
         outcome = _train(options)
     except NvcError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
+        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        return _leave(many)
+    except Exception:
+        if not many:
+            raise
+        traceback.print_exc()
+        return _leave(many)
     place = f"{outcome.model}: the model of " if outcome.model else ""
     if outcome.signal is not None:
         print(
@@ -40,6 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + outcome.signal
     print(f"{place}step {outcome.step} of {outcome.steps}")
     return 0
+
+
+def _leave(many: bool) -> int:
+    """The exit code; where there are other processes, leave at once rather than wait for them as they wait for this."""
+    if many:
+        sys.stderr.flush()
+        os._exit(1)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,12 +101,16 @@ def configured(options: argparse.Namespace) -> TrainConfig:
 
 def _train(options: argparse.Namespace) -> Outcome:
     config = configured(options)
-    join(options.coordinator, options.num_processes, options.process_id)
     use_compilation_cache()
     try:
         from nvc_jax.training.run import train  # needs what only training needs
-
+    except ImportError as error:
+        raise ConfigError(f'{error}; pip install "nvc-jax[train]".') from None
+    try:
         return train(config, options.workdir, options.steps, lambda text: print(f"train.py: {text}", file=sys.stderr))
-    except (MemoryError, ImportError) as error:
-        what = "not enough memory" if isinstance(error, MemoryError) else f'{error}; pip install "nvc-jax[train]"'
-        raise ConfigError(f"{what}.") from None
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise TrainingError(
+            "not enough memory; set a smaller batch or size, stages.N.remat=true, or a smaller data.memory_mb."
+        ) from None

@@ -58,6 +58,8 @@ class Stage:
         where = f"stage {self.name!r}"
         if (self.steps > 0) == (self.epochs > 0) or min(self.steps, self.epochs) < 0:
             raise ConfigError(f"{where}: give either steps or epochs, above 0.")
+        if not math.isfinite(self.epochs):
+            raise ConfigError(f"{where}: epochs is {self.epochs}; it must be a finite number.")
         if self.batch < 1 or self.size < 16 or self.size % 16:
             raise ConfigError(f"{where}: batch is {self.batch} and size {self.size}; at least 1, and a multiple of 16.")
         if self.frames < 1 or (self.frames == 1) != (self.train == "intra"):
@@ -84,7 +86,7 @@ class Data:
         flip: share that is mirrored left to right.
         flip_vertical: share that is mirrored upside down.
         scale: from and to: pixels of the source per pixel of the crop.
-        small: clips smaller than a crop are padded by repeating their edge, or skipped.
+        small: clips smaller than a crop at its largest scale are padded by repeating their edge, or skipped.
         memory_mb: sets that take less than this when decoded are kept in memory.
         threads: that prepare batches.
         prefetch: batches that are prepared ahead.
@@ -109,8 +111,10 @@ class Data:
                 raise ConfigError(f"data.{name} is {share}; it must be from 0 to 1.")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ConfigError(f"data.scale is {self.scale}; it must rise and be above 0.")
-        if min(self.skip, self.threads, self.prefetch) < 1 or self.memory_mb < 0:
+        if min(self.skip, self.threads, self.prefetch) < 1:
             raise ConfigError("data.skip, data.threads and data.prefetch must be at least 1.")
+        if self.memory_mb < 0:
+            raise ConfigError(f"data.memory_mb is {self.memory_mb}; it must be at least 0.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +143,8 @@ class Loss:
             raise ConfigError(f"loss.frame_weights has no weight for the qp offsets {sorted(missing)}.")
         if min(*self.intra_lambda, *self.inter_lambda) <= 0:
             raise ConfigError("loss.intra_lambda and loss.inter_lambda must be above 0.")
+        if not self.balance >= 0:
+            raise ConfigError(f"loss.balance is {self.balance}; it must be at least 0.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +176,10 @@ class Optimiser:
     def __post_init__(self) -> None:
         if self.row_reach < 0 or any(scale < 0 for _, scale in self.scales):
             raise ConfigError("optimiser.row_reach and the numbers of optimiser.scales must be at least 0.")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ConfigError(f"optimiser.beta1 is {self.beta1} and beta2 {self.beta2}; from 0 to below 1.")
+        if not (self.epsilon > 0 and self.weight_decay >= 0):
+            raise ConfigError("optimiser.epsilon must be above 0 and optimiser.weight_decay at least 0.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +205,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Logging:
-    """What is kept of a run. These settings may change when it is resumed.
+    """What is kept of a run.
 
     Attributes:
         checkpoint_steps: from one checkpoint to the next.
@@ -214,7 +224,7 @@ class Logging:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What `train.py` runs.
+    """What `train.py` runs. What changes no result (`settings.NEUTRAL`) may be another when a run is resumed.
 
     Attributes:
         codec: architecture.

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ from nvc_jax.training.config import Data, Stage
 from nvc_jax.training.sources import Clip, Planes, as_rgb, find_clips, in_memory
 
 _MIB = 1 << 20
+_TRIES = 5  # clips that are tried for one crop
 
 
 @flax.struct.dataclass
@@ -41,11 +44,22 @@ class ClipSet:
         clips: at least one.
         data: how they are cut.
         seed: of the run.
+        note: takes sentences for the user.
+        broken: names of clips that could not be read somewhere, and of which the user knows.
     """
 
     clips: tuple[Clip, ...]
     data: Data
     seed: int
+    note: Callable[[str], Any]
+    broken: set[str] = dataclasses.field(default_factory=set)
+
+    @property
+    def identity(self) -> str:
+        """Hash of what is trained on: names within the source, numbers of frames, sizes."""
+        source = self.data.source
+        listed = [(clip.name.removeprefix(source).lstrip("/\\"), clip.frames, clip.size) for clip in self.clips]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
     def usable(self, stage: Stage) -> list[Clip]:
         """Those that are large enough for a stage.
@@ -53,10 +67,11 @@ class ClipSet:
         Raises:
             ConfigError: there are none.
         """
-        clips = [clip for clip in self.clips if self.data.small == "pad" or min(clip.size) >= stage.size]
+        side = _side(stage.size, self.data.scale[1])
+        clips = [clip for clip in self.clips if self.data.small == "pad" or min(clip.size) >= side]
         if not clips:
             raise ConfigError(
-                f"{self.data.source}: no clip is {stage.size}x{stage.size} or larger, as stage {stage.name!r} needs; "
+                f"{self.data.source}: no clip is {side}x{side} or larger, as stage {stage.name!r} needs; "
                 "set data.small=pad or a smaller size."
             )
         return clips
@@ -98,7 +113,7 @@ def open_clips(data: Data, seed: int, note: Callable[[str], Any]) -> ClipSet:
         note(text)
     if not clips:
         raise ConfigError(f"{data.source}: no clip can be decoded.")
-    return ClipSet(tuple(clips), data, seed)
+    return ClipSet(tuple(clips), data, seed, note)
 
 
 def batches(
@@ -132,23 +147,35 @@ def batches(
         .map_with_index(lambda index, clip: (index, clip))
         .slice(slice(shard[0], None, shard[1]))
         .map(lambda pair: cut(*pair))
-        .batch(stage.batch // shard[1], batch_fn=_collate)
+        .batch(stage.batch // shard[1], drop_remainder=True, batch_fn=_collate)  # or grain overflows at 1
     )
     options = grain.ReadOptions(num_threads=clips.data.threads, prefetch_buffer_size=clips.data.prefetch)
     return iter(dataset.to_iter_dataset(options))
 
 
 def samples(clips: ClipSet, stage: Stage, count: int) -> list[Planes]:
-    """The first clips that a run with this as its first stage would see, without threads."""
-    epoch = clips.epoch(stage)
-    return [_sample(clips, stage, 0, epoch, 0, i, i % len(epoch))[0] for i in range(count)]
+    """Crops as in a stage, spread evenly over all clips and without threads."""
+    usable = clips.usable(stage)
+    return [_sample(clips, stage, 0, usable, 0, i, i * len(usable) // count)[0] for i in range(count)]
 
 
 def _sample(
     clips: ClipSet, stage: Stage, number: int, epoch: list[Clip], first_sample: int, index: int, entry: int
 ) -> tuple[Planes, int]:
+    """The crop with a number, of an entry of the epoch; of another one where that cannot be read."""
     rng = np.random.default_rng((clips.seed, number, index))
-    return cut_clip(epoch[entry], clips.data, stage.frames, stage.size, rng), first_sample + index
+    for left in reversed(range(_TRIES)):
+        clip = epoch[entry]
+        try:
+            return cut_clip(clip, clips.data, stage.frames, stage.size, rng), first_sample + index
+        except VideoError as error:
+            if not left:
+                raise
+            if clip.name not in clips.broken:
+                clips.broken.add(clip.name)
+                clips.note(f"{str(error).rstrip('.')}; other clips take the place of what cannot be read of it.")
+            entry = int(rng.integers(len(epoch)))
+    raise AssertionError
 
 
 def _collate(parts: Iterable[tuple[Planes, int]]) -> Batch:
@@ -173,7 +200,7 @@ def cut_clip(clip: Clip, data: Data, frames: int, size: int, rng: np.random.Gene
     planes = clip.read(start, int(order.max()) + 1 - start)
     order = np.minimum(order - start, len(planes[0]) - 1)  # containers promise more frames than they hold
     scale = np.exp(rng.uniform(*np.log(data.scale)))
-    side = max(2, 2 * round(size * scale / 2)) if scale != 1 else size
+    side = _side(size, scale)
     height, width = planes[0].shape[1:3]
     top, left = (2 * int(rng.integers(0, max(0, length - side) // 2 + 1)) for length in (height, width))
     flips = rng.random() < data.flip, rng.random() < data.flip_vertical
@@ -181,7 +208,7 @@ def cut_clip(clip: Clip, data: Data, frames: int, size: int, rng: np.random.Gene
     cropped = []
     for plane, unit in zip(planes, (1,) if clip.is_rgb else (1, 2, 2), strict=True):  # pixels per sample
         part = plane[order, top // unit : (top + side) // unit, left // unit : (left + side) // unit]
-        part = _resized(_padded(part, side // unit), size // unit)
+        part = _resized(_padded(part, side // unit, unit), size // unit)
         part = part[:, :, step] if flips[0] else part
         cropped.append(part[:, step] if flips[1] else part)
     return tuple(np.ascontiguousarray(part) for part in cropped)
@@ -205,12 +232,18 @@ def frame_order(length: int, frames: int, skip: int, place: float) -> npt.NDArra
     return np.minimum(phase, period - phase)
 
 
-def _padded(plane: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Edges repeated around pictures that are smaller than a crop."""
+def _side(size: int, scale: float) -> int:
+    """Pixels of the source that a crop of `size` shows; even."""
+    return max(2, 2 * round(size * scale / 2))
+
+
+def _padded(plane: npt.NDArray[np.uint8], side: int, unit: int) -> npt.NDArray[np.uint8]:
+    """Edges repeated around pictures that are smaller than a crop, an even number of luma pixels before them."""
     missing = [max(0, side - length) for length in plane.shape[1:3]]
     if not any(missing):
         return plane
-    around = [(0, 0), *((n // 2, n - n // 2) for n in missing), *[(0, 0)] * (plane.ndim - 3)]
+    before = [2 * (n * unit // 4) // unit for n in missing]
+    around = [(0, 0), *((b, n - b) for b, n in zip(before, missing, strict=True)), *[(0, 0)] * (plane.ndim - 3)]
     return np.pad(plane, around, mode="edge")
 
 

@@ -1,6 +1,5 @@
 """Real streams of a model in training, on real clips."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from nvc_jax.demo_sequence import demo_sequence
 from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.evaluation.sequences import Video
+from nvc_jax.files import make_folder
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.training.config import DEMO, Evaluation
 from nvc_jax.video import create_video, open_video, write_png
@@ -34,11 +34,11 @@ def evaluate(model: StoredModel, evaluation: Evaluation, pictures: Path) -> Iter
     Raises:
         ConfigError: there is no clip.
     """
-    pictures.mkdir(parents=True, exist_ok=True)
+    make_folder(pictures)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save_model(folder / "model", model)
-        for path in _videos(evaluation, folder):
+        for path in [_demo(folder, evaluation.frames)] if evaluation.source == DEMO else videos(evaluation.source):
             for qp in evaluation.qps:
                 sequence = Video("evaluation", path.stem, path, None, evaluation.frames, False, -1)
                 yield _point(folder, model, sequence, qp, pictures)
@@ -69,22 +69,32 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
     }
 
 
-def _videos(evaluation: Evaluation, folder: Path) -> list[Path]:
-    if evaluation.source == DEMO:
-        path = folder / "demo.y4m"
-        info, frames = demo_sequence(*_DEMO_SIZE, evaluation.frames)
-        with create_video(path, info) as writer:
-            for frame in frames:
-                writer.write(frame)
-        return [path]
-    videos = []
-    if os.path.isdir(evaluation.source):
-        for path in sorted(Path(evaluation.source).iterdir()):
-            try:
-                with open_video(path):
-                    videos.append(path)
-            except VideoError:  # not a video
-                continue
-    if not videos:
-        raise ConfigError(f"evaluation.source is {evaluation.source!r}; it must be a folder that holds videos.")
-    return videos
+def _demo(folder: Path, count: int) -> Path:
+    path = folder / "demo.y4m"
+    info, frames = demo_sequence(*_DEMO_SIZE, count)
+    with create_video(path, info) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def videos(source: str) -> list[Path]:
+    """The videos of a folder.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    found = []
+    try:
+        paths = sorted(Path(source).iterdir()) if source else []
+    except OSError:
+        paths = []
+    for path in paths:
+        try:
+            with open_video(path):
+                found.append(path)
+        except VideoError:  # not a video
+            continue
+    if not found:
+        raise ConfigError(f"evaluation.source is {source!r}; it must be a folder that holds videos.")
+    return found

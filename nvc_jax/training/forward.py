@@ -54,19 +54,24 @@ class FrameInput:
 
 
 def code_frame(
-    model: IntraModel | InterModel, params: ParamTree, frame: FrameInput, reference: Reference | None
+    model: IntraModel | InterModel,
+    params: ParamTree,
+    frame: FrameInput,
+    reference: Reference | None,
+    precision: str = "float32",
 ) -> Coded:
     """Code one frame: straight-through rounding towards the picture, uniform noise towards the rate.
 
-    The networks compute in the dtype of the kernels; latents, likelihoods and pictures are float32.
+    Latents, likelihoods and pictures are float32 in any case.
 
     Args:
         model: intra or inter network.
-        params: its parameters, see `cast`.
+        params: its parameters, float32, so that the gradients of the frames of a clip add up in float32.
         frame: what to code.
         reference: None for intra.
+        precision: that the networks compute in.
     """
-    dtype = params["q_encoder"]["vectors"].dtype
+    params, dtype = cast(params, precision), jnp.dtype(precision)
     qp = frame.qp
 
     def apply(method: str, *args: object) -> Any:
@@ -118,24 +123,26 @@ def code_inter_frames(
     keep: Callable[[Coded, FrameInput], Kept],
     refresh: int = 0,
     remat: bool = False,
+    precision: str = "float32",
 ) -> Kept:
     """Code the inter frames of a clip, as the encoder would: a scan with the reference buffer as carry.
 
     Args:
         model: inter network.
-        params: its parameters.
+        params: its parameters, float32.
         frames: T frames, every array with T in front.
         first: [B, H, W, 3], the picture that the first one is predicted from.
         keep: what of a coded frame is kept.
         refresh: see `Stage`.
         remat: compute activations again on the way back.
+        precision: that the network computes in.
 
     Returns:
         What is kept, of all frames, with T in front.
     """
 
     def code(reference: Reference, frame: FrameInput) -> tuple[Coded, Kept]:
-        coded = code_frame(model, params, frame, reference)
+        coded = code_frame(model, params, frame, reference, precision)
         return coded, keep(coded, frame)
 
     def step(carry: tuple[Array, Array], frame: FrameInput) -> tuple[tuple[Array, Array], Kept]:

@@ -1,26 +1,36 @@
 """Many processes, one run: joining them, and putting a state and a batch on their devices."""
 
 import contextlib
+import hashlib
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from nvc_jax.errors import ConfigError
+from nvc_jax.errors import ConfigError, TrainingError
+
+DEVICES = "devices"  # the axis of pmap
 
 _SLURM = "SLURM_NTASKS"
 _TPU_HOSTS = ("TPU_WORKER_HOSTNAMES", "MEGASCALE_COORDINATOR_ADDRESS")
 
 
-def join(coordinator: str | None, processes: int | None, number: int | None) -> None:
+Result = TypeVar("Result")
+
+
+def join(coordinator: str | None, processes: int | None, number: int | None) -> bool:
     """Join the processes of a run; must come before anything that uses a device.
 
     Args:
         coordinator: HOST:PORT of process 0; None joins what SLURM or the TPU runtime have started, if they have.
         processes: how many there are.
         number: which of them this is.
+
+    Returns:
+        Whether there are others.
 
     Raises:
         ConfigError: the numbers do not fit, or the others cannot be reached.
@@ -32,19 +42,50 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
                 "give --coordinator HOST:PORT, --num-processes N and --process-id 0..N-1 together, or none of them."
             )
     elif not _is_started_by_a_cluster():
-        return
+        return False
     with contextlib.suppress(AttributeError):  # what newer versions take anyway
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
     try:
         jax.distributed.initialize(*given) if coordinator else jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"cannot join the processes of the run ({str(error).splitlines()[0][:160]}).") from None
+    return jax.process_count() > 1
 
 
 def _is_started_by_a_cluster() -> bool:
     if int(os.environ.get(_SLURM, "1")) > 1 and "SLURM_PROCID" in os.environ:
         return True
     return any("," in os.environ.get(name, "") or ("MEGASCALE" in name and name in os.environ) for name in _TPU_HOSTS)
+
+
+def together(work: Callable[[], tuple[Result, str]]) -> Result:
+    """Do something in every process and wait until all have done it.
+
+    Args:
+        work: gives its result and a text, which must be the same in all processes.
+
+    Raises:
+        TrainingError: it failed in another process.
+        ConfigError: the texts differ.
+    """
+    failure, digest = None, bytes(32)
+    try:
+        result, text = work()
+        digest = hashlib.sha256(text.encode()).digest()
+    except Exception as error:
+        failure = error
+    if jax.process_count() > 1:
+        digests = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint32)))
+        failed = [number for number, words in enumerate(digests) if not words.any()]
+        if failed and failure is None:
+            raise TrainingError(f"the run cannot start, as process {failed[0]} cannot; its own message says why.")
+        if not failed and (digests != digests[0]).any():
+            raise ConfigError(
+                "the processes differ in configuration, --steps or training clips; start all of them alike."
+            )
+    if failure is not None:
+        raise failure
+    return result
 
 
 def is_first() -> bool:
@@ -58,7 +99,8 @@ def on_all(tree: Any) -> Any:
         tree = multihost_utils.broadcast_one_to_all(tree)
     count = jax.local_device_count()
     copies = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *np.shape(leaf))), tree)
-    return jax.pmap(lambda leaf: leaf)(copies)
+    # By the name of the axis the step knows the copies as laid out like its own results, and compiles but once.
+    return jax.pmap(lambda leaf: leaf, axis_name=DEVICES)(copies)
 
 
 def from_first(tree: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a run writes about itself: configuration, metrics, speed, TensorBoard."""
 
+import contextlib
 import json
 import math
 import os
@@ -14,29 +15,44 @@ from nvc_jax.files import atomic_output, reason
 from nvc_jax.training.config import Logging, TrainConfig
 from nvc_jax.training.settings import differences, to_json
 
+CONFIG, CLIPS = "config.json", "clips.json"
 METRICS, SPEED, EVALUATION = "metrics.jsonl", "speed.jsonl", "evaluation.jsonl"
 
 
-def check_config(workdir: Path, config: TrainConfig) -> None:
-    """Save the configuration of a new run, or make sure that a run goes on with its own.
+def check_config(workdir: Path, config: TrainConfig, clips: str) -> None:
+    """Make sure that a run goes on with its own configuration and clips.
+
+    Args:
+        workdir: of the run.
+        config: the one to go on with.
+        clips: `ClipSet.identity`.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration.
+        ConfigError: the folder holds a run of another configuration, or on other clips.
     """
-    path = workdir / "config.json"
-    if path.exists():
-        try:
-            difference = next(differences(path.read_text(), config), None)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: is damaged ({error}); name a new folder.") from None
-        if difference:
-            key, old, new = difference
-            raise ConfigError(
-                f"{workdir}: holds a run with {key}={_shown(old)}, not {_shown(new)}; give the same settings to go on, "
-                "or name a new folder."
-            )
-    with atomic_output(path) as file:
-        file.write(to_json(config).encode())
+    path = workdir / CONFIG
+    try:
+        found = list(differences(path.read_text(), config)) if path.exists() else []
+        clips_before = json.loads((workdir / CLIPS).read_text())["sha256"] if (workdir / CLIPS).exists() else clips
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: is damaged ({error}); name a new folder.") from None
+    if clips_before != clips and not any(key == "data.source" for key, _, _ in found):
+        raise ConfigError(
+            f"{config.data.source}: holds other clips than when the run in {workdir} began; bring them back to go on, "
+            "or name a new folder."
+        )
+    for key, old, new in found:
+        raise ConfigError(
+            f"{workdir}: holds a run with {key}={_shown(old)}, not {_shown(new)}; give the same settings to go on, or "
+            "name a new folder."
+        )
+
+
+def save_config(workdir: Path, config: TrainConfig, clips: str) -> None:
+    """Keep what `check_config` looks at."""
+    for name, text in ((CONFIG, to_json(config)), (CLIPS, json.dumps({"sha256": clips}) + "\n")):
+        with atomic_output(workdir / name) as file:
+            file.write(text.encode())
 
 
 def _shown(value: Any) -> str:
@@ -65,8 +81,10 @@ class Records:
         except OSError as error:
             raise OutputError(f"{workdir}: cannot write the logs ({reason(error)})") from None
         if logging.tensorboard:
-            from tensorboardX import SummaryWriter
-
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError as error:
+                raise ConfigError(f'{error}; pip install "nvc-jax[train]", or set logging.tensorboard=false.') from None
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step)
         self._last = time.perf_counter()
 
@@ -74,11 +92,14 @@ class Records:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.flush()
-        for file in self._files.values():
-            file.close()
-        if self._board is not None:
-            self._board.close()
+        try:
+            self.flush()
+        finally:
+            with contextlib.suppress(OSError):  # all was flushed, or that has failed
+                for file in self._files.values():
+                    file.close()
+                if self._board is not None:
+                    self._board.close()
 
     def step(self, step: int, stage: str, metrics: Mapping[str, float], samples: int) -> float:
         """Log a step.
@@ -113,8 +134,11 @@ class Records:
     def flush(self) -> None:
         """Everything that was logged is on disk after this."""
         for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise OutputError(f"{file.name}: cannot write ({reason(error)})") from None
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         try:

@@ -1,8 +1,11 @@
 """A run from its configuration to an exported model: start or resume, step, log, save, stop."""
 
 import dataclasses
+import datetime
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,18 +19,28 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from nvc_jax.errors import ConfigError, TrainingError
+from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
-from nvc_jax.training.config import TrainConfig, resolved
+from nvc_jax.training.config import DEMO, TrainConfig, resolved
 from nvc_jax.training.data import ClipSet, batches, on_devices, open_clips, samples
-from nvc_jax.training.evaluate import evaluate
+from nvc_jax.training.evaluate import evaluate, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
 from nvc_jax.training.optimiser import Packing
-from nvc_jax.training.processes import from_first, is_first, on_all
-from nvc_jax.training.records import Records, check_config
-from nvc_jax.training.step import PARTS, Step, fresh_moments, initial_state, on_all_devices, pictures
+from nvc_jax.training.processes import from_first, is_first, on_all, together
+from nvc_jax.training.records import Records, check_config, save_config
+from nvc_jax.training.settings import to_json
+from nvc_jax.training.step import (
+    PARTS,
+    Step,
+    TrainState,
+    bucket_names,
+    fresh_moments,
+    initial_state,
+    on_all_devices,
+    pictures,
+)
 from nvc_jax.training.transform_init import patch_statistics, transform_codec
 
 _STATISTICS_CLIPS = 64
@@ -62,54 +75,79 @@ def train(config: TrainConfig, workdir: Path, stop_at: int | None, note: Callabl
     Raises:
         NvcError: it cannot be done.
     """
-    clips = open_clips(config.data, config.seed, note)
-    config = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
-    for stage in config.stages:
-        if stage.batch % jax.device_count():
-            raise ConfigError(
-                f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {jax.device_count()} devices."
-            )
+
+    def opened() -> tuple[tuple[TrainConfig, ClipSet], str]:
+        clips = open_clips(config.data, config.seed, note)
+        in_steps = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
+        for stage in config.stages:
+            if stage.batch % jax.device_count():
+                raise ConfigError(
+                    f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {jax.device_count()} devices."
+                )
+        return (in_steps, clips), f"{to_json(in_steps)} {stop_at} {clips.identity}"
+
+    config, clips = together(opened)
     with ExitStack() as stack:
-        checkpoints = None
-        if is_first():
-            make_folder(workdir)
-            check_config(workdir, config)
-            checkpoints = Checkpoints(workdir / "checkpoints", config.logging)
-            stack.callback(checkpoints.close)
-        return _Run(config, clips, workdir, checkpoints).go(config.steps if stop_at is None else stop_at, stack)
+        return _Run(config, clips, workdir, note, stack).go(config.steps if stop_at is None else stop_at)
 
 
 class _Run:
     """The loop and what it holds. Only the first process has checkpoints, and only it writes files."""
 
-    def __init__(self, config: TrainConfig, clips: ClipSet, workdir: Path, checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self, config: TrainConfig, clips: ClipSet, workdir: Path, note: Callable[[str], Any], stack: ExitStack
+    ) -> None:
         self.config = config
         self.clips = clips
         self.workdir = workdir
-        self.checkpoints = checkpoints
+        self.note = note
+        self.stack = stack
+        self.checkpoints: Checkpoints | None = None
         self.records: Records | None = None
         params = initialise(config.codec, config.seed)
         self.packing = Packing.of(config.optimiser, params)
-        state = _on_host(initial_state(config, params, self.packing))
-        self.place: dict[str, Any] | None = None
-        if checkpoints is not None:
-            latest = checkpoints.latest()
-            if latest is None:
-                state = _on_host(initial_state(config, self._parameters(params), self.packing))
-                checkpoints.save(0, state, {"next": None})
-            else:
-                state, data = checkpoints.restore(latest, state)
-                self.place = data["next"]
+        state = together(lambda: (self._begin(params) if is_first() else self._start_from(params), ""))
         self.step = int(_from_first_process(np.int32(state.step)))
         self.state = on_all(state)
 
-    def go(self, stop_at: int, stack: ExitStack) -> Outcome:
+    def _begin(self, random: ParamTree) -> TrainState:
+        """In the first process: the state of a new run, or that of its last checkpoint."""
+        config, workdir = self.config, self.workdir
+        if config.evaluation.steps and config.evaluation.source != DEMO:
+            videos(config.evaluation.source)  # there must be some
+        make_folder(workdir)
+        self.checkpoints = Checkpoints(workdir / "checkpoints", config.logging)
+        self.stack.callback(self.checkpoints.close)
+        latest = self.checkpoints.latest()
+        try:
+            if latest is not None:
+                check_config(workdir, config, self.clips.identity)
+        except ConfigError:
+            if latest != 0:
+                raise
+            self.checkpoints.remove(0)  # nothing was trained, so that other settings may begin there
+            latest = None
+        if latest is not None:
+            state = self.checkpoints.restore(latest, self._start_from(random))
+            save_config(workdir, config, self.clips.identity)
+        else:
+            state = self._start_from(self._parameters(random))
+            save_config(workdir, config, self.clips.identity)
+            self.checkpoints.save(0, state)
+        self.records = self.stack.enter_context(Records(workdir, int(state.step), config.logging))
+        return state
+
+    def _start_from(self, params: ParamTree) -> TrainState:
+        """The state before the first step."""
+        state: TrainState = _on_host(initial_state(self.config, params, self.packing))
+        return state
+
+    def go(self, stop_at: int) -> Outcome:
         """Train until a step, or until a signal."""
         config, stop_at = self.config, min(stop_at, self.config.steps)
-        if is_first():
-            self.records = stack.enter_context(Records(self.workdir, self.step, config.logging))
-        signals = stack.enter_context(_signals())
-        progress = stack.enter_context(_progress(config.steps, self.step))
+        signals = self.stack.enter_context(_signals())
+        progress = self.stack.enter_context(_progress(config.steps, self.step))
+        stopped = False
         for number, (start, first_sample) in enumerate(config.stage_starts()):
             stage = config.stages[number]
             end = min(start + stage.steps, stop_at)
@@ -117,25 +155,27 @@ class _Run:
                 continue
             if self.step == start and not stage.carry_optimiser and start > 0:
                 self._reset_moments()
-            self._stage(number, start, first_sample, end, signals, progress)
-            if signals:
+            stopped = self._stage(number, start, first_sample, end, signals, progress)
+            if stopped:
                 break
         model = None
         if self.checkpoints is not None:
             if self.checkpoints.latest() != self.step:
                 self._save()
             model = export(config, from_first(self.state), self.packing, self.workdir)
-        return Outcome(self.step, config.steps, model, signals[0] if signals else None)
+        by_signal = (signals or [signal.SIGTERM])[0] if stopped else None  # SIGTERM: another process was asked
+        return Outcome(self.step, config.steps, model, by_signal)
 
     def _stage(
         self, number: int, start: int, first_sample: int, end: int, signals: list[signal.Signals], progress: "_Shown"
-    ) -> None:
+    ) -> bool:
+        """Train in a stage; whether the processes have agreed to stop, as one of them was asked to before a step."""
         stage = self.config.stages[number]
         shard = (jax.process_index(), jax.process_count())
         iterator = batches(self.clips, stage, number, first_sample, shard)
         done = self.step - start
         if done:
-            iterator.set_state(self.place if self.place is not None else {"next_index": done})
+            iterator.set_state({"next_index": done})
         update = on_all_devices(Step(self.config, stage, start, self.packing))
         pending: tuple[int, Any] | None = None
         while self.step < end:
@@ -146,20 +186,18 @@ class _Run:
             stopped = self._log(pending, number, progress)
             pending = (self.step, metrics)
             self.step += 1
-            self.place = iterator.get_state()
             save = self.step % self.config.logging.checkpoint_steps == 0
             measure = self.config.evaluation.steps and self.step % self.config.evaluation.steps == 0
             if save or measure or stopped or self.step == end:
                 stopped = self._log(pending, number, progress) or stopped
                 pending = None
+                if measure and is_first():
+                    self._evaluate()  # before the checkpoint, so that it is repeated if it is killed
                 if save and is_first():
                     self._save()
-                if measure and is_first():
-                    self._evaluate()
             if stopped:
-                if not signals:
-                    signals.append(signal.SIGTERM)  # another process was asked to stop
-                return
+                return True
+        return jax.process_count() == 1 and len(signals) > 0
 
     def _log(self, pending: tuple[int, Any] | None, number: int, progress: "_Shown") -> bool:
         """Log a step, once its metrics are there; whether any process was asked to stop before it."""
@@ -183,13 +221,17 @@ class _Run:
         assert self.checkpoints is not None
         assert self.records is not None
         self.records.flush()
-        self.checkpoints.save(self.step, from_first(self.state), {"next": self.place})
+        self.checkpoints.save(self.step, from_first(self.state))
 
     def _evaluate(self) -> None:
         assert self.records is not None
         model = trained_model(self.config, from_first(self.state), self.packing)
-        for point in evaluate(model, self.config.evaluation, self.workdir / "pictures" / f"step_{self.step:08}"):
-            self.records.evaluation(self.step - 1, point)
+        pictures_folder = self.workdir / "pictures" / f"step_{self.step:08}"
+        try:
+            for point in evaluate(model, self.config.evaluation, pictures_folder):
+                self.records.evaluation(self.step - 1, point)
+        except NvcError as error:
+            self.note(f"step {self.step}: the evaluation has failed, and training goes on: {error}")
         self.records.restart_clock()
 
     def _reset_moments(self) -> None:
@@ -248,19 +290,30 @@ def _signals() -> Iterator[list[signal.Signals]]:
 
 @dataclasses.dataclass(frozen=True)
 class _Shown:
-    """The line that says how a run is doing, on stderr; plain lines now and then where that is no terminal."""
+    """The line that says how a run is doing, on stderr; plain lines now and then where that is no terminal.
+
+    PSNRs in brackets are those of four ranges of qp.
+    """
 
     progress: Progress
     task: TaskID
+    first: int
+    steps: int
+    began: float
 
     def show(self, step: int, values: dict[str, float], speed: float, part: str) -> None:
+        by_qp = (values[f"psnr_y_{part}_{bucket}"] for bucket in bucket_names())
         text = (
-            f"loss {values['loss']:.4f}  {values[f'bpp_{part}']:.4f} bpp  {values[f'psnr_y_{part}']:.2f} dB  "
-            f"{speed:.1f} samples/s"
+            f"loss {values['loss']:.4f}  {values[f'bpp_{part}']:.4f} bpp  {values[f'psnr_y_{part}']:.2f} dB "
+            f"({' '.join('-' if math.isnan(psnr) else f'{psnr:.1f}' for psnr in by_qp)})  {speed:.1f} samples/s"
         )
         self.progress.update(self.task, completed=step, description=text)
         if not self.progress.console.is_terminal and step % 100 == 0:
-            self.progress.console.print(f"step {step}  {text}", highlight=False)
+            taken = (time.monotonic() - self.began) / (step - self.first)
+            left = datetime.timedelta(seconds=round(taken * (self.steps - step)))
+            self.progress.console.print(
+                f"step {step} of {self.steps}  {text}  {left} left", highlight=False, soft_wrap=True
+            )
 
 
 @contextmanager
@@ -268,4 +321,5 @@ def _progress(steps: int, step: int) -> Iterator[_Shown]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not (is_first() and console.is_terminal)) as progress:
-        yield _Shown(progress, progress.add_task("starting", total=steps, completed=step))
+        task = progress.add_task("starting", total=steps, completed=step)
+        yield _Shown(progress, task, step, steps, time.monotonic())

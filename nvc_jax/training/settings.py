@@ -14,6 +14,9 @@ from nvc_jax.models.config import CONFIGS, CodecConfig
 from nvc_jax.training import config as config_module
 from nvc_jax.training.config import TrainConfig
 
+# Keys, and beginnings of keys, that change no result.
+NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb")
+
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -51,12 +54,13 @@ def override(config: TrainConfig, assignments: Sequence[str]) -> TrainConfig:
     Raises:
         ConfigError: a key is not known, or a value is not of its type or range.
     """
-    result = config
+    plain = dataclasses.asdict(config)
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign or not key:
             raise ConfigError(f"{assignment!r} is not an override; write key=value, such as stages.0.steps=10.")
-        result = _replace(result, TrainConfig, key.split("."), text, key)
+        plain = _assigned(plain, TrainConfig, key.split("."), text, key)
+    result: TrainConfig = _built(plain, TrainConfig)  # checked once, so that keys which belong together can be set
     return result
 
 
@@ -66,11 +70,33 @@ def to_json(config: TrainConfig) -> str:
 
 
 def differences(saved: str, config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
-    """(key, saved value, new value) where a saved configuration is another one; `logging` may differ."""
-    old, new = (dict(_leaves(json.loads(text))) for text in (saved, to_json(config)))
+    """(key, saved value, new value) where a saved configuration is another one, but for `NEUTRAL`.
+
+    What the saved one lacks, as it is older than the key, has its default.
+    """
+    old = dict(_leaves(_completed(json.loads(saved), TrainConfig)))
+    new = dict(_leaves(json.loads(to_json(config))))
     for key in [*new, *(key for key in old if key not in new)]:
-        if not key.startswith("logging.") and old.get(key) != new.get(key):
+        if not key.startswith(NEUTRAL) and old.get(key) != new.get(key):
             yield key, old.get(key), new.get(key)
+
+
+def _completed(tree: Any, kind: Any) -> Any:
+    """A tree from JSON with the defaults of its declared type where it has no value."""
+    if dataclasses.is_dataclass(kind) and isinstance(tree, dict):
+        hints = get_type_hints(kind)
+        defaults = {
+            field.name: dataclasses.asdict(field.default)  # type: ignore[arg-type]
+            if dataclasses.is_dataclass(field.default)
+            else field.default
+            for field in dataclasses.fields(kind)
+            if field.default is not dataclasses.MISSING
+        }
+        missing = json.loads(json.dumps({name: value for name, value in defaults.items() if name not in tree}))
+        return missing | {name: _completed(part, hints.get(name)) for name, part in tree.items()}
+    if get_origin(kind) is tuple and isinstance(tree, list) and get_args(kind)[-1] is Ellipsis:
+        return [_completed(part, _element(kind, i)) for i, part in enumerate(tree)]
+    return tree
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -86,24 +112,32 @@ def _names(kind: Any) -> str:
     return ", ".join(field.name for field in dataclasses.fields(kind))
 
 
-def _replace(value: Any, kind: Any, path: list[str], text: str, key: str) -> Any:
-    """`value` with the part at `path` parsed from `text`; `kind` is its declared type."""
+def _assigned(value: Any, kind: Any, path: list[str], text: str, key: str) -> Any:
+    """A plain tree with the part at `path` parsed from `text`; `kind` is its declared type."""
     if not path:
         return _parse(text, kind, key)
     name, *rest = path
-    if dataclasses.is_dataclass(value):
-        hints = get_type_hints(type(value))
-        if name not in {field.name for field in dataclasses.fields(value)}:
-            raise ConfigError(f"{key}: {type(value).__name__} has no key {name!r}; it has {_names(value)}.")
-        part = _replace(getattr(value, name), hints[name], rest, text, key)
-        return dataclasses.replace(value, **{name: part})  # type: ignore[type-var]
+    if dataclasses.is_dataclass(kind):
+        if name not in value:
+            raise ConfigError(f"{key}: {kind.__name__} has no key {name!r}; it has {_names(kind)}.")  # type: ignore[union-attr]
+        return value | {name: _assigned(value[name], get_type_hints(kind)[name], rest, text, key)}
     if isinstance(value, tuple):
         if not name.isdecimal() or int(name) >= len(value):
             raise ConfigError(f"{key}: there is no {name!r}; write a number from 0 to {len(value) - 1}.")
         number = int(name)
-        part = _replace(value[number], _element(kind, number), rest, text, key)
+        part = _assigned(value[number], _element(kind, number), rest, text, key)
         return (*value[:number], part, *value[number + 1 :])
     raise ConfigError(f"{key}: {key.rsplit('.', len(rest) + 1)[0]} is a single value and has no key {name!r}.")
+
+
+def _built(value: Any, kind: Any) -> Any:
+    """Dataclasses of a plain tree."""
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{name: _built(part, hints[name]) for name, part in value.items()})  # type: ignore[operator]
+    if get_origin(kind) is tuple:
+        return tuple(_built(part, _element(kind, i)) for i, part in enumerate(value))
+    return value
 
 
 def _element(kind: Any, number: int) -> Any:
@@ -116,7 +150,9 @@ def _parse(text: str, kind: Any, key: str) -> Any:
     if kind is CodecConfig:
         if text not in CONFIGS:
             raise ConfigError(f"{key}: there is no codec {text!r}; there are {', '.join(CONFIGS)}.")
-        return CONFIGS[text]
+        return dataclasses.asdict(CONFIGS[text])
+    if get_origin(kind) is tuple and dataclasses.is_dataclass(_element(kind, 0)):
+        raise ConfigError(f"{key}: is a list of several values each; set {key}.N.KEY=VALUE, such as {key}.0.steps=10.")
     if dataclasses.is_dataclass(kind):
         raise ConfigError(f"{key}: holds several values; set one of {_names(kind)}, such as {key}.NAME=VALUE.")
     if kind is str:

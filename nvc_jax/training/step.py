@@ -19,11 +19,11 @@ from nvc_jax.ops.colour import planes_to_picture, rgb_to_ycbcr
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 from nvc_jax.training.config import Loss, Stage, TrainConfig
 from nvc_jax.training.data import Batch
-from nvc_jax.training.forward import Coded, FrameInput, cast, code_frame, code_inter_frames, joined, runs
+from nvc_jax.training.forward import Coded, FrameInput, code_frame, code_inter_frames, joined, runs
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
+from nvc_jax.training.processes import DEVICES
 
-DEVICES = "devices"  # the axis of pmap
 BUCKETS = 4  # of qps, in which rates and errors are logged
 PARTS = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter")}
 
@@ -200,8 +200,7 @@ class Step:
         return IntraModel(self.config.codec.intra), InterModel(self.config.codec.inter)
 
     def _unpacked(self, params: dict[str, Tree], part: str) -> ParamTree:
-        tree = share_rows(self.packing.unpack(part, params[part]), self.config.optimiser.row_reach)
-        return cast(tree, self.config.precision)
+        return share_rows(self.packing.unpack(part, params[part]), self.config.optimiser.row_reach)
 
     def _first_picture(self, params: dict[str, Tree], clips: Clips) -> tuple[Array, Terms | None]:
         """What the first inter frame is predicted from: no gradient flows into it."""
@@ -209,7 +208,7 @@ class Step:
             return clips.first.picture, None
         intra, _ = self._models()
         frame = clips.first if self.stage.train != "inter" else dataclasses.replace(clips.first, keys=None)
-        coded = code_frame(intra, self._unpacked(params, "intra"), frame, None)
+        coded = code_frame(intra, self._unpacked(params, "intra"), frame, None, self.config.precision)
         return lax.stop_gradient(coded.picture), terms(self.config.loss, coded, clips.first)
 
     def _code(self, params: dict[str, Tree], clips: Clips) -> dict[str, Terms]:
@@ -228,6 +227,7 @@ class Step:
                 lambda coded, frame: terms(self.config.loss, coded, frame),
                 self.stage.refresh,
                 self.stage.remat,
+                self.config.precision,
             )
         return by_frame
 
@@ -240,7 +240,8 @@ class Step:
             part: str, model: IntraModel | InterModel, state: TrainState, reference: Reference | None, frame: FrameInput
         ) -> tuple[TrainState, Coded, Terms, Array]:
             def of_frame(params: Tree) -> tuple[Array, tuple[Coded, Terms]]:
-                coded = code_frame(model, self._unpacked({part: params}, part), frame, reference)
+                tree = self._unpacked({part: params}, part)
+                coded = code_frame(model, tree, frame, reference, self.config.precision)
                 found = terms(loss, coded, frame)
                 return found.loss.mean(), (coded, found)
 

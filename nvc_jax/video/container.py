@@ -208,11 +208,24 @@ def _frame_rate(stream: VideoStream) -> tuple[Fraction | None, bool]:
 
 
 def _expected_frames(source: av.container.InputContainer, stream: VideoStream, fps: Fraction) -> int | None:
+    """Of the stream's own length where the container tells it; sound may be longer."""
     if stream.frames:
         return stream.frames
-    if not source.duration:
+    seconds = _tagged_seconds(stream)
+    if seconds is None and stream.duration and stream.time_base:
+        seconds = stream.duration * stream.time_base
+    if seconds is None and source.duration:
+        seconds = Fraction(source.duration, av.time_base)
+    return None if seconds is None else max(1, round(seconds * fps))
+
+
+def _tagged_seconds(stream: VideoStream) -> Fraction | None:
+    """What Matroska files tell of a stream's length, such as `00:00:01.320000000`."""
+    try:
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        return (60 * int(hours) + int(minutes)) * 60 + Fraction(seconds) or None
+    except (KeyError, ValueError):
         return None
-    return max(1, round(source.duration * fps / av.time_base))
 
 
 def _colour(frame: av.VideoFrame) -> Colour:

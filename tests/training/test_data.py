@@ -1,12 +1,14 @@
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import synthetic
 
-from nvc_jax.errors import ConfigError
+from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.training.config import Data, Stage
-from nvc_jax.training.data import batches, cut_clip, frame_order, open_clips
+from nvc_jax.training.data import batches, cut_clip, frame_order, open_clips, samples
 from nvc_jax.training.sources import find_clips
 from nvc_jax.video import VideoInfo, create_video, open_video, read_window, write_png
 
@@ -130,15 +132,59 @@ def test_augmentations(videos):
 
 def test_small_clips_are_padded_or_skipped(videos):
     clip = clip_set(videos).clips[1]  # 35x33
-    y, u, _ = cut_clip(clip, Data(flip=0.0), 2, 64, np.random.default_rng(0))
-    assert y.shape == (2, 64, 64)
-    assert u.shape == (2, 32, 32)
-    np.testing.assert_array_equal(y[:, :15], np.repeat(y[:, 15:16], 15, axis=1))
+    y, u, v = cut_clip(clip, Data(flip=0.0), 2, 64, np.random.default_rng(0))
+    # 14 luma pixels above and to the left, 7 of chroma: the planes stay aligned.
+    start = next(t for t in range(4) if (clip.read(t, 1)[0] == y[0, 14:47, 14:49]).all())
+    for plane, padded, before in zip(clip.read(start, 2), (y, u, v), (14, 7, 7), strict=True):
+        height, width = plane.shape[1:]
+        assert padded.shape[1:] == ((64, 64) if before == 14 else (32, 32))
+        np.testing.assert_array_equal(padded[:, before : before + height, before : before + width], plane)
+        for edge in (padded[:, :before], padded[:, :, :before].swapaxes(1, 2)):
+            assert (edge == edge[:, -1:]).all()
     skipping = clip_set(videos, small="skip")
     large = Stage("s", frames=3, steps=1, batch=1, size=48)
     assert {clip.size for clip in skipping.usable(large)} == {(64, 48), (48, 64)}
     with pytest.raises(ConfigError, match="no clip is 96x96 or larger"):
         skipping.usable(Stage("s", frames=3, steps=1, batch=1, size=96))
+    with pytest.raises(ConfigError, match="no clip is 72x72 or larger"):
+        clip_set(videos, small="skip", scale=(1.0, 1.5)).usable(large)
+
+
+def test_samples_are_of_all_clips(videos):
+    clips = clip_set(videos)
+    read = set()
+
+    def watched(clip):
+        return dataclasses.replace(clip, read=lambda *window: (read.add(clip.name), clip.read(*window))[1])
+
+    clips = dataclasses.replace(clips, clips=tuple(map(watched, clips.clips)))
+    assert len(clips.epoch(STAGE)) > len(clips.clips)  # windows: an entry of the first clip comes many times in a row
+    assert len(samples(clips, STAGE, 64)) == 64
+    assert read == {clip.name for clip in clips.clips}
+
+
+def test_what_cannot_be_read_is_replaced_and_told_once(videos):
+    notes = []
+    clips = open_clips(Data(source=str(videos)), 0, notes.append)
+
+    def fails(start, count):
+        raise VideoError("a.y4m: is damaged")
+
+    broken = dataclasses.replace(clips.clips[0], read=fails)
+    clips = dataclasses.replace(clips, clips=(broken, *clips.clips[1:]), note=notes.append, broken=set())
+    notes.clear()
+    first, again = (take(batches(clips, STAGE, 0, 0), 3) for _ in range(2))
+    assert all(map(same, first, again))
+    assert notes == ["a.y4m: is damaged; other clips take the place of what cannot be read of it."]
+    with pytest.raises(VideoError, match="is damaged"):
+        take(batches(dataclasses.replace(clips, clips=(broken,)), STAGE, 0, 0), 1)
+
+
+def test_identity_of_the_clips(videos, tmp_path):
+    shutil.copytree(videos, tmp_path / "moved")
+    moved = clip_set(tmp_path / "moved")
+    assert moved.identity == clip_set(videos).identity
+    assert dataclasses.replace(moved, clips=moved.clips[1:]).identity != moved.identity
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,15 @@ def get_config():
 
 GRADIENTS = """
 import jax, numpy as np
+from nvc_jax.codec.runtime import use_compilation_cache
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import initialise
 from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
 from nvc_jax.training.data import batches, on_devices, open_clips
 from nvc_jax.training.optimiser import Packing
-from nvc_jax.training.step import DEVICES, Step, prepare
+from nvc_jax.training.processes import DEVICES
+from nvc_jax.training.step import Step, prepare
+use_compilation_cache()
 stage = Stage("s", frames=1, steps=3, batch=4, size=32, train="intra")
 config = TrainConfig(tiny, (stage,), Data(source=DEMO))
 params = initialise(tiny, 0)
@@ -78,20 +81,27 @@ def assert_same_training(records, others, tolerance):
         assert record["loss"] == pytest.approx(other["loss"], rel=tolerance), record["step"]
 
 
-def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_path):
+def launch_two(cache, *arguments):
+    """Two processes of one run, with two devices each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    processes = [
-        launch(
-            cache, "--config", config, "--workdir", tmp_path, "--coordinator", f"127.0.0.1:{port}",
-            "--num-processes", 2, "--process-id", number, devices=2,
-        )
-        for number in range(2)
-    ]  # fmt: skip
-    for process in processes:
+    joining = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", 2, "--process-id")
+    return [launch(cache, *arguments, *joining, number, devices=2) for number in range(2)]
+
+
+def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_path):
+    for process in launch_two(cache, "--config", config, "--workdir", tmp_path):
         finish(process)
     assert_same_training(metrics(tmp_path), four_devices, 1e-5)
+
+
+def test_two_processes_end_if_one_cannot_start(cache, config, tmp_path):
+    first, second = (finish(process, 1) for process in launch_two(
+        cache, "--config", config, "--workdir", tmp_path, "init=nowhere"
+    ))  # fmt: skip
+    assert "nowhere: not a model" in first
+    assert "the run cannot start, as process 0 cannot" in second
 
 
 def test_one_device_with_the_joint_batch(four_devices, cache, config, tmp_path):

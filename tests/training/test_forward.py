@@ -1,5 +1,7 @@
 """The training graph against the codec: the same frames, the same pictures, the same bits."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,8 @@ from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training.forward import FrameInput, cast, code_frame, code_inter_frames, runs
+from nvc_jax.training import forward
+from nvc_jax.training.forward import Coded, FrameInput, cast, code_frame, code_inter_frames, runs
 from nvc_jax.video import open_video
 
 
@@ -51,10 +54,78 @@ def test_refresh_cuts_a_clip_into_runs():
     assert [run.qp.tolist() for run in runs(frames, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
+@pytest.mark.parametrize("refresh", [0, 1, 3])
+def test_refresh_is_that_of_the_schedule(refresh, monkeypatch):
+    """Frames start from the picture before them where the encoder's do, and from its feature elsewhere."""
+
+    def code(model, params, frame, reference, precision):
+        number = frame.qp
+        from_picture = jnp.full_like(number, reference.kind == "picture")
+        return Coded(100.0 + number, 200.0 + number, from_picture, jnp.broadcast_to(reference.value, number.shape))
+
+    monkeypatch.setattr(forward, "code_frame", code)
+    numbers = jnp.arange(1.0, 9.0)[:, None]
+    frames = FrameInput(numbers, numbers, None)
+    coded = code_inter_frames(None, {}, frames, jnp.array([100.0]), lambda coded, _: coded, refresh)
+    plans = [Schedule(reset_interval=refresh or 1000).frame(number) for number in range(1, 9)]
+    assert coded.bits_y[:, 0].tolist() == [plan.refresh for plan in plans]
+    before = [(100.0 if plan.refresh else 200.0) + plan.index - 1 for plan in plans]
+    assert coded.bits_z[:, 0].tolist() == before
+
+
 def test_bfloat16_keeps_the_prior_of_z():
     cast_params = cast(synthetic.tiny_model().params["intra"], jnp.bfloat16)
     assert cast_params["encoder_down"]["kernel"].dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(cast_params["z_prior"]))
+
+
+class Toy:
+    """A model whose picture is the latent times a parameter, which gets a gradient of 1 per frame."""
+
+    class config:
+        steps = 2
+
+    def apply(self, variables, *args, method):
+        weight = variables["params"]["weight"]
+        latent = jnp.ones((1, 2, 2, 2), weight.dtype)
+        return {
+            "temporal": lambda: (latent, None),
+            "context": lambda: None,
+            "analyse": lambda: (latent, latent),
+            "z_cdf": lambda: jax.nn.sigmoid(args[0]),
+            "prior": lambda: Prior(latent, latent, latent, 0 * latent, latent),
+            "refine": lambda: (latent, 0 * latent),
+            "synthesise": lambda: args[0],
+            "reconstruct": lambda: (args[0] * weight).mean(axis=(1, 2, 3)),
+        }[method]()
+
+
+class Prior(NamedTuple):
+    gain_in: jax.Array
+    gain_out: jax.Array
+    scale: jax.Array
+    mean: jax.Array
+    shared: jax.Array
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_gradients_of_many_bfloat16_frames_add_up_in_float32(remat):
+    """513 frames of a gradient of 1 each; sums in bfloat16 stop at 256."""
+    frames = FrameInput(jnp.zeros((513, 1, 16, 16, 3)), jnp.zeros((513, 1)), None)
+
+    def total(weight, precision):
+        params = {"weight": weight, "z_prior": jnp.zeros(1)}
+        first = jnp.zeros((1, 16, 16, 3))
+        return code_inter_frames(
+            Toy(), params, frames, first, lambda coded, _: coded.picture, remat=remat, precision=precision
+        ).sum()
+
+    found, expected = (
+        jax.jit(jax.grad(lambda weight, p=precision: total(weight, p)))(jnp.float32(0.5))
+        for precision in ("bfloat16", "float32")
+    )
+    assert found.dtype == jnp.float32
+    assert float(found) == float(expected) == 513.0
 
 
 @pytest.mark.parametrize("qp", [15, 45])

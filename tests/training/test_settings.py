@@ -45,11 +45,27 @@ def test_overrides_reach_every_level():
         ("seed.x=1", "seed is a single value"),
         ("codec=big", "there is no codec 'big'; there are dcvc_rt,"),
         ("seed", "write key=value"),
+        ("stages=[1]", "set stages.N.KEY=VALUE"),
+        ("data.memory_mb=-1", "data.memory_mb is -1"),
+        ("optimiser.beta1=1", "beta1 is 1.0"),
+        ("optimiser.epsilon=0", "optimiser.epsilon must be above 0"),
+        ("loss.balance=-1", "loss.balance is -1.0"),
     ],
 )
 def test_bad_overrides_are_refused(assignment, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         override(BASE, [assignment])
+
+
+def test_keys_that_belong_together_are_set_together():
+    changed = override(
+        BASE, ["stages.0.steps=0", "stages.0.epochs=1", "stages.0.frames=3", "stages.0.train=inter",
+               "data.scale.0=2", "data.scale.1=3"],
+    )  # fmt: skip
+    assert (changed.stages[0].steps, changed.stages[0].epochs) == (0, 1.0)
+    assert (changed.stages[0].frames, changed.stages[0].train) == (3, "inter")
+    assert changed.data.scale == (2.0, 3.0)
+    assert override(BASE, []) == BASE
 
 
 def test_epochs_become_steps():
@@ -63,13 +79,60 @@ def test_differences_name_the_key():
     assert list(differences(saved, override(BASE, ["seed=3"]))) == [("seed", 0, 3)]
     fewer = TrainConfig(tiny, BASE.stages[:1], logging=Logging(keep=7))
     assert next(differences(saved, fewer))[0] == "stages.1.name"
-    assert list(differences(saved, TrainConfig(tiny, BASE.stages, logging=Logging(keep=7)))) == []
+    harmless = ["logging.keep=7", "data.threads=9", "data.prefetch=9", "data.memory_mb=9", "evaluation.steps=9"]
+    assert list(differences(saved, override(BASE, harmless))) == []
+
+
+def test_configurations_older_than_a_key_have_its_default():
+    old = json.loads(to_json(BASE))
+    del old["seed"], old["loss"], old["stages"][1]["remat"]
+    assert list(differences(json.dumps(old), BASE)) == []
+    assert list(differences(json.dumps(old), override(BASE, ["stages.1.remat=true"]))) == [
+        ("stages.1.remat", False, True)
+    ]
 
 
 @pytest.mark.parametrize("name", ["smoke", "dcvc_rt", "embedded"])
 def test_configurations_of_the_project(name, request):
     config = load_config(request.config.rootpath / "configs" / f"{name}.py")
     assert config.stages
+
+
+def test_recipe_is_the_official_one(request):
+    """The tables of the official training code: pictures, then video with clips of more and more frames."""
+    config = load_config(request.config.rootpath / "configs" / "dcvc_rt.py")
+    table = [
+        (stage.frames, stage.epochs, stage.learning_rate, stage.size, stage.batch, stage.mode)
+        for stage in config.stages
+    ]
+    pictures = [
+        (45, 2e-4, 256),
+        (25, 5e-5, 256),
+        (20, 1e-5, 256),
+        (5, 2e-4, 512),
+        (4, 5e-5, 512),
+        (4, 1e-5, 512),
+        (2, 1e-6, 512),
+    ]
+    assert [row[1:4] for row in table[:7]] == pictures
+    video = table[7:]
+    assert [row[0] for row in video] == [2, 3, 6, 8, 16, 24, 32, 32, 33, 33, 49, 49, 65, 65, 97, 129]
+    assert [row[2] for row in video] == [
+        1e-4, 1e-4, 1e-4, 5e-5, 5e-5, 5e-5, 5e-5, 5e-6, 5e-5, 5e-6, 2e-5, 2e-6, 5e-6, 2e-6, 2e-6, 5e-7,
+    ]  # fmt: skip
+    for begin, end, epochs, size, batch, mode in (
+        (0, 3, 55, 256, 16, "plain"), (3, 8, 37, 256, 8, "cascaded"), (8, 14, 40, 512, 8, "cascaded"),
+        (14, 16, 4, 512, 4, "cascaded"),
+    ):  # fmt: skip
+        assert sum(row[1] for row in video[begin:end]) == epochs
+        assert {row[3:] for row in video[begin:end]} == {(size, batch, mode)}
+    assert {row[4] for row in table[:7]} == {16}
+    assert [stage.clip_norm for stage in config.stages] == [0.1] * 7 + [0.2] * 16
+    assert [stage.first_reference for stage in config.stages[7:]] == ["original"] + ["intra"] * 15
+    # weights are carried on everywhere, the optimiser's state only within a row group of the tables
+    fresh = [number for number, stage in enumerate(config.stages) if not stage.carry_optimiser]
+    assert fresh == [0, 3, 7, 10, 15, 21]
+    assert (config.optimiser.name, config.loss.balance, config.loss.random_position) == ("adamw", 0.0, False)
 
 
 def test_unknown_key_in_a_file(tmp_path):
@@ -131,7 +194,12 @@ def test_missing_configuration(tmp_path, capsys):
 
 
 def test_ranges_are_checked():
-    for settings in ({"steps": 0}, {"steps": 1, "epochs": 1}, {"steps": 1, "learning_rate": 0.0}):
+    for settings in (
+        {"steps": 0},
+        {"steps": 1, "epochs": 1},
+        {"steps": 1, "learning_rate": 0.0},
+        {"epochs": float("inf")},
+    ):
         with pytest.raises(ConfigError):
             Stage("a", frames=2, **settings)
     with pytest.raises(ConfigError, match="carry_optimiser"):

@@ -298,3 +298,24 @@ def test_real_clips(clips):
     with open_video(clips / "eval" / "waterfall_360x640.mkv", frames=2) as reader:
         assert reader.info.fps == Fraction(2997, 100)
         assert len(list(reader)) == 2
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_longer_sound_adds_no_frames(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libvpx-vp9", rate=25)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        sound = container.add_stream("libopus", rate=48000)
+        sound.layout = "mono"
+        for _ in range(10):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 32), np.uint8), format="yuv420p")))
+        container.mux(video.encode(None))
+        for number in range(100):  # 2 seconds
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 48000, 960 * number
+            container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+    with open_video(path) as reader:
+        assert reader.info.has_audio
+        assert reader.info.frames == len(list(reader)) == 10
