@@ -6,7 +6,7 @@ last 20 steps is below a third of that of the first 20.
 """
 
 from nvc_jax.models.config import tiny
-from nvc_jax.training.config import DEMO, Data, Evaluation, Logging, Loss, Optimiser, Stage, TrainConfig
+from nvc_jax.training.config import DEMO, Data, Logging, Loss, Optimiser, Stage, TrainConfig
 
 
 def get_config() -> TrainConfig:
@@ -20,6 +20,5 @@ def get_config() -> TrainConfig:
         data=Data(source=DEMO),
         loss=Loss(balance=0.5),
         optimiser=Optimiser("adam"),
-        evaluation=Evaluation(source=DEMO, frames=4, qps=(0, 63)),
         logging=Logging(checkpoint_steps=25),
     )

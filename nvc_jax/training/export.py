@@ -27,7 +27,7 @@ def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
     """
     stored = load_model(folder)
     if (stored.config.intra, stored.config.inter) != (codec.intra, codec.inter):
-        raise ConfigError(f"{folder}: is a {stored.config.name}, not a {codec.name} as the configuration trains.")
+        raise ConfigError(f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}.")
     if stored.precision == "int16":
         raise ConfigError(f"{folder}: holds integers, which cannot be trained; start from the model it was made of.")
     return stored.params

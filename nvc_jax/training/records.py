@@ -15,8 +15,20 @@ from nvc_jax.files import atomic_output, reason
 from nvc_jax.training.config import Logging, TrainConfig
 from nvc_jax.training.settings import differences, to_json
 
-CONFIG, CLIPS = "config.json", "clips.json"
+CONFIG, CLIPS, CHECKPOINTS = "config.json", "clips.json", "checkpoints"
 METRICS, SPEED, EVALUATION = "metrics.jsonl", "speed.jsonl", "evaluation.jsonl"
+
+
+def check_folder(workdir: Path) -> None:
+    """Make sure that a new run overwrites nothing.
+
+    Raises:
+        ConfigError: the folder holds something, but no run.
+    """
+    if workdir.is_dir() and not (workdir / CONFIG).exists():
+        others = sorted(path.name for path in workdir.iterdir() if path.name != CHECKPOINTS)
+        if others:
+            raise ConfigError(f"{workdir}: holds {others[0]}, but no run; name a new or an empty folder.")
 
 
 def check_config(workdir: Path, config: TrainConfig, clips: str) -> None:

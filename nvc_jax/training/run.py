@@ -29,7 +29,7 @@ from nvc_jax.training.evaluate import evaluate, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import from_first, is_first, on_all, together
-from nvc_jax.training.records import Records, check_config, save_config
+from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_folder, save_config
 from nvc_jax.training.settings import to_json
 from nvc_jax.training.step import (
     PARTS,
@@ -115,8 +115,11 @@ class _Run:
         config, workdir = self.config, self.workdir
         if config.evaluation.steps and config.evaluation.source != DEMO:
             videos(config.evaluation.source)  # there must be some
+        check_folder(workdir)
+        begun = any((workdir / CHECKPOINTS).glob("[0-9]*"))
+        fresh = None if begun else self._parameters(random)  # before Orbax starts threads that an error would leave
         make_folder(workdir)
-        self.checkpoints = Checkpoints(workdir / "checkpoints", config.logging)
+        self.checkpoints = Checkpoints(workdir / CHECKPOINTS, config.logging)
         self.stack.callback(self.checkpoints.close)
         latest = self.checkpoints.latest()
         try:
@@ -131,7 +134,7 @@ class _Run:
             state = self.checkpoints.restore(latest, self._start_from(random))
             save_config(workdir, config, self.clips.identity)
         else:
-            state = self._start_from(self._parameters(random))
+            state = self._start_from(self._parameters(random) if fresh is None else fresh)
             save_config(workdir, config, self.clips.identity)
             self.checkpoints.save(0, state)
         self.records = self.stack.enter_context(Records(workdir, int(state.step), config.logging))
@@ -226,7 +229,7 @@ class _Run:
     def _evaluate(self) -> None:
         assert self.records is not None
         model = trained_model(self.config, from_first(self.state), self.packing)
-        pictures_folder = self.workdir / "pictures" / f"step_{self.step:08}"
+        pictures_folder = self.workdir / "pictures" / f"step_{self.step - 1:08}"
         try:
             for point in evaluate(model, self.config.evaluation, pictures_folder):
                 self.records.evaluation(self.step - 1, point)

@@ -169,9 +169,9 @@ def config_file(tmp_path):
         (["data.source=TEXT"], 1, "of 1 that were tried"),
         (["data.source=demo", "data.small=skip", "stages.0.size=512"], 1, "no clip is 512x512 or larger"),
         (["data.source=demo", "init=nowhere"], 1, "nowhere: not a model"),
-        (["data.source=demo", "init=embedded"], 1, "is a embedded, not a tiny"),
+        (["data.source=demo", "init=embedded"], 1, "its architecture is embedded, the configuration trains tiny"),
         (["data.source=demo", "sead=1"], 1, "has no key 'sead'"),
-        (["--steps", "0"], 2, "is not at least 1"),
+        (["--steps", "0"], 2, "is not a whole number of at least 1"),
         (["--process-id", "1"], 1, "together, or none of them"),
         (["--what"], 2, "unrecognized"),
     ],
@@ -186,6 +186,16 @@ def test_mistakes_are_one_sentence(config_file, tmp_path, capsys, settings, code
     error = capsys.readouterr().err
     assert message in error
     assert code == 2 or error.count("\n") == 1, error
+    assert not workdir.exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(config_file, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metrics.jsonl").write_text("mine")
+    command = ["--config", str(config_file), "--workdir", str(tmp_path / "mine"), "data.source=demo"]
+    assert main(command) == 1
+    assert "holds metrics.jsonl, but no run" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["metrics.jsonl"]
 
 
 def test_missing_configuration(tmp_path, capsys):
