@@ -2,7 +2,7 @@
 
 Two minutes on two CPU cores, most of them compiling; needs no data, but scikit-image for its photographs
 (pip install "nvc-jax[train,demo]"). Both codecs of the smallest size learn one moving picture: the mean loss of the
-last 20 steps is below a third of that of the first 20.
+last 20 steps is below a fifth of that of the first 20.
 """
 
 from nvc_jax.models.config import tiny
