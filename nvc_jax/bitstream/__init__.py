@@ -2,7 +2,8 @@
 
 from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
 from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame
-from nvc_jax.bitstream.nvc import NvcHeader, NvcReader, NvcWriter
+from nvc_jax.bitstream.nvc import NvcReader, NvcWriter
+from nvc_jax.bitstream.nvc_syntax import NvcHeader
 from nvc_jax.bitstream.source import open_reader, repair
 
 __all__ = [

@@ -2,203 +2,38 @@
 
 import bisect
 import re
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import BinaryIO, TypeVar
 
 from nvc_jax.bitstream.cursor import CHUNK_BYTES, Cursor
-from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame, check_picture_size, check_qp
-from nvc_jax.checks import Check
+from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame, check_qp
+from nvc_jax.bitstream.nvc_syntax import (
+    END,
+    END_MARK,
+    FRACTION,
+    MAGIC,
+    MAJOR,
+    OPTIONAL,
+    PREFIX,
+    QP_STEPS,
+    TAIL,
+    TYPE_OF_FRAME,
+    TYPES,
+    NvcHeader,
+    Trailer,
+    check_bytes,
+    index_bytes,
+    qp_steps,
+    varint,
+)
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
-from nvc_jax.spec import CHECK_BITS, Dialect, FrameKind
-
-MAGIC = b"\x8bNVC\r\n\x1a\n"
-END_MARK = b"CVN\x8b"
-MAJOR, MINOR = 1, 0
-QP_STEPS = 256  # a qp is a multiple of 1 / 256
-PRECISIONS = ("float32", "bfloat16", "float16", "int16")
+from nvc_jax.spec import CHECK_BITS, Dialect
 
 MAX_LOST = 1 << 17  # frames that may be missing in a file, an hour at 36 frames per second
-MIN_INTRA = 11  # bytes of an I frame with an empty payload
 MAX_TRAILER = 1 << 26  # bytes
 MAX_SCAN = 64  # times the size of the file may be read in search of intra frames
 
-_END, _OPTIONAL, _FRACTION = ord("E"), 0x80, 0x20
-_TYPES: dict[int, tuple[FrameKind, bool]] = {ord("I"): ("I", False), ord("P"): ("P", False), ord("R"): ("P", True)}
-_TYPE_OF_FRAME = {frame: type_ for type_, frame in _TYPES.items()}
-_CHROMA_LOCATIONS = (None, "left", "center", "topleft")
-
-# identity, precision, arithmetic, width, height, frame rate, colour (5), skip threshold,
-# qp, intra qp, intra period, reset interval, qp offsets
-_FIXED = struct.Struct("<32sBBHHII5BdHHII8b")
-_PREFIX = struct.Struct("<8sBBH")  # magic, major, minor, bytes of the header that follow before its check
-_TAIL = struct.Struct("<I4s")  # bytes of the trailer before the tail, end mark
-
 Parsed = TypeVar("Parsed")
-ColourCodes = tuple[int | None, int | None, int | None, bool | None, str | None]
-
-
-@dataclass(frozen=True)
-class NvcHeader:
-    """What a file says about itself.
-
-    Attributes:
-        identity: hash of the model, 64 hexadecimal digits.
-        model: its name.
-        precision: of the arithmetic, one of PRECISIONS.
-        arithmetic: version of the integer arithmetic, 0 for floating point.
-        width: of the picture in pixels, before padding.
-        height: likewise.
-        fps: frames per second.
-        colour: H.273 primaries, transfer and matrix, full range, chroma location; None is unspecified.
-        skip_threshold: symbols with a scale not above it are not in the stream; None: all are.
-        qp: base qp of inter frames; that of each frame is with the frame.
-        intra_qp: of intra frames.
-        intra_period: frames from one intra frame to the next; -1 for only the first.
-        reset_interval: frames from one refresh to the next, 0 for none.
-        qp_offsets: added to the base qp of inter frame n, by n mod 8.
-    """
-
-    identity: str
-    model: str
-    precision: str
-    arithmetic: int
-    width: int
-    height: int
-    fps: Fraction
-    colour: ColourCodes
-    skip_threshold: float | None
-    qp: float
-    intra_qp: float
-    intra_period: int
-    reset_interval: int
-    qp_offsets: tuple[int, ...]
-
-    def to_bytes(self) -> bytes:
-        """The header as it stands in a file, magic and check included.
-
-        Raises:
-            ConfigError: a value does not fit.
-        """
-        check_picture_size(self.width, self.height)
-        primaries, transfer, matrix, full_range, location = self.colour
-        name = self.model.encode()
-        try:
-            body = _FIXED.pack(
-                bytes.fromhex(self.identity),
-                PRECISIONS.index(self.precision),
-                self.arithmetic,
-                self.width,
-                self.height,
-                *_frame_rate(self.fps),
-                *(2 if code is None else code for code in (primaries, transfer, matrix)),
-                0 if full_range is None else 1 + full_range,
-                _CHROMA_LOCATIONS.index(location),
-                -1.0 if self.skip_threshold is None else self.skip_threshold,
-                _qp_steps(self.qp),
-                _qp_steps(self.intra_qp),
-                max(0, self.intra_period),
-                self.reset_interval,
-                *self.qp_offsets,
-            )
-            body += struct.pack("<B", len(name)) + name
-        except (struct.error, ValueError) as error:
-            raise ConfigError(f"the header of an .nvc file cannot hold these settings ({error})") from None
-        data = _PREFIX.pack(MAGIC, MAJOR, MINOR, len(body)) + body
-        return data + _check(data)
-
-    @staticmethod
-    def from_body(body: bytes) -> "NvcHeader":
-        """The inverse, without magic, versions and check.
-
-        Raises:
-            ValueError: it is no header.
-        """
-        if len(body) < _FIXED.size + 1 or len(body) < _FIXED.size + 1 + body[_FIXED.size]:
-            raise ValueError("it is too short")
-        (identity, precision, arithmetic, width, height, numerator, denominator, *colour, full_range, location,
-         skip_threshold, qp, intra_qp, intra_period, reset_interval, o0, o1, o2, o3, o4, o5, o6, o7) = (
-            _FIXED.unpack_from(body))  # fmt: skip
-        check_picture_size(width, height)
-        if precision >= len(PRECISIONS) or location >= len(_CHROMA_LOCATIONS) or full_range > 2:
-            raise ValueError("it has an unknown precision or colour description")
-        if not numerator or not denominator:
-            raise ValueError("its frame rate is not positive")
-        if not (skip_threshold == -1.0 or 0.0 <= skip_threshold < 1e6):
-            raise ValueError("its skip threshold is no number from 0 on")
-        primaries, transfer, matrix = (None if code == 2 else code for code in colour)
-        name = body[_FIXED.size + 1 :][: body[_FIXED.size]]
-        return NvcHeader(
-            identity=identity.hex(),
-            model="".join(c if c.isprintable() else "\ufffd" for c in name.decode(errors="replace")),
-            precision=PRECISIONS[precision],
-            arithmetic=arithmetic,
-            width=width,
-            height=height,
-            fps=Fraction(numerator, denominator),
-            colour=(primaries, transfer, matrix, (None, False, True)[full_range], _CHROMA_LOCATIONS[location]),
-            skip_threshold=None if skip_threshold < 0 else skip_threshold,
-            qp=qp / QP_STEPS,
-            intra_qp=intra_qp / QP_STEPS,
-            intra_period=intra_period or -1,
-            reset_interval=reset_interval,
-            qp_offsets=(o0, o1, o2, o3, o4, o5, o6, o7),
-        )
-
-
-@dataclass(frozen=True)
-class Trailer:
-    """What stands at the end of a whole file.
-
-    Attributes:
-        frame_count: frames of the sequence.
-        intra_frames: (frame number, byte of the file) of every intra frame, rising.
-    """
-
-    frame_count: int
-    intra_frames: tuple[tuple[int, int], ...]
-
-    def to_bytes(self) -> bytes:
-        """The trailer as it stands in a file, tail included."""
-        body = bytearray(_varint(self.frame_count) + _varint(len(self.intra_frames)))
-        last = (0, 0)
-        for entry in self.intra_frames:
-            body += _varint(entry[0] - last[0]) + _varint(entry[1] - last[1])
-            last = entry
-        data = bytes([_END]) + _varint(len(body)) + bytes(body)
-        data += _check(data)
-        return data + _TAIL.pack(len(data), END_MARK)
-
-    @staticmethod
-    def from_body(body: bytes, begin: int) -> "Trailer":
-        """The inverse, without type, length, check and tail.
-
-        Args:
-            body: of the record.
-            begin: byte of the file where the record begins.
-
-        Raises:
-            ValueError: it is no trailer of such a file.
-        """
-        values = _varints(body)
-        frame_count, count = next(values, 0), next(values, 0)
-        if count * MIN_INTRA > begin:
-            raise ValueError("the file has no room for so many intra frames")
-        entries: list[tuple[int, int]] = []
-        index = offset = 0
-        for _ in range(count):
-            delta_index, delta_offset = next(values, 0), next(values, 0)
-            if delta_offset < MIN_INTRA or (entries and not delta_index):
-                raise ValueError("its intra frames do not rise")
-            index, offset = index + delta_index, offset + delta_offset
-            entries.append((index, offset))
-        if next(values, None) is not None:
-            raise ValueError("it has more numbers than it says")
-        if entries and index >= frame_count:
-            raise ValueError("it counts more intra frames than frames")
-        return Trailer(frame_count, tuple(entries))
 
 
 class NvcWriter:
@@ -230,15 +65,15 @@ class NvcWriter:
         index = self._frames if index is None else index
         if index < self._frames or (index > self._frames and frame.kind != "I"):
             raise ConfigError(f"frame {index} cannot follow frame {self._frames - 1}")
-        steps = _qp_steps(frame.qp)
+        steps = qp_steps(frame.qp)
         fraction = steps % QP_STEPS
-        data = bytes([_TYPE_OF_FRAME[frame.kind, frame.refresh] | (_FRACTION if fraction else 0), steps // QP_STEPS])
+        data = bytes([TYPE_OF_FRAME[frame.kind, frame.refresh] | (FRACTION if fraction else 0), steps // QP_STEPS])
         data += bytes([fraction]) if fraction else b""
         if frame.kind == "I":
-            data += _varint(index)
+            data += varint(index)
             self._intra_frames.append((index, self._offset))
-        data += _varint(len(frame.payload)) + frame.payload + frame.check.to_bytes(CHECK_BITS // 8, "little")
-        size = self._write(data + _check(data, _index_bytes(index)))
+        data += varint(len(frame.payload)) + frame.payload + frame.check.to_bytes(CHECK_BITS // 8, "little")
+        size = self._write(data + check_bytes(data, index_bytes(index)))
         self._offset += size
         self._frames = index + 1
         size, self._unreported = size + self._unreported, 0
@@ -359,17 +194,17 @@ class NvcReader:
                 f"{cursor.where}: the file ends before it, without an index (byte {begin}); it was cut or is still "
                 "being written"
             )
-        if type_ == _END:
+        if type_ == END:
             cursor.where = "index"
-        if type_ & _OPTIONAL or type_ == _END:
+        if type_ & OPTIONAL or type_ == END:
             body = cursor.take(self._length(MAX_TRAILER), "data")
             self._confirm(begin)
-            return self._parse(lambda: Trailer.from_body(body, begin), "trailer", begin) if type_ == _END else None
-        if type_ & ~_FRACTION not in _TYPES:
+            return self._parse(lambda: Trailer.from_body(body, begin), "trailer", begin) if type_ == END else None
+        if type_ & ~FRACTION not in TYPES:
             raise cursor.error(f"unknown record type {type_}", begin)
-        kind, refresh = _TYPES[type_ & ~_FRACTION]
+        kind, refresh = TYPES[type_ & ~FRACTION]
         steps = cursor.take(1, "qp")[0] * QP_STEPS
-        if type_ & _FRACTION:
+        if type_ & FRACTION:
             steps += cursor.take(1, "fraction of the qp")[0]
         index = self._varint("frame number") if kind == "I" else self._next
         try:
@@ -379,7 +214,7 @@ class NvcReader:
         self._check_gap(index, begin)
         payload = cursor.take(self._length(self._max_payload), "payload")
         check = int.from_bytes(cursor.take(CHECK_BITS // 8, "check of the symbols"), "little")
-        self._confirm(begin, _index_bytes(index))
+        self._confirm(begin, index_bytes(index))
         return FrameUnit(
             kind=kind,
             qp=steps / QP_STEPS,
@@ -428,8 +263,8 @@ class NvcReader:
         cursor = self._cursor
         cursor.where = "header"
         cursor.begin_check()
-        prefix = cursor.take(_PREFIX.size, "start")
-        magic, major, _, size = _PREFIX.unpack(prefix)
+        prefix = cursor.take(PREFIX.size, "start")
+        magic, major, _, size = PREFIX.unpack(prefix)
         if magic != MAGIC:
             raise BitstreamError("not an .nvc file")
         if major != MAJOR:
@@ -437,7 +272,7 @@ class NvcReader:
         body = cursor.take(size, "header")
         self._confirm(0)
         header = self._parse(lambda: NvcHeader.from_body(body), "header", 0)
-        return header, prefix + body + _check(prefix, body)
+        return header, prefix + body + check_bytes(prefix, body)
 
     def _parse(self, parse: Callable[[], Parsed], what: str, offset: int) -> Parsed:
         try:
@@ -449,9 +284,9 @@ class NvcReader:
         """The trailer of a whole file and where it begins; the cursor comes back."""
         cursor, here = self._cursor, self._cursor.offset
         try:
-            end = cursor.size() - _TAIL.size
+            end = cursor.size() - TAIL.size
             cursor.seek(max(here, end))
-            size, mark = _TAIL.unpack(cursor.take(_TAIL.size, "end"))
+            size, mark = TAIL.unpack(cursor.take(TAIL.size, "end"))
             if mark != END_MARK or size > end - here:
                 return None
             cursor.seek(end - size)
@@ -503,58 +338,8 @@ class NvcReader:
         """After the trailer, there must be its tail and nothing else."""
         cursor = self._cursor
         cursor.where = "end"
-        if cursor.take(_TAIL.size, "tail") != _TAIL.pack(trailer_size, END_MARK):
-            raise cursor.error("the tail is damaged", cursor.offset - _TAIL.size)
-        self.trailer_bytes = trailer_size + _TAIL.size
+        if cursor.take(TAIL.size, "tail") != TAIL.pack(trailer_size, END_MARK):
+            raise cursor.error("the tail is damaged", cursor.offset - TAIL.size)
+        self.trailer_bytes = trailer_size + TAIL.size
         if cursor.peek(1):
             raise cursor.error("something follows the end", cursor.offset)
-
-
-def _qp_steps(qp: float) -> int:
-    steps = qp * QP_STEPS
-    if steps != round(steps):
-        raise ConfigError(f"qp {qp:g} is not a multiple of 1/{QP_STEPS}")
-    return round(steps)
-
-
-def _index_bytes(index: int) -> bytes:
-    """What the check of a frame covers beside its bytes, so that no frame is taken for another."""
-    return index.to_bytes(8, "little")
-
-
-def _check(*data: bytes) -> bytes:
-    check = Check()
-    for part in data:
-        check.update(part)
-    return check.value().to_bytes(4, "little")
-
-
-def _varint(value: int) -> bytes:
-    """Seven bits a byte, least significant first; the top bit says that more follow."""
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    data.append(value)
-    return bytes(data)
-
-
-def _varints(data: bytes) -> Iterator[int]:
-    value, shift = 0, 0
-    for byte in data:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number in it is too long")
-        if byte < 0x80:
-            yield value
-            value, shift = 0, 0
-    if shift:
-        raise ValueError("it ends within a number")
-
-
-def _frame_rate(fps: Fraction) -> tuple[int, int]:
-    rate = fps.limit_denominator(1 << 24)
-    if rate <= 0:
-        raise ValueError(f"the frame rate {float(fps):g} is too low")
-    return rate.as_integer_ratio()

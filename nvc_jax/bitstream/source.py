@@ -10,7 +10,8 @@ from typing import BinaryIO
 from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.bitstream.dcvc import DcvcReader
 from nvc_jax.bitstream.frames import LostFrame
-from nvc_jax.bitstream.nvc import MAGIC, NvcReader, NvcWriter
+from nvc_jax.bitstream.nvc import NvcReader, NvcWriter
+from nvc_jax.bitstream.nvc_syntax import MAGIC
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError
 from nvc_jax.files import STDIO, reason
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from nvc_jax.bitstream.dcvc import DcvcReader
 from nvc_jax.bitstream.frames import FrameUnit, LostFrame
-from nvc_jax.bitstream.nvc import NvcHeader, NvcReader
+from nvc_jax.bitstream.nvc import NvcReader
+from nvc_jax.bitstream.nvc_syntax import NvcHeader
 from nvc_jax.errors import BitstreamError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from nvc_jax.bitstream import DcvcWriter, FrameUnit, LostFrame, NvcHeader, NvcWriter, open_reader
-from nvc_jax.bitstream.nvc import QP_STEPS
+from nvc_jax.bitstream.nvc_syntax import QP_STEPS
 from nvc_jax.codec.decoder import DecodedFrame, Decoder
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.memory import enough_memory

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nvc_jax.bitstream import CodedFrame, FrameUnit, LostFrame, NvcHeader, NvcReader, NvcWriter, repair
 from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.bitstream.frames import MAX_QP
-from nvc_jax.bitstream.nvc import END_MARK, MAGIC, MAX_LOST, _check, _varint
+from nvc_jax.bitstream.nvc import MAX_LOST
+from nvc_jax.bitstream.nvc_syntax import END_MARK, MAGIC, check_bytes, varint
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, TruncatedError
 
 HEADER = NvcHeader(
@@ -243,8 +244,8 @@ def test_versions():
     # A later minor version may append fields to the header and have records with the highest bit set.
     size = int.from_bytes(DATA[10:12], "little")
     header = DATA[:9] + b"\x07" + (size + 3).to_bytes(2, "little") + DATA[12 : 12 + size] + b"new"
-    extra = b"\x90" + _varint(5) + b"hello"
-    body = header + _check(header) + extra + _check(extra) + DATA[16 + size : BEGINS[-1]]
+    extra = b"\x90" + varint(5) + b"hello"
+    body = header + check_bytes(header) + extra + check_bytes(extra) + DATA[16 + size : BEGINS[-1]]
     found, error = read_until_error(body)
     assert [coded(unit) for unit in found] == CLIP
     assert isinstance(error, TruncatedError)
@@ -406,7 +407,7 @@ def test_a_growing_file(tmp_path):
 @pytest.mark.parametrize("length", [1 << 17, 1 << 30, (1 << 62) + 5])
 def test_huge_lengths_are_refused_unread(length):
     begin = len(HEADER.to_bytes())
-    record = b"I\x1e\x00" + _varint(length)
+    record = b"I\x1e\x00" + varint(length)
     with pytest.raises(BitstreamError, match=r"payload needs|impossible here|too long"):
         read(DATA[:begin] + record + DATA[begin:])
 
@@ -414,13 +415,13 @@ def test_huge_lengths_are_refused_unread(length):
 def test_huge_gaps_are_refused():
     """A few bytes must not make a decoder repeat a picture for years."""
     for index in (MAX_LOST + 2, 1 << 40):
-        record = b"I\x1e" + _varint(index) + b"\x00\x00\x00\x00"
-        data = DATA[: len(HEADER.to_bytes())] + record + _check(record, index.to_bytes(8, "little"))
+        record = b"I\x1e" + varint(index) + b"\x00\x00\x00\x00"
+        data = DATA[: len(HEADER.to_bytes())] + record + check_bytes(record, index.to_bytes(8, "little"))
         opened = reader(data, conceal=True)
         assert not list(opened)
         assert "cannot come next" in opened.damage
-        trailer = b"E" + _varint(len(_varint(index)) + 1) + _varint(index) + b"\x00"
-        end = trailer + _check(trailer)
+        trailer = b"E" + varint(len(varint(index)) + 1) + varint(index) + b"\x00"
+        end = trailer + check_bytes(trailer)
         data = DATA[: BEGINS[1]] + end + len(end).to_bytes(4, "little") + END_MARK
         found, error = read_until_error(data, conceal=True)
         assert len(found) == 1
@@ -435,15 +436,15 @@ def test_gaps_are_limited_in_sum():
 
 
 def intra_record(index):
-    record = b"I\x1e" + _varint(index) + bytes(4)
-    return record + _check(record, index.to_bytes(8, "little"))
+    record = b"I\x1e" + varint(index) + bytes(4)
+    return record + check_bytes(record, index.to_bytes(8, "little"))
 
 
 @pytest.mark.parametrize("entries", [b"", b"\x01\x0b" * 400_000])
 def test_a_trailer_is_believed_as_far_as_the_file_has_room(entries):
-    body = _varint(1 << 20) + _varint(400_000) + entries
-    trailer = b"E" + _varint(len(body)) + body
-    trailer += _check(trailer)
+    body = varint(1 << 20) + varint(400_000) + entries
+    trailer = b"E" + varint(len(body)) + body
+    trailer += check_bytes(trailer)
     data = DATA[: BEGINS[-1]] + trailer + len(trailer).to_bytes(4, "little") + END_MARK
     assert reader(data).frame_count is None
     with pytest.raises(BitstreamError, match="no room for so many intra frames"):
@@ -453,7 +454,7 @@ def test_a_trailer_is_believed_as_far_as_the_file_has_room(entries):
 def test_searches_are_limited_in_sum():
     """Many places of damage, each followed by headers that claim much of the file."""
     header = dataclasses.replace(HEADER, width=4096, height=4096).to_bytes()
-    bait = b"".join(b"I\x1e" + _varint(1) + _varint(900_000) for _ in range(100))
+    bait = b"".join(b"I\x1e" + varint(1) + varint(900_000) for _ in range(100))
     data = header + b"".join(intra_record(t) + bait for t in range(2000)) + bytes(1_000_000)
     start = time.monotonic()
     read_until_error(data, conceal=True)
