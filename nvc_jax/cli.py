@@ -8,23 +8,19 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from nvc_jax import __version__
+from nvc_jax.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
 from nvc_jax.errors import ConfigError, NvcError, OutputError
 from nvc_jax.files import STDIO, atomic_output, reason, same_file
-from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_SKIP_THRESHOLD, SCALE_MAX
 
 if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
     from nvc_jax.codec.report import Report
-
-PRECISIONS = ("float32", "bfloat16", "int16")
 
 EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # argparse has 2, usage
 
@@ -32,11 +28,11 @@ EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # a
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code (0 well, 1 bad input, 2 usage)."""
     try:
-        options = _parse(argv)
+        options = parse(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     try:
-        options.run(options)
+        _COMMANDS[options.command](options)
     except NvcError as error:
         if options.debug:
             raise
@@ -99,9 +95,9 @@ def _encode(options: argparse.Namespace) -> None:
         intra_period=options.intra_period,
         reset_interval=options.reset_interval,
     )
-    threshold = _threshold(options.skip_threshold)
+    threshold = parse_threshold(options.skip_threshold)
     size = None if options.size is None else parse_size(options.size)
-    fps, frames = _rate(options.fps), _count(options.frames)
+    fps, frames = parse_rate(options.fps), check_count(options.frames)
     with _report_file(options) as file:
         with _progress("encode") as progress:
             _prepare_jax()
@@ -126,7 +122,7 @@ def _decode(options: argparse.Namespace) -> None:
     from nvc_jax.codec.files import decode_file
     from nvc_jax.codec.model import Codec
 
-    threshold, frames = _threshold(options.skip_threshold), _count(options.frames)
+    threshold, frames = parse_threshold(options.skip_threshold), check_count(options.frames)
     if options.start < 0:
         raise ConfigError(f"--start is {options.start}; frames are counted from 0.")
     with _report_file(options) as file:
@@ -356,154 +352,12 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _threshold(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= SCALE_MAX:
-        raise ConfigError(f"--skip-threshold {text} is neither none nor a number from 0 to {SCALE_MAX:g}.")
-    return value
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of a `--size`, here and in the tools.
-
-    Raises:
-        ConfigError: it is not of that form.
-    """
-    width, times, height = text.partition("x")
-    if not (times and width.isdecimal() and height.isdecimal()):
-        raise ConfigError(f"--size {text} is not of the form WIDTHxHEIGHT, such as 352x288.")
-    return int(width), int(height)
-
-
-def _rate(text: str | None) -> Fraction | None:
-    if text is None:
-        return None
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise ConfigError(f"--fps {text} is not a frame rate such as 25, 29.97 or 30000/1001.")
-    return rate
-
-
-def _count(frames: int | None) -> int | None:
-    if frames is not None and frames < 1:
-        raise ConfigError(f"--frames is {frames}; it must be at least 1.")
-    return frames
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if options.run is _convert and options.int16 != (options.third is None):
-        parser.error("convert takes two names with --int16 (a model, the directory to make), three without")
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nvc-jax", description="Neural video coding in JAX.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"nvc-jax {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
-        sub.set_defaults(run=run)
-        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        sub.add_argument("--json", action="store_true", help="print the result as one JSON object")
-        return sub
-
-    model_help = "a packaged model (see nvc-jax models) or a model directory"
-
-    def coding_options(sub: argparse.ArgumentParser, model: str | None, precision: str | None, default: str) -> None:
-        sub.add_argument("--model", default=model, metavar="NAME|DIR", help=f"{model_help} (default: {default})")
-        sub.add_argument(
-            "--skip-threshold",
-            default=str(DEFAULT_SKIP_THRESHOLD),
-            metavar="T|none",
-            help="leave out symbols whose scale is at most T; to decode a .bin file, the T of encode is needed "
-            "(default %(default)s)",
-        )
-        sub.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-        sub.add_argument(
-            "--precision", default=precision, metavar="|".join(PRECISIONS),
-            help="of the arithmetic; to decode a .bin file, that of encode is needed (default float32)",
-        )  # fmt: skip
-        sub.add_argument("--report", metavar="FILE.json", help="write rate, quality and hash of every frame")
-
-    encode = command("encode", _encode, "Code a video.")
-    encode.add_argument("input", metavar="INPUT", help="video, folder of PNGs, raw .yuv (with --size), or - for y4m")
-    encode.add_argument("output", metavar="OUTPUT", help="stream: *.nvc, *.bin (official), or -")
-    coding_options(encode, DEFAULT_MODEL, "float32", DEFAULT_MODEL)
-    encode.add_argument(
-        "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
-    )
-    encode.add_argument("--intra-qp", type=float, metavar="Q", help="quality of intra frames (default: as --qp)")
-    encode.add_argument(
-        "--intra-period", type=int, default=-1, metavar="N", help="distance of intra frames, -1: only one (default)"
-    )
-    encode.add_argument(
-        "--reset-interval", type=int, default=64, metavar="N",
-        help="every N frames the memory of earlier frames is renewed; 0: never (default %(default)s)",
-    )  # fmt: skip
-    encode.add_argument("--size", metavar="WxH", help="size of a raw source")
-    encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")
-    encode.add_argument(
-        "--container", choices=("auto", "nvc", "dcvc"), default="auto",
-        help="format of the stream; auto: dcvc, the official one, for *.bin, else nvc (default %(default)s)",
-    )  # fmt: skip
-
-    decode = command("decode", _decode, "Decode a stream.")
-    decode.add_argument("input", metavar="INPUT", help="stream, or -")
-    decode.add_argument(
-        "output", metavar="OUTPUT", help="*.y4m, *.yuv, *.mp4, *.mkv, *.webm, a folder for PNGs, or - for y4m"
-    )
-    coding_options(decode, None, None, f"that of the stream, {DEFAULT_MODEL} for a .bin file")
-    decode.add_argument("--start", type=int, default=0, metavar="F", help="begin at frame F (default %(default)s)")
-    decode.add_argument("--keep-partial", action="store_true", help="keep the frames before damage")
-    decode.add_argument(
-        "--conceal", action="store_true", help="repeat a picture where frames are lost, up to the next intra frame"
-    )
-    decode.add_argument("--ignore-identity", action="store_true", help="take --model though it is not the stream's")
-
-    info = command("info", _info, "Say what a stream holds.")
-    info.add_argument("file", metavar="FILE", help="stream, or -")
-    info.add_argument("--frames", action="store_true", help="list the frames too")
-
-    repair = command("repair", _repair, "Copy what is whole in a damaged .nvc file, and give it a new index.")
-    repair.add_argument("input", metavar="INPUT", help="damaged .nvc file")
-    repair.add_argument("output", metavar="OUTPUT", help="new .nvc file, or -")
-
-    command("models", _models, "List the models that ship with the package.")
-
-    convert = command("convert", _convert, "Official checkpoints to a model directory, or back.")
-    convert.usage = (
-        "%(prog)s [options] IMAGE.pth VIDEO.pth DIR\n       %(prog)s [options] DIR IMAGE.pth VIDEO.pth\n"
-        "       %(prog)s --int16 [--calibrate CLIP ...] NAME|DIR OUT"
-    )
-    convert.add_argument("first", metavar="IMAGE.pth|DIR", help="image checkpoint, or the model directory to export")
-    convert.add_argument("second", metavar="VIDEO.pth|IMAGE.pth", help="video checkpoint, or image checkpoint to make")
-    convert.add_argument(
-        "third", nargs="?", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make"
-    )
-    convert.add_argument("--int16", action="store_true", help="make the int16 model OUT of a model (docs/INT16.md)")
-    convert.add_argument(
-        "--calibrate", action="append", default=[], metavar="CLIP",
-        help="with --int16: code the first frames of a video and name the layers whose numbers do not fit",
-    )  # fmt: skip
-    convert.add_argument(
-        "--architecture", default="dcvc_rt", metavar="NAME", help="of the checkpoints (default %(default)s)"
-    )
-    convert.add_argument("--tables", metavar="FILE", help="official z tables, made by tools/official_tables.py")
-
-    demo = command("demo", _demo, "Code a moving picture at three qualities and show the result.")
-    demo.add_argument("--video", metavar="FILE", help="your own video instead of the built-in one")
-    demo.add_argument("--out", default="demo", metavar="DIR", help="where results go (default %(default)s)")
-    demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=f"{model_help} (default %(default)s)")
-    return parser
+_COMMANDS = {
+    "encode": _encode,
+    "decode": _decode,
+    "info": _info,
+    "repair": _repair,
+    "models": _models,
+    "convert": _convert,
+    "demo": _demo,
+}

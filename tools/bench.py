@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nvc_jax.arguments import parse_size
 from nvc_jax.benchmark.result import Options, measure
 from nvc_jax.benchmark.sequence import DROPPED
 from nvc_jax.benchmark.tables import plot, print_tables
-from nvc_jax.cli import parse_size
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.runtime import use_compilation_cache
 from nvc_jax.errors import ConfigError, NvcError

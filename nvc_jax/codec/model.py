@@ -12,9 +12,18 @@ from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.params import models
-from nvc_jax.spec import DEFAULT_MODEL, DIALECTS, FIXED_ARITHMETIC, FIXED_SCALE, KEY_OF_KIND, Dialect, FrameKind
+from nvc_jax.spec import (
+    DEFAULT_MODEL,
+    DIALECTS,
+    FIXED_ARITHMETIC,
+    FIXED_SCALE,
+    KEY_OF_KIND,
+    PRECISION_NAMES,
+    Dialect,
+    FrameKind,
+)
 
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int16": jnp.int16}
+PRECISIONS = {name: jnp.dtype(name) for name in PRECISION_NAMES}
 
 
 class Codec:
