@@ -1,5 +1,6 @@
 """Checkpoints of a run: the state of training, which says the place in the data, through Orbax."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ class Checkpoints:
             max_to_keep=logging.keep,
             multiprocessing_options=this_process_alone(),
             create=False,
-            cleanup_tmp_directories=True,
         )
         make_folder(folder)
+        for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):  # of a process that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 

@@ -117,7 +117,7 @@ class _Run:
             videos(config.evaluation.source)  # there must be some
         check_folder(workdir)
         begun = any((workdir / CHECKPOINTS).glob("[0-9]*"))
-        fresh = None if begun else self._parameters(random)  # before Orbax starts threads that an error would leave
+        fresh = None if begun else self._parameters(random)  # before anything is written
         make_folder(workdir)
         self.checkpoints = Checkpoints(workdir / CHECKPOINTS, config.logging)
         self.stack.callback(self.checkpoints.close)
