@@ -7,7 +7,7 @@ sequences cut from the original Vimeo videos. One folder serves a run, so this i
 (pictures are then frames of them, and the two sources are left out), or several runs, each with `--init` of the
 model before and the stages of the others taken out of a copy of this file. Short clips go back and forth.
 
-Days on eight GPUs. Not run to its end so far, so there is no score; the authors' own is in the paper.
+Meant for several GPUs. Not run so far, so there is no score; the authors' own is in the paper.
 """
 
 from nvc_jax.models.config import dcvc_rt

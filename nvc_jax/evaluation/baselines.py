@@ -175,25 +175,17 @@ _X265 = (
 )
 _SVT_AV1 = "rc=0:aq-mode=0:qp={qp}:keyint={keyint}:pred-struct=1:lookahead=0:scd=0:tune=1:lp=1"
 
+
+def _x264(name: str, preset: str) -> Baseline:
+    options = {"preset": preset, "x264-params": _X264}
+    return Baseline(name, "libx264", "h264", (50, 45, 40, 35, 30, 25), options, _h264_payload)
+
+
 BASELINES = {
     baseline.name: baseline
     for baseline in (
-        Baseline(
-            "x264",
-            "libx264",
-            "h264",
-            (50, 45, 40, 35, 30, 25),
-            {"preset": "medium", "x264-params": _X264},
-            _h264_payload,
-        ),
-        Baseline(
-            "x264-ultrafast",
-            "libx264",
-            "h264",
-            (50, 45, 40, 35, 30, 25),
-            {"preset": "ultrafast", "x264-params": _X264},
-            _h264_payload,
-        ),
+        _x264("x264", "medium"),
+        _x264("x264-ultrafast", "ultrafast"),
         Baseline(
             "mpeg4",
             "mpeg4",
