@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from nvc_jax import __version__
 from nvc_jax.errors import ConfigError
-from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_SKIP_THRESHOLD, PRECISION_NAMES, SCALE_MAX
+from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, PRECISION_NAMES, SCALE_MAX
 
 
 def parse_threshold(text: str) -> float | None:
@@ -119,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument(
         "--reset-interval", type=int, default=64, metavar="N",
         help="every N frames the memory of earlier frames is renewed; 0: never (default %(default)s)",
+    )  # fmt: skip
+    encode.add_argument(
+        "--rdoq", type=float, metavar="S",
+        help="make symbols zero that are cheaper so: what a bit is worth, in squared quantisation steps, 0 to 1; "
+        f"0 rounds to the nearest (default {DEFAULT_RDOQ}; 0 for .bin, to write what the official encoder writes)",
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
     encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")

@@ -108,6 +108,7 @@ def _encode(options: argparse.Namespace) -> None:
                 schedule,
                 container=options.container,
                 skip_threshold=threshold,
+                rdoq=options.rdoq,
                 size=size,
                 fps=fps,
                 frames=frames,

@@ -263,10 +263,35 @@ def planes_from_picture(picture: np.ndarray, width: int, height: int) -> tuple[n
     return tuple(x.astype(np.uint8) for x in ((510 * picture[0, ..., 0] + 512) // 1024, chroma[..., 0], chroma[..., 1]))
 
 
-def code_sequence(parameters: Parameters, frames: Sequence, plans: Sequence, threshold: float | None):
+PHASES = [[0, 0, 64, 0, 0, 0], [1, -5, 52, 20, -5, 1], [2, -10, 40, 40, -10, 2], [1, -5, 20, 52, -5, 1]]
+
+
+def compensate(picture: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Section 6, pixel by pixel. picture: [1, H, W, 3]; vectors: [H/16, W/16, 2]."""
+    _, height, width, _ = picture.shape
+    source, result = picture[0].astype(np.int64), np.zeros(picture.shape, np.int64)
+    for y in range(height):
+        for x in range(width):
+            dy, dx = (int(d) for d in vectors[y // 16, x // 16])
+            rows = np.clip(y + dy // 4 + np.arange(-2, 4), 0, height - 1)
+            columns = np.clip(x + dx // 4 + np.arange(-2, 4), 0, width - 1)
+            around = source[np.ix_(rows, columns)]
+            total = np.einsum("i,ijc,j->c", PHASES[dy % 4], around, PHASES[dx % 4])
+            result[0, y, x] = np.clip((total + 2048) // 4096, 0, 512)
+    return result
+
+
+def code_sequence(
+    parameters: Parameters,
+    frames: Sequence,
+    plans: Sequence,
+    threshold: float | None,
+    vectors: Sequence | None = None,
+):
     """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
 
-    parameters: by names such as `inter/encoder_in/kernel`; plans: with kind, qp and refresh.
+    parameters: by names such as `inter/encoder_in/kernel`; plans: with kind, qp and refresh; vectors: of a codec with
+    motion, for every frame.
     """
     networks = {
         "I": Intra({n.removeprefix("intra/"): p for n, p in parameters.items() if n.startswith("intra/")}),
@@ -274,10 +299,12 @@ def code_sequence(parameters: Parameters, frames: Sequence, plans: Sequence, thr
     }
     reference = None
     picture = None
-    for frame, plan in zip(frames, plans, strict=True):
+    for frame, plan, moves in zip(frames, plans, vectors or [None] * len(frames), strict=True):
         network = networks[plan.kind]
         if plan.refresh:
             reference = picture, "picture"
+        if plan.kind == "P" and moves is not None:
+            reference = compensate(picture, moves), "picture"
         network.qp = int(plan.qp)
         source = picture_from_planes(frame.y, frame.u, frame.v)
         used = reference if plan.kind == "P" else None

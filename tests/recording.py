@@ -18,6 +18,7 @@ from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
 
+MOTION_STAGES = ("estimate", "compensate")
 STAGES = ("temporal", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
 
 
@@ -43,7 +44,7 @@ def recorded_stages() -> Iterator[list[Call]]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for stage in STAGES:
+        for stage in MOTION_STAGES + STAGES:
             patch.setattr(stages, stage, recorder(stage, getattr(stages, stage)))
         yield calls
 

@@ -8,14 +8,15 @@ from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
 
 
-def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None):
+def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None, rdoq=0.0):
     """(official stream, coded frames). dialect: instead of what the picture size gives."""
     file = io.BytesIO()
     source = list(source)
     size = source[0].size
     writer = DcvcWriter(file, *size)
     coded = []
-    for frame in Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct).encode(source):
+    encoder = Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct, rdoq)
+    for frame in encoder.encode(source):
         writer.write_frame(frame.coded)
         coded.append(frame)
     return file.getvalue(), coded

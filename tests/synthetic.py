@@ -3,6 +3,7 @@
 Only raw Philox words and +, -, *, / are used; random distributions and sines may change from version to version.
 """
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -19,9 +20,11 @@ def uniform(name: str, shape: tuple[int, ...], low: float = -1.0, high: float = 
     return low + (high - low) * ((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
 
-def tiny_model() -> StoredModel:
+def tiny_model(motion: bool = False) -> StoredModel:
     """The configuration `tiny` with random weights that give symbols and scales of many sizes."""
-    return make_model(tiny, unflatten({n: _parameter(n, s) for n, s in parameter_shapes(tiny).items()}), "synthetic")
+    config = dataclasses.replace(tiny, inter=dataclasses.replace(tiny.inter, motion=motion))
+    parameters = {n: _parameter(n, s) for n, s in parameter_shapes(config).items()}
+    return make_model(config, unflatten(parameters), "synthetic")
 
 
 # By a part of the name, the first that fits: factors of kernels and offsets of biases. Residual branches and shortcuts

@@ -20,10 +20,13 @@ from nvc_jax.benchmark.subject import Subject
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.models.layers import Conv3x3, DCBlock, Pointwise, QualityBank
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Reference, reference_after
 
 SCAN_FRAMES = 4
-STAGES = "temporal", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct"
+STAGES = (
+    *("estimate", "compensate", "temporal", "context", "analyse"),
+    *("prior", "quantise", "refine", "synthesise", "reconstruct"),
+)
 _BLOCKS = DCBlock, Conv3x3, Pointwise, QualityBank
 _EXACT = {"float32": 0.999, "bfloat16": 0.9, "int16": 1.0}  # share of the symbols that must agree between two variants
 _UNROUNDED = {"float32": 1e-3, "bfloat16": 0.1, "int16": 0.0}  # largest mean difference of the pictures, in 0..1
@@ -169,9 +172,10 @@ def _scan(subject: Subject) -> Any:
 def _frames(model: Any, threshold: Array, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
     codec = FrameCodec(model, params, threshold)
 
-    def step(feature: Array, picture: Array) -> Any:
-        symbols, feature, decoded = code_frame(codec, params, picture, Reference(feature, reference.kind), qp)
-        return feature, (symbols, feature, decoded)
+    def step(value: Array, picture: Array) -> Any:
+        symbols, feature, decoded = code_frame(codec, params, picture, Reference(value, reference.kind), qp)
+        left = reference_after(model.config, feature, decoded).value
+        return left.astype(value.dtype), (symbols, feature, decoded)
 
     return lax.scan(step, reference.value, jnp.broadcast_to(picture, (SCAN_FRAMES, *picture.shape)))[1]
 

@@ -39,7 +39,7 @@ class Call:
 
 # The rows of the table: parts of the network as `evaluation.complexity` names them.
 PARTS = {
-    "extractor": ("adaptor_feature", "extractor_prior", "extractor_context"),
+    "extractor": ("adaptor_picture", "adaptor_feature", "extractor_prior", "extractor_context"),
     "encoder": ("encoder_in", "encoder_blocks", "encoder_down"),
     "hyper": ("hyper_encoder", "hyper_decoder"),
     "prior fusion": ("temporal_prior", "fusion_blocks", "fusion_out"),
@@ -104,8 +104,8 @@ def module_calls(subject: Subject) -> dict[str, Call]:
 def code_frame(codec: FrameCodec, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
     """All of a frame on the device: symbols, the next reference, and the picture."""
     codec = dataclasses.replace(codec, params=params)
-    z, planes, feature = codec.transform(picture, reference, qp)
-    return (z, planes), feature, stages.reconstruct(codec.model, params, feature, qp)
+    z, planes, vectors, feature = codec.transform(picture, reference, qp)
+    return (z, planes, vectors), feature, stages.reconstruct(codec.model, params, feature, qp)
 
 
 def frame_inputs(subject: Subject) -> tuple[Any, ...]:

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array
 
-from nvc_jax.codec import stages
 from nvc_jax.codec.frame import FrameCodec, FrameSymbols, batched
 from nvc_jax.codec.model import PRECISIONS, Codec
+from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.store import make_model, packaged_models
 from nvc_jax.entropy.coder import FrameDecoder
 from nvc_jax.models.config import CONFIGS, PATCH
 from nvc_jax.models.params import flatten, initialise, unflatten
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Reference, reference_after
 from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import YuvFrame, chroma_size
@@ -52,12 +52,12 @@ def load(name: str, precision: str) -> tuple[Codec, bool]:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """An inter frame with a feature as its reference, on the device.
+    """An inter frame and its reference, on the device.
 
     Attributes:
         codec: the inter codec.
         picture: [1, H', W', 3].
-        reference: a random feature.
+        reference: a random feature; with motion the picture before.
         size: (width, height) before padding.
     """
 
@@ -70,11 +70,11 @@ class Subject:
     def of(cls, codec: Codec, width: int, height: int) -> "Subject":
         """The frame of a picture size."""
         frame_codec = codec.frame_codecs(DEFAULT_SKIP_THRESHOLD)["P"]
-        frame = next(moving_picture(width, height, 1))
-        picture = stages.picture_from_planes(*(plane[None] for plane in (frame.y, frame.u, frame.v)))
+        before, picture = map(upload, moving_picture(width, height, 2))
         shape = (1, picture.shape[1] // PATCH, picture.shape[2] // PATCH, frame_codec.model.config.width)
         feature = 0.1 * jax.random.normal(jax.random.key(0), shape)
-        reference = Reference(to_precision(feature, PRECISIONS[codec.precision]), "feature")
+        reference = reference_after(frame_codec.model.config, feature, before)
+        reference = Reference(to_precision(reference.value, PRECISIONS[codec.precision]), reference.kind)
         return cls(frame_codec, picture, reference, (width, height))
 
     @property
@@ -102,7 +102,12 @@ class RecordedSymbols(FrameDecoder):
     """Stands in for the entropy decoder: gives the symbols of an encoded frame."""
 
     def __init__(self, symbols: FrameSymbols) -> None:
-        self._symbols, self._planes = symbols.to_host()
+        self._symbols, self._planes, self._vectors = symbols.to_host()
+
+    def vectors(self, height: int, width: int) -> npt.NDArray[np.int8]:
+        """The vectors."""
+        assert self._vectors is not None
+        return self._vectors
 
     def z(self, qp: int, shape: tuple[int, int, int]) -> npt.NDArray[np.int8]:
         """Start over with the symbols of z."""

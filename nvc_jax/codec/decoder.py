@@ -125,8 +125,5 @@ class Decoder:
             )
             raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
         picture = codec.reconstruct(feature, unit.qp)
-        if unit.kind == "I":
-            self._buffer.keep_picture(picture)
-        else:
-            self._buffer.keep_feature(feature, unit.qp)
+        self._buffer.keep(unit.kind, feature, picture, unit.qp)
         return picture

@@ -56,6 +56,7 @@ class Encoder:
         skip_threshold: float | None,
         dialect: Dialect,
         reconstruct: bool = False,
+        rdoq: float = 0.0,
     ) -> None:
         """Prepare for pictures of one size.
 
@@ -67,6 +68,8 @@ class Encoder:
             skip_threshold: symbols with a scale not above it are not coded; None codes all.
             dialect: of the payloads; containers know theirs.
             reconstruct: also give what a decoder will give.
+            rdoq: what a bit is worth in squared quantisation steps, for rate-distortion optimised quantisation
+                (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
         """
         self.timer = Timer()
         self._codec = codec
@@ -74,7 +77,7 @@ class Encoder:
         self._dialect: Dialect = dialect
         self._schedule = schedule
         self._reconstruct = reconstruct
-        self._frame_codecs = codec.frame_codecs(skip_threshold)
+        self._frame_codecs = codec.frame_codecs(skip_threshold, rdoq)
         self._buffer = ReferenceBuffer(self._frame_codecs["P"])
 
     def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedFrame]:
@@ -93,15 +96,11 @@ class Encoder:
             codec = self._frame_codecs[plan.kind]
             reference = self._buffer.reference(plan.kind, plan.refresh)
             symbols, feature = codec.encode(upload(frame), reference, plan.qp)
-            planes = None
-            if plan.kind == "P":
-                self._buffer.keep_feature(feature, plan.qp)
-            if plan.kind == "I" or self._reconstruct:
+            picture, planes = None, None
+            if self._reconstruct or self._buffer.needs_picture(plan.kind):
                 picture = codec.reconstruct(feature, plan.qp)
-                if plan.kind == "I":
-                    self._buffer.keep_picture(picture)
-                if self._reconstruct:
-                    planes = download_planes(picture, *self._size)
+                planes = download_planes(picture, *self._size) if self._reconstruct else None
+            self._buffer.keep(plan.kind, feature, picture, plan.qp)
         return _Submitted(plan, frame, symbols, planes)
 
     def _finish(self, job: _Submitted) -> EncodedFrame:

@@ -18,7 +18,7 @@ from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.files import atomic_output, same_file
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, QP_OFFSETS
+from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, QP_OFFSETS
 from nvc_jax.video import (
     BT709,
     Colour,
@@ -46,6 +46,7 @@ def encode_file(
     *,
     container: Container = "auto",
     skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
+    rdoq: float | None = None,
     size: tuple[int, int] | None = None,
     fps: Fraction | None = None,
     frames: int | None = None,
@@ -62,6 +63,7 @@ def encode_file(
         schedule: qps, intra period, refresh. In an `.nvc` file qps are rounded to 1/256.
         container: "auto" is the official one for names that end in `.bin`, else `.nvc`.
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
+        rdoq: see `Encoder`; None is DEFAULT_RDOQ for `.nvc`, and 0 for the official container, to have its bytes too.
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
         frames: code at most this many.
@@ -79,6 +81,8 @@ def encode_file(
     if container == "auto":
         container = "dcvc" if Path(target).suffix == ".bin" else "nvc"
     schedule = _storable(schedule, container)
+    if rdoq is None:
+        rdoq = DEFAULT_RDOQ if container == "nvc" else 0.0
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames))
         info = reader.info
@@ -87,7 +91,7 @@ def encode_file(
         for sentence in info.notes:
             (note or _ignore)(sentence)
         writer = _create_writer(file, container, codec, info, schedule, skip_threshold)
-        encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct)
+        encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq)
         report = Report(codec, encoder.timer, info)
         for frame in encoder.encode(reader):
             bits = 8 * writer.write_frame(frame.coded)

@@ -6,6 +6,7 @@ Encoder and decoder run the same stages in the same order; where the encoder qua
 import dataclasses
 import itertools
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,22 @@ Symbols = npt.NDArray[np.int8]
 Indexes = npt.NDArray[np.uint8]
 
 
+class TransformedFrame(NamedTuple):
+    """What the device makes of a frame.
+
+    Attributes:
+        z: [B, C, h, w] int8 symbols.
+        planes: (symbols, table indexes) of each coding step of y, [B, C/steps, h, w].
+        vectors: [B, h, w, 2] int8, None without motion.
+        feature: decoder feature [B, H'/8, W'/8, C].
+    """
+
+    z: Array
+    planes: list[tuple[Array, Array]]
+    vectors: Array | None
+    feature: Array
+
+
 @dataclasses.dataclass(frozen=True)
 class FrameSymbols:
     """All that the entropy coder needs of one frame, still on the device.
@@ -33,21 +50,27 @@ class FrameSymbols:
         z_shape: [C, h, w] of z.
         y_shape: [C/steps, h, w] of a coding step.
         steps: number of coding steps.
+        vectors_shape: [h, w, 2]; empty without motion.
     """
 
     packed: Array
     z_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     steps: int
+    vectors_shape: tuple[int, ...]
 
-    def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]]]:
-        """Symbols of z, and (symbols, indexes) of each coding step. Waits for the device; the one copy of a frame."""
+    def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]], Symbols | None]:
+        """Symbols of z, (symbols, indexes) of each coding step, and vectors: what `EntropyCoder.encode` takes.
+
+        Waits for the device; the one copy of a frame.
+        """
         flat = to_host(self.packed)[0]
-        sizes = [math.prod(self.z_shape)] + [math.prod(self.y_shape)] * (2 * self.steps)
-        z, *parts = np.split(flat, np.cumsum(sizes)[:-1])
-        planes = [part.reshape(self.y_shape) for part in parts]
+        shapes = [self.z_shape] + [self.y_shape] * (2 * self.steps) + ([self.vectors_shape] * bool(self.vectors_shape))
+        parts = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        z, *planes = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        vectors = planes.pop().view(np.int8) if self.vectors_shape else None
         pairs = zip(planes[0::2], planes[1::2], strict=True)
-        return z.reshape(self.z_shape).view(np.int8), [(s.view(np.int8), i) for s, i in pairs]
+        return z.view(np.int8), [(s.view(np.int8), i) for s, i in pairs], vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +82,19 @@ class FrameCodec:
         params: its parameters, on the device.
         skip_threshold: scalar float32, or int32 in 1/512 for int16; symbols with a scale not above it are not coded
             (-1: code all).
+        zero_below: [256] like the threshold: for each table index, residuals of smaller magnitude are coded as zero
+            (entropy/rdoq.py). None rounds to the nearest.
     """
 
     model: stages.Model
     params: ParamTree
     skip_threshold: Array
+    zero_below: Array | None = None
+
+    @property
+    def motion(self) -> bool:
+        """Whether the reference is a picture whose blocks are moved."""
+        return self.model.config.motion
 
     def encode(self, picture: Array, reference: Reference | None, qp: float) -> tuple[FrameSymbols, Array]:
         """Code a picture [1, H', W', 3]; reference is None for intra frames. Nothing waits for the device.
@@ -71,27 +102,27 @@ class FrameCodec:
         Returns:
             The symbols and the decoder feature.
         """
-        z, planes, feature = self.transform(picture, reference, batched(qp))
-        packed = stages.pack([z, *itertools.chain.from_iterable(planes)])
+        z, planes, vectors, feature = self.transform(picture, reference, batched(qp))
+        moves = [] if vectors is None else [vectors]
+        packed = stages.pack([z, *itertools.chain.from_iterable(planes), *moves])
         packed.copy_to_host_async()
-        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes)), feature
+        vectors_shape = () if vectors is None else vectors.shape[1:]
+        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes), vectors_shape), feature
 
-    def transform(
-        self, picture: Array, reference: Reference | None, qps: ArrayLike
-    ) -> tuple[Array, list[tuple[Array, Array]], Array]:
+    def transform(self, picture: Array, reference: Reference | None, qps: ArrayLike) -> TransformedFrame:
         """What `encode` does on the device: pure, so that larger programs may hold it.
 
         Args:
             picture: [B, H', W', 3].
             reference: None for intra frames.
             qps: [B] float32.
-
-        Returns:
-            Symbols of z, (symbols, indexes) of each coding step, and the decoder feature.
         """
         model, params, steps = self.model, self.params, self.model.config.steps
-        temporal, context = None, None
+        vectors, temporal, context = None, None, None
         if reference is not None:
+            if self.motion:
+                vectors = stages.estimate(picture, reference.value, qps)
+                reference = Reference(stages.compensate(reference.value, vectors), "picture")
             features, temporal = stages.temporal(model, params, reference, qps)
             context = stages.context(model, params, features)
         y, z = stages.analyse(model, params, picture, context, qps)
@@ -102,10 +133,10 @@ class FrameCodec:
                 y_hat, coding = stages.refine(
                     model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
                 )
-            symbols = stages.quantise(y, prior.gain_in, coding, steps, step)
+            symbols = stages.quantise(y, prior.gain_in, coding, steps, step, self.zero_below)
             planes.append((symbols, coding.indexes))
         feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
-        return z, planes, feature
+        return TransformedFrame(z, planes, vectors, feature)
 
     def decode(self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int) -> Array:
         """The inverse: a payload to the decoder feature. width, height: of the picture, in pixels.
@@ -116,6 +147,9 @@ class FrameCodec:
         model, params, steps = self.model, self.params, self.model.config.steps
         latent_size = (math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))
         hyper_size = (math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
+        if reference is not None and self.motion:
+            vectors = jnp.asarray(payload.vectors(*latent_size)[None])
+            reference = Reference(stages.compensate(reference.value, vectors), "picture")
         # z first: a payload that is too short for its picture size is refused before any device memory is taken.
         z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size))[None])
         temporal, context, qps = None, None, batched(qp)

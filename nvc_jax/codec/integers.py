@@ -1,4 +1,4 @@
-"""From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 6)."""
+"""From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 7)."""
 
 import functools
 import math

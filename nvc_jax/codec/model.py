@@ -4,12 +4,16 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.integers import integerise, prepare_params
 from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
+from nvc_jax.entropy.rdoq import zero_below
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.params import models
 from nvc_jax.spec import (
@@ -113,11 +117,30 @@ class Codec:
             )
         return codec
 
-    def frame_codecs(self, skip_threshold: float | None) -> dict[FrameKind, FrameCodec]:
-        """The intra and the inter codec."""
-        real = -1.0 if skip_threshold is None else skip_threshold
-        threshold = jnp.int32(round(real * FIXED_SCALE)) if self.precision == "int16" else jnp.float32(real)
-        return {kind: FrameCodec(self._models[key], self._params[key], threshold) for kind, key in KEY_OF_KIND.items()}
+    def frame_codecs(self, skip_threshold: float | None, rdoq: float = 0.0) -> dict[FrameKind, FrameCodec]:
+        """The intra and the inter codec.
+
+        Args:
+            skip_threshold: symbols with a scale not above it are not coded; None codes all.
+            rdoq: see `Encoder`.
+
+        Raises:
+            ConfigError: rdoq is out of range.
+        """
+        if not 0 <= rdoq <= 1:
+            raise ConfigError(f"rdoq is {rdoq:g}; it must be from 0 to 1.")
+
+        def like_residuals(real: ArrayLike) -> Array:
+            if self.precision == "int16":
+                return jnp.asarray(np.round(np.asarray(real) * FIXED_SCALE), jnp.int32)
+            return jnp.asarray(real, jnp.float32)
+
+        threshold = like_residuals(-1.0 if skip_threshold is None else skip_threshold)
+        below = like_residuals(zero_below(rdoq)) if rdoq else None
+        return {
+            kind: FrameCodec(self._models[key], self._params[key], threshold, below)
+            for kind, key in KEY_OF_KIND.items()
+        }
 
     def entropy_coder(self, kind: FrameKind, dialect: Dialect) -> EntropyCoder:
         """The entropy coder of a kind of frame."""

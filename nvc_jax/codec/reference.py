@@ -32,10 +32,15 @@ class ReferenceBuffer:
             self._reference = Reference(picture, "picture")
         return self._reference
 
-    def keep_picture(self, picture: Array) -> None:
-        """After an intra frame."""
-        self._reference = Reference(picture, "picture")
+    def needs_picture(self, kind: FrameKind) -> bool:
+        """Whether a frame of this kind leaves its picture behind, not its feature."""
+        return kind == "I" or self._inter.motion
 
-    def keep_feature(self, feature: Array, qp: float) -> None:
-        """After an inter frame; its qp is that of a later refresh."""
-        self._reference, self._qp = Reference(feature, "feature"), qp
+    def keep(self, kind: FrameKind, feature: Array, picture: Array | None, qp: float) -> None:
+        """After a frame; its qp is that of a later refresh, its picture may be missing if it is not needed."""
+        self._qp = qp
+        if self.needs_picture(kind):
+            assert picture is not None
+            self._reference = Reference(picture, "picture")
+        else:
+            self._reference = Reference(feature, "feature")

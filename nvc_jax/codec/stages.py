@@ -2,7 +2,7 @@
 
 Everything that feeds the entropy coder or the reference buffer is one of these functions, and encoder and decoder call
 the same ones: two different XLA programs may differ in the last bit, and one flipped bit loses a stream. Only
-`analyse` and `quantise` are the encoder's own, and nothing but integers leaves them.
+`estimate`, `analyse` and `quantise` are the encoder's own, and nothing but integers leaves them.
 
 All are batched; symbols and table indexes are in the coder's order, [B, C, h, w] with h and w at 1/16 (z: 1/64).
 """
@@ -20,7 +20,7 @@ from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Prior, Reference
-from nvc_jax.ops import colour
+from nvc_jax.ops import colour, motion
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order, unfold
 from nvc_jax.ops.pixels import pad_to_multiple
@@ -77,6 +77,18 @@ def rgb_from_picture(picture: Array, width: int, height: int) -> Array:
     return colour.picture_to_rgb(picture[:, :height, :width])
 
 
+@jax.jit
+def estimate(picture: Array, reference: Array, qp: Array) -> Array:
+    """Encoder only. How the blocks of the reference picture move, [B, H'/16, W'/16, 2] int8."""
+    return motion.estimate(picture, reference, qp)
+
+
+@jax.jit
+def compensate(reference: Array, vectors: Array) -> Array:
+    """The reference picture with its blocks moved."""
+    return motion.compensate(reference, vectors)
+
+
 @functools.partial(jax.jit, static_argnames="model")
 def temporal(model: Model, params: ParamTree, reference: Reference, qp: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and what `prior` reads."""
@@ -117,10 +129,14 @@ def prior(
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "step"))
-def quantise(y: Array, gain: Any, coding: CodingStep, steps: int, step: int) -> Array:
-    """Encoder only. The symbols of a coding step."""
+def quantise(y: Array, gain: Any, coding: CodingStep, steps: int, step: int, zero_below: Array | None = None) -> Array:
+    """Encoder only. The symbols of a coding step; zero_below: see `FrameCodec`."""
     ops = arithmetic(y)
-    symbols = to_coder_order(ops.to_symbols(fold(ops.multiply(y, gain), steps, step), coding.mean))
+    scaled = fold(ops.multiply(y, gain), steps, step)
+    symbols = to_coder_order(ops.to_symbols(scaled, coding.mean))
+    if zero_below is not None:
+        distance = jnp.abs(to_coder_order(scaled.astype(zero_below.dtype) - coding.mean))
+        symbols = jnp.where(distance < zero_below[coding.indexes], jnp.int8(0), symbols)
     return jnp.where(coding.indexes == NOT_CODED, jnp.int8(0), symbols)
 
 

@@ -89,6 +89,7 @@ class ModelCoder:
         precision: see `Codec`.
         reset_interval: see `Schedule`.
         skip_threshold: see `encode_file`.
+        rdoq: see `Encoder`.
     """
 
     model: str
@@ -98,6 +99,7 @@ class ModelCoder:
     precision: str
     reset_interval: int
     skip_threshold: float | None
+    rdoq: float
 
     suffix: ClassVar[str] = ".bin"
 
@@ -115,6 +117,7 @@ class ModelCoder:
             "intra_period": sequence.intra_period,
             "reset_interval": self.reset_interval,
             "skip_threshold": self.skip_threshold,
+            "rdoq": self.rdoq,
         }
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
@@ -130,6 +133,7 @@ class ModelCoder:
             stream,
             self.schedule(sequence, qp),
             skip_threshold=self.skip_threshold,
+            rdoq=self.rdoq,
             size=sequence.size,
             frames=sequence.frames,
         )

@@ -21,7 +21,7 @@ from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
 from nvc_jax.files import make_folder
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, QP_LEVELS
+from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, QP_LEVELS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_SKIP_THRESHOLD,
         metavar="T",
         help="symbols with a scale not above it are not coded; negative codes all",
+    )
+    parser.add_argument(
+        "--rdoq",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help=f"see nvc-jax encode; 0 by default, as in the official test, {DEFAULT_RDOQ} is what .nvc files get",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--estimate", action="store_true", help="rates of models from likelihoods, without streams")
@@ -142,7 +149,9 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
             continue
         description = read_description(find_model(name))
         identity, config = description["identity"], description.get("config", {})
-        coders.append(kind(name, identity, config, qps, options.precision, options.reset_interval, threshold))
+        coders.append(
+            kind(name, identity, config, qps, options.precision, options.reset_interval, threshold, options.rdoq)
+        )
     for name, count in Counter(coder.name for coder in coders).items():
         if count > 1:
             raise ConfigError(f"{count} models are called {name}; streams and results are named after them.")

@@ -21,7 +21,7 @@ from nvc_jax.codec import stages
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.models.config import PATCH, CodecConfig
 from nvc_jax.models.params import models, parameter_shapes, unflatten
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Reference, reference_after
 from nvc_jax.spec import KEY_OF_KIND, PICTURE_STRIDE, FrameKind
 
 Place = tuple[str, str]  # (stage, module), as named by Flax while it traces; "" outside
@@ -68,7 +68,7 @@ class Complexity:
 def frame_complexity(
     config: CodecConfig, kind: FrameKind, width: int = 1920, height: int = 1080, xla: bool = False
 ) -> Complexity:
-    """What a frame of a codec takes: "I", or "P" with a feature as its reference.
+    """What a frame of a codec takes: "I", or "P" with a feature as its reference (a picture with motion).
 
     Args:
         config: architecture; nothing is allocated for it.
@@ -83,7 +83,7 @@ def frame_complexity(
             parameters[_without_number(name.split("/")[1])] += math.prod(shape)
     sides: dict[str, Counter[str]] = {side: Counter() for side in _SIDES}
     for (stage, module), macs in _count(_trace(config, kind, width, height)).items():
-        for side in _sides(kind, stage):
+        for side in _sides(config, kind, stage):
             sides[side][_without_number(module)] += macs
     pixels = width * height
     modules = {
@@ -97,11 +97,11 @@ def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
     return sum(_count(jax.make_jaxpr(function)(*arguments).jaxpr).values())
 
 
-def _sides(kind: FrameKind, stage: str) -> tuple[str, ...]:
-    """Who runs a stage: only the encoder analyses, and it needs the pictures of intra frames only."""
-    if stage in ("analyse", "quantise"):
+def _sides(config: CodecConfig, kind: FrameKind, stage: str) -> tuple[str, ...]:
+    """Who runs a stage: only the encoder analyses, and it needs pictures only where they are references."""
+    if stage in ("estimate", "analyse", "quantise"):
         return ("encode",)
-    return ("decode",) if stage == "reconstruct" and kind == "P" else _SIDES
+    return ("decode",) if stage == "reconstruct" and kind == "P" and not config.inter.motion else _SIDES
 
 
 def _trace(config: CodecConfig, kind: FrameKind, width: int, height: int) -> Jaxpr:
@@ -114,10 +114,10 @@ def _trace(config: CodecConfig, kind: FrameKind, width: int, height: int) -> Jax
         _abstract((1, rows, columns, 3)),
         _abstract((1, rows // PATCH, columns // PATCH, config.inter.width)),
     )
-    reference = Reference(feature, "feature") if kind == "P" else None
+    reference = reference_after(config.inter, feature, picture) if kind == "P" else None
 
     def frame(params: Any, picture: Array, reference: Reference | None, qp: Array) -> Array:
-        _, _, feature = FrameCodec(model, params, jnp.float32(-1)).transform(picture, reference, qp)
+        feature = FrameCodec(model, params, jnp.float32(-1)).transform(picture, reference, qp).feature
         return stages.reconstruct(model, params, feature, qp)
 
     return jax.make_jaxpr(frame)(unflatten(shapes)[key], picture, reference, _abstract((1,))).jaxpr
@@ -138,7 +138,7 @@ def _xla_costs(config: CodecConfig, kind: FrameKind) -> dict[str, float]:
             continue
         arguments = (_abstract(aval.shape, aval.dtype) for aval in program.in_avals)
         cost = jax.jit(jax.extend.core.jaxpr_as_fun(program)).lower(*arguments).compile().cost_analysis() or {}
-        for side in _sides(kind, equation.params["name"]):
+        for side in _sides(config, kind, equation.params["name"]):
             for ours, theirs in (("flops", "flops"), ("bytes", "bytes accessed")):
                 costs[f"{side}_{ours}"] += cost.get(theirs, 0.0) / (width * height)
     return dict(costs)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import download_planes, upload
 from nvc_jax.codec.schedule import FramePlan
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
+from nvc_jax.entropy.vectors import encode_vectors, vector_tables
 from nvc_jax.evaluation.coders import (
     Measured,
     ModelCoder,
@@ -41,7 +42,8 @@ from nvc_jax.evaluation.sequences import Video
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.arithmetic import arithmetic
-from nvc_jax.spec import KEY_OF_KIND, NOT_CODED
+from nvc_jax.ops.motion import BLOCK
+from nvc_jax.spec import KEY_OF_KIND, NOT_CODED, FrameKind
 from nvc_jax.video import Frame
 
 CHUNK = 8  # frames of one scan; its pictures are in memory together
@@ -73,7 +75,8 @@ class EstimatingCoder(ModelCoder):
             schedule, writer = self.schedule(sequence, qp), DcvcWriter(io.BytesIO(), width, height)
             states = _STATE_BYTES * (2 if writer.dialect == "two_streams" else 1)
             frames: list[FrameResult] = []
-            for original, plan, bits, picture in _estimate(codec, source, schedule.frame, self.skip_threshold):
+            codecs = codec.frame_codecs(self.skip_threshold, self.rdoq)
+            for original, plan, bits, picture in _estimate(codec, codecs, source, schedule.frame):
                 quality = check_finite(picture_quality(picture, original), sequence, qp, plan.index)
                 payload = bytes(states + int(bits) // 8)
                 coded = CodedFrame(plan.kind, plan.qp, plan.refresh, writer.dialect, payload, None)
@@ -85,10 +88,9 @@ class EstimatingCoder(ModelCoder):
 
 
 def _estimate(
-    codec: Codec, source: Iterator[Frame], schedule: Any, skip_threshold: float | None
+    codec: Codec, codecs: Mapping[FrameKind, FrameCodec], source: Iterator[Frame], schedule: Any
 ) -> Iterator[tuple[Frame, FramePlan, float, Array]]:
     """(source, plan, bits of the symbols, decoded picture [1, H', W', 3]) of every frame."""
-    codecs = codec.frame_codecs(skip_threshold)
     models = tuple(codecs[kind].model for kind in KEY_OF_KIND)
     params = tuple(codecs[kind].params for kind in KEY_OF_KIND)
     y_bits = np.zeros((NOT_CODED + 1, 256), np.float32)
@@ -98,13 +100,16 @@ def _estimate(
         for key, model in zip(KEY_OF_KIND.values(), models, strict=True)
     )
     tables = jax.device_put((y_bits, z_bits))
+    vector_bits = symbol_bits(vector_tables())
+    quantisation = codecs["P"].skip_threshold, codecs["P"].zero_below
     carry, after_intra, count = None, False, 0
     while chunk := list(itertools.islice(source, CHUNK)):
         plans = [schedule(count + number) for number in range(len(chunk))]
         count += len(chunk)
         ways = []
         for plan in plans:
-            ways.append(_INTRA if plan.kind == "I" else _FROM_PICTURE if plan.refresh or after_intra else _FROM_FEATURE)
+            from_picture = plan.refresh or after_intra or codecs["P"].motion
+            ways.append(_INTRA if plan.kind == "I" else _FROM_PICTURE if from_picture else _FROM_FEATURE)
             after_intra = plan.kind == "I"
         pictures = jnp.stack([upload(frame) for frame in chunk])
         missing = CHUNK - len(chunk)  # at the end; one program serves all chunks
@@ -116,8 +121,13 @@ def _estimate(
         )
         if carry is None:
             carry = _empty_reference(codecs["P"], PRECISIONS[codec.precision], pictures[0])
-        carry, (bits, decoded) = _scan(models, params, tables, codecs["P"].skip_threshold, carry, inputs)
-        yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
+        carry, (bits, decoded, vectors) = _scan(models, params, tables, quantisation, carry, inputs)
+        for frame, plan, frame_bits, picture, field in zip(
+            chunk, plans, np.asarray(bits).tolist(), decoded, np.asarray(vectors), strict=False
+        ):
+            moves = encode_vectors(field) if codecs[plan.kind].motion else []
+            frame_bits += sum(float(vector_bits[rows, symbols.astype(int) + 128].sum()) for symbols, rows in moves)
+            yield frame, plan, frame_bits, picture
 
 
 def _empty_reference(inter: FrameCodec, precision: DTypeLike, picture: Array) -> tuple[Array, Array]:
@@ -132,7 +142,7 @@ def _scan(
     models: tuple[stages.Model, stages.Model],
     params: tuple[ParamTree, ParamTree],
     tables: tuple[Array, tuple[Array, Array]],
-    skip_threshold: Array,
+    quantisation: tuple[Array, Array | None],
     carry: tuple[Array, Array],
     inputs: tuple[Array, Array, Array],
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -142,31 +152,35 @@ def _scan(
         models: networks.
         params: parameters.
         tables: bits of every symbol of y [256, 256] and of z [qps, C, 256].
-        skip_threshold: see `FrameCodec`.
+        quantisation: skip_threshold and zero_below, see `FrameCodec`.
         carry: feature and picture of the frame before.
         inputs: of T frames, pictures [T, 1, H', W', 3], what they are predicted from [T], and qps [T, 1].
 
     Returns:
-        The carry after them; bits [T] and decoded pictures [T, 1, H', W', 3].
+        The carry after them; bits but for those of vectors [T], decoded pictures [T, 1, H', W', 3], and vectors
+        [T, H'/16, W'/16, 2], empty without motion.
     """
-    intra, inter = (FrameCodec(m, p, skip_threshold) for m, p in zip(models, params, strict=True))
+    intra, inter = (FrameCodec(m, p, *quantisation) for m, p in zip(models, params, strict=True))
     y_bits, (intra_z_bits, inter_z_bits) = tables
+    _, _, height, width, _ = inputs[0].shape
+    no_vectors = (height // BLOCK, width // BLOCK, 2) if inter.motion else (0, 0, 2)
 
     def code(codec: FrameCodec, z_bits: Array, picture: Array, reference: Reference | None, qp: Array) -> Any:
-        z, planes, feature = codec.transform(picture, reference, qp)
+        z, planes, vectors, feature = codec.transform(picture, reference, qp)
         of_channels = z_bits[jnp.round(qp[0]).astype(jnp.int32)]
         channel = jnp.arange(z.shape[1])[:, None, None]
         bits = of_channels[channel, z[0].astype(jnp.int32) + 128].sum()
         for symbols, indexes in planes:
             bits += y_bits[indexes.astype(jnp.int32), symbols.astype(jnp.int32) + 128].sum()
-        return bits, feature, stages.reconstruct(codec.model, codec.params, feature, qp)
+        moves = jnp.zeros(no_vectors, jnp.int8) if vectors is None else vectors[0]
+        return bits, feature, stages.reconstruct(codec.model, codec.params, feature, qp), moves
 
     def step(carry: tuple[Array, Array], frame: tuple[Array, Array, Array]) -> Any:
         picture, way, qp = frame
 
         def intra_frame(feature: Array, _: Array) -> Any:
-            bits, _, decoded = code(intra, intra_z_bits, picture, None, qp)
-            return bits, feature, decoded  # the next frame does not look at the feature
+            bits, _, decoded, vectors = code(intra, intra_z_bits, picture, None, qp)
+            return bits, feature, decoded, vectors  # the next frame does not look at the feature
 
         def from_picture(_: Array, decoded: Array) -> Any:
             return code(inter, inter_z_bits, picture, Reference(decoded, "picture"), qp)
@@ -174,7 +188,9 @@ def _scan(
         def from_feature(feature: Array, _: Array) -> Any:
             return code(inter, inter_z_bits, picture, Reference(feature, "feature"), qp)
 
-        bits, feature, decoded = lax.switch(way, (intra_frame, from_picture, from_feature), *carry)
-        return (feature, decoded), (bits, decoded)
+        # With motion no frame takes the last way, and the network does not have it.
+        branches = (intra_frame, from_picture) if inter.motion else (intra_frame, from_picture, from_feature)
+        bits, feature, decoded, vectors = lax.switch(way, branches, *carry)
+        return (feature, decoded), (bits, decoded, vectors)
 
     return lax.scan(step, carry, inputs)

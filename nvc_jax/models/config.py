@@ -37,6 +37,7 @@ class IntraConfig:
     qp_rows: int = 64
 
     steps = 4
+    motion = False
 
     def __post_init__(self) -> None:
         _check_counts(self)
@@ -63,6 +64,8 @@ class InterConfig:
         fusion_blocks: DC blocks of prior fusion.
         spatial_blocks: DC blocks of the spatial prior.
         qp_rows: rows of the quality banks (64 and the largest hierarchical offset).
+        motion: predict from the last picture, moved block by block (ops/motion.py), instead of from the last feature.
+            For small networks: they have neither the channels to carry a picture in nor the depth to move it.
     """
 
     width: int = 256
@@ -79,6 +82,7 @@ class InterConfig:
     fusion_blocks: int = 3
     spatial_blocks: int = 2
     qp_rows: int = 72
+    motion: bool = False
 
     steps = 2
 
@@ -110,8 +114,11 @@ class CodecConfig:
                 raise ConfigError(f"{type(config).__name__}.qp_rows is {config.qp_rows}; it must be at least {rows}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dictionary for JSON."""
-        return dataclasses.asdict(self)
+        """A plain dictionary for JSON. Without what a codec does not have: identities of models hold it."""
+        data = dataclasses.asdict(self)
+        if not self.inter.motion:
+            del data["inter"]["motion"]
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "CodecConfig":
@@ -129,7 +136,10 @@ class CodecConfig:
 def _check_counts(config: IntraConfig | InterConfig) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if type(value) is not int or not 1 <= value <= 8192:
+        if isinstance(field.default, bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{type(config).__name__}.{field.name} is {value!r}; it must be true or false.")
+        elif type(value) is not int or not 1 <= value <= 8192:
             raise ConfigError(f"{type(config).__name__}.{field.name} is {value!r}; it must be an integer of 1 to 8192.")
 
 
@@ -170,6 +180,7 @@ embedded = CodecConfig(
         recon_blocks=1,
         fusion_blocks=1,
         spatial_blocks=1,
+        motion=True,
     ),
 )
 

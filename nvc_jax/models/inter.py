@@ -23,7 +23,8 @@ class InterModel(nn.Module):
         """Declare every module of the spec."""
         c = self.config
         self.adaptor_picture = DCBlock(c.width)
-        self.adaptor_feature = Pointwise(c.width)
+        if not c.motion:
+            self.adaptor_feature = Pointwise(c.width)
         self.extractor_prior = dc_blocks(c.prior_blocks, c.width)
         self.extractor_context = dc_blocks(c.context_blocks, c.width)
 
@@ -59,7 +60,8 @@ class InterModel(nn.Module):
         prior = self.prior(z, temporal, y.shape[1:3])
         self.refine(1, prior.shared, y)
         feature = self.synthesise(y, context, qp)
-        self.temporal(Reference(feature, "feature"), qp)
+        if not self.config.motion:
+            self.temporal(Reference(feature, "feature"), qp)
         self.z_cdf(z, qp)
         return self.reconstruct(feature, qp)
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import flax.struct
 from jax import Array
 
+from nvc_jax.models.config import InterConfig, IntraConfig
+
 
 @flax.struct.dataclass
 class Reference:
@@ -12,11 +14,16 @@ class Reference:
 
     Attributes:
         value: a reconstructed picture [B, H, W, 3] or a decoder feature [B, H/8, W/8, C], sizes after padding.
-        kind: "picture" (after an intra frame or a refresh) or "feature"; it selects the adaptor.
+        kind: "picture" (after an intra frame or a refresh, with motion always) or "feature"; it selects the adaptor.
     """
 
     value: Array
     kind: Literal["picture", "feature"] = flax.struct.field(pytree_node=False)
+
+
+def reference_after(config: IntraConfig | InterConfig, feature: Array, picture: Array) -> Reference:
+    """What the next inter frame is predicted from, after a frame with this feature and picture."""
+    return Reference(picture, "picture") if config.motion else Reference(feature, "feature")
 
 
 @flax.struct.dataclass

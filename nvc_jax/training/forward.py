@@ -12,7 +12,8 @@ from jax import Array
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Reference, reference_after
+from nvc_jax.ops import motion
 from nvc_jax.ops.latents import fold, unfold
 from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
 
@@ -79,6 +80,8 @@ def code_frame(
 
     features, temporal, context = None, None, None
     if reference is not None:
+        if model.config.motion:
+            reference = moved(reference, frame)
         reference = Reference(reference.value.astype(dtype), reference.kind)
         features, temporal = apply("temporal", reference, qp)
         context = apply("context", features)
@@ -146,8 +149,8 @@ def code_inter_frames(
         return coded, keep(coded, frame)
 
     def step(carry: tuple[Array, Array], frame: FrameInput) -> tuple[tuple[Array, Array], Kept]:
-        coded, kept = code(Reference(carry[0], "feature"), frame)
-        return (coded.feature, coded.picture if refresh else carry[1]), kept
+        coded, kept = code(reference_after(model.config, *carry), frame)
+        return (coded.feature, coded.picture if refresh or model.config.motion else carry[1]), kept
 
     if remat:
         code = jax.checkpoint(code)  # type: ignore[assignment]
@@ -162,6 +165,13 @@ def code_inter_frames(
             kept_of_runs.append(kept_rest)
         first = carry[1]
     return joined(kept_of_runs)
+
+
+def moved(picture: Reference, frame: FrameInput) -> Reference:
+    """The picture that a frame is predicted from, moved to be like it. No gradient goes through the search."""
+    still = jax.lax.stop_gradient(picture.value)
+    vectors = motion.estimate(frame.picture, still, frame.qp)
+    return Reference(motion.compensate(picture.value, vectors), "picture")
 
 
 def joined(parts: Sequence[Kept]) -> Kept:

@@ -14,7 +14,7 @@ from jax import Array, lax
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Reference, reference_after
 from nvc_jax.ops.colour import planes_to_picture, rgb_to_ycbcr
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 from nvc_jax.training.config import Loss, Stage, TrainConfig
@@ -263,8 +263,10 @@ class Step:
 
         def step(carry: tuple[TrainState, Array, Array], frame: FrameInput) -> tuple[Any, tuple[Terms, Array]]:
             state, feature, picture = carry
-            state, coded, found, norm = code("inter", inter, state, Reference(feature, "feature"), frame)
-            return (state, coded.feature, coded.picture if self.stage.refresh else picture), (found, norm)
+            reference = reference_after(inter.config, feature, picture)
+            state, coded, found, norm = code("inter", inter, state, reference, frame)
+            keeps_picture = self.stage.refresh or inter.config.motion
+            return (state, coded.feature, coded.picture if keeps_picture else picture), (found, norm)
 
         kept = []
         for run in runs(clips.rest, self.stage.refresh) if clips.rest is not None else ():

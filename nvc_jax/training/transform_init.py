@@ -191,7 +191,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     for module in ("adaptor_picture/adaptor", "encoder_in"):
         flat[f"inter/{module}/kernel"][:, :n] = analysis
         flat[f"inter/{module}/bias"][:n] = -0.5 * analysis.sum(axis=0)
-    for module in ("adaptor_feature", "decoder_out"):
+    for module in ("decoder_out",) if c.motion else ("adaptor_feature", "decoder_out"):
         kernel = flat[f"inter/{module}/kernel"]
         kernel[:, :n] = 0.0
         kernel[:n, :n] = eye
@@ -213,7 +213,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
 
     # Two feature channels are constant; their bank entries carry the quantisation step and its reciprocal to the prior.
     for channel, values in ((n, steps / CARRIED_STEP_UNIT), (n + 1, 1.0 / steps)):
-        for module in ("adaptor_picture/adaptor", "adaptor_feature"):
+        for module in ("adaptor_picture/adaptor",) if c.motion else ("adaptor_picture/adaptor", "adaptor_feature"):
             flat[f"inter/{module}/kernel"][:, channel] = 0.0
             flat[f"inter/{module}/bias"][channel] = 1.0
         flat["inter/q_feature/vectors"][:, channel] = values

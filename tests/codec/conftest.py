@@ -12,6 +12,12 @@ def tiny_codec():
     return Codec(synthetic.tiny_model())
 
 
+@pytest.fixture(scope="session")
+def moving_codec():
+    """The smallest codec with motion."""
+    return Codec(synthetic.tiny_model(motion=True))
+
+
 @pytest.fixture
 def note_identical(request):
     """note_identical(flags): one flag per frame, whether its bytes are the official ones; told after the run."""

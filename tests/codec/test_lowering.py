@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import synthetic
-from recording import STAGES, recorded_stages
+from recording import MOTION_STAGES, STAGES, recorded_stages
 
 from nvc_jax.codec import stages
 from nvc_jax.codec.integers import strategies_of
@@ -20,12 +20,15 @@ from nvc_jax.models.state import Reference
 PLATFORMS = ("cpu", "cuda", "tpu")
 HEIGHT, WIDTH = 1088, 1920  # lowering takes as long at any size, and large pictures have code of their own
 STRATEGIES = sorted({strategy for platform in PLATFORMS for strategy in strategies_of(platform)})
-KINDS = ("I", "P from a picture", "P from a feature")
+KINDS = ("I", "P with motion", "P from a picture", "P from a feature")
 CASES = [(kind, precision, None) for kind in KINDS for precision in PRECISIONS if precision != "int16"]
 CASES += [(kind, "int16", strategies_of("tpu")[-1]) for kind in KINDS[:-1]]
 CASES += [(KINDS[-1], "int16", strategy) for strategy in STRATEGIES]
 
-make_codec = functools.cache(functools.partial(Codec, synthetic.tiny_model()))
+
+@functools.cache
+def make_codec(motion, precision, strategy):
+    return Codec(synthetic.tiny_model(motion), precision, strategy)
 
 
 def lower(function, *inputs, **options):
@@ -49,19 +52,19 @@ def shapes_of(inputs):
 
 @pytest.mark.parametrize(("kind", "precision", "strategy"), CASES)
 def test_every_stage_of_a_frame(kind, precision, strategy):
-    codec = make_codec(precision, strategy)
+    codec = make_codec(kind == "P with motion", precision, strategy)
     frame_codec = codec.frame_codecs(0.12)[kind[0]]
     dtype = PRECISIONS[precision]
     wide = jnp.int16 if precision == "int16" else jnp.float32
     reference = None
-    if kind == "P from a picture":
+    if kind in ("P from a picture", "P with motion"):
         reference = Reference(shape((1, HEIGHT, WIDTH, 3), wide), "picture")
     elif kind == "P from a feature":
         features = (1, HEIGHT // PATCH, WIDTH // PATCH, frame_codec.model.config.width)
         reference = Reference(shape(features, dtype), "feature")
 
     def frame(picture, reference, qps):
-        _, _, feature = frame_codec.transform(picture, reference, qps)
+        feature = frame_codec.transform(picture, reference, qps).feature
         return stages.reconstruct(frame_codec.model, frame_codec.params, feature, qps)
 
     with recorded_stages() as calls:
@@ -69,6 +72,7 @@ def test_every_stage_of_a_frame(kind, precision, strategy):
         for call in calls:
             call.inputs.update(shapes_of(call.inputs))  # while their tracers live
     expected = set(STAGES) - ({"temporal", "context"} if reference is None else set())
+    expected |= set(MOTION_STAGES if kind == "P with motion" else ())
     assert {call.stage for call in calls} == expected
     for call in calls:
         lower(getattr(stages, call.stage), **call.inputs)

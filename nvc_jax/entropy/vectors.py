@@ -1,0 +1,113 @@
+"""Motion vectors to symbols and back, on the host in whole numbers (docs/FORMAT.md).
+
+Blocks are coded from coarse to fine: first the top left one, then, with steps that halve, those in the middle of four
+coded ones, and those between. A vector is expected to be the middle of its neighbours', and what is left is coded with
+a table chosen by how much these differ.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.entropy.tables import TOTAL, CdfArrays
+
+Int8 = npt.NDArray[np.int8]
+Uint8 = npt.NDArray[np.uint8]
+Blocks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # rows and columns
+
+_LONGEST = 127  # difference with a bin of its own
+# Sums of the differences in both components from which on the next row of the table is used. The first row is for
+# neighbours that all stand still, the second for neighbours that are alike; where neighbours are farther away than one
+# block, the second half of the table is used.
+_SPREADS = np.array([1, 2, 4, 8, 16, 32])
+# (share of zeros in thousandths, width in quarters) of each row, fitted to the vectors of the training clips; the share
+# of the first is higher than theirs, since most videos that people code move less.
+_ROWS = (
+    *((992, 0), (848, 4), (757, 0), (602, 0), (508, 4), (391, 8), (377, 16), (221, 96)),
+    *((970, 0), (479, 16), (689, 0), (491, 0), (459, 4), (321, 12), (364, 24), (229, 192)),
+)
+_FAR = len(_ROWS) // 2
+
+
+def vector_tables() -> CdfArrays:
+    """A table row for each way in which neighbours may differ: d has the frequency of 1 / (width + |d|)^3.
+
+    Whole numbers only, for the tables must be the same everywhere.
+    """
+    rows = []
+    for zeros, width in _ROWS:
+        weights = [(1 << 60) // (width + 4 * d) ** 3 for d in range(1, _LONGEST + 1)]
+        room = (TOTAL - 2 * _LONGEST - 2) * (1000 - zeros) // 2000
+        side = [1 + room * weight // sum(weights) for weight in weights]
+        frequencies = [*side[::-1], TOTAL - 2 * sum(side) - 1, *side, 1]
+        rows.append(np.concatenate([[0], np.cumsum(frequencies)]))
+    cdf = np.array(rows, np.int32)
+    length, offset = np.full(len(rows), cdf.shape[1], np.int32), np.full(len(rows), -_LONGEST, np.int32)
+    return CdfArrays(cdf, length, offset)
+
+
+def encode_vectors(vectors: Int8) -> list[tuple[Int8, Uint8]]:
+    """(symbols, table rows) of each step, from vectors [h, w, 2]."""
+    coded: list[tuple[Int8, Uint8]] = []
+
+    def write(blocks: Blocks, expected: npt.NDArray[np.int64], rows: Uint8) -> Int8:
+        values = vectors[blocks]
+        coded.append(((values - expected).astype(np.int8), rows))
+        return values
+
+    _visit(vectors.shape[0], vectors.shape[1], write)
+    return coded
+
+
+def decode_vectors(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
+    """The inverse: vectors [height, width, 2], where `read` gives the symbols for table rows."""
+
+    def values(blocks: Blocks, expected: npt.NDArray[np.int64], rows: Uint8) -> Int8:
+        return (read(rows) + expected).astype(np.int8)  # modulo 256, as the encoder takes differences
+
+    return _visit(height, width, values)
+
+
+def _visit(height: int, width: int, code: Callable[[Blocks, npt.NDArray[np.int64], Uint8], Int8]) -> Int8:
+    """Fill a field by `code(blocks, expected, rows)`, step by step from what is known so far."""
+    field = np.zeros((height, width, 2), np.int8)
+    for blocks, around, far in _steps(height, width):
+        known = np.sort(field[around].astype(np.int64), axis=0)  # [4, n, 2]
+        expected = (known[1] + known[2]) >> 1
+        row = 1 + np.searchsorted(_SPREADS, (known[3] - known[0]).sum(axis=-1), side="right")
+        row[~known.any(axis=(0, 2))] = 0
+        rows = np.repeat(row[:, None] + _FAR * far, 2, axis=1).astype(np.uint8)
+        field[blocks] = code(blocks, expected, rows)
+    return field
+
+
+@lru_cache(maxsize=8)
+def _steps(height: int, width: int) -> list[tuple[Blocks, Blocks, bool]]:
+    """Of every step, its blocks [n], their known neighbours [4, n], and whether these are more than a block away."""
+    size = 1 << (max(height, width) - 1).bit_length()
+    steps = [(*_step((0, size), (0, size), [(0, 0)] * 4, height, width), True)]
+    while size > 1:
+        half = size // 2
+        beside, above = [(0, -half), (0, half)], [(-half, 0), (half, 0)]
+        diagonal = [(y, x) for y in (-half, half) for x in (-half, half)]
+        steps.append((*_step((half, size), (half, size), diagonal, height, width), half > 1))
+        steps.append((*_step((0, size), (half, size), beside + above, height, width), half > 1))
+        steps.append((*_step((half, size), (0, size), above + beside, height, width), half > 1))
+        size = half
+    return steps
+
+
+def _step(
+    rows: tuple[int, int], columns: tuple[int, int], offsets: list[tuple[int, int]], height: int, width: int
+) -> tuple[Blocks, Blocks]:
+    """The blocks of a step, from (first, distance) of rows and columns, and their neighbours.
+
+    A neighbour beyond the border is replaced by the first one, which is never.
+    """
+    y, x = (part.ravel() for part in np.mgrid[rows[0] : height : rows[1], columns[0] : width : columns[1]])
+    around_y, around_x = (np.array(part)[:, None] for part in zip(*offsets, strict=True))
+    around_y, around_x = around_y + y, around_x + x
+    inside = (around_y >= 0) & (around_y < height) & (around_x >= 0) & (around_x < width)
+    return (y, x), (np.where(inside, around_y, around_y[0]), np.where(inside, around_x, around_x[0]))

@@ -1,0 +1,251 @@
+"""Block motion: an inter codec with motion predicts from the last picture, moved block by block.
+
+A vector [dy, dx] says, in quarter pixels, where a block of the new picture is found in the reference picture. Beyond
+its border a picture goes on with its outermost pixels. Positions between pixels take six taps in both directions;
+a quarter position is the mean of its two neighbours, as in H.264.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from nvc_jax.ops.arithmetic import arithmetic, to_precision
+from nvc_jax.spec import FIXED_SCALE
+
+BLOCK = 16  # pixels: a block is a position of the latent
+PRECISION = 4  # steps of a vector per pixel
+LONGEST = 127  # of either component, in steps: vectors are int8
+
+_TAPS = np.array([[0, 0, 64, 0, 0, 0], [1, -5, 52, 20, -5, 1], [2, -10, 40, 40, -10, 2], [1, -5, 20, 52, -5, 1]])
+_TAP_SUM = 64
+_BEFORE, _AFTER = 2, 3  # pixels that the taps reach beyond a block
+_REACH = LONGEST // PRECISION + 1 + _AFTER  # of vectors and taps together
+
+_COARSE = 4  # the search starts in pictures of a quarter of the size
+_COARSE_RANGE = LONGEST // PRECISION // _COARSE  # in their pixels
+_WHOLE_RANGE = 3  # pixels around what that finds
+# A bit is worth so many 1/512 of luma at every qp: 0.7 / sqrt(lambda) with lambda = 4 * 2 ** (qp / 7), which is that of
+# the embedded model.
+_PRICES = np.round(FIXED_SCALE * 0.35 * 2.0 ** (-np.arange(128) / 14)).astype(np.float32)
+# About what a component takes that differs so much from what is expected, in quarters.
+_STILL_NEIGHBOURS, _SURPRISE_BITS = 6, 6.0  # so many of nine blocks stand still, and what it takes to be another
+_BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.float32)
+
+
+def compensate(picture: Array, vectors: Array) -> Array:
+    """Move the blocks of a picture.
+
+    Args:
+        picture: [B, H, W, C] in 0..1, or int16; H and W are multiples of 16.
+        vectors: [B, H/16, W/16, 2] int8.
+
+    Returns:
+        The prediction, like `picture`.
+    """
+    vectors = vectors.astype(jnp.int32)
+    windows = _windows(_padded(picture), vectors // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
+    phase = jnp.moveaxis(vectors % PRECISION, -1, 0)[..., None, None, None]
+    if picture.dtype == jnp.int16:
+        total = _interpolated(windows.astype(jnp.int32), phase, jnp.asarray(_TAPS, jnp.int32), axis=3)
+        blocks = _rounded(total).astype(jnp.int16)
+    else:
+        blocks = _interpolated(windows, phase, jnp.asarray(_TAPS / _TAP_SUM, picture.dtype), axis=3)
+    b, h, w, _ = vectors.shape
+    moved = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * BLOCK, w * BLOCK, -1)
+    return arithmetic(picture).clamp_picture(moved)
+
+
+def estimate(picture: Array, reference: Array, qp: Array) -> Array:
+    """Vectors with which `compensate` makes the reference most like the picture. Encoder only.
+
+    What is minimised is the sum of absolute differences of luma and the price of vectors unlike those around them:
+    over all vectors in small pictures first, then over the vectors of neighbours, whole pixels, half and quarter
+    pixels, and the neighbours again. All numbers are whole (costs quarters) and below 2^22, so float32 holds them
+    exactly, and int16 pictures give the same vectors on every machine.
+
+    Args:
+        picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
+        reference: the same.
+        qp: [B], which sets the price.
+
+    Returns:
+        [B, H/16, W/16, 2] int8.
+    """
+    luma, reference_luma = (to_precision(x[..., :1], jnp.int16).astype(jnp.float32) for x in (picture, reference))
+    price = jnp.asarray(_PRICES)[jnp.round(qp).astype(jnp.int32)]
+    search = _Search.of(luma, _padded(reference_luma), price[:, None, None])
+    vectors = _coarse_search(luma[..., 0], reference_luma[..., 0], search.price)
+    vectors = search.cheapest(vectors, _near(vectors), whole=True)
+    vectors = search.whole_pixels(vectors)
+    for step in (PRECISION // 2, PRECISION // 4):
+        offsets = jnp.array([[0, 0], [0, step], [0, -step], [step, 0], [-step, 0]])
+        vectors = search.cheapest(vectors, vectors + offsets[:, None, None, None])
+    return search.cheapest(vectors, _near(vectors)).astype(jnp.int8)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """Blocks and where they are looked for. Blocks are the last axis: XLA on CPU then computes them side by side.
+
+    Attributes:
+        blocks: [16, 16, n] luma of the n blocks of all pictures, in 1/512.
+        padded: luma of the references, see `_padded`.
+        price: [B, 1, 1] of a bit of the vectors, in absolute differences.
+    """
+
+    blocks: Array
+    padded: Array
+    price: Array
+
+    @classmethod
+    def of(cls, luma: Array, padded: Array, price: Array) -> "_Search":
+        """Cut pictures into blocks."""
+        b, h, w, _ = luma.shape
+        blocks = luma.reshape(b, h // BLOCK, BLOCK, w // BLOCK, BLOCK).transpose(2, 4, 0, 1, 3)
+        return cls(blocks.reshape(BLOCK, BLOCK, -1), padded, price)
+
+    def cheapest(self, vectors: Array, candidates: Array, whole: bool = False) -> Array:
+        """Of candidates [K, B, h, w, 2] the cheapest for every block; `whole`: they are whole pixels."""
+
+        def cost(candidate: Array) -> Array:
+            if whole:
+                moved = self._windows(candidate // PRECISION, BLOCK)
+            else:
+                windows = self._windows(candidate // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
+                phase = (candidate % PRECISION).reshape(-1, 2).T
+                moved = _rounded(_interpolated(windows, phase, jnp.asarray(_TAPS, jnp.float32), axis=0))
+            return self._cost(moved, candidate, vectors)
+
+        chosen = jnp.argmin(lax.map(cost, candidates), axis=0)
+        return jnp.take_along_axis(candidates, chosen[None, ..., None], axis=0)[0]
+
+    def whole_pixels(self, vectors: Array) -> Array:
+        """The cheapest around those given."""
+        windows = self._windows(vectors // PRECISION - _WHOLE_RANGE, BLOCK + 2 * _WHOLE_RANGE)
+
+        def cost(offset: Array) -> tuple[Array, Array]:
+            candidates = vectors + offset * PRECISION
+            start = offset + _WHOLE_RANGE
+            moved = lax.dynamic_slice(windows, (start[0], start[1], 0), self.blocks.shape)
+            return self._cost(moved, candidates, vectors), candidates
+
+        return _cheapest_offset(cost, _WHOLE_RANGE, vectors)
+
+    def _windows(self, offsets: Array, size: int) -> Array:
+        return _windows(self.padded, offsets, size).reshape(-1, size, size).transpose(1, 2, 0)
+
+    def _cost(self, moved: Array, candidates: Array, vectors: Array) -> Array:
+        """Of candidates [B, h, w, 2] that give the blocks `moved`, where `vectors` are what is known so far."""
+        difference = jnp.abs(self.blocks - moved).reshape(BLOCK * BLOCK, -1)
+        # As a product: XLA on CPU leaves a plain sum to one core.
+        sums = jnp.dot(jnp.ones(BLOCK * BLOCK), difference, precision=lax.Precision.HIGHEST)
+        return sums.reshape(vectors.shape[:-1]) + self.price * _bits(candidates, vectors)
+
+
+def _coarse_search(luma: Array, reference: Array, price: Array) -> Array:
+    """The cheapest of all vectors [B, H/16, W/16, 2] in pictures of a quarter of the size; luma: [B, H, W]."""
+    size, reach = BLOCK // _COARSE, _COARSE_RANGE
+    small, small_reference = (_summed(x, _COARSE) for x in (luma, reference))
+    padded = jnp.pad(small_reference, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
+    b, h, w = small.shape
+
+    def cost(offset: Array) -> tuple[Array, Array]:
+        moved = lax.dynamic_slice(padded, (0, reach + offset[0], reach + offset[1]), small.shape)
+        difference = _summed(jnp.abs(small - moved), size)
+        vectors = offset * (_COARSE * PRECISION)
+        return _with_surroundings(difference) + price * _difference_bits(vectors), vectors
+
+    return _cheapest_offset(cost, reach, jnp.zeros((b, h // size, w // size, 2), jnp.int32))
+
+
+def _cheapest_offset(cost: Callable[[Array], tuple[Array, Array]], reach: int, vectors: Array) -> Array:
+    """For every block the cheapest of the vectors that `cost` makes of the offsets up to `reach`."""
+    steps = jnp.arange(-reach, reach + 1)
+    offsets = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def consider(best: tuple[Array, Array], offset: Array) -> tuple[tuple[Array, Array], None]:
+        found, vectors = cost(offset)
+        better = found < best[0]
+        return (jnp.where(better, found, best[0]), jnp.where(better[..., None], vectors, best[1])), None
+
+    return lax.scan(consider, (jnp.full(vectors.shape[:-1], jnp.inf), vectors), offsets)[0][1]
+
+
+def _bits(candidates: Array, vectors: Array) -> Array:
+    """About what candidates take where `vectors` are what is known so far; more where nothing around them moves."""
+    around = _around(vectors)
+    expected = jnp.sort(around, axis=0)[4]  # the median
+    still = (around == 0).all(axis=-1).sum(axis=0) >= _STILL_NEIGHBOURS
+    surprise = (candidates != expected).any(axis=-1) & still
+    return _difference_bits(candidates - expected) + jnp.where(surprise, _SURPRISE_BITS, 0.0)
+
+
+def _difference_bits(difference: Array) -> Array:
+    return jnp.asarray(_BITS)[jnp.abs(difference)].sum(axis=-1)
+
+
+def _around(x: Array) -> Array:
+    """[9, B, h, w, ...]: the values of a block and of the eight around it."""
+    h, w = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1)) + ((0, 0),) * (x.ndim - 3), mode="edge")
+    return jnp.stack([padded[:, dy : dy + h, dx : dx + w] for dy in range(3) for dx in range(3)])
+
+
+def _near(vectors: Array) -> Array:
+    """[6, B, h, w, 2]: the vectors of a block and of the four beside it, and none."""
+    return jnp.concatenate([_around(vectors)[jnp.array([4, 1, 3, 5, 7])], jnp.zeros_like(vectors)[None]])
+
+
+def _with_surroundings(cost: Array) -> Array:
+    """Half the cost of a block and an eighth of each of the four beside it: alone it has too little in it."""
+    around = _around(cost)
+    return 0.5 * around[4] + 0.125 * (around[1] + around[3] + around[5] + around[7])
+
+
+def _summed(x: Array, size: int) -> Array:
+    """[B, H, W] -> [B, H/size, W/size]."""
+    b, h, w = x.shape
+    return x.reshape(b, h // size, size, w // size, size).sum(axis=(2, 4))
+
+
+def _interpolated(windows: Array, phase: Array, taps: Array, axis: int) -> Array:
+    """Windows of 21x21 pixels at positions between them: 16x16.
+
+    Args:
+        windows: rows and columns are the axes `axis` and `axis + 1`.
+        phase: [2, ...] in quarter pixels; what follows broadcasts with the windows.
+        taps: [4, 6].
+        axis: see there.
+    """
+    weights = taps[phase]  # [2, ..., 6]
+
+    def filtered(x: Array, component: int) -> Array:
+        parts = (lax.slice_in_dim(x, k, k + BLOCK, axis=axis + component) for k in range(taps.shape[1]))
+        return sum((weights[component, ..., k] * part for k, part in enumerate(parts)), jnp.zeros((), x.dtype))
+
+    return filtered(filtered(windows, 0), 1)
+
+
+def _rounded(total: Array) -> Array:
+    """Sums of the taps in both directions to samples 0..512. Halves are rounded up; exact in float32 too."""
+    return jnp.clip((total + _TAP_SUM**2 // 2) // _TAP_SUM**2, 0, FIXED_SCALE)
+
+
+def _padded(picture: Array) -> Array:
+    return jnp.pad(picture, ((0, 0), (_REACH, _REACH), (_REACH, _REACH), (0, 0)), mode="edge")
+
+
+def _windows(padded: Array, offsets: Array, size: int) -> Array:
+    """[B, h, w, size, size, C]: what lies `offsets` [B, h, w, 2] pixels from every block of a padded picture."""
+    _, h, w, _ = offsets.shape
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"), axis=-1)
+    corners = offsets + grid * BLOCK + _REACH
+
+    def window(picture: Array, corner: Array) -> Array:
+        return lax.dynamic_slice(picture, (corner[0], corner[1], 0), (size, size, picture.shape[-1]))
+
+    return jax.vmap(jax.vmap(jax.vmap(window, (None, 0)), (None, 0)))(padded, corners)

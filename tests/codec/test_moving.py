@@ -1,0 +1,85 @@
+"""Codecs with motion: the last picture, moved, is what an inter frame is predicted from."""
+
+import integer_codec
+import numpy as np
+import pytest
+import streams
+import synthetic
+from recording import frames as recorded_frames
+from recording import recorded_stages
+
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.models.params import flatten
+
+SIZE = 40, 33
+SCHEDULE = Schedule(30, 36, reset_interval=3)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "int16"])
+def codec(request, moving_codec):
+    return moving_codec if request.param == "float32" else Codec(moving_codec.stored, request.param)
+
+
+@pytest.mark.parametrize("dialect", ["one_stream", "two_streams"])
+@pytest.mark.parametrize("rdoq", [0.0, 0.06])
+def test_pictures_of_the_decoder_are_those_of_the_encoder(moving_codec, dialect, rdoq):
+    source = synthetic.moving_picture(*SIZE, 5)
+    stream, coded = streams.encode(moving_codec, source, SCHEDULE, dialect=dialect, rdoq=rdoq)
+    decoded = streams.decode(moving_codec, stream)
+    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
+
+
+def test_every_precision(codec):
+    source = synthetic.moving_picture(*SIZE, 4)
+    stream, coded = streams.encode(codec, source, SCHEDULE, reconstruct=True)
+    decoded = streams.decode(codec, stream)
+    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
+    assert streams.encode(codec, source, SCHEDULE, reconstruct=False)[0] == stream
+
+
+def test_the_reference_is_the_last_picture_moved(moving_codec):
+    with recorded_stages() as calls:
+        streams.encode(moving_codec, synthetic.moving_picture(*SIZE, 4), SCHEDULE, reconstruct=False)
+    pictures = [call.output for call in calls if call.stage == "reconstruct"]
+    moves = [call for call in calls if call.stage == "compensate"]
+    references = [call.inputs["reference"] for call in calls if call.stage == "temporal"]
+    assert len(pictures) == 4
+    assert len(moves) == len(references) == 3
+    for picture, move, reference in zip(pictures, moves, references, strict=False):
+        assert move.inputs["reference"] is picture
+        assert reference.value is move.output
+        assert reference.kind == "picture"
+        assert np.asarray(move.inputs["vectors"]).any()
+
+
+def test_a_refresh_changes_nothing(moving_codec):
+    """There is no memory but the picture; only the flag in the stream differs."""
+    source = synthetic.moving_picture(*SIZE, 4)
+    _, often = streams.encode(moving_codec, source, Schedule(30, 36, reset_interval=1))
+    _, never = streams.encode(moving_codec, source, Schedule(30, 36, reset_interval=0))
+    assert [frame.coded.payload for frame in often] == [frame.coded.payload for frame in never]
+
+
+def test_int16_equals_the_reference_written_from_the_document(moving_codec):
+    codec = Codec(moving_codec.stored, "int16")
+    source = synthetic.moving_picture(*SIZE, 3)
+    plans = [SCHEDULE.frame(t) for t in range(3)]
+    with recorded_stages() as calls:
+        stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
+    vectors = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "estimate")]
+    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, vectors)
+    for frame, ours, (coded, pictures) in zip(
+        recorded_frames(calls), streams.decode(codec, stream), theirs, strict=False
+    ):
+        for symbols, (expected, _) in zip(frame.symbols(), coded.planes, strict=True):
+            np.testing.assert_array_equal(symbols[0], expected)
+        for a, b in zip((ours.planes.y, ours.planes.u, ours.planes.v), pictures, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_rdoq_takes_fewer_bits(moving_codec):
+    source = synthetic.moving_picture(*SIZE, 4)
+    sizes = [len(streams.encode(moving_codec, source, SCHEDULE, rdoq=rdoq)[0]) for rdoq in (0.0, 0.03, 0.116)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]

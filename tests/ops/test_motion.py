@@ -1,0 +1,125 @@
+"""Block motion: moving blocks, and finding how they moved."""
+
+import integer_codec
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+
+from nvc_jax.ops.motion import LONGEST, compensate, estimate
+
+HEIGHT, WIDTH = 48, 64
+
+
+def picture(name="picture"):
+    return synthetic.uniform(name, (1, HEIGHT, WIDTH, 3), 0, 1).astype(np.float32)
+
+
+def field(*vector):
+    return np.broadcast_to(np.array(vector, np.int8), (1, HEIGHT // 16, WIDTH // 16, 2))
+
+
+def smooth(width=WIDTH, height=HEIGHT, count=1):
+    """Pictures in which every place looks unlike the others."""
+    frames = synthetic.moving_picture(width, height, count)
+    return [np.repeat(frame.y[None, :, :, None] / np.float32(255), 3, axis=-1) for frame in frames]
+
+
+def test_no_motion_is_the_picture():
+    np.testing.assert_array_equal(compensate(picture(), field(0, 0)), picture())
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(1, 0), (0, -3), (5, 7), (-31, 31)])
+def test_whole_pixels_are_copied(dy, dx):
+    rows, columns = np.clip(np.arange(HEIGHT) + dy, 0, HEIGHT - 1), np.clip(np.arange(WIDTH) + dx, 0, WIDTH - 1)
+    expected = picture()[:, rows][:, :, columns]
+    np.testing.assert_array_equal(compensate(picture(), field(4 * dy, 4 * dx)), expected)
+
+
+def test_blocks_move_by_themselves():
+    vectors = field(0, 0).copy()
+    vectors[0, 1, 2] = -16, -32  # 4 up, 8 left
+    moved = np.array(compensate(picture(), vectors))
+    np.testing.assert_array_equal(moved[:, 16:32, 32:48], picture()[:, 12:28, 24:40])
+    moved[:, 16:32, 32:48] = picture()[:, 16:32, 32:48]
+    np.testing.assert_array_equal(moved, picture())
+
+
+def test_between_pixels():
+    """A wave whose value between pixels is known."""
+    x = np.arange(WIDTH)
+
+    def wave(shift):
+        row = 0.5 + 0.4 * np.sin((x + shift) * 2 * np.pi / 16)
+        return np.broadcast_to(row[None, None, :, None], (1, HEIGHT, WIDTH, 3)).astype(np.float32)
+
+    inside = np.s_[:, :, 4:-4]
+    for quarter in (1, 2, 3):
+        np.testing.assert_allclose(
+            np.asarray(compensate(wave(0), field(0, quarter)))[inside], wave(quarter / 4)[inside], atol=4e-3
+        )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_int16_is_the_document(seed):
+    whole = synthetic.uniform(f"int16 {seed}", (1, 32, 32, 3), 0, 513).astype(np.int16)
+    vectors = synthetic.uniform(f"vectors {seed}", (1, 2, 2, 2), -128, 128).astype(np.int8)
+    moved = compensate(whole, vectors)
+    assert moved.dtype == jnp.int16
+    np.testing.assert_array_equal(moved, integer_codec.compensate(whole, vectors[0]))
+    real = compensate(whole / np.float32(512), vectors)
+    np.testing.assert_allclose(real, moved / np.float32(512), atol=0.5001 / 512)
+
+
+def test_gradient_goes_where_pixels_came_from():
+    gradient = jax.grad(lambda x: compensate(x, field(16, 0))[:, :16].sum())(picture())
+    np.testing.assert_allclose(gradient[:, 4:20], 1)
+    np.testing.assert_allclose(gradient[:, 20:], 0)
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (0, 4), (-8, 12), (36, -52), (2, -6), (-3, 9)])
+def test_motion_is_found(dy, dx):
+    """A part of a larger picture, moved: blocks away from the border have one vector."""
+    (large,) = smooth(WIDTH + 64, HEIGHT + 64)
+    here = large[:, 32 : 32 + HEIGHT, 32 : 32 + WIDTH]
+    blocks = np.broadcast_to(np.array([dy, dx], np.int8), (1, large.shape[1] // 16, large.shape[2] // 16, 2))
+    there = np.asarray(compensate(large, blocks))[:, 32 : 32 + HEIGHT, 32 : 32 + WIDTH]
+    found = np.asarray(estimate(there, here, jnp.array([40.0])))
+    assert found.dtype == np.int8
+    if max(abs(dy), abs(dx)) <= 16:  # else there is a border within reach of every block
+        np.testing.assert_allclose(found[0, 1, 1:3], np.broadcast_to([dy, dx], (2, 2)), atol=1)
+    error = np.abs(np.asarray(compensate(here, found)) - there)[:, 16:32, 16:48].mean()
+    still = np.abs(here - there)[:, 16:32, 16:48].mean()
+    assert error <= 0.25 * still
+
+
+def test_noise_does_not_move():
+    """Where nothing can be won, vectors are zero: they cost bits."""
+    (still,) = smooth()
+    noise = synthetic.uniform("noise", still.shape, -0.01, 0.01).astype(np.float32)
+    assert not np.asarray(estimate(still + noise, still, jnp.array([20.0]))).any()
+
+
+def test_every_picture_of_a_batch_has_its_own_vectors():
+    before, after = smooth(count=2)
+    batch = estimate(np.concatenate([before, after]), np.concatenate([after, before]), jnp.array([10.0, 60.0]))
+    for number, (a, b, qp) in enumerate([(before, after, 10.0), (after, before, 60.0)]):
+        np.testing.assert_array_equal(batch[number], estimate(a, b, jnp.array([qp]))[0])
+
+
+def test_whole_numbers_give_the_same_vectors_in_any_program():
+    """float32 pictures of 1/512 and int16 pictures, compiled and operation by operation."""
+    before, after = (np.round(512 * x).astype(np.int16) for x in smooth(32, 32, 2))
+    qp = jnp.array([30.0])
+    compiled = jax.jit(estimate)(after, before, qp)
+    with jax.disable_jit():
+        np.testing.assert_array_equal(estimate(after, before, qp), compiled)
+    np.testing.assert_array_equal(estimate(after / np.float32(512), before / np.float32(512), qp), compiled)
+
+
+def test_vectors_stay_within_their_range():
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        noise = rng.random((2, 1, HEIGHT, WIDTH, 3), np.float32)
+        assert np.abs(np.asarray(estimate(noise[0], noise[1], jnp.array([71.0]))).astype(int)).max() <= LONGEST
