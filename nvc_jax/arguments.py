@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     encode.add_argument(
         "--rdoq", type=float, metavar="S",
-        help="make symbols zero that are cheaper so: what a bit is worth, in squared quantisation steps, 0 to 1; "
+        help="rate-distortion optimised quantisation: what a bit is worth, in squared quantisation steps, 0 to 1; "
         f"0 rounds to the nearest (default {DEFAULT_RDOQ}; 0 for .bin, to write what the official encoder writes)",
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")

@@ -174,8 +174,7 @@ def _frames(model: Any, threshold: Array, params: ParamTree, picture: Array, ref
 
     def step(value: Array, picture: Array) -> Any:
         symbols, feature, decoded = code_frame(codec, params, picture, Reference(value, reference.kind), qp)
-        left = reference_after(model.config, feature, decoded).value
-        return left.astype(value.dtype), (symbols, feature, decoded)
+        return reference_after(model.config, feature, decoded).value, (symbols, feature, decoded)
 
     return lax.scan(step, reference.value, jnp.broadcast_to(picture, (SCAN_FRAMES, *picture.shape)))[1]
 

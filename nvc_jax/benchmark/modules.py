@@ -80,9 +80,10 @@ def module_calls(subject: Subject) -> dict[str, Call]:
     """The rows of the table, each with inputs of the right shapes."""
     model, params = subject.codec.model, subject.codec.params
     qp = qps()
-    dtype = subject.reference.value.dtype
+    dtype = params["q_encoder"]["vectors"].dtype
     picture = to_precision(subject.picture, dtype)
-    context, temporal = _run(model, params, _extractor, subject.reference, qp)
+    reference = Reference(to_precision(subject.reference.value, dtype), subject.reference.kind)
+    context, temporal = _run(model, params, _extractor, reference, qp)
     y = _run(model, params, _encoder, picture, context, qp)
     z, _ = _run(model, params, lambda m, y: (m.hyper_encoder(y), None), y)
     _, hyper = _run(model, params, _hyper, y, z)
@@ -90,7 +91,7 @@ def module_calls(subject: Subject) -> dict[str, Call]:
     shared = _run(model, params, _prior_fusion, hyper, temporal)
     feature = _run(model, params, "synthesise", y, context, qp)
     inputs: Mapping[str, tuple[Any, ...]] = {
-        "extractor": (_extractor, subject.reference, qp),
+        "extractor": (_extractor, reference, qp),
         "encoder": (_encoder, picture, context, qp),
         "hyper": (_hyper, y, z),
         "prior fusion": (_prior_fusion, hyper, temporal),

@@ -195,7 +195,7 @@ def _macs(complexity: Complexity, pixels: int) -> dict[str, int]:
 
 def _module_macs(complexity: Complexity, row: str) -> float:
     """Per pixel; a module that both sides have is counted once."""
-    parts = (complexity.modules[part] for part in modules.PARTS[row])
+    parts = (complexity.modules[part] for part in modules.PARTS[row] if part in complexity.modules)
     return sum(max(part.encode, part.decode) for part in parts)
 
 

@@ -17,7 +17,7 @@ from nvc_jax.entropy.coder import FrameDecoder
 from nvc_jax.models.config import CONFIGS, PATCH
 from nvc_jax.models.params import flatten, initialise, unflatten
 from nvc_jax.models.state import Reference, reference_after
-from nvc_jax.ops.arithmetic import to_precision
+from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import YuvFrame, chroma_size
 
@@ -73,8 +73,9 @@ class Subject:
         before, picture = map(upload, moving_picture(width, height, 2))
         shape = (1, picture.shape[1] // PATCH, picture.shape[2] // PATCH, frame_codec.model.config.width)
         feature = 0.1 * jax.random.normal(jax.random.key(0), shape)
+        feature, before = (to_precision(x, PRECISIONS[codec.precision]) for x in (feature, before))
+        before = arithmetic(before).widen(before)  # as `reconstruct` gives pictures
         reference = reference_after(frame_codec.model.config, feature, before)
-        reference = Reference(to_precision(reference.value, PRECISIONS[codec.precision]), reference.kind)
         return cls(frame_codec, picture, reference, (width, height))
 
     @property

@@ -50,25 +50,26 @@ class FrameSymbols:
         z_shape: [C, h, w] of z.
         y_shape: [C/steps, h, w] of a coding step.
         steps: number of coding steps.
-        vectors_shape: [h, w, 2]; empty without motion.
+        vectors_shape: [h, w, 2]; None without motion.
     """
 
     packed: Array
     z_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     steps: int
-    vectors_shape: tuple[int, ...]
+    vectors_shape: tuple[int, ...] | None
 
     def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]], Symbols | None]:
         """Symbols of z, (symbols, indexes) of each coding step, and vectors: what `EntropyCoder.encode` takes.
 
         Waits for the device; the one copy of a frame.
         """
-        flat = to_host(self.packed)[0]
-        shapes = [self.z_shape] + [self.y_shape] * (2 * self.steps) + ([self.vectors_shape] * bool(self.vectors_shape))
-        parts = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
-        z, *planes = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
-        vectors = planes.pop().view(np.int8) if self.vectors_shape else None
+        moves = [] if self.vectors_shape is None else [self.vectors_shape]
+        shapes = [*moves, self.z_shape, *[self.y_shape] * (2 * self.steps)]
+        flat = np.split(to_host(self.packed)[0], np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        parts = [part.reshape(shape) for part, shape in zip(flat, shapes, strict=True)]
+        vectors = parts.pop(0).view(np.int8) if moves else None
+        z, *planes = parts
         pairs = zip(planes[0::2], planes[1::2], strict=True)
         return z.view(np.int8), [(s.view(np.int8), i) for s, i in pairs], vectors
 
@@ -104,9 +105,9 @@ class FrameCodec:
         """
         z, planes, vectors, feature = self.transform(picture, reference, batched(qp))
         moves = [] if vectors is None else [vectors]
-        packed = stages.pack([z, *itertools.chain.from_iterable(planes), *moves])
+        packed = stages.pack([*moves, z, *itertools.chain.from_iterable(planes)])
         packed.copy_to_host_async()
-        vectors_shape = () if vectors is None else vectors.shape[1:]
+        vectors_shape = None if vectors is None else vectors.shape[1:]
         return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes), vectors_shape), feature
 
     def transform(self, picture: Array, reference: Reference | None, qps: ArrayLike) -> TransformedFrame:
@@ -147,13 +148,13 @@ class FrameCodec:
         model, params, steps = self.model, self.params, self.model.config.steps
         latent_size = (math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))
         hyper_size = (math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
-        if reference is not None and self.motion:
-            vectors = jnp.asarray(payload.vectors(*latent_size)[None])
-            reference = Reference(stages.compensate(reference.value, vectors), "picture")
-        # z first: a payload that is too short for its picture size is refused before any device memory is taken.
+        # Vectors and z first: a payload too short for its picture size is refused before device memory is taken.
+        vectors = payload.vectors(*latent_size)[None] if reference is not None and self.motion else None
         z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size))[None])
         temporal, context, qps = None, None, batched(qp)
         if reference is not None:
+            if vectors is not None:
+                reference = Reference(stages.compensate(reference.value, jnp.asarray(vectors)), "picture")
             features, temporal = stages.temporal(model, params, reference, qps)
         prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, latent_size)
         if reference is not None:

@@ -128,7 +128,7 @@ class Codec:
             ConfigError: rdoq is out of range.
         """
         if not 0 <= rdoq <= 1:
-            raise ConfigError(f"rdoq is {rdoq:g}; it must be from 0 to 1.")
+            raise ConfigError(f"--rdoq is {rdoq:g}; it must be from 0 to 1.")
 
         def like_residuals(real: ArrayLike) -> Array:
             if self.precision == "int16":

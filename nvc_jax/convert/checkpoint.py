@@ -45,7 +45,15 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
 def params_to_official(
     config: CodecConfig, params: ParamTree
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
-    """The inverse: state_dicts of the official image and video models."""
+    """The inverse: state_dicts of the official image and video models.
+
+    Raises:
+        CheckpointError: the codec has motion, which the official code has not.
+    """
+    if config.inter.motion:
+        raise CheckpointError(
+            f"the codec {config.name!r} has motion; there are no official checkpoints of such codecs."
+        )
     flat = flatten(params)
     out: dict[str, dict[str, npt.NDArray[np.float32]]] = {"intra": {}, "inter": {}}
     for ours, tensor in official_tensors(config).items():

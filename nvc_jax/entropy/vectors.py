@@ -1,4 +1,4 @@
-"""Motion vectors to symbols and back, on the host in whole numbers (docs/FORMAT.md).
+"""Motion vectors to symbols and back, in whole numbers (docs/FORMAT.md, 2.6).
 
 Blocks are coded from coarse to fine: first the top left one, then, with steps that halve, those in the middle of four
 coded ones, and those between. A vector is expected to be the middle of its neighbours', and what is left is coded with
@@ -7,17 +7,18 @@ a table chosen by how much these differ.
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nvc_jax.entropy.tables import TOTAL, CdfArrays
+from nvc_jax.entropy.tables import TOTAL, CdfArrays, symbol_bits
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
 Blocks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # rows and columns
 
-_LONGEST = 127  # difference with a bin of its own
+_LARGEST = 127  # difference with a bin of its own
 # Sums of the differences in both components from which on the next row of the table is used. The first row is for
 # neighbours that all stand still, the second for neighbours that are alike; where neighbours are farther away than one
 # block, the second half of the table is used.
@@ -38,13 +39,13 @@ def vector_tables() -> CdfArrays:
     """
     rows = []
     for zeros, width in _ROWS:
-        weights = [(1 << 60) // (width + 4 * d) ** 3 for d in range(1, _LONGEST + 1)]
-        room = (TOTAL - 2 * _LONGEST - 2) * (1000 - zeros) // 2000
+        weights = [(1 << 60) // (width + 4 * d) ** 3 for d in range(1, _LARGEST + 1)]
+        room = (TOTAL - 2 * _LARGEST - 2) * (1000 - zeros) // 2000
         side = [1 + room * weight // sum(weights) for weight in weights]
         frequencies = [*side[::-1], TOTAL - 2 * sum(side) - 1, *side, 1]
         rows.append(np.concatenate([[0], np.cumsum(frequencies)]))
     cdf = np.array(rows, np.int32)
-    length, offset = np.full(len(rows), cdf.shape[1], np.int32), np.full(len(rows), -_LONGEST, np.int32)
+    length, offset = np.full(len(rows), cdf.shape[1], np.int32), np.full(len(rows), -_LARGEST, np.int32)
     return CdfArrays(cdf, length, offset)
 
 
@@ -52,7 +53,7 @@ def encode_vectors(vectors: Int8) -> list[tuple[Int8, Uint8]]:
     """(symbols, table rows) of each step, from vectors [h, w, 2]."""
     coded: list[tuple[Int8, Uint8]] = []
 
-    def write(blocks: Blocks, expected: npt.NDArray[np.int64], rows: Uint8) -> Int8:
+    def write(blocks: Blocks, expected: npt.NDArray[np.int32], rows: Uint8) -> Int8:
         values = vectors[blocks]
         coded.append(((values - expected).astype(np.int8), rows))
         return values
@@ -64,23 +65,51 @@ def encode_vectors(vectors: Int8) -> list[tuple[Int8, Uint8]]:
 def decode_vectors(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
     """The inverse: vectors [height, width, 2], where `read` gives the symbols for table rows."""
 
-    def values(blocks: Blocks, expected: npt.NDArray[np.int64], rows: Uint8) -> Int8:
+    def values(blocks: Blocks, expected: npt.NDArray[np.int32], rows: Uint8) -> Int8:
         return (read(rows) + expected).astype(np.int8)  # modulo 256, as the encoder takes differences
 
     return _visit(height, width, values)
 
 
-def _visit(height: int, width: int, code: Callable[[Blocks, npt.NDArray[np.int64], Uint8], Int8]) -> Int8:
+def vector_bits(vectors: Any, xp: Any) -> Any:
+    """What vectors [B, h, w, 2] take, in bits: [B].
+
+    Args:
+        vectors: int8, of NumPy or, for training and estimates on a device, of JAX.
+        xp: numpy or jax.numpy; this package does not import JAX.
+    """
+    table = xp.asarray(_bits_of_symbols())
+    total = 0.0
+    known = xp.zeros_like(vectors)  # at the first step
+    for (y, x), (around_y, around_x), far in _steps(*vectors.shape[1:3]):
+        expected, row = _expectation(known[:, around_y, around_x], far, xp)
+        known = vectors
+        symbols = (vectors[:, y, x] - expected).astype(np.int8)
+        total = total + table[row[..., None], symbols.astype(np.int32) + 128].sum(axis=(1, 2))
+    return total
+
+
+@lru_cache(maxsize=1)
+def _bits_of_symbols() -> npt.NDArray[np.float32]:
+    return symbol_bits(vector_tables())
+
+
+def _visit(height: int, width: int, code: Callable[[Blocks, npt.NDArray[np.int32], Uint8], Int8]) -> Int8:
     """Fill a field by `code(blocks, expected, rows)`, step by step from what is known so far."""
     field = np.zeros((height, width, 2), np.int8)
     for blocks, around, far in _steps(height, width):
-        known = np.sort(field[around].astype(np.int64), axis=0)  # [4, n, 2]
-        expected = (known[1] + known[2]) >> 1
-        row = 1 + np.searchsorted(_SPREADS, (known[3] - known[0]).sum(axis=-1), side="right")
-        row[~known.any(axis=(0, 2))] = 0
-        rows = np.repeat(row[:, None] + _FAR * far, 2, axis=1).astype(np.uint8)
-        field[blocks] = code(blocks, expected, rows)
+        expected, row = _expectation(field[around], far, np)
+        field[blocks] = code(blocks, expected, np.repeat(row[:, None], 2, axis=1).astype(np.uint8))
     return field
+
+
+def _expectation(neighbours: Any, far: bool, xp: Any) -> tuple[Any, Any]:
+    """From vectors [..., 4, n, 2], those expected between them [..., n, 2] and the rows of the table [..., n]."""
+    known = xp.moveaxis(xp.sort(neighbours.astype(np.int32), axis=-3), -3, 0)
+    spread = (known[3] - known[0]).sum(axis=-1)
+    still = ~known.any(axis=(0, -1))
+    row = xp.where(still, 0, 1 + xp.searchsorted(xp.asarray(_SPREADS), spread, side="right"))
+    return (known[1] + known[2]) >> 1, row + _FAR * far
 
 
 @lru_cache(maxsize=8)

@@ -26,7 +26,7 @@ from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import download_planes, upload
 from nvc_jax.codec.schedule import FramePlan
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
-from nvc_jax.entropy.vectors import encode_vectors, vector_tables
+from nvc_jax.entropy.vectors import vector_bits
 from nvc_jax.evaluation.coders import (
     Measured,
     ModelCoder,
@@ -42,7 +42,6 @@ from nvc_jax.evaluation.sequences import Video
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference
 from nvc_jax.ops.arithmetic import arithmetic
-from nvc_jax.ops.motion import BLOCK
 from nvc_jax.spec import KEY_OF_KIND, NOT_CODED, FrameKind
 from nvc_jax.video import Frame
 
@@ -100,7 +99,6 @@ def _estimate(
         for key, model in zip(KEY_OF_KIND.values(), models, strict=True)
     )
     tables = jax.device_put((y_bits, z_bits))
-    vector_bits = symbol_bits(vector_tables())
     quantisation = codecs["P"].skip_threshold, codecs["P"].zero_below
     carry, after_intra, count = None, False, 0
     while chunk := list(itertools.islice(source, CHUNK)):
@@ -116,18 +114,13 @@ def _estimate(
         pictures = jnp.pad(pictures, ((0, missing), *[(0, 0)] * 4), mode="edge")
         inputs = (
             pictures,
-            np.array(ways + [_FROM_FEATURE] * missing, np.int32),
+            np.array(ways + ways[-1:] * missing, np.int32),
             np.array([plan.qp for plan in plans] + [plans[-1].qp] * missing, np.float32)[:, None],
         )
         if carry is None:
             carry = _empty_reference(codecs["P"], PRECISIONS[codec.precision], pictures[0])
-        carry, (bits, decoded, vectors) = _scan(models, params, tables, quantisation, carry, inputs)
-        for frame, plan, frame_bits, picture, field in zip(
-            chunk, plans, np.asarray(bits).tolist(), decoded, np.asarray(vectors), strict=False
-        ):
-            moves = encode_vectors(field) if codecs[plan.kind].motion else []
-            frame_bits += sum(float(vector_bits[rows, symbols.astype(int) + 128].sum()) for symbols, rows in moves)
-            yield frame, plan, frame_bits, picture
+        carry, (bits, decoded) = _scan(models, params, tables, quantisation, carry, inputs)
+        yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
 
 
 def _empty_reference(inter: FrameCodec, precision: DTypeLike, picture: Array) -> tuple[Array, Array]:
@@ -157,13 +150,10 @@ def _scan(
         inputs: of T frames, pictures [T, 1, H', W', 3], what they are predicted from [T], and qps [T, 1].
 
     Returns:
-        The carry after them; bits but for those of vectors [T], decoded pictures [T, 1, H', W', 3], and vectors
-        [T, H'/16, W'/16, 2], empty without motion.
+        The carry after them; bits [T] and decoded pictures [T, 1, H', W', 3].
     """
     intra, inter = (FrameCodec(m, p, *quantisation) for m, p in zip(models, params, strict=True))
     y_bits, (intra_z_bits, inter_z_bits) = tables
-    _, _, height, width, _ = inputs[0].shape
-    no_vectors = (height // BLOCK, width // BLOCK, 2) if inter.motion else (0, 0, 2)
 
     def code(codec: FrameCodec, z_bits: Array, picture: Array, reference: Reference | None, qp: Array) -> Any:
         z, planes, vectors, feature = codec.transform(picture, reference, qp)
@@ -172,15 +162,16 @@ def _scan(
         bits = of_channels[channel, z[0].astype(jnp.int32) + 128].sum()
         for symbols, indexes in planes:
             bits += y_bits[indexes.astype(jnp.int32), symbols.astype(jnp.int32) + 128].sum()
-        moves = jnp.zeros(no_vectors, jnp.int8) if vectors is None else vectors[0]
-        return bits, feature, stages.reconstruct(codec.model, codec.params, feature, qp), moves
+        if vectors is not None:
+            bits += vector_bits(vectors, jnp)[0]
+        return bits, feature, stages.reconstruct(codec.model, codec.params, feature, qp)
 
     def step(carry: tuple[Array, Array], frame: tuple[Array, Array, Array]) -> Any:
         picture, way, qp = frame
 
         def intra_frame(feature: Array, _: Array) -> Any:
-            bits, _, decoded, vectors = code(intra, intra_z_bits, picture, None, qp)
-            return bits, feature, decoded, vectors  # the next frame does not look at the feature
+            bits, _, decoded = code(intra, intra_z_bits, picture, None, qp)
+            return bits, feature, decoded  # the next frame does not look at the feature
 
         def from_picture(_: Array, decoded: Array) -> Any:
             return code(inter, inter_z_bits, picture, Reference(decoded, "picture"), qp)
@@ -190,7 +181,7 @@ def _scan(
 
         # With motion no frame takes the last way, and the network does not have it.
         branches = (intra_frame, from_picture) if inter.motion else (intra_frame, from_picture, from_feature)
-        bits, feature, decoded, vectors = lax.switch(way, branches, *carry)
-        return (feature, decoded), (bits, decoded, vectors)
+        bits, feature, decoded = lax.switch(way, branches, *carry)
+        return (feature, decoded), (bits, decoded)
 
     return lax.scan(step, carry, inputs)

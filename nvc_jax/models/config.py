@@ -37,10 +37,10 @@ class IntraConfig:
     qp_rows: int = 64
 
     steps = 4
-    motion = False
+    motion = False  # intra frames are predicted from nothing
 
     def __post_init__(self) -> None:
-        _check_counts(self)
+        _check_fields(self)
         if self.latent % self.steps:
             raise ConfigError(f"intra latent has {self.latent} channels; it must be a multiple of {self.steps}.")
 
@@ -87,7 +87,7 @@ class InterConfig:
     steps = 2
 
     def __post_init__(self) -> None:
-        _check_counts(self)
+        _check_fields(self)
         if self.latent % self.steps:
             raise ConfigError(f"inter latent has {self.latent} channels; it must be a multiple of {self.steps}.")
 
@@ -133,7 +133,7 @@ class CodecConfig:
             raise ConfigError(f"not a codec configuration ({error}); was it written by a newer version?") from error
 
 
-def _check_counts(config: IntraConfig | InterConfig) -> None:
+def _check_fields(config: IntraConfig | InterConfig) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(field.default, bool):

@@ -22,7 +22,7 @@ class Reference:
 
 
 def reference_after(config: IntraConfig | InterConfig, feature: Array, picture: Array) -> Reference:
-    """What the next inter frame is predicted from, after a frame with this feature and picture."""
+    """What the next inter frame is predicted from, after an inter frame with this feature and picture."""
     return Reference(picture, "picture") if config.motion else Reference(feature, "feature")
 
 

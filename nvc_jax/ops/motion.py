@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nvc_jax.ops.arithmetic import arithmetic, to_precision
-from nvc_jax.spec import FIXED_SCALE
+from nvc_jax.ops.arithmetic import to_precision
+from nvc_jax.ops.bounds import clamp
+from nvc_jax.spec import FIXED_SCALE, PICTURE_STRIDE
 
-BLOCK = 16  # pixels: a block is a position of the latent
+BLOCK = PICTURE_STRIDE  # pixels: a block is a position of the latent
 PRECISION = 4  # steps of a vector per pixel
 LONGEST = 127  # of either component, in steps: vectors are int8
 
@@ -31,9 +32,10 @@ _WHOLE_RANGE = 3  # pixels around what that finds
 # A bit is worth so many 1/512 of luma at every qp: 0.7 / sqrt(lambda) with lambda = 4 * 2 ** (qp / 7), which is that of
 # the embedded model.
 _PRICES = np.round(FIXED_SCALE * 0.35 * 2.0 ** (-np.arange(128) / 14)).astype(np.float32)
-# About what a component takes that differs so much from what is expected, in quarters.
-_STILL_NEIGHBOURS, _SURPRISE_BITS = 6, 6.0  # so many of nine blocks stand still, and what it takes to be another
+# Bits that a component takes about, by its difference from what is expected in quarter pixels.
 _BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.float32)
+_STILL_NEIGHBOURS = 6  # so many of nine blocks stand still where motion is a surprise,
+_SURPRISE_BITS = 6.0  # which takes so many bits more
 
 
 def compensate(picture: Array, vectors: Array) -> Array:
@@ -53,10 +55,9 @@ def compensate(picture: Array, vectors: Array) -> Array:
         total = _interpolated(windows.astype(jnp.int32), phase, jnp.asarray(_TAPS, jnp.int32), axis=3)
         blocks = _rounded(total).astype(jnp.int16)
     else:
-        blocks = _interpolated(windows, phase, jnp.asarray(_TAPS / _TAP_SUM, picture.dtype), axis=3)
+        blocks = clamp(_interpolated(windows, phase, jnp.asarray(_TAPS / _TAP_SUM, picture.dtype), axis=3))
     b, h, w, _ = vectors.shape
-    moved = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * BLOCK, w * BLOCK, -1)
-    return arithmetic(picture).clamp_picture(moved)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * BLOCK, w * BLOCK, -1)
 
 
 def estimate(picture: Array, reference: Array, qp: Array) -> Array:
@@ -64,8 +65,8 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
 
     What is minimised is the sum of absolute differences of luma and the price of vectors unlike those around them:
     over all vectors in small pictures first, then over the vectors of neighbours, whole pixels, half and quarter
-    pixels, and the neighbours again. All numbers are whole (costs quarters) and below 2^22, so float32 holds them
-    exactly, and int16 pictures give the same vectors on every machine.
+    pixels, and the neighbours again. All numbers are multiples of 1/8 and below 2^20, so float32 holds them exactly,
+    and int16 pictures give the same vectors on every machine.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
@@ -110,6 +111,7 @@ class _Search:
 
     def cheapest(self, vectors: Array, candidates: Array, whole: bool = False) -> Array:
         """Of candidates [K, B, h, w, 2] the cheapest for every block; `whole`: they are whole pixels."""
+        expectation = _Expectation.of(vectors)
 
         def cost(candidate: Array) -> Array:
             if whole:
@@ -118,32 +120,33 @@ class _Search:
                 windows = self._windows(candidate // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
                 phase = (candidate % PRECISION).reshape(-1, 2).T
                 moved = _rounded(_interpolated(windows, phase, jnp.asarray(_TAPS, jnp.float32), axis=0))
-            return self._cost(moved, candidate, vectors)
+            return self._cost(moved, candidate, expectation)
 
         chosen = jnp.argmin(lax.map(cost, candidates), axis=0)
         return jnp.take_along_axis(candidates, chosen[None, ..., None], axis=0)[0]
 
     def whole_pixels(self, vectors: Array) -> Array:
         """The cheapest around those given."""
+        expectation = _Expectation.of(vectors)
         windows = self._windows(vectors // PRECISION - _WHOLE_RANGE, BLOCK + 2 * _WHOLE_RANGE)
 
         def cost(offset: Array) -> tuple[Array, Array]:
             candidates = vectors + offset * PRECISION
             start = offset + _WHOLE_RANGE
             moved = lax.dynamic_slice(windows, (start[0], start[1], 0), self.blocks.shape)
-            return self._cost(moved, candidates, vectors), candidates
+            return self._cost(moved, candidates, expectation), candidates
 
         return _cheapest_offset(cost, _WHOLE_RANGE, vectors)
 
     def _windows(self, offsets: Array, size: int) -> Array:
         return _windows(self.padded, offsets, size).reshape(-1, size, size).transpose(1, 2, 0)
 
-    def _cost(self, moved: Array, candidates: Array, vectors: Array) -> Array:
-        """Of candidates [B, h, w, 2] that give the blocks `moved`, where `vectors` are what is known so far."""
+    def _cost(self, moved: Array, candidates: Array, expectation: "_Expectation") -> Array:
+        """Of candidates [B, h, w, 2] that give the blocks `moved`."""
         difference = jnp.abs(self.blocks - moved).reshape(BLOCK * BLOCK, -1)
         # As a product: XLA on CPU leaves a plain sum to one core.
         sums = jnp.dot(jnp.ones(BLOCK * BLOCK), difference, precision=lax.Precision.HIGHEST)
-        return sums.reshape(vectors.shape[:-1]) + self.price * _bits(candidates, vectors)
+        return sums.reshape(candidates.shape[:-1]) + self.price * expectation.bits(candidates)
 
 
 def _coarse_search(luma: Array, reference: Array, price: Array) -> Array:
@@ -175,13 +178,29 @@ def _cheapest_offset(cost: Callable[[Array], tuple[Array, Array]], reach: int, v
     return lax.scan(consider, (jnp.full(vectors.shape[:-1], jnp.inf), vectors), offsets)[0][1]
 
 
-def _bits(candidates: Array, vectors: Array) -> Array:
-    """About what candidates take where `vectors` are what is known so far; more where nothing around them moves."""
-    around = _around(vectors)
-    expected = jnp.sort(around, axis=0)[4]  # the median
-    still = (around == 0).all(axis=-1).sum(axis=0) >= _STILL_NEIGHBOURS
-    surprise = (candidates != expected).any(axis=-1) & still
-    return _difference_bits(candidates - expected) + jnp.where(surprise, _SURPRISE_BITS, 0.0)
+@dataclasses.dataclass(frozen=True)
+class _Expectation:
+    """What the vectors known so far let expect.
+
+    Attributes:
+        median: [B, h, w, 2] of a block's vector and the eight around it.
+        still: [B, h, w] whether most of these stand still.
+    """
+
+    median: Array
+    still: Array
+
+    @classmethod
+    def of(cls, vectors: Array) -> "_Expectation":
+        """From vectors [B, h, w, 2]."""
+        around = _around(vectors)
+        still = (around == 0).all(axis=-1).sum(axis=0) >= _STILL_NEIGHBOURS
+        return cls(jnp.sort(around, axis=0)[4], still)
+
+    def bits(self, candidates: Array) -> Array:
+        """About what candidates [B, h, w, 2] take: [B, h, w]."""
+        surprise = (candidates != self.median).any(axis=-1) & self.still
+        return _difference_bits(candidates - self.median) + jnp.where(surprise, _SURPRISE_BITS, 0.0)
 
 
 def _difference_bits(difference: Array) -> Array:

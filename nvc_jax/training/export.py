@@ -1,5 +1,6 @@
 """From a run to a model directory and official checkpoints, and from model directories to parameters."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -27,10 +28,24 @@ def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
     """
     stored = load_model(folder)
     if (stored.config.intra, stored.config.inter) != (codec.intra, codec.inter):
-        raise ConfigError(f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}.")
+        raise ConfigError(
+            f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}; they differ in "
+            f"{', '.join(_differences(stored.config, codec))}."
+        )
     if stored.precision == "int16":
         raise ConfigError(f"{folder}: holds integers, which cannot be trained; start from the model it was made of.")
     return stored.params
+
+
+def _differences(one: CodecConfig, other: CodecConfig) -> list[str]:
+    """The fields of two architectures that are not the same."""
+    pairs = {"intra": (one.intra, other.intra), "inter": (one.inter, other.inter)}
+    return [
+        f"{part}.{field.name}"
+        for part, (a, b) in pairs.items()
+        for field in dataclasses.fields(a)
+        if getattr(a, field.name) != getattr(b, field.name)
+    ]
 
 
 def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> StoredModel:
@@ -42,10 +57,15 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
 
 
 def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:
-    """Write the model directory and the two official checkpoints; returns the model directory."""
+    """Write the model directory and, of codecs that the official code knows, its two checkpoints.
+
+    Returns:
+        The model directory.
+    """
     folder = workdir / MODEL
     save_model(folder, trained_model(config, state, packing))
-    export_checkpoints(folder, workdir / IMAGE, workdir / VIDEO)
+    if not config.codec.inter.motion:
+        export_checkpoints(folder, workdir / IMAGE, workdir / VIDEO)
     return folder
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nvc_jax.entropy.vectors import vector_bits
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
@@ -29,12 +30,19 @@ class Coded:
         feature: decoder feature [B, H/8, W/8, C].
         bits_y: [B] estimated bits of y.
         bits_z: [B] estimated bits of z.
+        bits_vectors: [B] bits of the vectors, 0 without motion.
     """
 
     picture: Array
     feature: Array
     bits_y: Array
     bits_z: Array
+    bits_vectors: Array
+
+    @property
+    def bits(self) -> Array:
+        """All of them, [B]."""
+        return self.bits_y + self.bits_z + self.bits_vectors
 
 
 @flax.struct.dataclass
@@ -79,9 +87,11 @@ def code_frame(
         return model.apply({"params": params}, *args, method=method)
 
     features, temporal, context = None, None, None
+    bits_vectors = jnp.zeros(len(qp))
     if reference is not None:
         if model.config.motion:
-            reference = moved(reference, frame)
+            prediction, bits_vectors = motion_compensated(reference.value, frame)
+            reference = Reference(prediction, "picture")
         reference = Reference(reference.value.astype(dtype), reference.kind)
         features, temporal = apply("temporal", reference, qp)
         context = apply("context", features)
@@ -115,6 +125,7 @@ def code_frame(
         feature=feature,
         bits_y=bits_y,
         bits_z=likelihood_bits(z_likelihood).sum(axis=(1, 2, 3)),
+        bits_vectors=bits_vectors,
     )
 
 
@@ -156,7 +167,7 @@ def code_inter_frames(
         code = jax.checkpoint(code)  # type: ignore[assignment]
     kept_of_runs = []
     for run in runs(frames, refresh):
-        # The first frame of a run goes through another adaptor, which is no matter of data but of the network.
+        # Without motion the first frame of a run goes through another adaptor: no matter of data but of the network.
         coded, kept_first = code(Reference(first, "picture"), jax.tree.map(lambda x: x[0], run))
         carry = (coded.feature, coded.picture)
         kept_of_runs.append(jax.tree.map(lambda x: x[None], kept_first))
@@ -167,11 +178,14 @@ def code_inter_frames(
     return joined(kept_of_runs)
 
 
-def moved(picture: Reference, frame: FrameInput) -> Reference:
-    """The picture that a frame is predicted from, moved to be like it. No gradient goes through the search."""
-    still = jax.lax.stop_gradient(picture.value)
-    vectors = motion.estimate(frame.picture, still, frame.qp)
-    return Reference(motion.compensate(picture.value, vectors), "picture")
+def motion_compensated(picture: Array, frame: FrameInput) -> tuple[Array, Array]:
+    """The picture before a frame, moved to be like it. No gradient goes through the search.
+
+    Returns:
+        The prediction [B, H, W, 3], and the bits of the vectors [B].
+    """
+    vectors = motion.estimate(frame.picture, jax.lax.stop_gradient(picture), frame.qp)
+    return motion.compensate(picture, vectors), vector_bits(vectors, jnp)
 
 
 def joined(parts: Sequence[Kept]) -> Kept:

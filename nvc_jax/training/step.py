@@ -62,12 +62,14 @@ class Terms:
         loss: lambda * weight * distortion + bpp, balanced.
         bpp_y: bits of y per pixel.
         bpp_z: the same for z.
+        bpp_vectors: the same for motion vectors.
         mse_y: of luma, for PSNR.
     """
 
     loss: Array
     bpp_y: Array
     bpp_z: Array
+    bpp_vectors: Array
     mse_y: Array
 
 
@@ -132,12 +134,12 @@ def terms(loss: Loss, coded: Coded, frame: FrameInput) -> Terms:
     """Rate and distortion of a coded frame."""
     pixels = frame.picture.shape[1] * frame.picture.shape[2]
     weighting: Weighting = frame.aux
-    bpp_y, bpp_z = coded.bits_y / pixels, coded.bits_z / pixels
     weighted = weighting.lambda_ * weighting.weight * distortion(coded.picture, frame.picture)
     return Terms(
-        loss=(weighted + bpp_y + bpp_z) * weighting.lambda_**-loss.balance,
-        bpp_y=bpp_y,
-        bpp_z=bpp_z,
+        loss=(weighted + coded.bits / pixels) * weighting.lambda_**-loss.balance,
+        bpp_y=coded.bits_y / pixels,
+        bpp_z=coded.bits_z / pixels,
+        bpp_vectors=coded.bits_vectors / pixels,
         mse_y=jnp.square(coded.picture - frame.picture)[..., 0].mean(axis=(1, 2)),
     )
 
@@ -314,15 +316,18 @@ class Step:
         members = (bucket[None] == jnp.arange(BUCKETS)[:, None]).astype(jnp.float32)  # [BUCKETS, B]
         count = self._sum(members.sum(axis=1))
         for part, found in by_frame.items():
-            bpp_y, bpp_z = found.bpp_y.mean(axis=0), found.bpp_z.mean(axis=0)
+            bpp_y, bpp_z, bpp_vectors = (x.mean(axis=0) for x in (found.bpp_y, found.bpp_z, found.bpp_vectors))
+            bpp = bpp_y + bpp_z + bpp_vectors
             psnr = -10.0 * jnp.log10(jnp.maximum(found.mse_y.mean(axis=0), 1e-10))
             metrics |= {
-                f"bpp_{part}": self._mean((bpp_y + bpp_z).mean()),
+                f"bpp_{part}": self._mean(bpp.mean()),
                 f"bpp_y_{part}": self._mean(bpp_y.mean()),
                 f"bpp_z_{part}": self._mean(bpp_z.mean()),
                 f"psnr_y_{part}": self._mean(psnr.mean()),
             }
-            for name, values in (("bpp", bpp_y + bpp_z), ("psnr_y", psnr)):
+            if part == "inter" and self.config.codec.inter.motion:
+                metrics["bpp_vectors_inter"] = self._mean(bpp_vectors.mean())
+            for name, values in (("bpp", bpp), ("psnr_y", psnr)):
                 sums = self._sum((members * values).sum(axis=1))
                 means = jnp.where(count > 0, sums / jnp.maximum(count, 1), jnp.nan)
                 metrics |= {f"{name}_{part}_{label}": mean for label, mean in zip(bucket_names(), means, strict=True)}

@@ -182,6 +182,7 @@ def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
 def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
     analysis, synthesis, scale = _scaled_transform(statistics)
     c, n = config.inter, COEFFICIENTS
+    of_the_feature = () if c.motion else ("adaptor_feature",)
     eye = np.eye(n)
     mixed = statistics.difference / np.trace(statistics.difference)
     vectors, _ = _klt(2.0 * mixed + statistics.intra / np.trace(statistics.intra), c.latent)
@@ -191,7 +192,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     for module in ("adaptor_picture/adaptor", "encoder_in"):
         flat[f"inter/{module}/kernel"][:, :n] = analysis
         flat[f"inter/{module}/bias"][:n] = -0.5 * analysis.sum(axis=0)
-    for module in ("decoder_out",) if c.motion else ("adaptor_feature", "decoder_out"):
+    for module in (*of_the_feature, "decoder_out"):
         kernel = flat[f"inter/{module}/kernel"]
         kernel[:, :n] = 0.0
         kernel[:n, :n] = eye
@@ -213,7 +214,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
 
     # Two feature channels are constant; their bank entries carry the quantisation step and its reciprocal to the prior.
     for channel, values in ((n, steps / CARRIED_STEP_UNIT), (n + 1, 1.0 / steps)):
-        for module in ("adaptor_picture/adaptor",) if c.motion else ("adaptor_picture/adaptor", "adaptor_feature"):
+        for module in ("adaptor_picture/adaptor", *of_the_feature):
             flat[f"inter/{module}/kernel"][:, channel] = 0.0
             flat[f"inter/{module}/bias"][channel] = 1.0
         flat["inter/q_feature/vectors"][:, channel] = values

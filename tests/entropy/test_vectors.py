@@ -2,6 +2,8 @@
 
 import hashlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.tables import CdfArrays, symbol_bits
-from nvc_jax.entropy.vectors import decode_vectors, encode_vectors, vector_tables
+from nvc_jax.entropy.vectors import decode_vectors, encode_vectors, vector_bits, vector_tables
 from nvc_jax.errors import BitstreamError, DesyncError
 from nvc_jax.spec import DIALECTS, NOT_CODED
 
@@ -36,6 +38,14 @@ def test_round_trip(vectors):
 
     np.testing.assert_array_equal(decode_vectors(*vectors.shape[:2], read), vectors)
     assert not list(coded)
+
+
+def test_bits_of_a_batch():
+    """In NumPy and in JAX, and as the coder's lists say."""
+    vectors = np.random.default_rng(0).integers(-3, 4, (2, 5, 9, 2)).astype(np.int8)
+    expected = [bits(field) for field in vectors]
+    np.testing.assert_allclose(vector_bits(vectors, np), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda v: vector_bits(v, jnp))(vectors), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (18, 22), (68, 120)])

@@ -61,12 +61,13 @@ def test_refresh_is_that_of_the_schedule(refresh, monkeypatch):
     def code(model, params, frame, reference, precision):
         number = frame.qp
         from_picture = jnp.full_like(number, reference.kind == "picture")
-        return Coded(100.0 + number, 200.0 + number, from_picture, jnp.broadcast_to(reference.value, number.shape))
+        before = jnp.broadcast_to(reference.value, number.shape)
+        return Coded(100.0 + number, 200.0 + number, from_picture, before, jnp.zeros_like(number))
 
     monkeypatch.setattr(forward, "code_frame", code)
     numbers = jnp.arange(1.0, 9.0)[:, None]
     frames = FrameInput(numbers, numbers, None)
-    coded = code_inter_frames(None, {}, frames, jnp.array([100.0]), lambda coded, _: coded, refresh)
+    coded = code_inter_frames(Toy(), {}, frames, jnp.array([100.0]), lambda coded, _: coded, refresh)
     plans = [Schedule(reset_interval=refresh or 1000).frame(number) for number in range(1, 9)]
     assert coded.bits_y[:, 0].tolist() == [plan.refresh for plan in plans]
     before = [(100.0 if plan.refresh else 200.0) + plan.index - 1 for plan in plans]
@@ -84,6 +85,7 @@ class Toy:
 
     class config:
         steps = 2
+        motion = False
 
     def apply(self, variables, *args, method):
         weight = variables["params"]["weight"]
@@ -144,8 +146,8 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
     def estimate(clip, qps):
         first = code_frame(intra, params["intra"], FrameInput(clip[0], qps[0], None), None)
         rest = FrameInput(clip[1:], qps[1:], None)
-        bits = code_inter_frames(inter, params["inter"], rest, first.picture, lambda c, _: c.bits_y + c.bits_z)
-        return jnp.concatenate([(first.bits_y + first.bits_z)[None], bits])[:, 0]
+        bits = code_inter_frames(inter, params["inter"], rest, first.picture, lambda c, _: c.bits)
+        return jnp.concatenate([first.bits[None], bits])[:, 0]
 
     estimated = estimate(clip, jnp.array([[plan.qp] for plan in plans], jnp.float32))
     encoder = Encoder(codec, 352, 288, schedule, skip_threshold=None, dialect="one_stream")
