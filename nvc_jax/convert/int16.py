@@ -13,7 +13,7 @@ from nvc_jax.codec.store import StoredModel, load_model, save_model
 from nvc_jax.spec import QP_LEVELS
 from nvc_jax.video import open_video
 
-CALIBRATION_FRAMES = 3  # an intra frame, an inter frame from its picture, and one from a feature
+CALIBRATION_FRAMES = 3  # an intra frame, an inter frame from its picture, and one from what that leaves behind
 CALIBRATION_QPS = (0, QP_LEVELS - 1)
 
 

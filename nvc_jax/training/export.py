@@ -1,11 +1,11 @@
 """From a run to a model directory and official checkpoints, and from model directories to parameters."""
 
-import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
 import numpy.typing as npt
+from flax.traverse_util import flatten_dict
 
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
 from nvc_jax.convert.command import export_checkpoints
@@ -29,8 +29,8 @@ def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
     stored = load_model(folder)
     if (stored.config.intra, stored.config.inter) != (codec.intra, codec.inter):
         raise ConfigError(
-            f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}; they differ in "
-            f"{', '.join(_differences(stored.config, codec))}."
+            f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}, which differs "
+            f"in {', '.join(_differences(stored.config, codec))}."
         )
     if stored.precision == "int16":
         raise ConfigError(f"{folder}: holds integers, which cannot be trained; start from the model it was made of.")
@@ -39,13 +39,8 @@ def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
 
 def _differences(one: CodecConfig, other: CodecConfig) -> list[str]:
     """The fields of two architectures that are not the same."""
-    pairs = {"intra": (one.intra, other.intra), "inter": (one.inter, other.inter)}
-    return [
-        f"{part}.{field.name}"
-        for part, (a, b) in pairs.items()
-        for field in dataclasses.fields(a)
-        if getattr(a, field.name) != getattr(b, field.name)
-    ]
+    a, b = (flatten_dict(config.to_dict(), sep=".") for config in (one, other))
+    return sorted(name for name in (a.keys() | b.keys()) - {"name"} if a.get(name) != b.get(name))
 
 
 def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> StoredModel:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 
 from nvc_jax.benchmark import ablation, sequence
 from nvc_jax.benchmark.clock import Times
 from nvc_jax.benchmark.modules import PARTS, module_calls, stage_calls
 from nvc_jax.benchmark.subject import RecordedSymbols, Subject, load, moving_picture
+from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.evaluation.complexity import frame_complexity
 from nvc_jax.models.config import dcvc_rt, tiny
@@ -30,10 +32,16 @@ def subject(codec):
     return Subject.of(codec, *SIZE)
 
 
-def test_rows_are_all_of_the_network():
+@pytest.fixture(scope="module")
+def moving_subject():
+    return Subject.of(Codec(synthetic.tiny_model(motion=True)), *SIZE)
+
+
+@pytest.mark.parametrize("config", [dcvc_rt, synthetic.tiny_model(motion=True).config], ids=["dcvc_rt", "motion"])
+def test_rows_are_all_of_the_network(config):
     """Every product of an inter frame is in one row: the published total of both sides."""
-    modules = frame_complexity(dcvc_rt, "P").modules
-    rows = [part for parts in PARTS.values() for part in parts]
+    modules = frame_complexity(config, "P").modules
+    rows = [part for parts in PARTS.values() for part in parts if part in modules]
     assert len(rows) == len(set(rows))
     for side in ("encode", "decode"):
         of_rows = sum(getattr(modules[part], side) for part in rows)
@@ -54,6 +62,20 @@ def test_modules_and_stages_run_and_have_costs(subject):
     np.testing.assert_allclose(
         picture, ablation.code_frame(subject.codec, *ablation.frame_inputs(subject))[2], atol=1e-5
     )
+
+
+def test_a_frame_with_motion(moving_subject):
+    """It has two more programs, and one program of them all gives the same."""
+    modules, stages = module_calls(moving_subject), stage_calls(moving_subject)
+    assert list(modules) == list(PARTS)
+    assert list(stages)[:3] == ["estimate", "compensate", "temporal"]
+    assert all(call.cost().kernels > 0 for call in stages.values())
+    ways = [way for way in ablation.variants(moving_subject) if way.name not in ("op by op", "jit per block")]
+    for _, _, _, agreement in ablation.measure(ways, moving_subject, moving_subject, "float32", runs=1):
+        assert agreement.close
+    symbols, feature = moving_subject.encode()
+    picture = moving_subject.network_decode(RecordedSymbols(symbols))
+    np.testing.assert_array_equal(picture, moving_subject.codec.reconstruct(feature, 30))
 
 
 def test_decoding_recorded_symbols_gives_the_picture_of_the_encoder(subject):

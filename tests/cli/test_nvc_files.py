@@ -7,6 +7,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,3 +349,27 @@ def test_a_stream_is_decoded_while_it_is_made(nvc_command, clip, frames, work):
     decoder.stdout.close()
     assert (encoder.wait(), decoder.wait()) == (0, 0)
     assert shown.getvalue().count(b"FRAME\n") == len(frames)
+
+
+def test_rdoq(nvc, clip, model):
+    """On by default in our files, off in the official container; the decoder does not care."""
+    sizes = {}
+    for name, options in {
+        "default.nvc": (), "as_default.nvc": ("--rdoq", 0.06), "plain.nvc": ("--rdoq", 0), "default.bin": (),
+        "plain.bin": ("--rdoq", 0), "strong.bin": ("--rdoq", 0.3),
+    }.items():  # fmt: skip
+        assert nvc("encode", clip, name, "--report", "e.json", *options).code == 0
+        assert nvc("decode", name, "d.y4m", "--report", "d.json").code == 0
+        assert hashes(read_report("d.json")) == hashes(read_report("e.json"))
+        sizes[name] = Path(name).read_bytes()
+    assert sizes["default.nvc"] == sizes["as_default.nvc"] != sizes["plain.nvc"]
+    assert sizes["default.bin"] == sizes["plain.bin"]
+    assert len(sizes["strong.bin"]) < len(sizes["plain.bin"])
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, "nan"])
+def test_rdoq_out_of_range(nvc, clip, value):
+    result = nvc("encode", clip, "s.nvc", "--rdoq", value)
+    assert result.code == 1
+    assert "--rdoq is" in result.err
+    assert not Path("s.nvc").exists()

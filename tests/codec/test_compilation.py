@@ -53,17 +53,19 @@ def test_only_a_new_size_compiles(tiny_codec):
     assert not programs
 
 
-def test_encoder_and_decoder_run_the_same_programs(tiny_codec):
+@pytest.mark.parametrize("motion", [False, True])
+def test_encoder_and_decoder_run_the_same_programs(tiny_codec, moving_codec, motion):
     """Nothing that feeds the coder or the reference is compiled for the decoder alone."""
-    shared = [getattr(stages, name) for name in SHARED]
+    codec, names = (moving_codec, (*SHARED, "compensate")) if motion else (tiny_codec, SHARED)
+    shared = [getattr(stages, name) for name in names]
     with compilations() as programs:
-        stream = encode(tiny_codec, size=(48, 16), reconstruct=True)
+        stream = encode(codec, size=(48, 16), reconstruct=True)
     assert programs  # the size is new
     before = [stage._cache_size() for stage in shared]
     with recorded_stages() as calls:
-        streams.decode(tiny_codec, stream)
+        streams.decode(codec, stream)
     assert [stage._cache_size() for stage in shared] == before
-    assert {call.stage for call in calls} == set(SHARED)  # the decoder's only stages
+    assert {call.stage for call in calls} == set(names)  # the decoder's only stages
 
 
 @pytest.fixture
@@ -81,19 +83,22 @@ def copies(monkeypatch):
     return copied
 
 
-def test_copies_of_the_encoder(tiny_codec, copies):
-    encode(tiny_codec, count=5)
+@pytest.mark.parametrize("motion", [False, True])
+def test_copies_of_the_encoder(tiny_codec, moving_codec, copies, motion):
+    encode(moving_codec if motion else tiny_codec, count=5)
     assert len(copies) == 5 * ENCODER_COPIES  # FrameSymbols.to_host, once a frame
     assert {array.dtype for array in copies} == {np.dtype(np.uint8)}
 
 
-def test_copies_of_the_decoder(tiny_codec, copies):
-    stream = encode(tiny_codec, count=3)
+@pytest.mark.parametrize("motion", [False, True])
+def test_copies_of_the_decoder(tiny_codec, moving_codec, copies, motion):
+    codec = moving_codec if motion else tiny_codec
+    stream = encode(codec, count=3)
     copies.clear()
-    streams.decode(tiny_codec, stream)
+    streams.decode(codec, stream)
     planes = 3
     assert len(copies) == sum(DECODER_ROUND_TRIPS[kind] + planes for kind in "IPP")
-    frame_codecs = tiny_codec.frame_codecs(0.12)
+    frame_codecs = codec.frame_codecs(0.12)
     assert {kind: frame_codecs[kind].model.config.steps for kind in "IP"} == DECODER_ROUND_TRIPS
 
 

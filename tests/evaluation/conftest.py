@@ -17,6 +17,13 @@ def tiny_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def moving_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "moving"
+    save_model(folder, synthetic.tiny_model(motion=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_clip(tmp_path_factory):
     """make_clip(width, height, frames, name): path of a clip; all clips are of the class `clips`."""
     folder = tmp_path_factory.mktemp("videos") / "clips"

@@ -15,13 +15,20 @@ def points_of(path):
     return list(json.loads(path.read_text())["clips"]["estimate.y4m"].values())
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_estimated_rate_is_that_of_the_stream(evaluate, make_clip, tiny_model, tmp_path, precision):
+@pytest.mark.parametrize(
+    ("kind", "precision", "rdoq"),
+    [*(("tiny", precision, 0) for precision in PRECISIONS), ("moving", "float32", 0.06), ("moving", "int16", 0.06)],
+)
+def test_estimated_rate_is_that_of_the_stream(
+    evaluate, make_clip, tiny_model, moving_model, tmp_path, kind, precision, rdoq
+):
     # Two scans, an intra frame in the middle of one, refreshes at 1, 5, 9.
     clip = make_clip(64, 48, 11, "estimate.y4m")
     arguments = [
         "--model",
-        tiny_model,
+        tiny_model if kind == "tiny" else moving_model,
+        "--rdoq",
+        rdoq,
         "--videos",
         clip,
         "--qps",

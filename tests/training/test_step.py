@@ -29,10 +29,10 @@ def batch(frames, count=2):
     return Batch(planes, np.arange(count, dtype=np.uint32))
 
 
-def stepper(stage, **settings):
+def stepper(stage, motion=False, **settings):
     """The step of a run with one stage, and its first state."""
-    config = TrainConfig(tiny, (stage,), **settings)
-    params = synthetic.tiny_model().params
+    stored = synthetic.tiny_model(motion)
+    config, params = TrainConfig(stored.config, (stage,), **settings), stored.params
     packing = Packing.of(config.optimiser, params)
     return Step(config, stage, 0, packing), initial_state(config, params, packing)
 
@@ -200,9 +200,12 @@ def test_names_of_qp_buckets():
     assert bucket_names() == ["qp0_15", "qp16_31", "qp32_47", "qp48_63"]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_step_lowers_for_every_platform(precision):
-    step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode="plain"), precision=precision)
+@pytest.mark.parametrize(
+    ("precision", "mode", "motion"),
+    [("float32", "plain", False), ("bfloat16", "plain", False), ("bfloat16", "cascaded", True)],
+)
+def test_step_lowers_for_every_platform(precision, mode, motion):
+    step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode=mode), motion, precision=precision)
     exported = jax.export.export(jax.jit(lambda s, b: step(s, b)), platforms=("cpu", "cuda", "tpu"))(state, batch(3))
     assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
     text = exported.mlir_module()
@@ -225,10 +228,13 @@ def test_recomputing_activations_changes_no_gradient(mode):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [PICTURES, dataclasses.replace(VIDEO, frames=3)])
-def test_every_parameter_gets_a_gradient(stage):
+@pytest.mark.parametrize(
+    ("stage", "motion"),
+    [(PICTURES, False), (dataclasses.replace(VIDEO, frames=3), False), (dataclasses.replace(VIDEO, frames=3), True)],
+)
+def test_every_parameter_gets_a_gradient(stage, motion):
     """All of a codec's parameters but the rows of qps that were not drawn."""
-    step, state = stepper(stage)
+    step, state = stepper(stage, motion)
     part = {"intra": "intra", "inter": "inter"}[stage.train]
     clips = prepare(Loss(), batch(stage.frames), jax.random.key(0))
     gradients, _ = jax.jit(step.gradients)(state.params, clips)
