@@ -205,10 +205,10 @@ class Coded:
     feature: np.ndarray | None = None
 
 
-def code(network, picture, reference, threshold: float | None, symbols: Coded | None = None) -> Coded:
+def code(network, picture, reference, threshold: float | None, skipped=None, symbols: Coded | None = None) -> Coded:
     """Encode a picture [1, H, W, 3]; with `symbols` of an earlier call decode them (of `picture` only the size counts).
 
-    reference: None, or a value and its kind.
+    reference: None, or a value and its kind; skipped: [H/16, W/16], where nothing of y is coded.
     """
     h, w = picture.shape[1] // 16, picture.shape[2] // 16
     context, temporal = network.features(*reference) if reference else (None, None)
@@ -233,6 +233,8 @@ def code(network, picture, reference, threshold: float | None, symbols: Coded | 
 
         clamped = np.clip(folded(scale), 56, 8192)
         coded = clamped > (-1 if threshold is None else math.floor(512 * threshold + 0.5))
+        if skipped is not None:
+            coded &= ~skipped
         rows = np.where(coded, TABLES["S"][clamped - 56], 255)
         if symbols is None:
             residual = folded(normalise(y)) - folded(mean)
@@ -286,12 +288,12 @@ def code_sequence(
     frames: Sequence,
     plans: Sequence,
     threshold: float | None,
-    vectors: Sequence | None = None,
+    motion: Sequence | None = None,
 ):
     """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
 
-    parameters: by names such as `inter/encoder_in/kernel`; plans: with kind, qp and refresh; vectors: of a codec with
-    motion, for every frame.
+    parameters: by names such as `inter/encoder_in/kernel`; plans: with kind, qp and refresh; motion: of a codec with
+    motion, for every frame, [H/16, W/16, 3].
     """
     networks = {
         "I": Intra({n.removeprefix("intra/"): p for n, p in parameters.items() if n.startswith("intra/")}),
@@ -299,18 +301,21 @@ def code_sequence(
     }
     reference = None
     picture = None
-    for frame, plan, moves in zip(frames, plans, vectors or [None] * len(frames), strict=True):
+    for frame, plan, moves in zip(frames, plans, motion or [None] * len(frames), strict=True):
         network = networks[plan.kind]
         if plan.refresh:
             reference = picture, "picture"
+        skipped = None
         if plan.kind == "P" and moves is not None:
-            reference = compensate(picture, moves), "picture"
+            reference, skipped = (compensate(picture, moves[..., :2]), "picture"), moves[..., 2] != 0
         network.qp = int(plan.qp)
         source = picture_from_planes(frame.y, frame.u, frame.v)
         used = reference if plan.kind == "P" else None
-        coded = code(network, source, used, threshold)
-        decoded = code(network, source, used, threshold, coded)
+        coded = code(network, source, used, threshold, skipped)
+        decoded = code(network, source, used, threshold, skipped, coded)
         np.testing.assert_array_equal(coded.feature, decoded.feature)
         picture = network.reconstruct(coded.feature)
+        if skipped is not None:
+            picture = np.where(np.kron(skipped, np.ones((16, 16), bool))[None, ..., None], used[0], picture)
         reference = (picture, "picture") if plan.kind == "I" else (coded.feature, "feature")
         yield coded, planes_from_picture(picture, frame.y.shape[1], frame.y.shape[0])

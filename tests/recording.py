@@ -18,7 +18,7 @@ from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
 
-MOTION_STAGES = ("estimate", "compensate")
+MOTION_STAGES = ("estimate", "compensate", "skip")
 STAGES = ("temporal", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
 
 

@@ -24,7 +24,7 @@ from nvc_jax.models.state import Reference, reference_after
 
 SCAN_FRAMES = 4
 STAGES = (
-    *("estimate", "compensate", "temporal", "context", "analyse"),
+    *("estimate", "compensate", "skip", "temporal", "context", "analyse"),
     *("prior", "quantise", "refine", "synthesise", "reconstruct"),
 )
 _BLOCKS = DCBlock, Conv3x3, Pointwise, QualityBank

@@ -105,8 +105,8 @@ def module_calls(subject: Subject) -> dict[str, Call]:
 def code_frame(codec: FrameCodec, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
     """All of a frame on the device: symbols, the next reference, and the picture."""
     codec = dataclasses.replace(codec, params=params)
-    z, planes, vectors, feature = codec.transform(picture, reference, qp)
-    return (z, planes, vectors), feature, stages.reconstruct(codec.model, params, feature, qp)
+    z, planes, motion, synthesis = codec.transform(picture, reference, qp)
+    return (z, planes, motion), synthesis.feature, stages.reconstruct(codec.model, params, synthesis, qp)
 
 
 def frame_inputs(subject: Subject) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from nvc_jax.codec.store import make_model, packaged_models
 from nvc_jax.entropy.coder import FrameDecoder
 from nvc_jax.models.config import CONFIGS, PATCH
 from nvc_jax.models.params import flatten, initialise, unflatten
-from nvc_jax.models.state import Reference, reference_after
+from nvc_jax.models.state import Reference, Synthesis, reference_after
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import YuvFrame, chroma_size
@@ -83,32 +83,31 @@ class Subject:
         """Of the picture."""
         return self.size[0] * self.size[1]
 
-    def encode(self) -> tuple[FrameSymbols, Array]:
-        """Picture and reference to symbols on their way to the host, and the next reference."""
+    def encode(self) -> tuple[FrameSymbols, Synthesis]:
+        """Picture and reference to symbols on their way to the host, and what the picture is made of."""
         return self.codec.encode(self.picture, self.reference, QP)
 
     def network_encode(self) -> Any:
         """All of encoding but the entropy coder; waits."""
-        symbols, feature = self.encode()
-        feature.block_until_ready()
+        symbols, synthesis = self.encode()
+        synthesis.feature.block_until_ready()
         return symbols.to_host()
 
     def network_decode(self, recorded: "RecordedSymbols") -> Array:
         """All of decoding but the entropy coder."""
-        feature = self.codec.decode(recorded, self.reference, QP, *self.size)
-        return self.codec.reconstruct(feature, QP)
+        return self.codec.reconstruct(self.codec.decode(recorded, self.reference, QP, *self.size), QP)
 
 
 class RecordedSymbols(FrameDecoder):
     """Stands in for the entropy decoder: gives the symbols of an encoded frame."""
 
     def __init__(self, symbols: FrameSymbols) -> None:
-        self._symbols, self._planes, self._vectors = symbols.to_host()
+        self._symbols, self._planes, self._motion = symbols.to_host()
 
-    def vectors(self, height: int, width: int) -> npt.NDArray[np.int8]:
-        """The vectors."""
-        assert self._vectors is not None
-        return self._vectors
+    def motion(self, height: int, width: int) -> npt.NDArray[np.int8]:
+        """The motion of the blocks."""
+        assert self._motion is not None
+        return self._motion
 
     def z(self, qp: int, shape: tuple[int, int, int]) -> npt.NDArray[np.int8]:
         """Start over with the symbols of z."""

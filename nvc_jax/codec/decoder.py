@@ -116,7 +116,7 @@ class Decoder:
         coder = self._codec.entropy_coder(unit.kind, unit.dialect)
         try:
             reference = self._buffer.reference(unit.kind, unit.refresh)
-            feature = codec.decode(coder.decoder(unit.payload, unit.check), reference, unit.qp, *size)
+            synthesis = codec.decode(coder.decoder(unit.payload, unit.check), reference, unit.qp, *size)
         except BitstreamError as error:
             cause = (
                 "damaged, or coded with another model, precision or skip threshold?"
@@ -124,6 +124,6 @@ class Decoder:
                 else "the file is not damaged: it was coded with another model or on another kind of machine"
             )
             raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
-        picture = codec.reconstruct(feature, unit.qp)
-        self._buffer.keep(unit.kind, feature, picture, unit.qp)
+        picture = codec.reconstruct(synthesis, unit.qp)
+        self._buffer.keep(unit.kind, synthesis, picture, unit.qp)
         return picture

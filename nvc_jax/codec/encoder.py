@@ -95,12 +95,12 @@ class Encoder:
         with self.timer():
             codec = self._frame_codecs[plan.kind]
             reference = self._buffer.reference(plan.kind, plan.refresh)
-            symbols, feature = codec.encode(upload(frame), reference, plan.qp)
+            symbols, synthesis = codec.encode(upload(frame), reference, plan.qp)
             picture, planes = None, None
             if self._reconstruct or self._buffer.needs_picture(plan.kind):
-                picture = codec.reconstruct(feature, plan.qp)
+                picture = codec.reconstruct(synthesis, plan.qp)
                 planes = download_planes(picture, *self._size) if self._reconstruct else None
-            self._buffer.keep(plan.kind, feature, picture, plan.qp)
+            self._buffer.keep(plan.kind, synthesis, picture, plan.qp)
         return _Submitted(plan, frame, symbols, planes)
 
     def _finish(self, job: _Submitted) -> EncodedFrame:

@@ -18,7 +18,7 @@ from nvc_jax.codec import stages
 from nvc_jax.codec.transfer import to_host
 from nvc_jax.entropy.coder import FrameDecoder
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Moved, Reference, Synthesis
 from nvc_jax.spec import HYPER_STRIDE, PICTURE_STRIDE
 
 Symbols = npt.NDArray[np.int8]
@@ -31,14 +31,14 @@ class TransformedFrame(NamedTuple):
     Attributes:
         z: [B, C, h, w] int8 symbols.
         planes: (symbols, table indexes) of each coding step of y, [B, C/steps, h, w].
-        vectors: [B, h, w, 2] int8, None without motion.
-        feature: decoder feature [B, H'/8, W'/8, C].
+        motion: [B, h, w, 3] int8 of every block (dy, dx, skipped), None without motion.
+        synthesis: what the picture is made of.
     """
 
     z: Array
     planes: list[tuple[Array, Array]]
-    vectors: Array | None
-    feature: Array
+    motion: Array | None
+    synthesis: Synthesis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,28 +50,28 @@ class FrameSymbols:
         z_shape: [C, h, w] of z.
         y_shape: [C/steps, h, w] of a coding step.
         steps: number of coding steps.
-        vectors_shape: [h, w, 2]; None without motion.
+        motion_shape: [h, w, 3]; None without motion.
     """
 
     packed: Array
     z_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     steps: int
-    vectors_shape: tuple[int, ...] | None
+    motion_shape: tuple[int, ...] | None
 
     def to_host(self) -> tuple[Symbols, list[tuple[Symbols, Indexes]], Symbols | None]:
-        """Symbols of z, (symbols, indexes) of each coding step, and vectors: what `EntropyCoder.encode` takes.
+        """Symbols of z, (symbols, indexes) of each coding step, and motion: what `EntropyCoder.encode` takes.
 
         Waits for the device; the one copy of a frame.
         """
-        moves = [] if self.vectors_shape is None else [self.vectors_shape]
+        moves = [] if self.motion_shape is None else [self.motion_shape]
         shapes = [*moves, self.z_shape, *[self.y_shape] * (2 * self.steps)]
         flat = np.split(to_host(self.packed)[0], np.cumsum([math.prod(shape) for shape in shapes])[:-1])
         parts = [part.reshape(shape) for part, shape in zip(flat, shapes, strict=True)]
-        vectors = parts.pop(0).view(np.int8) if moves else None
+        motion = parts.pop(0).view(np.int8) if moves else None
         z, *planes = parts
         pairs = zip(planes[0::2], planes[1::2], strict=True)
-        return z.view(np.int8), [(s.view(np.int8), i) for s, i in pairs], vectors
+        return z.view(np.int8), [(s.view(np.int8), i) for s, i in pairs], motion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class FrameCodec:
         skip_threshold: scalar float32, or int32 in 1/512 for int16; symbols with a scale not above it are not coded
             (-1: code all).
         zero_below: [256] like the threshold: for each table index, residuals of smaller magnitude are coded as zero
-            (entropy/rdoq.py). None rounds to the nearest.
+            (entropy/rdoq.py), and with motion, blocks may be skipped. None rounds to the nearest and codes all blocks.
     """
 
     model: stages.Model
@@ -94,21 +94,21 @@ class FrameCodec:
 
     @property
     def motion(self) -> bool:
-        """Whether the reference is a picture whose blocks are moved."""
+        """Whether the reference is a picture whose blocks are moved, and where blocks may be skipped."""
         return self.model.config.motion
 
-    def encode(self, picture: Array, reference: Reference | None, qp: float) -> tuple[FrameSymbols, Array]:
+    def encode(self, picture: Array, reference: Reference | None, qp: float) -> tuple[FrameSymbols, Synthesis]:
         """Code a picture [1, H', W', 3]; reference is None for intra frames. Nothing waits for the device.
 
         Returns:
-            The symbols and the decoder feature.
+            The symbols, and what the picture is made of.
         """
-        z, planes, vectors, feature = self.transform(picture, reference, batched(qp))
-        moves = [] if vectors is None else [vectors]
+        z, planes, motion, synthesis = self.transform(picture, reference, batched(qp))
+        moves = [] if motion is None else [motion]
         packed = stages.pack([*moves, z, *itertools.chain.from_iterable(planes)])
         packed.copy_to_host_async()
-        vectors_shape = None if vectors is None else vectors.shape[1:]
-        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes), vectors_shape), feature
+        motion_shape = None if motion is None else motion.shape[1:]
+        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes), motion_shape), synthesis
 
     def transform(self, picture: Array, reference: Reference | None, qps: ArrayLike) -> TransformedFrame:
         """What `encode` does on the device: pure, so that larger programs may hold it.
@@ -119,28 +119,32 @@ class FrameCodec:
             qps: [B] float32.
         """
         model, params, steps = self.model, self.params, self.model.config.steps
-        vectors, temporal, context = None, None, None
+        moved, motion, temporal, context = None, None, None, None
         if reference is not None:
             if self.motion:
                 vectors = stages.estimate(picture, reference.value, qps)
-                reference = Reference(stages.compensate(reference.value, vectors), "picture")
+                prediction = stages.compensate(reference.value, vectors)
+                motion = stages.skip(picture, prediction, vectors, qps, allowed=self.zero_below is not None)
+                moved, reference = Moved(prediction, motion), Reference(prediction, "picture")
             features, temporal = stages.temporal(model, params, reference, qps)
             context = stages.context(model, params, features)
         y, z = stages.analyse(model, params, picture, context, qps)
-        prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, y.shape[1:3])
+        prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, y.shape[1:3], motion)
         planes, y_hat, symbols = [], None, z
         for step in range(steps):
             if step > 0:
                 y_hat, coding = stages.refine(
-                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
+                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold, motion
                 )
             symbols = stages.quantise(y, prior.gain_in, coding, steps, step, self.zero_below)
             planes.append((symbols, coding.indexes))
         feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
-        return TransformedFrame(z, planes, vectors, feature)
+        return TransformedFrame(z, planes, motion, Synthesis(feature, moved))
 
-    def decode(self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int) -> Array:
-        """The inverse: a payload to the decoder feature. width, height: of the picture, in pixels.
+    def decode(
+        self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int
+    ) -> Synthesis:
+        """The inverse: a payload to what the picture is made of. width, height: of the picture, in pixels.
 
         Raises:
             BitstreamError: the payload is damaged or cut.
@@ -148,30 +152,33 @@ class FrameCodec:
         model, params, steps = self.model, self.params, self.model.config.steps
         latent_size = (math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))
         hyper_size = (math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
-        # Vectors and z first: a payload too short for its picture size is refused before device memory is taken.
-        vectors = payload.vectors(*latent_size)[None] if reference is not None and self.motion else None
+        # Motion and z first: a payload too short for its picture size is refused before device memory is taken.
+        blocks = payload.motion(*latent_size)[None] if reference is not None and self.motion else None
         z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size))[None])
-        temporal, context, qps = None, None, batched(qp)
+        moved, motion, temporal, context, qps = None, None, None, None, batched(qp)
         if reference is not None:
-            if vectors is not None:
-                reference = Reference(stages.compensate(reference.value, jnp.asarray(vectors)), "picture")
+            if blocks is not None:
+                motion = jnp.asarray(blocks)
+                prediction = stages.compensate(reference.value, jnp.asarray(blocks[..., :2]))
+                moved, reference = Moved(prediction, motion), Reference(prediction, "picture")
             features, temporal = stages.temporal(model, params, reference, qps)
-        prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, latent_size)
+        prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, latent_size, motion)
         if reference is not None:
             context = stages.context(model, params, features)  # on the device while the host decodes symbols
         y_hat, symbols = None, z
         for step in range(steps):
             if step > 0:
                 y_hat, coding = stages.refine(
-                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold
+                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold, motion
                 )
             symbols = jnp.asarray(payload.plane(to_host(coding.indexes)[0])[None])
         payload.finish()
-        return stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
+        feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
+        return Synthesis(feature, moved)
 
-    def reconstruct(self, feature: Array, qp: float) -> Array:
-        """Decoder feature to picture [1, H', W', 3]."""
-        return stages.reconstruct(self.model, self.params, feature, batched(qp))
+    def reconstruct(self, synthesis: Synthesis, qp: float) -> Array:
+        """The picture [1, H', W', 3]."""
+        return stages.reconstruct(self.model, self.params, synthesis, batched(qp))
 
 
 def batched(qp: float) -> npt.NDArray[np.float32]:

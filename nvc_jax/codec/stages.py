@@ -2,7 +2,7 @@
 
 Everything that feeds the entropy coder or the reference buffer is one of these functions, and encoder and decoder call
 the same ones: two different XLA programs may differ in the last bit, and one flipped bit loses a stream. Only
-`estimate`, `analyse` and `quantise` are the encoder's own, and nothing but integers leaves them.
+`estimate`, `skip`, `analyse` and `quantise` are the encoder's own, and nothing but integers leaves them.
 
 All are batched; symbols and table indexes are in the coder's order, [B, C, h, w] with h and w at 1/16 (z: 1/64).
 """
@@ -19,8 +19,9 @@ from jax import Array
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Prior, Reference
-from nvc_jax.ops import colour, motion
+from nvc_jax.models.state import Prior, Reference, Synthesis
+from nvc_jax.ops import colour
+from nvc_jax.ops import motion as block_motion
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order, unfold
 from nvc_jax.ops.pixels import pad_to_multiple
@@ -80,13 +81,20 @@ def rgb_from_picture(picture: Array, width: int, height: int) -> Array:
 @jax.jit
 def estimate(picture: Array, reference: Array, qp: Array) -> Array:
     """Encoder only. How the blocks of the reference picture move, [B, H'/16, W'/16, 2] int8."""
-    return motion.estimate(picture, reference, qp)
+    return block_motion.estimate(picture, reference, qp)
 
 
 @jax.jit
 def compensate(reference: Array, vectors: Array) -> Array:
     """The reference picture with its blocks moved."""
-    return motion.compensate(reference, vectors)
+    return block_motion.compensate(reference, vectors)
+
+
+@functools.partial(jax.jit, static_argnames="allowed")
+def skip(picture: Array, prediction: Array, vectors: Array, qp: Array, allowed: bool) -> Array:
+    """Encoder only. The motion of blocks [B, H'/16, W'/16, 3] int8: vectors, and which blocks are not worth coding."""
+    skipped = block_motion.skippable(picture, prediction, qp) & allowed
+    return jnp.concatenate([vectors, skipped[..., None].astype(jnp.int8)], axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -118,14 +126,18 @@ def prior(
     temporal: Array | None,
     skip_threshold: Array,
     latent_size: tuple[int, ...],
+    motion: Array | None = None,
 ) -> tuple[Prior, CodingStep]:
-    """Symbols of z to the prior of y and the first coding step. latent_size: (H/16, W/16)."""
+    """Symbols of z to the prior of y and the first coding step.
+
+    latent_size: (H/16, W/16); motion: of blocks [B, H/16, W/16, 3], nothing of y is coded where they are skipped.
+    """
     precision = _precision(params)
     nothing = jnp.zeros((), precision)
     z_hat = arithmetic(nothing).from_symbols(from_coder_order(z), nothing)
     result: Prior = run(model, params, "prior", z_hat.astype(precision), temporal, latent_size)
     steps = model.config.steps
-    return result, _coding_step(result.scale, result.mean, steps, 0, skip_threshold)
+    return result, _coding_step(result.scale, result.mean, steps, 0, skip_threshold, motion)
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "step"))
@@ -150,12 +162,13 @@ def refine(
     coding: CodingStep,
     symbols: Array,
     skip_threshold: Array,
+    motion: Array | None = None,
 ) -> tuple[Array, CodingStep]:
-    """The symbols of step - 1 to what is known of y after it, and to coding step `step`."""
+    """The symbols of step - 1 to what is known of y after it, and to coding step `step`; motion: see `prior`."""
     steps = model.config.steps
     y_hat = _add_step(y_hat, coding, symbols, steps, step - 1)
     scale, mean = run(model, params, "refine", step, shared, y_hat.astype(_precision(params)))
-    return y_hat, _coding_step(scale, mean, steps, step, skip_threshold)
+    return y_hat, _coding_step(scale, mean, steps, step, skip_threshold, motion)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -177,10 +190,13 @@ def synthesise(
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def reconstruct(model: Model, params: ParamTree, feature: Array, qp: Array) -> Array:
-    """Decoder feature to picture [B, H', W', 3] float32 in 0..1 (or int16)."""
-    picture = run(model, params, "reconstruct", feature, qp)
-    return arithmetic(picture).widen(picture)
+def reconstruct(model: Model, params: ParamTree, synthesis: Synthesis, qp: Array) -> Array:
+    """Decoder feature, or prediction where blocks are skipped, to picture [B, H', W', 3] float32 in 0..1 (or int16)."""
+    picture = run(model, params, "reconstruct", synthesis.feature, qp)
+    picture = arithmetic(picture).widen(picture)
+    if synthesis.moved is None:
+        return picture
+    return block_motion.replace_skipped(picture, synthesis.moved.prediction, synthesis.moved.motion[..., 2] != 0)
 
 
 @jax.jit
@@ -189,8 +205,12 @@ def pack(arrays: list[Array]) -> Array:
     return jnp.concatenate([jax.lax.bitcast_convert_type(x, jnp.uint8).reshape(len(x), -1) for x in arrays], axis=1)
 
 
-def _coding_step(scale: Array, mean: Array, steps: int, step: int, skip_threshold: Array) -> CodingStep:
+def _coding_step(
+    scale: Array, mean: Array, steps: int, step: int, skip_threshold: Array, motion: Array | None
+) -> CodingStep:
     indexes = arithmetic(scale).table_indexes(to_coder_order(fold(scale, steps, step)), skip_threshold)
+    if motion is not None:
+        indexes = jnp.where(motion[:, None, :, :, 2] != 0, jnp.uint8(NOT_CODED), indexes)
     return CodingStep(mean=fold(mean, steps, step), indexes=indexes)
 
 

@@ -20,8 +20,8 @@ from native_coder import (  # noqa: TID251
 )
 from nvc_jax import errors
 from nvc_jax.checks import Check
+from nvc_jax.entropy.motion import decode_motion, encode_motion, motion_tables
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
-from nvc_jax.entropy.vectors import decode_vectors, encode_vectors, vector_tables
 from nvc_jax.spec import CHECK_BITS, Dialect
 from nvc_jax.timing import Timer
 
@@ -39,7 +39,7 @@ class EntropyCoder:
 
     z is [channels, h, w]; channel c of a frame of quality qp has table row qp * channels + c. The planes of
     y are coded after z, in the order given: C-contiguous arrays of any shape, each with an array of rows of
-    the Gaussian table, where NOT_CODED leaves a symbol out. The vectors of a frame with motion come before z.
+    the Gaussian table, where NOT_CODED leaves a symbol out. The motion of its blocks comes before z.
     One object may serve several threads.
     """
 
@@ -60,7 +60,7 @@ class EntropyCoder:
         self.timer = Timer()
 
     def encode(
-        self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]], vectors: Int8 | None = None
+        self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]], motion: Int8 | None = None
     ) -> tuple[bytes, int]:
         """The payload of a frame, and the check of its symbols and table rows.
 
@@ -68,17 +68,17 @@ class EntropyCoder:
             qp: the frame's, offset included.
             z: [channels, h, w].
             planes: (symbols, table rows) of each coding step.
-            vectors: [h, w, 2], of a frame with motion.
+            motion: [h, w, 3], of the blocks of a frame with motion.
         """
         channels = z.shape[0]
         with self.timer():
-            steps = [] if vectors is None else encode_vectors(vectors)
-            segments = [(_vector_table(), symbols, rows, 0) for symbols, rows in steps]
+            steps = [] if motion is None else encode_motion(motion)
+            segments = [(_motion_table(), symbols, rows, 0) for symbols, rows in steps]
             segments += [(self._z_table, z, _channel_indexes(z.shape), qp * channels)]
             segments += [(self._y_table, symbols, indexes, 0) for symbols, indexes in planes]
             check = Check()
-            if vectors is not None:
-                check.update(vectors)
+            if motion is not None:
+                check.update(motion)
             check.update(z)
             for symbols, indexes in planes:
                 check.update(symbols)
@@ -104,7 +104,7 @@ class EntropyCoder:
 
 
 class FrameDecoder:
-    """Decodes one frame, step by step as the tables of the next step become known: vectors, z, the planes, finish.
+    """Decodes one frame, step by step as the tables of the next step become known: motion, z, the planes, finish.
 
     Raises, in every method:
         TruncatedError: the payload ends too early.
@@ -129,16 +129,16 @@ class FrameDecoder:
         self._check = Check()
         self._timer = timer
 
-    def vectors(self, height: int, width: int) -> Int8:
-        """Vectors of a frame with motion, [height, width, 2]."""
+    def motion(self, height: int, width: int) -> Int8:
+        """Motion of the blocks of a frame with motion, [height, width, 3]."""
 
         def read(rows: Uint8) -> Int8:
-            return self._decoder.decode(_vector_table(), rows)
+            return self._decoder.decode(_motion_table(), rows)
 
         with self._timer(), _stream_errors():
-            vectors = decode_vectors(height, width, read)
-            self._check.update(vectors)
-            return vectors
+            motion = decode_motion(height, width, read)
+            self._check.update(motion)
+            return motion
 
     def z(self, qp: int, shape: tuple[int, int, int]) -> Int8:
         """Symbols of z, [channels, h, w]."""
@@ -185,8 +185,8 @@ def _gaussian_table() -> CdfTable:
 
 
 @lru_cache(maxsize=1)
-def _vector_table() -> CdfTable:
-    return _native_table(vector_tables())
+def _motion_table() -> CdfTable:
+    return _native_table(motion_tables())
 
 
 @lru_cache(maxsize=8)

@@ -99,7 +99,7 @@ def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
 
 def _sides(config: CodecConfig, kind: FrameKind, stage: str) -> tuple[str, ...]:
     """Who runs a stage: only the encoder analyses, and it needs pictures only where they are references."""
-    if stage in ("analyse", "quantise"):
+    if stage in ("skip", "analyse", "quantise"):
         return ("encode",)
     return ("decode",) if stage == "reconstruct" and kind == "P" and not config.inter.motion else _SIDES
 
@@ -117,8 +117,8 @@ def _trace(config: CodecConfig, kind: FrameKind, width: int, height: int) -> Jax
     reference = reference_after(config.inter, feature, picture) if kind == "P" else None
 
     def frame(params: Any, picture: Array, reference: Reference | None, qp: Array) -> Array:
-        feature = FrameCodec(model, params, jnp.float32(-1)).transform(picture, reference, qp).feature
-        return stages.reconstruct(model, params, feature, qp)
+        synthesis = FrameCodec(model, params, jnp.float32(-1)).transform(picture, reference, qp).synthesis
+        return stages.reconstruct(model, params, synthesis, qp)
 
     return jax.make_jaxpr(frame)(unflatten(shapes)[key], picture, reference, _abstract((1,))).jaxpr
 

@@ -25,8 +25,8 @@ from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import download_planes, upload
 from nvc_jax.codec.schedule import FramePlan
+from nvc_jax.entropy.motion import motion_bits
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
-from nvc_jax.entropy.vectors import vector_bits
 from nvc_jax.evaluation.coders import (
     Measured,
     ModelCoder,
@@ -156,15 +156,15 @@ def _scan(
     y_bits, (intra_z_bits, inter_z_bits) = tables
 
     def code(codec: FrameCodec, z_bits: Array, picture: Array, reference: Reference | None, qp: Array) -> Any:
-        z, planes, vectors, feature = codec.transform(picture, reference, qp)
+        z, planes, motion, synthesis = codec.transform(picture, reference, qp)
         of_channels = z_bits[jnp.round(qp[0]).astype(jnp.int32)]
         channel = jnp.arange(z.shape[1])[:, None, None]
         bits = of_channels[channel, z[0].astype(jnp.int32) + 128].sum()
         for symbols, indexes in planes:
             bits += y_bits[indexes.astype(jnp.int32), symbols.astype(jnp.int32) + 128].sum()
-        if vectors is not None:
-            bits += vector_bits(vectors, jnp)[0]
-        return bits, feature, stages.reconstruct(codec.model, codec.params, feature, qp)
+        if motion is not None:
+            bits += motion_bits(motion, jnp)[0]
+        return bits, synthesis.feature, stages.reconstruct(codec.model, codec.params, synthesis, qp)
 
     def step(carry: tuple[Array, Array], frame: tuple[Array, Array, Array]) -> Any:
         picture, way, qp = frame

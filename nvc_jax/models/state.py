@@ -21,6 +21,33 @@ class Reference:
     kind: Literal["picture", "feature"] = flax.struct.field(pytree_node=False)
 
 
+@flax.struct.dataclass
+class Moved:
+    """The picture before, moved.
+
+    Attributes:
+        prediction: [B, H, W, 3].
+        motion: of its blocks [B, H/16, W/16, 3] int8: dy and dx in quarter pixels, and not 0 where a block is skipped,
+            which then is taken from the prediction as it is.
+    """
+
+    prediction: Array
+    motion: Array
+
+
+@flax.struct.dataclass
+class Synthesis:
+    """What the picture of a frame is made of.
+
+    Attributes:
+        feature: decoder feature [B, H/8, W/8, C].
+        moved: None without motion.
+    """
+
+    feature: Array
+    moved: Moved | None = None
+
+
 def reference_after(config: IntraConfig | InterConfig, feature: Array, picture: Array) -> Reference:
     """What the next inter frame is predicted from, after an inter frame with this feature and picture."""
     return Reference(picture, "picture") if config.motion else Reference(feature, "feature")

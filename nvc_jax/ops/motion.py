@@ -29,9 +29,13 @@ _REACH = LONGEST // PRECISION + 1 + _AFTER  # of vectors and taps together
 _COARSE = 4  # the search starts in pictures of a quarter of the size
 _COARSE_RANGE = LONGEST // PRECISION // _COARSE  # in their pixels
 _WHOLE_RANGE = 3  # pixels around what that finds
-# A bit is worth so many 1/512 of luma at every qp: 0.7 / sqrt(lambda) with lambda = 4 * 2 ** (qp / 7), which is that of
-# the embedded model.
-_PRICES = np.round(FIXED_SCALE * 0.35 * 2.0 ** (-np.arange(128) / 14)).astype(np.float32)
+_LAMBDA = 4.0 * 2.0 ** (np.arange(128) / 7)  # at every qp: bits that a squared error is worth in the embedded model
+# Absolute differences in 1/512 of luma that a bit is worth.
+_PRICES = np.round(FIXED_SCALE * 0.7 / np.sqrt(_LAMBDA)).astype(np.float32)
+# A block is skipped if its error is worth less than so many bits. Measured: the more the better for most clips, up to
+# about 60; busy ones are best between 20 and 40.
+_SKIP_BITS = 44.0
+_SKIP_ERRORS = np.round(8 * FIXED_SCALE**2 * _SKIP_BITS / _LAMBDA).astype(np.int32)
 # Bits that a component takes about, by its difference from what is expected in quarter pixels.
 _BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.float32)
 _STILL_NEIGHBOURS = 6  # so many of nine blocks stand still where motion is a surprise,
@@ -86,6 +90,29 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
         offsets = jnp.array([[0, 0], [0, step], [0, -step], [step, 0], [-step, 0]])
         vectors = search.cheapest(vectors, vectors + offsets[:, None, None, None])
     return search.cheapest(vectors, _near(vectors)).astype(jnp.int8)
+
+
+def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
+    """Which blocks are not worth coding: their prediction is so good that it stands for them. Encoder only.
+
+    Args:
+        picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
+        prediction: the same, from `compensate`.
+        qp: [B].
+
+    Returns:
+        [B, H/16, W/16] bool.
+    """
+    difference = to_precision(picture, jnp.int16).astype(jnp.int32) - to_precision(prediction, jnp.int16)
+    error = (jnp.square(difference) * jnp.array([6, 1, 1])).sum(axis=-1)  # at most 2^21 a pixel
+    limit = jnp.asarray(_SKIP_ERRORS)[jnp.round(qp).astype(jnp.int32)]
+    return _summed(error, BLOCK) < limit[:, None, None]
+
+
+def replace_skipped(picture: Array, prediction: Array, skipped: Array) -> Array:
+    """A picture with the prediction where blocks are skipped. skipped: [B, H/16, W/16] bool."""
+    pixels = jnp.repeat(jnp.repeat(skipped, BLOCK, axis=1), BLOCK, axis=2)
+    return jnp.where(pixels[..., None], prediction, picture)
 
 
 @dataclasses.dataclass(frozen=True)

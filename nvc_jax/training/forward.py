@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.entropy.vectors import vector_bits
+from nvc_jax.entropy.motion import motion_bits
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
@@ -30,19 +30,19 @@ class Coded:
         feature: decoder feature [B, H/8, W/8, C].
         bits_y: [B] estimated bits of y.
         bits_z: [B] estimated bits of z.
-        bits_vectors: [B] bits of the vectors, 0 without motion.
+        bits_motion: [B] bits of the motion of blocks, 0 without motion.
     """
 
     picture: Array
     feature: Array
     bits_y: Array
     bits_z: Array
-    bits_vectors: Array
+    bits_motion: Array
 
     @property
     def bits(self) -> Array:
         """All of them, [B]."""
-        return self.bits_y + self.bits_z + self.bits_vectors
+        return self.bits_y + self.bits_z + self.bits_motion
 
 
 @flax.struct.dataclass
@@ -87,10 +87,10 @@ def code_frame(
         return model.apply({"params": params}, *args, method=method)
 
     features, temporal, context = None, None, None
-    bits_vectors = jnp.zeros(len(qp))
+    bits_motion = jnp.zeros(len(qp))
     if reference is not None:
         if model.config.motion:
-            prediction, bits_vectors = motion_compensated(reference.value, frame)
+            prediction, bits_motion = motion_compensated(reference.value, frame)
             reference = Reference(prediction, "picture")
         reference = Reference(reference.value.astype(dtype), reference.kind)
         features, temporal = apply("temporal", reference, qp)
@@ -125,7 +125,7 @@ def code_frame(
         feature=feature,
         bits_y=bits_y,
         bits_z=likelihood_bits(z_likelihood).sum(axis=(1, 2, 3)),
-        bits_vectors=bits_vectors,
+        bits_motion=bits_motion,
     )
 
 
@@ -179,13 +179,14 @@ def code_inter_frames(
 
 
 def motion_compensated(picture: Array, frame: FrameInput) -> tuple[Array, Array]:
-    """The picture before a frame, moved to be like it. No gradient goes through the search.
+    """The picture before a frame, moved to be like it. No gradient goes through the search; no block is skipped.
 
     Returns:
         The prediction [B, H, W, 3], and the bits of the vectors [B].
     """
     vectors = motion.estimate(frame.picture, jax.lax.stop_gradient(picture), frame.qp)
-    return motion.compensate(picture, vectors), vector_bits(vectors, jnp)
+    blocks = jnp.pad(vectors, ((0, 0), (0, 0), (0, 0), (0, 1)))
+    return motion.compensate(picture, vectors), motion_bits(blocks, jnp)
 
 
 def joined(parts: Sequence[Kept]) -> Kept:

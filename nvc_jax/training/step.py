@@ -62,14 +62,14 @@ class Terms:
         loss: lambda * weight * distortion + bpp, balanced.
         bpp_y: bits of y per pixel.
         bpp_z: the same for z.
-        bpp_vectors: the same for motion vectors.
+        bpp_motion: the same for the motion of blocks.
         mse_y: of luma, for PSNR.
     """
 
     loss: Array
     bpp_y: Array
     bpp_z: Array
-    bpp_vectors: Array
+    bpp_motion: Array
     mse_y: Array
 
 
@@ -139,7 +139,7 @@ def terms(loss: Loss, coded: Coded, frame: FrameInput) -> Terms:
         loss=(weighted + coded.bits / pixels) * weighting.lambda_**-loss.balance,
         bpp_y=coded.bits_y / pixels,
         bpp_z=coded.bits_z / pixels,
-        bpp_vectors=coded.bits_vectors / pixels,
+        bpp_motion=coded.bits_motion / pixels,
         mse_y=jnp.square(coded.picture - frame.picture)[..., 0].mean(axis=(1, 2)),
     )
 
@@ -316,8 +316,8 @@ class Step:
         members = (bucket[None] == jnp.arange(BUCKETS)[:, None]).astype(jnp.float32)  # [BUCKETS, B]
         count = self._sum(members.sum(axis=1))
         for part, found in by_frame.items():
-            bpp_y, bpp_z, bpp_vectors = (x.mean(axis=0) for x in (found.bpp_y, found.bpp_z, found.bpp_vectors))
-            bpp = bpp_y + bpp_z + bpp_vectors
+            bpp_y, bpp_z, bpp_motion = (x.mean(axis=0) for x in (found.bpp_y, found.bpp_z, found.bpp_motion))
+            bpp = bpp_y + bpp_z + bpp_motion
             psnr = -10.0 * jnp.log10(jnp.maximum(found.mse_y.mean(axis=0), 1e-10))
             metrics |= {
                 f"bpp_{part}": self._mean(bpp.mean()),
@@ -326,7 +326,7 @@ class Step:
                 f"psnr_y_{part}": self._mean(psnr.mean()),
             }
             if part == "inter" and self.config.codec.inter.motion:
-                metrics["bpp_vectors_inter"] = self._mean(bpp_vectors.mean())
+                metrics["bpp_motion_inter"] = self._mean(bpp_motion.mean())
             for name, values in (("bpp", bpp), ("psnr_y", psnr)):
                 sums = self._sum((members * values).sum(axis=1))
                 means = jnp.where(count > 0, sums / jnp.maximum(count, 1), jnp.nan)

@@ -20,23 +20,23 @@ def pictures():
 
 
 def round_trip(codec, kind, picture, reference, qp):
-    """(payload, feature) of the encoder, after the decoder has given the same feature."""
+    """(payload, synthesis) of the encoder, after the decoder has given the same feature."""
     frame_codec, coder = codec.frame_codecs(0.12)[kind], codec.entropy_coder(kind, "one_stream")
-    symbols, feature = frame_codec.encode(picture, reference, qp)
+    symbols, synthesis = frame_codec.encode(picture, reference, qp)
     payload, check = coder.encode(round(qp), *symbols.to_host())
     again = frame_codec.decode(coder.decoder(payload, check), reference, qp, *SIZE)
-    np.testing.assert_array_equal(again, feature)
-    return payload, np.asarray(feature)
+    np.testing.assert_array_equal(again.feature, synthesis.feature)
+    return payload, synthesis
 
 
 @pytest.mark.parametrize(("kind", "qp"), [("I", 20.5), ("I", 55.75), ("P", 20.5), ("P", 70.25)])
 def test_fractional_qp(tiny_codec, pictures, kind, qp):
     reference = None if kind == "I" else Reference(pictures[0], "picture")
-    payload, feature = round_trip(tiny_codec, kind, pictures[1], reference, qp)
+    payload, synthesis = round_trip(tiny_codec, kind, pictures[1], reference, qp)
     for whole in (np.floor(qp), np.ceil(qp)):
-        other, other_feature = round_trip(tiny_codec, kind, pictures[1], reference, whole)
+        other, other_synthesis = round_trip(tiny_codec, kind, pictures[1], reference, whole)
         assert payload != other
-        assert (feature != other_feature).any()
+        assert (synthesis.feature != other_synthesis.feature).any()
 
 
 def test_gains_between_two_qps():
@@ -51,8 +51,8 @@ def test_gains_between_two_qps():
 def test_references(tiny_codec, pictures, kind):
     codec = tiny_codec.frame_codecs(0.12)["P"]
     value = pictures[0] if kind == "picture" else jnp.full((1, 6, 4, tiny_codec.stored.config.inter.width), 0.3)
-    _, feature = round_trip(tiny_codec, "P", pictures[1], Reference(value, kind), 40)
-    picture = codec.reconstruct(feature, 40)
+    _, synthesis = round_trip(tiny_codec, "P", pictures[1], Reference(value, kind), 40)
+    picture = codec.reconstruct(synthesis, 40)
     assert picture.shape == pictures[1].shape
     assert 0 <= picture.min() < picture.max() <= 1
 

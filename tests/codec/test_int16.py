@@ -25,7 +25,7 @@ from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.convert.int16 import Int16Report
 from nvc_jax.errors import BitstreamError, ConfigError, ModelError
 from nvc_jax.models.params import flatten, unflatten
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Reference, Synthesis
 from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX, product
 
@@ -118,7 +118,7 @@ def inter_frame(frame_codec, picture, reference, qp):
     y_hat, second_coding = stages.refine(model, params, 1, prior.shared, None, coding, first, threshold)
     second = stages.quantise(y, prior.gain_in, second_coding, 2, 1)
     feature = stages.synthesise(model, params, prior.gain_out, y_hat, second_coding, second, context, qp)
-    return z, coding, first, second_coding, second, feature, stages.reconstruct(model, params, feature, qp)
+    return z, coding, first, second_coding, second, feature, stages.reconstruct(model, params, Synthesis(feature), qp)
 
 
 def test_fused_and_batched_frames_agree(codec):

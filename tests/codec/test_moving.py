@@ -1,6 +1,7 @@
 """Codecs with motion: the last picture, moved, is what an inter frame is predicted from."""
 
 import integer_codec
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import streams
@@ -8,9 +9,12 @@ import synthetic
 from recording import frames as recorded_frames
 from recording import recorded_stages
 
+from nvc_jax.codec import stages
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.models.params import flatten
+from nvc_jax.ops import motion
+from nvc_jax.spec import NOT_CODED
 
 SIZE = 40, 33
 SCHEDULE = Schedule(30, 36, reset_interval=3)
@@ -55,14 +59,29 @@ def test_a_refresh_changes_nothing(moving_codec):
     assert [frame.coded.payload for frame in often] == [frame.coded.payload for frame in never]
 
 
+def skipping(monkeypatch, blocks):
+    """Skip these blocks, whatever their error."""
+    monkeypatch.setattr(motion, "skippable", lambda picture, *_: jnp.asarray(np.array(blocks, bool))[None])
+    stages.skip.clear_cache()
+
+
+@pytest.fixture
+def checkerboard(monkeypatch):
+    skipping(monkeypatch, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    yield
+    stages.skip.clear_cache()
+
+
+@pytest.mark.usefixtures("checkerboard")
 def test_int16_equals_the_reference_written_from_the_document(moving_codec):
     codec = Codec(moving_codec.stored, "int16")
     source = synthetic.moving_picture(*SIZE, 3)
     plans = [SCHEDULE.frame(t) for t in range(3)]
     with recorded_stages() as calls:
-        stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
-    vectors = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "estimate")]
-    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, vectors)
+        stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False, rdoq=1e-9)
+    moves = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "skip")]
+    assert 0 < moves[1][..., 2].mean() < 1
+    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, moves)
     for frame, ours, (coded, pictures) in zip(
         recorded_frames(calls), streams.decode(codec, stream), theirs, strict=False
     ):
@@ -70,6 +89,36 @@ def test_int16_equals_the_reference_written_from_the_document(moving_codec):
             np.testing.assert_array_equal(symbols[0], expected)
         for a, b in zip((ours.planes.y, ours.planes.u, ours.planes.v), pictures, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.usefixtures("checkerboard")
+def test_skipped_blocks_are_the_prediction(codec):
+    """And nothing of y is coded in them; the decoder knows from the stream."""
+    source = synthetic.moving_picture(*SIZE, 2)
+    with recorded_stages() as calls:
+        stream, coded = streams.encode(codec, source, SCHEDULE, rdoq=0.06)
+    (made,) = (call for call in calls if call.stage == "reconstruct" and call.inputs["synthesis"].moved is not None)
+    moved = made.inputs["synthesis"].moved
+    skipped = np.asarray(moved.motion[0, ..., 2]) != 0
+    same = (np.asarray(made.output) == np.asarray(moved.prediction)).reshape(3, 16, 3, 16, 3).all(axis=(1, 3, 4))
+    np.testing.assert_array_equal(same, skipped)
+    for indexes in recorded_frames([call for call in calls if call.stage != "reconstruct"])[1].indexes():
+        assert (indexes[0][:, skipped] == NOT_CODED).all()
+        assert (indexes[0][:, ~skipped] != NOT_CODED).any()
+    decoded = streams.decode(codec, stream)
+    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
+
+
+def test_blocks_are_skipped_only_with_rdoq(moving_codec):
+    """A picture that does not change."""
+    source = synthetic.moving_picture(*SIZE, 1) * 3
+    sizes = {}
+    for rdoq in (0.0, 0.06):
+        with recorded_stages() as calls:
+            stream, _ = streams.encode(moving_codec, source, Schedule(0, 63), rdoq=rdoq)
+        sizes[rdoq] = len(stream)
+        assert any(np.asarray(call.output)[..., 2].any() for call in calls if call.stage == "skip") == (rdoq > 0)
+    assert sizes[0.06] < sizes[0.0]
 
 
 def test_rdoq_takes_fewer_bits(moving_codec):

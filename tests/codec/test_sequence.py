@@ -70,8 +70,8 @@ def test_a_refresh_starts_from_the_last_picture(tiny_codec):
     assert kinds == ["picture", "feature", "feature", "picture"]  # frames 1 to 4; 1 and 4 are refreshed
     intra, refresh = (call for call in calls if call.stage == "reconstruct")
     features = [call.output for call in calls if call.stage == "synthesise"]
-    assert intra.inputs["feature"] is features[0]
-    assert refresh.inputs["feature"] is features[3]
+    assert intra.inputs["synthesis"].feature is features[0]
+    assert refresh.inputs["synthesis"].feature is features[3]
     assert refresh.inputs["qp"] == 30 + 4  # of frame 3
 
 

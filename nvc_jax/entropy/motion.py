@@ -1,8 +1,10 @@
-"""Motion vectors to symbols and back, in whole numbers (docs/FORMAT.md, 2.6).
+"""Motion of blocks to symbols and back, in whole numbers (docs/FORMAT.md, 2.6).
+
+The motion of a block is [dy, dx, skipped], int8: its vector, and not 0 if it is taken from the prediction as it is.
 
 Blocks are coded from coarse to fine: first the top left one, then, with steps that halve, those in the middle of four
 coded ones, and those between. A vector is expected to be the middle of its neighbours', and what is left is coded with
-a table chosen by how much these differ.
+a table row chosen by how much these differ; whether a block is skipped, with one chosen by how many of them are.
 """
 
 from collections.abc import Callable
@@ -30,12 +32,15 @@ _ROWS = (
     *((970, 0), (479, 16), (689, 0), (491, 0), (459, 4), (321, 12), (364, 24), (229, 192)),
 )
 _FAR = len(_ROWS) // 2
+# Share of skipped blocks in thousandths where 0 to 4 of the neighbours are, the second half as above.
+_SKIP_ROWS = (90, 290, 540, 780, 987, 220, 370, 570, 770, 970)
+_SKIP_FAR = len(_SKIP_ROWS) // 2
 
 
-def vector_tables() -> CdfArrays:
-    """A table row for each way in which neighbours may differ: d has the frequency of 1 / (width + |d|)^3.
+def motion_tables() -> CdfArrays:
+    """A table row for each way in which neighbours may differ, and for each number of them that are skipped.
 
-    Whole numbers only, for the tables must be the same everywhere.
+    The difference d has the frequency of 1 / (width + |d|)^3. Whole numbers only: tables must be the same everywhere.
     """
     rows = []
     for zeros, width in _ROWS:
@@ -44,26 +49,28 @@ def vector_tables() -> CdfArrays:
         side = [1 + room * weight // sum(weights) for weight in weights]
         frequencies = [*side[::-1], TOTAL - 2 * sum(side) - 1, *side, 1]
         rows.append(np.concatenate([[0], np.cumsum(frequencies)]))
-    cdf = np.array(rows, np.int32)
-    length, offset = np.full(len(rows), cdf.shape[1], np.int32), np.full(len(rows), -_LARGEST, np.int32)
-    return CdfArrays(cdf, length, offset)
+    skips = [np.array([0, TOTAL - TOTAL * share // 1000, TOTAL - 1, TOTAL]) for share in _SKIP_ROWS]
+    width = len(rows[0])
+    cdf = np.array([np.pad(row, (0, width - len(row))) for row in rows + skips], np.int32)
+    length = np.array([len(row) for row in rows + skips], np.int32)
+    return CdfArrays(cdf, length, np.array([-_LARGEST] * len(rows) + [0] * len(skips), np.int32))
 
 
-def encode_vectors(vectors: Int8) -> list[tuple[Int8, Uint8]]:
-    """(symbols, table rows) of each step, from vectors [h, w, 2]."""
+def encode_motion(motion: Int8) -> list[tuple[Int8, Uint8]]:
+    """(symbols, table rows) of each step, from the motion of blocks [h, w, 3]."""
     coded: list[tuple[Int8, Uint8]] = []
 
     def write(blocks: Blocks, expected: npt.NDArray[np.int32], rows: Uint8) -> Int8:
-        values = vectors[blocks]
+        values = motion[blocks]
         coded.append(((values - expected).astype(np.int8), rows))
         return values
 
-    _visit(vectors.shape[0], vectors.shape[1], write)
+    _visit(motion.shape[0], motion.shape[1], write)
     return coded
 
 
-def decode_vectors(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
-    """The inverse: vectors [height, width, 2], where `read` gives the symbols for table rows."""
+def decode_motion(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
+    """The inverse: motion [height, width, 3], where `read` gives the symbols for table rows."""
 
     def values(blocks: Blocks, expected: npt.NDArray[np.int32], rows: Uint8) -> Int8:
         return (read(rows) + expected).astype(np.int8)  # modulo 256, as the encoder takes differences
@@ -71,45 +78,49 @@ def decode_vectors(height: int, width: int, read: Callable[[Uint8], Int8]) -> In
     return _visit(height, width, values)
 
 
-def vector_bits(vectors: Any, xp: Any) -> Any:
-    """What vectors [B, h, w, 2] take, in bits: [B].
+def motion_bits(motion: Any, xp: Any) -> Any:
+    """What the motion of blocks [B, h, w, 3] takes, in bits: [B].
 
     Args:
-        vectors: int8, of NumPy or, for training and estimates on a device, of JAX.
+        motion: int8, of NumPy or, for training and estimates on a device, of JAX.
         xp: numpy or jax.numpy; this package does not import JAX.
     """
     table = xp.asarray(_bits_of_symbols())
     total = 0.0
-    known = xp.zeros_like(vectors)  # at the first step
-    for (y, x), (around_y, around_x), far in _steps(*vectors.shape[1:3]):
-        expected, row = _expectation(known[:, around_y, around_x], far, xp)
-        known = vectors
-        symbols = (vectors[:, y, x] - expected).astype(np.int8)
-        total = total + table[row[..., None], symbols.astype(np.int32) + 128].sum(axis=(1, 2))
+    known = xp.zeros_like(motion)  # at the first step
+    for (y, x), (around_y, around_x), far in _steps(*motion.shape[1:3]):
+        expected, rows = _expectation(known[:, around_y, around_x], far, xp)
+        known = motion
+        symbols = (motion[:, y, x] - expected).astype(np.int8)
+        total = total + table[rows, symbols.astype(np.int32) + 128].sum(axis=(1, 2))
     return total
 
 
 @lru_cache(maxsize=1)
 def _bits_of_symbols() -> npt.NDArray[np.float32]:
-    return symbol_bits(vector_tables())
+    return symbol_bits(motion_tables())
 
 
 def _visit(height: int, width: int, code: Callable[[Blocks, npt.NDArray[np.int32], Uint8], Int8]) -> Int8:
     """Fill a field by `code(blocks, expected, rows)`, step by step from what is known so far."""
-    field = np.zeros((height, width, 2), np.int8)
+    field = np.zeros((height, width, 3), np.int8)
     for blocks, around, far in _steps(height, width):
-        expected, row = _expectation(field[around], far, np)
-        field[blocks] = code(blocks, expected, np.repeat(row[:, None], 2, axis=1).astype(np.uint8))
+        expected, rows = _expectation(field[around], far, np)
+        field[blocks] = code(blocks, expected, rows.astype(np.uint8))
     return field
 
 
 def _expectation(neighbours: Any, far: bool, xp: Any) -> tuple[Any, Any]:
-    """From vectors [..., 4, n, 2], those expected between them [..., n, 2] and the rows of the table [..., n]."""
-    known = xp.moveaxis(xp.sort(neighbours.astype(np.int32), axis=-3), -3, 0)
-    spread = (known[3] - known[0]).sum(axis=-1)
-    still = ~known.any(axis=(0, -1))
-    row = xp.where(still, 0, 1 + xp.searchsorted(xp.asarray(_SPREADS), spread, side="right"))
-    return (known[1] + known[2]) >> 1, row + _FAR * far
+    """From the motion of neighbours [..., 4, n, 3], what is expected between them and table rows, both [..., n, 3]."""
+    vectors = xp.moveaxis(xp.sort(neighbours[..., :2].astype(np.int32), axis=-3), -3, 0)
+    spread = (vectors[3] - vectors[0]).sum(axis=-1)
+    still = ~vectors.any(axis=(0, -1))
+    row = xp.where(still, 0, 1 + xp.searchsorted(xp.asarray(_SPREADS), spread, side="right")) + _FAR * far
+    skipped = (neighbours[..., 2] != 0).sum(axis=-2)
+    expected = (vectors[1] + vectors[2]) >> 1
+    none = xp.zeros_like(expected[..., :1])
+    skip_row = len(_ROWS) + _SKIP_FAR * far + skipped
+    return xp.concatenate([expected, none], axis=-1), xp.stack([row, row, skip_row], axis=-1)
 
 
 @lru_cache(maxsize=8)
