@@ -14,7 +14,7 @@ class FramePlan:
         index: frame number from the start of the file.
         kind: intra or inter.
         qp: quality of this frame, hierarchical offset included.
-        refresh: the reference feature is dropped and taken from the previous picture instead.
+        refresh: the reference feature is dropped and taken from the previous picture instead; with motion it always is.
     """
 
     index: int

@@ -31,7 +31,7 @@ class Stage:
         final_share: of the peak, at the end; 1 keeps it constant.
         clip_norm: limit of the global norm of the gradient.
         first_reference: what the first inter frame is predicted from: the intra codec's picture, or the original.
-        refresh: inter frames from one start from a picture to the next; 0 starts only the first so.
+        refresh: inter frames from one start from a picture to the next; 0 starts only the first so. With motion all do.
         remat: compute activations again on the way back instead of keeping them.
         carry_optimiser: go on with the optimiser state of the stage before.
     """

@@ -45,9 +45,7 @@ def shape(dimensions, dtype=jnp.float32):
 def shapes_of(inputs):
     """Inputs of a stage as shapes; what is static stays."""
     return {
-        name: value
-        if isinstance(value, int | tuple) or value is None or name == "model"
-        else jax.tree.map(jax.typeof, value)
+        name: value if isinstance(value, int | tuple) or name == "model" else jax.tree.map(jax.typeof, value)
         for name, value in inputs.items()
     }
 
