@@ -105,8 +105,9 @@ def module_calls(subject: Subject) -> dict[str, Call]:
 def code_frame(codec: FrameCodec, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
     """All of a frame on the device: symbols, the next reference, and the picture."""
     codec = dataclasses.replace(codec, params=params)
-    z, planes, motion, synthesis = codec.transform(picture, reference, qp)
-    return (z, planes, motion), synthesis.feature, stages.reconstruct(codec.model, params, synthesis, qp)
+    frame = codec.transform(picture, reference, qp)
+    picture = stages.reconstruct(codec.model, params, frame.synthesis, qp)
+    return (frame.z, frame.planes, frame.motion), frame.synthesis.feature, picture
 
 
 def frame_inputs(subject: Subject) -> tuple[Any, ...]:

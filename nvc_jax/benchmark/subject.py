@@ -52,7 +52,7 @@ def load(name: str, precision: str) -> tuple[Codec, bool]:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """An inter frame and its reference, on the device.
+    """An inter frame and its reference, on the device; as the official encoder would, without RDOQ and skipped blocks.
 
     Attributes:
         codec: the inter codec.

@@ -69,7 +69,8 @@ class Encoder:
             dialect: of the payloads; containers know theirs.
             reconstruct: also give what a decoder will give.
             rdoq: what a bit is worth in squared quantisation steps, for rate-distortion optimised quantisation
-                (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
+                (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does. With motion, any value above 0
+                also lets blocks be skipped.
         """
         self.timer = Timer()
         self._codec = codec

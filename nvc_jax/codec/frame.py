@@ -31,14 +31,17 @@ class TransformedFrame(NamedTuple):
     Attributes:
         z: [B, C, h, w] int8 symbols.
         planes: (symbols, table indexes) of each coding step of y, [B, C/steps, h, w].
-        motion: [B, h, w, 3] int8 of every block (dy, dx, skipped), None without motion.
         synthesis: what the picture is made of.
     """
 
     z: Array
     planes: list[tuple[Array, Array]]
-    motion: Array | None
     synthesis: Synthesis
+
+    @property
+    def motion(self) -> Array | None:
+        """[B, h, w, 3] int8 of every block (dy, dx, skipped), None without motion."""
+        return None if self.synthesis.moved is None else self.synthesis.moved.motion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +97,7 @@ class FrameCodec:
 
     @property
     def motion(self) -> bool:
-        """Whether the reference is a picture whose blocks are moved, and where blocks may be skipped."""
+        """Whether the reference is a picture whose blocks are moved, and skipped where that is good enough."""
         return self.model.config.motion
 
     def encode(self, picture: Array, reference: Reference | None, qp: float) -> tuple[FrameSymbols, Synthesis]:
@@ -103,12 +106,13 @@ class FrameCodec:
         Returns:
             The symbols, and what the picture is made of.
         """
-        z, planes, motion, synthesis = self.transform(picture, reference, batched(qp))
+        frame = self.transform(picture, reference, batched(qp))
+        z, planes, motion = frame.z, frame.planes, frame.motion
         moves = [] if motion is None else [motion]
         packed = stages.pack([*moves, z, *itertools.chain.from_iterable(planes)])
         packed.copy_to_host_async()
         motion_shape = None if motion is None else motion.shape[1:]
-        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes), motion_shape), synthesis
+        return FrameSymbols(packed, z.shape[1:], planes[0][0].shape[1:], len(planes), motion_shape), frame.synthesis
 
     def transform(self, picture: Array, reference: Reference | None, qps: ArrayLike) -> TransformedFrame:
         """What `encode` does on the device: pure, so that larger programs may hold it.
@@ -139,7 +143,7 @@ class FrameCodec:
             symbols = stages.quantise(y, prior.gain_in, coding, steps, step, self.zero_below)
             planes.append((symbols, coding.indexes))
         feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
-        return TransformedFrame(z, planes, motion, Synthesis(feature, moved))
+        return TransformedFrame(z, planes, Synthesis(feature, moved))
 
     def decode(
         self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int

@@ -156,14 +156,15 @@ def _scan(
     y_bits, (intra_z_bits, inter_z_bits) = tables
 
     def code(codec: FrameCodec, z_bits: Array, picture: Array, reference: Reference | None, qp: Array) -> Any:
-        z, planes, motion, synthesis = codec.transform(picture, reference, qp)
+        frame = codec.transform(picture, reference, qp)
+        z, synthesis = frame.z, frame.synthesis
         of_channels = z_bits[jnp.round(qp[0]).astype(jnp.int32)]
         channel = jnp.arange(z.shape[1])[:, None, None]
         bits = of_channels[channel, z[0].astype(jnp.int32) + 128].sum()
-        for symbols, indexes in planes:
+        for symbols, indexes in frame.planes:
             bits += y_bits[indexes.astype(jnp.int32), symbols.astype(jnp.int32) + 128].sum()
-        if motion is not None:
-            bits += motion_bits(motion, jnp)[0]
+        if frame.motion is not None:
+            bits += motion_bits(frame.motion, jnp)[0]
         return bits, synthesis.feature, stages.reconstruct(codec.model, codec.params, synthesis, qp)
 
     def step(carry: tuple[Array, Array], frame: tuple[Array, Array, Array]) -> Any:

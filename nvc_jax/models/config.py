@@ -65,7 +65,8 @@ class InterConfig:
         spatial_blocks: DC blocks of the spatial prior.
         qp_rows: rows of the quality banks (64 and the largest hierarchical offset).
         motion: predict from the last picture, moved block by block (ops/motion.py), instead of from the last feature.
-            For small networks: they have neither the channels to carry a picture in nor the depth to move it.
+            For small networks: they have neither the channels to carry a picture in nor the depth to move it. The
+            encoder's choices suppose about the lambdas of the embedded model.
     """
 
     width: int = 256

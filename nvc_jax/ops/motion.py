@@ -2,7 +2,8 @@
 
 A vector [dy, dx] says, in quarter pixels, where a block of the new picture is found in the reference picture. Beyond
 its border a picture goes on with its outermost pixels. Positions between pixels take six taps in both directions;
-a quarter position is the mean of its two neighbours, as in H.264.
+a quarter position is the mean of its two neighbours, as in H.264. A block whose prediction is good enough may be
+skipped: nothing of it is coded.
 """
 
 import dataclasses
@@ -35,7 +36,8 @@ _PRICES = np.round(FIXED_SCALE * 0.7 / np.sqrt(_LAMBDA)).astype(np.float32)
 # A block is skipped if its error is worth less than so many bits. Measured with the embedded model on five clips: 44
 # takes 1 % more bits than 64, 90 as many; busy clips like less, still ones more.
 _SKIP_BITS = 64.0
-_SKIP_ERRORS = np.round(8 * FIXED_SCALE**2 * _SKIP_BITS / _LAMBDA).astype(np.int32)
+_COMPONENT_WEIGHTS = np.array([6, 1, 1])  # of Y, Cb and Cr in that error, as in PSNR 6:1:1
+_SKIP_ERRORS = np.round(_COMPONENT_WEIGHTS.sum() * FIXED_SCALE**2 * _SKIP_BITS / _LAMBDA).astype(np.int32)
 # Bits that a component takes about, by its difference from what is expected in quarter pixels.
 _BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.float32)
 _STILL_NEIGHBOURS = 6  # so many of nine blocks stand still where motion is a surprise,
@@ -69,8 +71,8 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
 
     What is minimised is the sum of absolute differences of luma and the price of vectors unlike those around them:
     over all vectors in small pictures first, then over the vectors of neighbours, whole pixels, half and quarter
-    pixels, and the neighbours again. All numbers are multiples of 1/8 and below 2^20, so float32 holds them exactly,
-    and int16 pictures give the same vectors on every machine.
+    pixels, and twice the neighbours again. All numbers are multiples of 1/8 and below 2^20, so float32 holds them
+    exactly, and int16 pictures give the same vectors on every machine.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
@@ -87,9 +89,11 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
     vectors = search.cheapest(vectors, _near(vectors), whole=True)
     vectors = search.whole_pixels(vectors)
     for step in (PRECISION // 2, PRECISION // 4):
-        offsets = jnp.array([[0, 0], [0, step], [0, -step], [step, 0], [-step, 0]])
+        offsets = jnp.array([[dy, dx] for dy in (0, step, -step) for dx in (0, step, -step)])
         vectors = search.cheapest(vectors, vectors + offsets[:, None, None, None])
-    return search.cheapest(vectors, _near(vectors)).astype(jnp.int8)
+    for _ in range(2):
+        vectors = search.cheapest(vectors, _near(vectors))
+    return vectors.astype(jnp.int8)
 
 
 def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
@@ -104,7 +108,7 @@ def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
         [B, H/16, W/16] bool.
     """
     difference = to_precision(picture, jnp.int16).astype(jnp.int32) - to_precision(prediction, jnp.int16)
-    error = (jnp.square(difference) * jnp.array([6, 1, 1])).sum(axis=-1)  # at most 2^21 a pixel
+    error = (jnp.square(difference) * _COMPONENT_WEIGHTS).sum(axis=-1)  # at most 2^21 a pixel
     limit = jnp.asarray(_SKIP_ERRORS)[jnp.round(qp).astype(jnp.int32)]
     return _summed(error, BLOCK) < limit[:, None, None]
 

@@ -182,7 +182,7 @@ def motion_compensated(picture: Array, frame: FrameInput) -> tuple[Array, Array]
     """The picture before a frame, moved to be like it. No gradient goes through the search; no block is skipped.
 
     Returns:
-        The prediction [B, H, W, 3], and the bits of the vectors [B].
+        The prediction [B, H, W, 3], and the bits of the motion of blocks [B].
     """
     vectors = motion.estimate(frame.picture, jax.lax.stop_gradient(picture), frame.qp)
     blocks = jnp.pad(vectors, ((0, 0), (0, 0), (0, 0), (0, 1)))

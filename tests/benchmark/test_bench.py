@@ -65,7 +65,7 @@ def test_modules_and_stages_run_and_have_costs(subject):
 
 
 def test_a_frame_with_motion(moving_subject):
-    """It has two more programs, and one program of them all gives the same."""
+    """It has three more programs, and one program of them all gives the same."""
     modules, stages = module_calls(moving_subject), stage_calls(moving_subject)
     assert list(modules) == list(PARTS)
     assert list(stages)[:3] == ["estimate", "compensate", "skip"]

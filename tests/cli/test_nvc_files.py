@@ -373,3 +373,38 @@ def test_rdoq_out_of_range(nvc, clip, value):
     assert result.code == 1
     assert "--rdoq is" in result.err
     assert not Path("s.nvc").exists()
+
+
+@pytest.fixture(scope="module")
+def moving(make_clip, tmp_path_factory):
+    """A stream of a model with motion, and the encoder's report: (stream, report, model)."""
+    folder = tmp_path_factory.mktemp("moving")
+    save_model(folder / "model", synthetic.tiny_model(motion=True))
+    clip = make_clip("moving.y4m", synthetic.moving_picture(WIDTH, HEIGHT, LENGTH))
+    options = ["--intra-period", PERIOD, "--model", folder / "model", "--report", folder / "e.json"]
+    assert main([str(a) for a in ["encode", clip, folder / "s.nvc", *options]]) == 0
+    return folder / "s.nvc", read_report(folder / "e.json"), folder / "model"
+
+
+def test_motion_in_our_container(nvc, moving):
+    stream, report, model = moving
+    assert nvc("decode", stream, "d.y4m", "--model", model, "--report", "d.json").code == 0
+    assert hashes(read_report("d.json")) == hashes(report)
+    assert nvc("decode", stream, "d.y4m", "--model", model, "--start", 6, "--frames", 3, "--report", "d.json").code == 0
+    assert hashes(read_report("d.json")) == hashes(report)[6:9]
+
+
+def test_damage_of_a_stream_with_motion(nvc, moving, work):
+    stream, report, model = moving
+    with open_reader(stream) as reader:
+        units = list(reader)
+    data = bytearray(stream.read_bytes())
+    data[units[5].offset + 6] ^= 16
+    (work / "damaged.nvc").write_bytes(data)
+    result = nvc("decode", "damaged.nvc", "d.y4m", "--model", model)
+    assert result.code == 1
+    assert "frame 5" in result.err
+    result = nvc("decode", "damaged.nvc", "d.y4m", "--model", model, "--conceal", "--report", "d.json")
+    found, good = hashes(read_report("d.json")), hashes(report)
+    assert found[:5] == good[:5]
+    assert found[8:] == good[8:]

@@ -59,17 +59,15 @@ def test_a_refresh_changes_nothing(moving_codec):
     assert [frame.coded.payload for frame in often] == [frame.coded.payload for frame in never]
 
 
-def skipping(monkeypatch, blocks):
-    """Skip these blocks, whatever their error."""
-    monkeypatch.setattr(motion, "skippable", lambda picture, *_: jnp.asarray(np.array(blocks, bool))[None])
-    stages.skip.clear_cache()
-
-
 @pytest.fixture
 def checkerboard(monkeypatch):
-    skipping(monkeypatch, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    """Every other block is skipped, whatever its error."""
+    forget = stages.skip.clear_cache
+    blocks = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
+    monkeypatch.setattr(motion, "skippable", lambda *_: jnp.asarray(blocks)[None])
+    forget()
     yield
-    stages.skip.clear_cache()
+    forget()
 
 
 @pytest.mark.usefixtures("checkerboard")
@@ -109,15 +107,31 @@ def test_skipped_blocks_are_the_prediction(codec):
     assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
 
 
+@pytest.mark.usefixtures("checkerboard")
+@pytest.mark.parametrize("flag", [2, -7, -128])
+def test_any_third_byte_but_0_skips(codec, monkeypatch, flag):
+    source = synthetic.moving_picture(*SIZE, 3)
+    _, expected = streams.encode(codec, source, SCHEDULE, rdoq=0.06)
+    skip = stages.skip
+    unusual = jnp.array([1, 1, flag], jnp.int8)
+    monkeypatch.setattr(stages, "skip", lambda *inputs, **options: skip(*inputs, **options) * unusual)
+    stream, _ = streams.encode(codec, source, SCHEDULE, rdoq=0.06)
+    decoded = streams.decode(codec, stream)
+    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in expected]
+
+
 def test_blocks_are_skipped_only_with_rdoq(moving_codec):
     """A picture that does not change."""
     source = synthetic.moving_picture(*SIZE, 1) * 3
     sizes = {}
     for rdoq in (0.0, 0.06):
         with recorded_stages() as calls:
-            stream, _ = streams.encode(moving_codec, source, Schedule(0, 63), rdoq=rdoq)
+            stream, coded = streams.encode(moving_codec, source, Schedule(0, 63), rdoq=rdoq)
         sizes[rdoq] = len(stream)
-        assert any(np.asarray(call.output)[..., 2].any() for call in calls if call.stage == "skip") == (rdoq > 0)
+        flags = [np.asarray(call.output)[..., 2] for call in calls if call.stage == "skip"]
+        assert any(of_frame.all() for of_frame in flags) == any(of_frame.any() for of_frame in flags) == (rdoq > 0)
+        decoded = streams.decode(moving_codec, stream)
+        assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
     assert sizes[0.06] < sizes[0.0]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from nvc_jax.ops.motion import LONGEST, compensate, estimate
+from nvc_jax.ops.motion import LONGEST, compensate, estimate, replace_skipped, skippable
 
 HEIGHT, WIDTH = 48, 64
 
@@ -123,3 +123,45 @@ def test_vectors_stay_within_their_range():
     for _ in range(3):
         noise = rng.random((2, 1, HEIGHT, WIDTH, 3), np.float32)
         assert np.abs(np.asarray(estimate(noise[0], noise[1], jnp.array([71.0]))).astype(int)).max() <= LONGEST
+
+
+def skipped(picture, prediction, *qps):
+    return np.asarray(skippable(picture, prediction, jnp.array(qps, jnp.float32)))
+
+
+@pytest.mark.parametrize("qp", [0.0, 30.0])
+@pytest.mark.parametrize(("component", "weight"), [(0, 6), (1, 1), (2, 1)])
+def test_a_block_is_skipped_below_its_limit(qp, component, weight):
+    """64 bits at a worth of lambda = 4 * 2^(qp / 7) each: of an error that is weighted 6:1:1."""
+    limit = np.sqrt(8 * 64.0 / (4 * 2 ** (qp / 7)) / (weight * 256))
+    if limit > 0.9:
+        pytest.skip("no error is so large")
+    still = np.full((1, 32, 16, 3), 0.05, np.float32)
+    moved = still.copy()
+    moved[:, :16, :, component] += 0.98 * limit
+    moved[:, 16:, :, component] += 1.02 * limit
+    np.testing.assert_array_equal(skipped(moved, still, qp)[0, :, 0], [True, False])
+
+
+def test_the_largest_error_is_not_skipped():
+    nothing = np.zeros((1, 16, 16, 3), np.int16)
+    assert not skipped(nothing, nothing + np.int16(512), 0.0).any()
+    assert skipped(nothing, nothing, 71.0).all()
+
+
+def test_skipping_of_a_batch_and_in_int16():
+    before, after = smooth(32, 32, 2)
+    batch = skipped(np.concatenate([before, before]), np.concatenate([after, after]), 0.0, 60.0)
+    assert batch[0].all()
+    assert not batch[1].any()
+    whole = [np.round(512 * x).astype(np.int16) for x in (before, after)]
+    np.testing.assert_array_equal(skipped(*whole, 20.0), skipped(*(x / np.float32(512) for x in whole), 20.0))
+
+
+def test_skipped_blocks_are_replaced():
+    blocks = np.zeros((1, HEIGHT // 16, WIDTH // 16), bool)
+    blocks[0, 2, 1] = True
+    replaced = np.array(replace_skipped(picture(), picture("other"), blocks))
+    np.testing.assert_array_equal(replaced[:, 32:48, 16:32], picture("other")[:, 32:48, 16:32])
+    replaced[:, 32:48, 16:32] = picture()[:, 32:48, 16:32]
+    np.testing.assert_array_equal(replaced, picture())
