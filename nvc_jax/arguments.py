@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rdoq", type=float, metavar="S",
         help="rate-distortion optimised quantisation: what a bit is worth, in squared quantisation steps, 0 to 1; "
         "0 rounds to the nearest; with any value above 0, models with motion skip blocks, too "
-        f"(default {DEFAULT_RDOQ}; 0 for .bin, to write what the official encoder writes)",
+        f"(default {DEFAULT_RDOQ}; 0 for .bin of models without motion, to write what the official encoder writes)",
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
     encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")

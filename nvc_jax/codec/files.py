@@ -63,7 +63,8 @@ def encode_file(
         schedule: qps, intra period, refresh. In an `.nvc` file qps are rounded to 1/256.
         container: "auto" is the official one for names that end in `.bin`, else `.nvc`.
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
-        rdoq: see `Encoder`; None is DEFAULT_RDOQ for `.nvc`, and 0 for the official container, to have its bytes too.
+        rdoq: see `Encoder`; None is DEFAULT_RDOQ, but 0 where the official encoder's stream is wanted: in the official
+            container, of a model without motion.
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
         frames: code at most this many.
@@ -81,8 +82,11 @@ def encode_file(
     if container == "auto":
         container = "dcvc" if Path(target).suffix == ".bin" else "nvc"
     schedule = _storable(schedule, container)
+    motion = codec.stored.config.inter.motion
+    if container == "dcvc" and motion:
+        (note or _ignore)(f"the official code cannot decode {target}: the model {codec.stored.config.name} has motion")
     if rdoq is None:
-        rdoq = DEFAULT_RDOQ if container == "nvc" else 0.0
+        rdoq = 0.0 if container == "dcvc" and not motion else DEFAULT_RDOQ
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames))
         info = reader.info

@@ -133,7 +133,10 @@ def test_gradients_of_many_bfloat16_frames_add_up_in_float32(remat):
 
 @pytest.mark.parametrize("qp", [15, 45])
 def test_estimated_bits_are_those_of_the_stream(clips, qp):
-    """Rounded symbols, no skipping (a saving of the coder that training does not know): within 1 % of real bytes."""
+    """Rounded symbols, no skipping (a saving of the coder that training does not know): within 1 % of real bytes.
+
+    The four bytes of the coder's last state, which every payload has, are counted with the estimate.
+    """
     codec = Codec.load("embedded")
     params = on_device(codec.stored.params)
     with open_video(clips / "test" / "foreman_352x288.y4m", frames=3) as reader:
@@ -153,4 +156,4 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
     estimated = estimate(clip, jnp.array([[plan.qp] for plan in plans], jnp.float32))
     encoder = Encoder(codec, 352, 288, schedule, skip_threshold=None, dialect="one_stream")
     payloads = [8 * len(frame.coded.payload) for frame in encoder.encode(iter(frames))]
-    assert float(estimated.sum()) == pytest.approx(sum(payloads), rel=0.01)
+    assert float(estimated.sum()) + 8 * 4 * len(payloads) == pytest.approx(sum(payloads), rel=0.01)
