@@ -125,5 +125,5 @@ class Decoder:
             )
             raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
         picture = codec.reconstruct(synthesis, unit.qp)
-        self._buffer.keep(unit.kind, synthesis, picture, unit.qp)
+        self._buffer.keep(unit.kind, synthesis.feature, picture, unit.qp)
         return picture

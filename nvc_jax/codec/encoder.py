@@ -101,7 +101,7 @@ class Encoder:
             if self._reconstruct or self._buffer.needs_picture(plan.kind):
                 picture = codec.reconstruct(synthesis, plan.qp)
                 planes = download_planes(picture, *self._size) if self._reconstruct else None
-            self._buffer.keep(plan.kind, synthesis, picture, plan.qp)
+            self._buffer.keep(plan.kind, synthesis.feature, picture, plan.qp)
         return _Submitted(plan, frame, symbols, planes)
 
     def _finish(self, job: _Submitted) -> EncodedFrame:

@@ -36,11 +36,11 @@ class ReferenceBuffer:
         """Whether a frame of this kind leaves its picture behind, not its feature."""
         return kind == "I" or self._inter.motion
 
-    def keep(self, kind: FrameKind, synthesis: Synthesis, picture: Array | None, qp: float) -> None:
+    def keep(self, kind: FrameKind, feature: Array, picture: Array | None, qp: float) -> None:
         """After a frame; its qp is that of a later refresh, its picture may be missing if it is not needed."""
         self._qp = qp
         if self.needs_picture(kind):
             assert picture is not None
             self._reference = Reference(picture, "picture")
         else:
-            self._reference = Reference(synthesis.feature, "feature")
+            self._reference = Reference(feature, "feature")
