@@ -37,9 +37,9 @@ COUNT = 5
 PINNED = "b9901d3aa84ff1d914e1c00582b330d55cf5c550fdab323eec67a6cd7d546649"
 
 
-def encode(codec):
+def encode(codec, rdoq=0.0):
     source = synthetic.moving_picture(*SIZE, COUNT)
-    return streams.encode(codec, source, SCHEDULE, THRESHOLD, reconstruct=False)[0]
+    return streams.encode(codec, source, SCHEDULE, THRESHOLD, reconstruct=False, rdoq=rdoq)[0]
 
 
 def decode(codec, stream):
@@ -144,9 +144,10 @@ import sys
 sys.path[:0] = sys.argv[1:]
 import synthetic
 from test_int16 import Codec, decode, digest, encode
-codec = Codec(synthetic.tiny_model(), "int16")
-stream = encode(codec)
-print(digest(stream, decode(codec, stream)))
+for motion, rdoq in ((False, 0.0), (True, 0.06)):
+    codec = Codec(synthetic.tiny_model(motion), "int16")
+    stream = encode(codec, rdoq)
+    print(digest(stream, decode(codec, stream)))
 """
 MACHINES = {
     "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
@@ -157,6 +158,9 @@ MACHINES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_machines_agree(machine, expected):
+    """The stream of a codec without motion, and of one that searches vectors and skips blocks."""
+    moving = Codec(synthetic.tiny_model(motion=True), "int16")
+    stream = encode(moving, 0.06)
     here = Path(__file__).parent
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, here.parent, here],
@@ -165,7 +169,7 @@ def test_machines_agree(machine, expected):
         text=True,
         check=True,
     )
-    assert run.stdout.strip() == expected
+    assert run.stdout.split() == [expected, digest(stream, decode(moving, stream))]
 
 
 @pytest.mark.slow
