@@ -6,7 +6,14 @@ from fractions import Fraction
 
 from nvc_jax import __version__
 from nvc_jax.errors import ConfigError
-from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, PRECISION_NAMES, SCALE_MAX
+from nvc_jax.spec import (
+    DEFAULT_MODEL,
+    DEFAULT_RDOQ,
+    DEFAULT_SKIP_THRESHOLD,
+    FILE_PRECISION,
+    PRECISION_NAMES,
+    SCALE_MAX,
+)
 
 
 def parse_threshold(text: str) -> float | None:
@@ -89,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     model_help = "a packaged model (see nvc-jax models) or a model directory"
 
-    def coding_options(sub: argparse.ArgumentParser, model: str | None, precision: str | None, default: str) -> None:
+    def coding_options(sub: argparse.ArgumentParser, model: str | None, default: str, precision: str) -> None:
         sub.add_argument("--model", default=model, metavar="NAME|DIR", help=f"{model_help} (default: {default})")
         sub.add_argument(
             "--skip-threshold",
@@ -100,15 +107,17 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
         sub.add_argument(
-            "--precision", default=precision, metavar="|".join(PRECISION_NAMES),
-            help="of the arithmetic; to decode a .bin file, that of encode is needed (default float32)",
+            "--precision", metavar="|".join(PRECISION_NAMES), help=f"of the arithmetic (default: {precision})"
         )  # fmt: skip
         sub.add_argument("--report", metavar="FILE.json", help="write rate, quality and hash of every frame")
 
     encode = command("encode", "Code a video.")
     encode.add_argument("input", metavar="INPUT", help="video, folder of PNGs, raw .yuv (with --size), or - for y4m")
     encode.add_argument("output", metavar="OUTPUT", help="stream: *.nvc, *.bin (official), or -")
-    coding_options(encode, DEFAULT_MODEL, "float32", DEFAULT_MODEL)
+    coding_options(
+        encode, DEFAULT_MODEL, DEFAULT_MODEL, f"{FILE_PRECISION}, which decodes to the same bits on every machine; "
+        "that of the model for a .bin file"
+    )  # fmt: skip
     encode.add_argument(
         "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
     )
@@ -138,7 +147,10 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument(
         "output", metavar="OUTPUT", help="*.y4m, *.yuv, *.mp4, *.mkv, *.webm, a folder for PNGs, or - for y4m"
     )
-    coding_options(decode, None, None, f"that of the stream, {DEFAULT_MODEL} for a .bin file")
+    coding_options(
+        decode, None, f"that of the stream, {DEFAULT_MODEL} for a .bin file",
+        "that of the stream; to decode a .bin file, that of encode is needed",
+    )  # fmt: skip
     decode.add_argument("--start", type=int, default=0, metavar="F", help="begin at frame F (default %(default)s)")
     decode.add_argument("--keep-partial", action="store_true", help="keep the frames before damage")
     decode.add_argument(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from nvc_jax.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
 from nvc_jax.errors import ConfigError, NvcError, OutputError
 from nvc_jax.files import STDIO, atomic_output, reason, same_file
+from nvc_jax.spec import FILE_PRECISION
 
 if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
@@ -85,7 +86,7 @@ def _open_missing_streams() -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
-    from nvc_jax.codec.files import encode_file
+    from nvc_jax.codec.files import container_of, encode_file
     from nvc_jax.codec.model import Codec
     from nvc_jax.codec.schedule import Schedule
 
@@ -98,15 +99,17 @@ def _encode(options: argparse.Namespace) -> None:
     threshold = parse_threshold(options.skip_threshold)
     size = None if options.size is None else parse_size(options.size)
     fps, frames = parse_rate(options.fps), check_count(options.frames)
+    container = container_of(options.output, options.container)
+    precision = options.precision or (FILE_PRECISION if container == "nvc" else None)
     with _report_file(options) as file:
         with _progress("encode") as progress:
             _prepare_jax()
             report = encode_file(
-                Codec.load(options.model, options.precision),
+                Codec.load(options.model, precision),
                 options.input,
                 options.output,
                 schedule,
-                container=options.container,
+                container=container,
                 skip_threshold=threshold,
                 rdoq=options.rdoq,
                 size=size,
@@ -242,7 +245,7 @@ def _demo(options: argparse.Namespace) -> None:
 
     with _progress("demo") as progress:
         _prepare_jax()
-        results = run_demo(Codec.load(options.model), Path(options.out), options.video, progress, _note)
+        results = run_demo(Codec.load(options.model, FILE_PRECISION), Path(options.out), options.video, progress, _note)
     if options.json:
         _show(json.dumps(results))
         return

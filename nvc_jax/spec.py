@@ -24,6 +24,7 @@ TWO_STREAMS_ABOVE = 1280 * 720  # pictures of more pixels are coded in two strea
 DEFAULT_SKIP_THRESHOLD = 0.12
 DEFAULT_RDOQ = 0.06  # measured with the embedded model on four clips: 0.03 takes as many bits, 0.02 0.6 % more
 PRECISION_NAMES = "float32", "bfloat16", "int16"  # what networks compute in
+FILE_PRECISION = "int16"  # of `.nvc` files, unless told otherwise: they decode alike everywhere
 DEFAULT_MODEL = "embedded"
 
 FIXED_SCALE = 512  # of int16 activations (docs/INT16.md)

@@ -38,6 +38,13 @@ LOST = "lost"  # the type of a lost frame in reports
 CodecChoice = Callable[[NvcHeader | None], Codec]  # by what a stream says about itself; None if it says nothing
 
 
+def container_of(target: str | Path, container: Container = "auto") -> Container:
+    """The container of a stream with this name: "auto" is the official one for `*.bin`, else `.nvc`."""
+    if container != "auto":
+        return container
+    return "dcvc" if Path(target).suffix == ".bin" else "nvc"
+
+
 def encode_file(
     codec: Codec,
     source: str | Path,
@@ -61,7 +68,7 @@ def encode_file(
         source: any video `open_video` reads.
         target: the stream; `-` is standard output.
         schedule: qps, intra period, refresh. In an `.nvc` file qps are rounded to 1/256.
-        container: "auto" is the official one for names that end in `.bin`, else `.nvc`.
+        container: see `container_of`.
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
         rdoq: see `Encoder`; None is DEFAULT_RDOQ, but 0 where the official encoder's stream is wanted: in the official
             container, of a model without motion.
@@ -79,8 +86,7 @@ def encode_file(
         NvcError: nothing is left behind then.
     """
     _check_paths(source, target)
-    if container == "auto":
-        container = "dcvc" if Path(target).suffix == ".bin" else "nvc"
+    container = container_of(target, container)
     schedule = _storable(schedule, container)
     motion = codec.stored.config.inter.motion
     if container == "dcvc" and motion:

@@ -38,17 +38,18 @@ class Codec:
         precision: "float32", "bfloat16" or "int16". Streams decode only in the precision they were made in.
     """
 
-    def __init__(self, stored: StoredModel, precision: str = "float32", strategy: str | None = None) -> None:
+    def __init__(self, stored: StoredModel, precision: str | None = None, strategy: str | None = None) -> None:
         """Put a model on the device.
 
         Args:
             stored: the model.
-            precision: a key of PRECISIONS.
+            precision: a key of PRECISIONS; None is that of the model's parameters, float32 or int16.
             strategy: in int16, how to multiply (`ops.exact.STRATEGIES`); all give the same integers.
 
         Raises:
             ConfigError: the precision is not known or not that of an integer model.
         """
+        precision = precision or stored.precision
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
         if precision == "int16":
@@ -69,8 +70,8 @@ class Codec:
         }
 
     @classmethod
-    def load(cls, name_or_folder: str | Path, precision: str = "float32") -> "Codec":
-        """Load a packaged model by name, or a model directory.
+    def load(cls, name_or_folder: str | Path, precision: str | None = None) -> "Codec":
+        """Load a packaged model by name, or a model directory. precision: as above.
 
         Raises:
             ModelError: there is no such model, or it is damaged.
@@ -86,7 +87,7 @@ class Codec:
         Args:
             header: what the stream says about itself; None if it says nothing.
             model: name or folder; None is the packaged model that the stream names, or the default one.
-            precision: None is that of the stream, or float32.
+            precision: None is that of the stream, or of the model.
             ignore_identity: take the model although it is not the one that made the stream.
 
         Raises:
@@ -94,7 +95,7 @@ class Codec:
             ConfigError: the stream was made in another precision.
         """
         if header is None:
-            return cls.load(model or DEFAULT_MODEL, precision or "float32")
+            return cls.load(model or DEFAULT_MODEL, precision)
         if header.precision not in PRECISIONS:
             raise ConfigError(f"the stream was made in {header.precision}, which this program does not have.")
         if precision not in (None, header.precision):

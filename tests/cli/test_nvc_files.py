@@ -35,6 +35,7 @@ def coded(make_clip, model, tmp_path_factory):
     path = tmp_path_factory.mktemp("streams") / "long.nvc"
     report = path.with_suffix(".json")
     options = ["--intra-period", PERIOD, "--qp", 30.3, "--intra-qp", 36, "--skip-threshold", 0.2, "--model", model]
+    options += ["--precision", "float32"]
     assert main([str(a) for a in ["encode", clip, path, "--report", report, *options]]) == 0
     return path, read_report(report)
 
@@ -256,6 +257,13 @@ def test_another_model_is_refused_and_its_desync_is_found(nvc, model, stream, un
         assert f"frame {first}: " in result.refusal()
         assert "was coded with another model or on another kind of machine" in result.refusal()
         assert len(planes("d.y4m")) == first
+
+
+def test_files_are_int16_unless_told_otherwise(nvc, clip):
+    assert nvc("encode", clip, "s.nvc", "--frames", 2, "--report", "e.json").code == 0
+    described = nvc("info", "s.nvc", "--json").json()
+    assert (described["precision"], described["arithmetic"]) == ("int16", 1)
+    assert decoded_hashes(nvc, "s.nvc") == hashes(read_report("e.json"))
 
 
 def test_another_precision_is_refused(nvc, stream, work):

@@ -193,10 +193,11 @@ def test_convert_to_int16(nvc, work, model, clip):
     assert made["clamped_parameters"] == {}
     assert made["saturated_layers"] == []
     assert made["layers"]["inter/encoder_in"]["peak"] > 0
-    for name, stream in ((model, "a.bin"), ("integers", "b.bin")):
-        nvc("encode", "--precision", "int16", "--model", name, "--frames", 2, clip, stream)
+    nvc("encode", "--precision", "int16", "--frames", 2, clip, "a.bin")
+    nvc("encode", "--model", "integers", "--frames", 2, clip, "b.bin")
     assert (work / "a.bin").read_bytes() == (work / "b.bin").read_bytes()
-    assert "use precision int16, not float32" in nvc("encode", "--model", "integers", clip, "c.bin").refusal()
+    floating = "encode", "--model", "integers", "--precision", "float32", clip, "c.bin"
+    assert "use precision int16, not float32" in nvc(*floating).refusal()
     assert "export the model that it was made of" in nvc("convert", "integers", "i.pth", "v.pth").refusal()
 
 
