@@ -60,9 +60,11 @@ struct Kernels {
   // kMaxChunkReads readable bytes.
   void (*decode)(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                  ChunkSymbols* symbols) noexcept;
-  // The packed bins of symbols, which has room for kSlack more. Requires first_row + rows.last < table.rows().
+  // The packed bins of symbols, which has room for kSlack more, as has bins. Requires first_row + rows.last < table.rows().
   void (*look_up)(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
                   ChunkTails* tails) noexcept;
+  // Which symbols have a bit among the first count, in order; places has room for all and kSlack more.
+  size_t (*list)(const ChunkTails& tails, size_t count, uint16_t* places) noexcept;
   // Writes count packed bins. Requires 2 * count + kSlack writable bytes before pos.
   void (*encode)(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept;
 };
