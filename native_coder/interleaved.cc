@@ -139,8 +139,7 @@ class EscapeWriter {
 
 }  // namespace
 
-Encoder::Encoder(int threads, bool portable)
-    : threads_(CheckThreads(threads)), kernels_(portable ? PortableKernels() : BestKernels()) {}
+Encoder::Encoder(int threads, const Kernels& kernels) : threads_(CheckThreads(threads)), kernels_(kernels) {}
 
 std::vector<uint8_t> Encoder::Encode(const std::vector<Segment>& segments) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -288,8 +287,7 @@ std::vector<uint8_t> Encoder::Join(Layout layout) const {
   return payload;
 }
 
-Decoder::Decoder(int threads, bool portable)
-    : threads_(CheckThreads(threads)), kernels_(portable ? PortableKernels() : BestKernels()) {}
+Decoder::Decoder(int threads, const Kernels& kernels) : threads_(CheckThreads(threads)), kernels_(kernels) {}
 
 void Decoder::Reset(const uint8_t* data, size_t size) {
   const std::lock_guard<std::mutex> lock(mutex_);

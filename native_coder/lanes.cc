@@ -94,16 +94,19 @@ void EncodePortable(LaneWriter* writer, const uint32_t* bins, size_t count) noex
   writer->pos = pos;
 }
 
-constexpr Kernels kPortable{CompactPortable, PickPortable, Spread<uint8_t>, DecodePortable, LookUpPortable,
-                            ListPortable, EncodePortable};
+constexpr Kernels kPortable{"portable",     CompactPortable, PickPortable, Spread<uint8_t>,
+                            DecodePortable, LookUpPortable,  ListPortable, EncodePortable};
 
 }  // namespace
 
 const Kernels& PortableKernels() noexcept { return kPortable; }
 
-const Kernels& BestKernels() noexcept {
-  static const Kernels* const best = Avx512Kernels();
-  return best == nullptr ? kPortable : *best;
+std::vector<const Kernels*> AllKernels() {
+  std::vector<const Kernels*> result{&kPortable};
+  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
+    if (kernels != nullptr) result.push_back(kernels);
+  }
+  return result;
 }
 
 }  // namespace nvc

@@ -178,7 +178,7 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t at = i + v * kVector;
         const Found found =
-            FindFew(few, rows.row + at, _mm512_cvtepi32_epi16(states[v]), symbols->symbol + at, tails + at / 8);
+            FindFew<false>(few, rows.row + at, _mm512_cvtepi32_epi16(states[v]), symbols->symbol + at, tails + at / 8);
         advance(v, _mm512_cvtepu16_epi32(found.freqs), _mm512_cvtepu16_epi32(found.rests), i);
       }
     } else {
@@ -345,8 +345,8 @@ NVC_AVX512 void EncodeAvx512(LaneWriter* writer, const uint32_t* bins, size_t co
   writer->lanes == kVector ? EncodeVectors<1>(writer, bins, count) : EncodeVectors<2>(writer, bins, count);
 }
 
-constexpr Kernels kAvx512{CompactAvx512, PickAvx512, SpreadAvx512, DecodeAvx512, LookUpAvx512,
-                          ListAvx512, EncodeAvx512};
+constexpr Kernels kAvx512{"avx512",     CompactAvx512, PickAvx512, SpreadAvx512,
+                          DecodeAvx512, LookUpAvx512,  ListAvx512, EncodeAvx512};
 
 }  // namespace
 
