@@ -78,7 +78,7 @@ def gaussian_list(rng, size, mean_row, skipped):
 
 @st.composite
 def frames(draw):
-    """Segments of random tables, of all kinds that the loops treat differently, of few and many rows, with skipped symbols and escapes."""
+    """Segments of tables of all kinds that loops tell apart, of few and many rows, with skips and escapes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     widths = draw(st.sampled_from([[2, 3, 5, 8], [2, 3, 9, 18, 31], [2, 18, 32, 256]]))
     arrays = random_rows(rng, draw(st.sampled_from([1, 5, 200])), widths)
