@@ -11,7 +11,7 @@
 namespace nvc {
 namespace {
 
-constexpr size_t kVector = 8;  // lanes in a vector
+constexpr size_t kVector = 8;    // lanes in a vector
 constexpr uint8_t kNone = 0x80;  // for a shuffle: zero
 using Bytes8 = std::array<uint8_t, 8>;
 using Bytes16 = std::array<uint8_t, 16>;
@@ -164,7 +164,7 @@ NVC_AVX2 inline int32_t FindOne(const NarrowRow* rows, const FewBins* few, uint1
   const __m256i below = _mm256_packs_epi16(_mm256_cmpeq_epi16(_mm256_min_epu16(low, slots), low),
                                            _mm256_cmpeq_epi16(_mm256_min_epu16(high, slots), high));
   const int count = _mm_popcnt_u32(static_cast<uint32_t>(_mm256_movemask_epi8(below)));
-  *symbol = static_cast<int8_t>(few[row].symbol + count - 25);
+  *symbol = static_cast<int8_t>(few[row].symbol + count - kNeverAbove);
   int32_t bin;
   std::memcpy(&bin, rows[row].start + count - 1, sizeof bin);
   return bin;
@@ -177,7 +177,7 @@ NVC_AVX2 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t fi
   constexpr size_t kVectors = kLanes / kVector;
   const NarrowRow* narrow = table.narrow_rows() + first_row;
   const FewBins* few = table.few_bins() + first_row;
-  const __m256i last_few = _mm256_set1_epi16(static_cast<int16_t>(std::min(table.few_bins_run(first_row), 65535u)));
+  const __m256i few_rows = _mm256_set1_epi16(static_cast<int16_t>(std::min(table.few_bins_run(first_row), 65535u)));
   uint8_t* tails = reinterpret_cast<uint8_t*>(symbols->tails.bits);
   const uint8_t* pos = reader->pos;
   __m256i states[kVectors];
@@ -191,7 +191,7 @@ NVC_AVX2 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t fi
       __m256i freqs[2];
       __m256i rests[2];
       // This branch depends on the rows alone, so the processor is not late when it guesses wrong.
-      if (_mm256_testz_si256(_mm256_cmpeq_epi16(_mm256_max_epu16(all, last_few), all), _mm256_set1_epi8(-1))) {
+      if (_mm256_testz_si256(_mm256_cmpeq_epi16(_mm256_max_epu16(all, few_rows), all), _mm256_set1_epi8(-1))) {
         const __m256i slots = _mm256_packus_epi32(Low16(states[v]), Low16(states[v + 1]));
         const Found found = FindFew<true>(few, row, slots, symbols->symbol + at, tails + at / 8);
         freqs[0] = _mm256_unpacklo_epi16(found.freqs, _mm256_setzero_si256());

@@ -13,6 +13,9 @@
 
 namespace nvc {
 
+// Starts of a NarrowRow that are not above any slot if the row has few bins.
+constexpr int kNeverAbove = static_cast<int>(sizeof(NarrowRow::start) - sizeof(FewBins::start)) / 2;
+
 // What it takes to drop the bins of 16 slots: their frequencies, and the distances of the slots from their starts.
 struct Found {
   __m256i freqs;

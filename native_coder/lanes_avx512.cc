@@ -19,8 +19,8 @@
 namespace nvc {
 namespace {
 
-constexpr size_t kVector = 16;     // lanes in a vector
-constexpr size_t kByteRows = 128;  // rows whose values of one byte fit into two registers
+constexpr size_t kVector = 16;      // lanes in a vector
+constexpr size_t kByteRows = 128;   // rows whose values of one byte fit into two registers
 constexpr uint32_t kCalmRows = 64;  // values of two bytes
 static_assert(kMaxLanes == 2 * kVector && kByteRows <= CdfTable::kPaddingRows && sizeof(NarrowRow) == 64);
 
@@ -78,7 +78,7 @@ NVC_AVX512 inline const uint16_t* FindOne(const NarrowRow* rows, const FewBins* 
   const __m512i slots = _mm512_set1_epi32(static_cast<int>(*slot));
   const NarrowRow& narrow = rows[row];
   const int64_t count = _mm_popcnt_u64(_mm512_cmpge_epu16_mask(slots, _mm512_load_si512(narrow.start)));
-  *symbol = static_cast<int8_t>(few[row].symbol + static_cast<int>(count) - 25);
+  *symbol = static_cast<int8_t>(few[row].symbol + static_cast<int>(count) - kNeverAbove);
   return narrow.start + count - 1;
 }
 
@@ -91,7 +91,7 @@ NVC_AVX512 inline __m128i FindFour(const NarrowRow* rows, const FewBins* few, co
 
 // The bins of 16 slots as PackBin.
 NVC_AVX512 inline __m512i FindAll(const NarrowRow* rows, const FewBins* few, const uint16_t* row, const uint32_t* slot,
-                                     int8_t* symbol) noexcept {
+                                  int8_t* symbol) noexcept {
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(FindFour(rows, few, row, slot, symbol)),
                                               FindFour(rows, few, row + 4, slot + 4, symbol + 4), 1);
   const __m256i high =
@@ -155,8 +155,8 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
     states[v] = RefillAll(_mm512_mask_add_epi32(states[v], active, product, rests), &pos);
   };
   for (size_t i = 0; i < rows.count; i += kLanes) {
-    // The branches depend on the rows alone, but for one that mostly goes the same way: the processor is not late
-    // when it guesses wrong.
+    // These branches depend on the rows alone, so the processor is not late when it guesses wrong, but for one, which
+    // mostly goes the same way.
     const __m512i row = LoadRows<kVectors>(rows.row + i);
     if (_mm512_cmpge_epu16_mask(row, calm_rows) == 0) {
       const __m512i slots =

@@ -83,7 +83,7 @@ class CdfTable {
   // Of all rows, without the tails; kPaddingRows more can be read.
   const int8_t* first_symbols() const noexcept { return first_symbols_.data(); }
   const int8_t* last_symbols() const noexcept { return last_symbols_.data(); }
-  // All rows for the searches above, or null if one has too many bins.
+  // All rows for the searches above. narrow_rows is null, and the others are empty, if one has too many bins.
   const NarrowRow* narrow_rows() const noexcept { return narrow_rows_.empty() ? nullptr : narrow_rows_.data(); }
   const FewBins* few_bins() const noexcept { return few_bins_.data(); }
   // How many rows from this one on have few bins.
