@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 #include <stdexcept>
 #include <string>
-
-#ifdef _MSC_VER
-#include <intrin.h>
-#endif
 
 namespace nvc::interleaved {
 namespace {
@@ -35,16 +32,6 @@ unsigned Log2(size_t power) noexcept {
   unsigned log = 0;
   while (power >> log != 1) ++log;
   return log;
-}
-
-unsigned TrailingZeros(uint64_t bits) noexcept {
-#ifdef _MSC_VER
-  unsigned long zeros = 0;
-  _BitScanForward64(&zeros, bits);
-  return zeros;
-#else
-  return static_cast<unsigned>(__builtin_ctzll(bits));
-#endif
 }
 
 size_t CountChunks(size_t positions) noexcept { return (positions + kChunkSymbols - 1) / kChunkSymbols; }
@@ -90,7 +77,7 @@ int64_t CountBits(const uint32_t* bins, size_t count, size_t stride) noexcept {
   double product = 1;
   size_t factors = 0;
   for (size_t i = 0; i < count; i += stride) {
-    product *= bins[i] >> kPrecisionBits;
+    product *= BinFreq(bins[i]);
     bits += kPrecisionBits;
     if (++factors % kFactors == 0 || i + stride >= count) {
       int exponent = 0;
@@ -103,18 +90,31 @@ int64_t CountBits(const uint32_t* bins, size_t count, size_t stride) noexcept {
 
 // The eight bytes before end, the last one lowest.
 uint64_t LoadBackwards(const uint8_t* end) noexcept {
+#if (defined(__GNUC__) || defined(__clang__)) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint64_t value;
+  std::memcpy(&value, end - sizeof value, sizeof value);
+  return __builtin_bswap64(value);
+#else
   uint64_t value = 0;
   for (int i = 0; i < 8; ++i) value |= uint64_t{end[-1 - i]} << (8 * i);
   return value;
+#endif
 }
 
-// Calls visit(i) for each i of the tails.
-template <class Visit>
-void ForEachTail(const ChunkTails& tails, size_t count, Visit visit) noexcept {
-  for (size_t base = 0; base < count; base += 64) {
-    for (uint64_t bits = tails.bits[base / 64]; bits != 0; bits &= bits - 1) visit(base + TrailingZeros(bits));
-  }
+// How many digits an escape code has that begins with these two.
+constexpr uint32_t CountDigits(uint32_t first, uint32_t second) noexcept {
+  return first < kMaxDigit ? 1 + first : 2 + first + second;
 }
+
+// The same for all pairs of digits, four bits each, in one number, as that is faster than a table in memory.
+constexpr uint64_t MakeDigitCounts() noexcept {
+  uint64_t counts = 0;
+  for (uint32_t code = 0; code < 16; ++code) {
+    counts |= uint64_t{CountDigits(code & kMaxDigit, code >> kDigitBits)} << (4 * code);
+  }
+  return counts;
+}
+constexpr uint64_t kDigitCounts = MakeDigitCounts();
 
 // Writes escape codes, the first bit lowest, and three bytes more.
 class EscapeWriter {
@@ -139,8 +139,7 @@ class EscapeWriter {
 
 }  // namespace
 
-Encoder::Encoder(int threads, bool portable)
-    : threads_(CheckThreads(threads)), kernels_(portable ? PortableKernels() : BestKernels()) {}
+Encoder::Encoder(int threads, const Kernels& kernels) : threads_(CheckThreads(threads)), kernels_(kernels) {}
 
 std::vector<uint8_t> Encoder::Encode(const std::vector<Segment>& segments) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -169,7 +168,7 @@ void Encoder::Cut(const std::vector<Segment>& segments) {
       positions_ += size;
     }
   }
-  if (bins_.size() < positions_) bins_.resize(positions_);
+  if (bins_.size() < positions_ + kSlack) bins_.resize(positions_ + kSlack);
   if (escapes_.size() < positions_) escapes_.resize(positions_);
 }
 
@@ -187,15 +186,17 @@ void Encoder::Gather(Chunk* chunk, size_t exact) noexcept {
   int8_t room[kChunkSymbols + kSlack];
   const int8_t* symbols = PickChunk(kernels_, segment, chunk->begin, chunk->size, rows.count, room);
   uint32_t* bins = bins_.data() + chunk->scratch;
-  ChunkTails tails{};
+  ChunkTails tails;
   kernels_.look_up(table, first_row, &rows, symbols, bins, &tails);
   Escape* escape = escapes_.data() + chunk->scratch;
-  ForEachTail(tails, rows.count, [&](size_t i) {
-    const Row& info = table.row(first_row + rows.row[i]);
-    *escape++ = MakeEscape(symbols[i] - info.offset, info.tail);
-  });
+  uint16_t places[kChunkSymbols + kSlack];
+  const size_t count = kernels_.list(tails, rows.count, places);
+  for (size_t k = 0; k < count; ++k) {
+    const Row& info = table.row(first_row + rows.row[places[k]]);
+    escape[k] = MakeEscape(symbols[places[k]] - info.offset, info.tail);
+  }
   chunk->bins = rows.count;
-  chunk->escapes = static_cast<size_t>(escape - escapes_.data()) - chunk->scratch;
+  chunk->escapes = count;
   chunk->bits = CountBits(bins, rows.count, rows.count <= exact ? 1 : kStride);
 }
 
@@ -286,8 +287,7 @@ std::vector<uint8_t> Encoder::Join(Layout layout) const {
   return payload;
 }
 
-Decoder::Decoder(int threads, bool portable)
-    : threads_(CheckThreads(threads)), kernels_(portable ? PortableKernels() : BestKernels()) {}
+Decoder::Decoder(int threads, const Kernels& kernels) : threads_(CheckThreads(threads)), kernels_(kernels) {}
 
 void Decoder::Reset(const uint8_t* data, size_t size) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -376,25 +376,23 @@ Status Decoder::Read(Part* part, const CdfTable& table, const Indexes& indexes, 
 
 Status Decoder::ReadEscapes(Part* part, const CdfTable& table, size_t first_row, const ChunkRows& rows,
                             ChunkSymbols* symbols) const noexcept {
-  uint16_t escaped[kChunkSymbols];
-  size_t count = 0;
-  ForEachTail(symbols->tails, rows.count, [&](size_t i) { escaped[count++] = static_cast<uint16_t>(i); });
+  uint16_t escaped[kChunkSymbols + kSlack];
+  const size_t count = kernels_.list(symbols->tails, rows.count, escaped);
   bool fault = false;
   size_t bit = part->escape_bits;
   uint64_t window = 0;
   for (size_t k = 0; k < count; ++k) {
     if (k % 3 == 0) window = LoadBackwards(part->end - bit / 8) >> (bit % 8);  // 57 bits, enough for three codes
     const uint32_t code = static_cast<uint32_t>(window);
-    const uint32_t wide = (code & kMaxDigit) == kMaxDigit;  // one more digit for the number of digits
-    const uint32_t groups = wide * kMaxDigit + (code >> (wide * kDigitBits) & kMaxDigit);
-    const uint32_t raw = code >> ((1 + wide) * kDigitBits) & ((1u << (groups * kDigitBits)) - 1);
-    const uint32_t used = (1 + wide + groups) * kDigitBits;
+    const uint32_t used = kDigitBits * (kDigitCounts >> (code % 16 * 4) & 15);
+    const uint32_t before = kDigitBits << ((code & kMaxDigit) == kMaxDigit);  // bits that tell how many follow
+    const uint32_t raw = (code & ((1u << used) - 1)) >> before;
     window >>= used;
     bit += used;
     const Row& info = table.row(first_row + rows.row[escaped[k]]);
     const int32_t symbol = EscapedBin(raw, info.tail) + info.offset;
     symbols->symbol[escaped[k]] = static_cast<int8_t>(symbol);
-    fault |= groups > kMaxEscapeGroups || static_cast<int8_t>(symbol) != symbol;
+    fault |= used > kMaxEscapeBits - kDigitBits || static_cast<int8_t>(symbol) != symbol;
   }
   part->escape_bits = bit;
   return fault ? Status::kBadSymbol : Status::kOk;

@@ -25,9 +25,9 @@ struct Layout {
 // Codes frames; keeps its scratch memory from one to the next. Calls from several threads wait for each other.
 class Encoder {
  public:
-  Encoder(int threads, bool portable);  // throws std::invalid_argument
+  Encoder(int threads, const Kernels& kernels);  // throws std::invalid_argument
 
-  // The payload of the segments, in coding order; neither threads nor portable make a difference to it. Throws
+  // The payload of the segments, in coding order; neither threads nor kernels make a difference to it. Throws
   // std::out_of_range when an index has no table row.
   std::vector<uint8_t> Encode(const std::vector<Segment>& segments);
 
@@ -70,7 +70,7 @@ class Encoder {
 // Calls from several threads wait for each other.
 class Decoder {
  public:
-  Decoder(int threads, bool portable);  // throws std::invalid_argument
+  Decoder(int threads, const Kernels& kernels);  // throws std::invalid_argument
 
   // Starts on the payload of a frame, which is copied; memory is kept from the one before.
   void Reset(const uint8_t* data, size_t size);

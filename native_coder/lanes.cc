@@ -2,8 +2,22 @@
 
 #include <algorithm>
 
+#ifdef _MSC_VER
+#include <intrin.h>
+#endif
+
 namespace nvc {
 namespace {
+
+unsigned TrailingZeros(uint64_t bits) noexcept {
+#ifdef _MSC_VER
+  unsigned long zeros = 0;
+  _BitScanForward64(&zeros, bits);
+  return zeros;
+#else
+  return static_cast<unsigned>(__builtin_ctzll(bits));
+#endif
+}
 
 void CompactPortable(const uint8_t* indexes, size_t size, ChunkRows* rows) noexcept {
   const Compacted result = Compact(indexes, size, rows->row, [](uint8_t index, size_t) { return uint16_t{index}; });
@@ -58,28 +72,41 @@ void LookUpPortable(const CdfTable& table, size_t first_row, ChunkRows* rows, co
   }
 }
 
+size_t ListPortable(const ChunkTails& tails, size_t count, uint16_t* places) noexcept {
+  uint16_t* place = places;
+  for (size_t base = 0; base < count; base += 64) {
+    for (uint64_t bits = tails.bits[base / 64]; bits != 0; bits &= bits - 1) {
+      *place++ = static_cast<uint16_t>(base + TrailingZeros(bits));
+    }
+  }
+  return static_cast<size_t>(place - places);
+}
+
 void EncodePortable(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept {
   const size_t last_lane = writer->lanes - 1;
   uint8_t* pos = writer->pos;
   for (size_t i = count; i-- > 0;) {
     uint32_t& state = writer->state[i & last_lane];
-    const Writer w = PutBin({state, pos}, bins[i] & (kTotal - 1), bins[i] >> kPrecisionBits);
+    const Writer w = PutBin({state, pos}, BinStart(bins[i]), BinFreq(bins[i]));
     state = w.state;
     pos = w.pos;
   }
   writer->pos = pos;
 }
 
-constexpr Kernels kPortable{CompactPortable, PickPortable, Spread<uint8_t>, DecodePortable, LookUpPortable,
-                            EncodePortable};
+constexpr Kernels kPortable{"portable",     CompactPortable, PickPortable, Spread<uint8_t>,
+                            DecodePortable, LookUpPortable,  ListPortable, EncodePortable};
 
 }  // namespace
 
 const Kernels& PortableKernels() noexcept { return kPortable; }
 
-const Kernels& BestKernels() noexcept {
-  static const Kernels* const best = Avx512Kernels();
-  return best == nullptr ? kPortable : *best;
+std::vector<const Kernels*> AllKernels() {
+  std::vector<const Kernels*> result{&kPortable};
+  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
+    if (kernels != nullptr) result.push_back(kernels);
+  }
+  return result;
 }
 
 }  // namespace nvc

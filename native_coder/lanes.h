@@ -1,9 +1,10 @@
 // The inner loops of the interleaved dialect, over chunks of a list: leaving out what is not coded, and coding the
-// bins of the rest in lanes. There is a portable set of them and one for AVX-512, which give the same results.
+// bins of the rest in lanes. There is a portable set of them, one for AVX2 and one for AVX-512, with the same results.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "rans.h"
 #include "segment.h"
@@ -50,6 +51,7 @@ struct ChunkSymbols {
 };
 
 struct Kernels {
+  const char* name;
   // The coded of size <= kChunkSymbols positions.
   void (*compact)(const uint8_t* indexes, size_t size, ChunkRows* rows) noexcept;
   // Their symbols. symbols, too, has an element for every position.
@@ -60,15 +62,19 @@ struct Kernels {
   // kMaxChunkReads readable bytes.
   void (*decode)(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                  ChunkSymbols* symbols) noexcept;
-  // The packed bins of symbols, which has room for kSlack more. Requires first_row + rows.last < table.rows().
+  // The packed bins of symbols, which has room for kSlack more, as bins has. Requires
+  // first_row + rows.last < table.rows().
   void (*look_up)(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
                   ChunkTails* tails) noexcept;
+  // Which symbols have a bit among the first count, in order; places has room for all and kSlack more.
+  size_t (*list)(const ChunkTails& tails, size_t count, uint16_t* places) noexcept;
   // Writes count packed bins. Requires 2 * count + kSlack writable bytes before pos.
   void (*encode)(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept;
 };
 
 const Kernels& PortableKernels() noexcept;
-const Kernels& BestKernels() noexcept;     // of this processor
-const Kernels* Avx512Kernels() noexcept;   // null if this build or this processor has none
+const Kernels* Avx2Kernels() noexcept;     // null if this build or this processor has none
+const Kernels* Avx512Kernels() noexcept;
+std::vector<const Kernels*> AllKernels();  // that there are, the slowest first
 
 }  // namespace nvc

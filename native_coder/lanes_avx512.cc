@@ -11,17 +11,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lanes_avx2.h"
+
 #define NVC_AVX512 \
   __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi,bmi2")))
 
 namespace nvc {
 namespace {
 
-constexpr size_t kVector = 16;              // lanes in a vector
-constexpr size_t kFewRows = 128;            // as many as fit into eight registers
-constexpr uint32_t kCalmFrequency = 50000;  // where all modes are at least as frequent, most symbols are modes
-static_assert(sizeof(NarrowRow) == 64 * sizeof(int) && offsetof(NarrowRow, bin) == 16 * sizeof(int));
-static_assert(kMaxLanes == 2 * kVector && kFewRows <= CdfTable::kPaddingRows);
+constexpr size_t kVector = 16;      // lanes in a vector
+constexpr size_t kByteRows = 128;   // rows whose values of one byte fit into two registers
+constexpr uint32_t kCalmRows = 64;  // values of two bytes
+static_assert(kMaxLanes == 2 * kVector && kByteRows <= CdfTable::kPaddingRows && sizeof(NarrowRow) == 64);
 
 NVC_AVX512 inline uint64_t FirstBits(size_t n) noexcept { return _bzhi_u64(~uint64_t{0}, std::min<size_t>(n, 64)); }
 
@@ -71,71 +72,32 @@ NVC_AVX512 void SpreadAvx512(const uint8_t* indexes, size_t size, const int8_t* 
 
 NVC_AVX512 inline __m512i Low16(__m512i x) noexcept { return _mm512_and_si512(x, _mm512_set1_epi32(0xffff)); }
 
-NVC_AVX512 inline __m512i LoadRows(const uint16_t* row) noexcept {
-  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
+// The start of the bin that holds the slot, and its end; stores the symbol.
+NVC_AVX512 inline const uint16_t* FindOne(const NarrowRow* rows, const FewBins* few, uint16_t row, const uint32_t* slot,
+                                          int8_t* symbol) noexcept {
+  const __m512i slots = _mm512_set1_epi32(static_cast<int>(*slot));
+  const NarrowRow& narrow = rows[row];
+  const int64_t count = _mm_popcnt_u64(_mm512_cmpge_epu16_mask(slots, _mm512_load_si512(narrow.start)));
+  *symbol = static_cast<int8_t>(few[row].symbol + static_cast<int>(count) - kNeverAbove);
+  return narrow.start + count - 1;
 }
 
-// values[rows]. kFew: all of the rows are below kFewRows.
-template <bool kFew>
-NVC_AVX512 inline __m512i PerRow(const uint32_t* values, __m512i rows) noexcept {
-  if (!kFew) return _mm512_i32gather_epi32(rows, values, 4);
-  __m512i quarter[4];
-  for (size_t i = 0; i < 4; ++i) {
-    quarter[i] = _mm512_permutex2var_epi32(_mm512_loadu_si512(values + 32 * i), rows,
-                                           _mm512_loadu_si512(values + 32 * i + 16));
-  }
-  const __mmask16 bit5 = _mm512_test_epi32_mask(rows, _mm512_set1_epi32(32));
-  const __mmask16 bit6 = _mm512_test_epi32_mask(rows, _mm512_set1_epi32(64));
-  const __m512i low = _mm512_mask_mov_epi32(quarter[0], bit5, quarter[1]);
-  const __m512i high = _mm512_mask_mov_epi32(quarter[2], bit5, quarter[3]);
-  return _mm512_mask_mov_epi32(low, bit6, high);
+NVC_AVX512 inline __m128i FindFour(const NarrowRow* rows, const FewBins* few, const uint16_t* row, const uint32_t* slot,
+                                   int8_t* symbol) noexcept {
+  int32_t bin[4];
+  for (size_t i = 0; i < 4; ++i) std::memcpy(bin + i, FindOne(rows, few, row[i], slot + i, symbol + i), sizeof *bin);
+  return _mm_setr_epi32(bin[0], bin[1], bin[2], bin[3]);
 }
 
-// The lanes whose slots are not in these bins.
-NVC_AVX512 inline uint32_t Outside(__m512i slots, __m512i bins) noexcept {
-  return _mm512_cmpge_epu32_mask(_mm512_sub_epi32(slots, Low16(bins)), _mm512_srli_epi32(bins, 16));
-}
-
-// The bin of the row that holds the slot, in the low half.
-NVC_AVX512 inline __m128i FindNarrow(const NarrowRow* rows, uint16_t row, const uint16_t* slot) noexcept {
-  const char* narrow = reinterpret_cast<const char*>(rows + row);
-  const __m512i slots = _mm512_set1_epi16(static_cast<int16_t>(*slot));
-  const __mmask32 below = _mm512_cmpgt_epu16_mask(slots, _mm512_load_si512(narrow));
-  const int64_t bin = _mm_popcnt_u64(below);
-  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(narrow + bin * int64_t{sizeof(NarrowRow::Bin)} +
-                                                          offsetof(NarrowRow, bin)));
-}
-
-NVC_AVX512 inline __m128i FindTwo(const NarrowRow* rows, const uint16_t* row, const uint16_t* slot) noexcept {
-  return _mm_unpacklo_epi64(FindNarrow(rows, row[0], slot), FindNarrow(rows, row[1], slot + 2));
-}
-
-// Eight bins as in NarrowRow. Slots are 32 bits wide in memory.
-NVC_AVX512 inline __m512i FindEight(const NarrowRow* rows, const uint16_t* row, const uint16_t* slot) noexcept {
-  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(FindTwo(rows, row, slot)),
-                                              FindTwo(rows, row + 2, slot + 4), 1);
-  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(FindTwo(rows, row + 4, slot + 8)),
-                                               FindTwo(rows, row + 6, slot + 12), 1);
+// The bins of 16 slots as PackBin.
+NVC_AVX512 inline __m512i FindAll(const NarrowRow* rows, const FewBins* few, const uint16_t* row, const uint32_t* slot,
+                                  int8_t* symbol) noexcept {
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(FindFour(rows, few, row, slot, symbol)),
+                                              FindFour(rows, few, row + 4, slot + 4, symbol + 4), 1);
+  const __m256i high =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(FindFour(rows, few, row + 8, slot + 8, symbol + 8)),
+                              FindFour(rows, few, row + 12, slot + 12, symbol + 12), 1);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
-// Packed bins of 16 slots; stores their symbols and returns which are tails.
-NVC_AVX512 inline __mmask16 FindBins(const NarrowRow* rows, const uint16_t* row, const uint16_t* slot,
-                                     __m512i* bins, int8_t* symbols) noexcept {
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  const __m512i low = FindEight(rows, row, slot);
-  const __m512i high = FindEight(rows, row + 8, slot + 16);
-  const __m512i values = _mm512_permutex2var_epi32(low, odd, high);
-  *bins = _mm512_permutex2var_epi32(low, even, high);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols), _mm512_cvtepi32_epi8(values));
-  return _mm512_cmpeq_epi32_mask(values, _mm512_set1_epi32(NarrowRow::kTailSymbol));
-}
-
-// What remains of the states without their bins: DropBin.
-NVC_AVX512 inline __m512i DropBins(__m512i states, __m512i slots, __m512i bins, __mmask16 active) noexcept {
-  const __m512i rest = _mm512_mullo_epi32(_mm512_srli_epi32(states, 16), _mm512_srli_epi32(bins, 16));
-  return _mm512_mask_add_epi32(states, active, rest, _mm512_sub_epi32(slots, Low16(bins)));
 }
 
 // Refill for 16 lanes. The leading zeros of a state, 1 to 24, say how many bytes it lacks: one above 8, two above 16.
@@ -145,60 +107,99 @@ NVC_AVX512 inline __m512i RefillAll(__m512i states, const uint8_t** pos) noexcep
   const __m512i zeros = _mm512_lzcnt_epi32(states);
   const __mmask64 lacking =
       _mm512_cmpgt_epi8_mask(_mm512_shuffle_epi8(zeros, to_all), _mm512_set1_epi32(0x08107f7f));
-  const __m512i bytes = _mm512_maskz_expand_epi8(lacking, _mm512_loadu_si512(*pos));
+  __m512i next = _mm512_loadu_si512(*pos);
+  asm("" : "+v"(next));  // expanding from memory takes longer
+  const __m512i bytes = _mm512_maskz_expand_epi8(lacking, next);
   *pos += _mm_popcnt_u64(lacking);
   const __m512i shift = _mm512_and_si512(_mm512_sub_epi32(zeros, _mm512_set1_epi32(1)), _mm512_set1_epi32(24));
   return _mm512_or_si512(_mm512_sllv_epi32(states, shift), _mm512_shuffle_epi8(bytes, reversed));
 }
 
-template <size_t kVectors, bool kFew>
+// The 16-bit numbers of rows, all below kCalmRows.
+NVC_AVX512 inline __m512i PerRow(const __m512i* values, __m512i rows) noexcept {
+  const __mmask32 high = _mm512_test_epi16_mask(rows, _mm512_set1_epi16(32));
+  return _mm512_mask_permutexvar_epi16(_mm512_permutexvar_epi16(rows, values[0]), high, rows, values[1]);
+}
+
+// 16 or 32 rows. Two vectors take turns, so that slots, too, are put together and taken apart within lanes.
+template <size_t kVectors>
+NVC_AVX512 inline __m512i LoadRows(const uint16_t* row) noexcept {
+  if (kVectors == 1) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
+  return _mm512_permutexvar_epi16(
+      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
+                       18, 2, 17, 1, 16, 0),
+      _mm512_loadu_si512(row));
+}
+
+template <size_t kVectors>
 NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t first_row, const ChunkRows& rows,
                               ChunkSymbols* symbols) noexcept {
-  const uint32_t* modes = table.modes() + first_row;
+  constexpr size_t kLanes = kVectors * kVector;
   const NarrowRow* narrow = table.narrow_rows() + first_row;
+  const FewBins* few = table.few_bins() + first_row;
+  const __m512i few_rows = _mm512_set1_epi16(static_cast<int16_t>(std::min(table.few_bins_run(first_row), 65535u)));
+  const __m512i calm_rows = _mm512_set1_epi16(static_cast<int16_t>(std::min(table.calm_run(first_row), kCalmRows)));
+  __m512i zero_starts[2];
+  __m512i zero_freqs[2];
+  for (size_t i = 0; i < 2; ++i) {
+    zero_starts[i] = _mm512_loadu_si512(table.zero_starts() + first_row + 32 * i);
+    zero_freqs[i] = _mm512_loadu_si512(table.zero_freqs() + first_row + 32 * i);
+  }
   uint8_t* tails = reinterpret_cast<uint8_t*>(symbols->tails.bits);
   const uint8_t* pos = reader->pos;
   __m512i states[kVectors];
   for (size_t v = 0; v < kVectors; ++v) states[v] = _mm512_load_si512(reader->state + v * kVector);
-  const __m512i calm = _mm512_set1_epi32(static_cast<int>(kCalmFrequency << 16));
-  alignas(64) uint16_t slot_memory[kVectors][2 * kVector];
-  for (size_t i = 0; i < rows.count; i += kVectors * kVector) {
-    const uint64_t active = FirstBits(rows.count - i);
-    __m512i slots[kVectors];
-    __m512i bins[kVectors];
-    uint64_t outside = 0;
-    __mmask16 wild = 0;
-    for (size_t v = 0; v < kVectors; ++v) {
-      slots[v] = Low16(states[v]);
-      bins[v] = PerRow<kFew>(modes, LoadRows(rows.row + i + v * kVector));
-      wild |= _mm512_cmplt_epu32_mask(bins[v], calm);
-      outside |= uint64_t{Outside(slots[v], bins[v])} << (v * kVector);
+  const auto advance = [&](size_t v, __m512i freqs, __m512i rests, size_t i) NVC_AVX512 {
+    const __mmask16 active = static_cast<__mmask16>(FirstBits(rows.count - i) >> (v * kVector));
+    const __m512i product = _mm512_mullo_epi32(_mm512_srli_epi32(states[v], 16), freqs);
+    states[v] = RefillAll(_mm512_mask_add_epi32(states[v], active, product, rests), &pos);
+  };
+  for (size_t i = 0; i < rows.count; i += kLanes) {
+    // These branches depend on the rows alone, so the processor is not late when it guesses wrong, but for one, which
+    // mostly goes the same way.
+    const __m512i row = LoadRows<kVectors>(rows.row + i);
+    if (_mm512_cmpge_epu16_mask(row, calm_rows) == 0) {
+      const __m512i slots =
+          kVectors == 1 ? states[0]
+                        : _mm512_mask_blend_epi16(0xaaaaaaaa, states[0], _mm512_slli_epi32(states[kVectors - 1], 16));
+      const __m512i freqs = PerRow(zero_freqs, row);
+      const __m512i rests = _mm512_sub_epi16(slots, PerRow(zero_starts, row));
+      const __mmask32 valid = kVectors == 1 ? 0x55555555 : 0xffffffff;
+      if (_mm512_mask_cmpge_epu16_mask(valid, rests, freqs) == 0) {
+        std::memset(symbols->symbol + i, 0, kLanes);
+        std::memset(tails + i / 8, 0, kLanes / 8);
+        advance(0, Low16(freqs), Low16(rests), i);
+        if (kVectors == 2) advance(kVectors - 1, _mm512_srli_epi32(freqs, 16), _mm512_srli_epi32(rests, 16), i);
+        continue;
+      }
     }
-    // The first branch depends on the rows alone, so the processor is not late when it guesses wrong.
-    if (wild != 0 || (outside & active) != 0) {
-      for (size_t v = 0; v < kVectors; ++v) _mm512_store_si512(slot_memory[v], slots[v]);
+    if (_mm512_cmpge_epu16_mask(row, few_rows) == 0) {
 #pragma GCC unroll 2
       for (size_t v = 0; v < kVectors; ++v) {
         const size_t at = i + v * kVector;
-        const uint16_t found = FindBins(narrow, rows.row + at, slot_memory[v], &bins[v], symbols->symbol + at);
-        const uint16_t tail = static_cast<uint16_t>(found & active >> (v * kVector));
+        const Found found =
+            FindFew<false>(few, rows.row + at, _mm512_cvtepi32_epi16(states[v]), symbols->symbol + at, tails + at / 8);
+        advance(v, _mm512_cvtepu16_epi32(found.freqs), _mm512_cvtepu16_epi32(found.rests), i);
+      }
+    } else {
+#pragma GCC unroll 2
+      for (size_t v = 0; v < kVectors; ++v) {
+        const size_t at = i + v * kVector;
+        const __m512i twice = _mm512_set4_epi32(0x0d0c0d0c, 0x09080908, 0x05040504, 0x01000100);
+        alignas(64) uint32_t slots[kVector];
+        _mm512_store_si512(slots, _mm512_shuffle_epi8(states[v], twice));
+        asm("" : "+m"(slots));  // loads from memory are cheaper than what compilers make of these
+        const __m512i found = FindAll(narrow, few, rows.row + at, slots, symbols->symbol + at);
+        const __m512i ends = _mm512_srli_epi32(found, 16);
+        const uint16_t tail = _mm512_testn_epi32_mask(ends, ends);
         std::memcpy(tails + at / 8, &tail, sizeof tail);
+        advance(v, Low16(_mm512_sub_epi32(ends, found)), Low16(_mm512_sub_epi32(states[v], found)), i);
       }
     }
-    for (size_t v = 0; v < kVectors; ++v) {
-      states[v] = DropBins(states[v], slots[v], bins[v], static_cast<__mmask16>(active >> (v * kVector)));
-      states[v] = RefillAll(states[v], &pos);
-    }
   }
+  symbols->tails.bits[rows.count / 64] &= (uint64_t{1} << rows.count % 64) - 1;
   for (size_t v = 0; v < kVectors; ++v) _mm512_store_si512(reader->state + v * kVector, states[v]);
   reader->pos = pos;
-}
-
-template <bool kFew>
-NVC_AVX512 void DecodeLanes(LaneReader* reader, const CdfTable& table, size_t first_row, const ChunkRows& rows,
-                            ChunkSymbols* symbols) noexcept {
-  reader->lanes == kVector ? DecodeVectors<1, kFew>(reader, table, first_row, rows, symbols)
-                           : DecodeVectors<2, kFew>(reader, table, first_row, rows, symbols);
 }
 
 NVC_AVX512 void DecodeAvx512(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
@@ -207,49 +208,90 @@ NVC_AVX512 void DecodeAvx512(LaneReader* reader, const CdfTable& table, size_t f
     return PortableKernels().decode(reader, table, first_row, rows, symbols);
   }
   std::memset(rows->row + rows->count, 0, kSlack * sizeof(uint16_t));
-  symbols->tails = {};
-  if (table.modes_are_zero()) {
-    std::memset(symbols->symbol, 0, rows->count);
-  } else {
-    for (size_t i = 0; i < rows->count; ++i) symbols->symbol[i] = table.row(first_row + rows->row[i]).mode_symbol;
-  }
-  rows->last < kFewRows ? DecodeLanes<true>(reader, table, first_row, *rows, symbols)
-                        : DecodeLanes<false>(reader, table, first_row, *rows, symbols);
+  reader->lanes == kVector ? DecodeVectors<1>(reader, table, first_row, *rows, symbols)
+                           : DecodeVectors<2>(reader, table, first_row, *rows, symbols);
 }
 
-template <bool kFew>
-NVC_AVX512 void LookUpVectors(const CdfTable& table, size_t first_row, const ChunkRows& rows, const int8_t* symbols,
-                              uint32_t* bins, ChunkTails* tails) noexcept {
-  const uint32_t* ranges = table.ranges() + first_row;
-  const int* narrow = reinterpret_cast<const int*>(table.narrow_rows() + first_row);
-  uint8_t* tail_bytes = reinterpret_cast<uint8_t*>(tails->bits);
-  for (size_t i = 0; i < rows.count; i += kVector) {
-    const __mmask16 active = static_cast<__mmask16>(FirstBits(rows.count - i));
-    const __m512i row = LoadRows(rows.row + i);
-    const __m512i range = PerRow<kFew>(ranges, row);
-    const __m512i value = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(active, symbols + i));
-    const __m512i bin = _mm512_sub_epi32(value, _mm512_srai_epi32(range, 16));
-    const __m512i tail = Low16(range);
-    const uint16_t outside = _mm512_mask_cmpge_epu32_mask(active, bin, tail);
-    std::memcpy(tail_bytes + i / 8, &outside, sizeof outside);
-    const __m512i nearest = _mm512_slli_epi32(_mm512_min_epu32(bin, tail), 1);
-    const __m512i place = _mm512_add_epi32(_mm512_slli_epi32(row, 6), nearest);
-    const __m512i packed = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), active, place, narrow + 16, 4);
-    _mm512_mask_storeu_epi32(bins + i, active, packed);
-  }
+// values[rows], all below kByteRows.
+NVC_AVX512 inline __m512i PerByteRow(const int8_t* values, __m512i rows) noexcept {
+  return _mm512_permutex2var_epi8(_mm512_loadu_si512(values), rows, _mm512_loadu_si512(values + 64));
+}
+
+// Where bins lie in the narrow rows, in bytes.
+NVC_AVX512 inline __m512i PlaceInRows(__m512i rows, __m256i bins) noexcept {
+  return _mm512_slli_epi16(_mm512_add_epi16(_mm512_slli_epi16(rows, 5), _mm512_cvtepu8_epi16(bins)), 1);
+}
+
+// Where the bin of each symbol lies in the narrow rows, in bytes, for 64 symbols; returns which are tails.
+NVC_AVX512 inline __mmask64 LookUp64(const CdfTable& table, size_t first_row, const uint16_t* row,
+                                     const int8_t* symbols, size_t left, uint16_t* place) noexcept {
+  const __m512i low_rows = _mm512_loadu_si512(row);
+  const __m512i high_rows = _mm512_loadu_si512(row + 32);
+  const __m512i rows = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(low_rows)),
+                                          _mm512_cvtepi16_epi8(high_rows), 1);
+  const __m512i first = PerByteRow(table.first_symbols() + first_row, rows);
+  const __m512i last = PerByteRow(table.last_symbols() + first_row, rows);
+  const __m512i value = _mm512_maskz_loadu_epi8(FirstBits(left), symbols);
+  const __mmask64 tails = _mm512_cmplt_epi8_mask(value, first) | _mm512_cmpgt_epi8_mask(value, last);
+  constexpr char kTail = NarrowRow::kMaxBins;
+  const __m512i bins = _mm512_mask_mov_epi8(
+      _mm512_add_epi8(_mm512_sub_epi8(value, last), _mm512_set1_epi8(kTail - 1)), tails, _mm512_set1_epi8(kTail));
+  _mm512_store_si512(place, PlaceInRows(low_rows, _mm512_castsi512_si256(bins)));
+  _mm512_store_si512(place + 32, PlaceInRows(high_rows, _mm512_extracti64x4_epi64(bins, 1)));
+  return tails & FirstBits(left);
 }
 
 NVC_AVX512 void LookUpAvx512(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols,
                              uint32_t* bins, ChunkTails* tails) noexcept {
-  if (table.narrow_rows() == nullptr) return PortableKernels().look_up(table, first_row, rows, symbols, bins, tails);
+  if (table.narrow_rows() == nullptr || rows->last >= kByteRows) {
+    return PortableKernels().look_up(table, first_row, rows, symbols, bins, tails);
+  }
   std::memset(rows->row + rows->count, 0, kSlack * sizeof(uint16_t));
-  *tails = {};
-  rows->last < kFewRows ? LookUpVectors<true>(table, first_row, *rows, symbols, bins, tails)
-                        : LookUpVectors<false>(table, first_row, *rows, symbols, bins, tails);
+  const char* starts = reinterpret_cast<const char*>(table.narrow_rows() + first_row);
+  alignas(64) uint16_t place[kChunkSymbols];
+  for (size_t i = 0; i < rows->count; i += 64) {
+    tails->bits[i / 64] = LookUp64(table, first_row, rows->row + i, symbols + i, rows->count - i, place + i);
+  }
+  // One by one is faster than gathering, and with all places stored before, none is waited for.
+  for (size_t i = 0; i < rows->count; i += 4) {
+    const auto bin = [&](size_t at) {
+      int32_t value;
+      std::memcpy(&value, starts + place[i + at], sizeof value);
+      return value;
+    };
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(bins + i), _mm_setr_epi32(bin(0), bin(1), bin(2), bin(3)));
+  }
 }
 
-// MakeRoom for 16 lanes.
-NVC_AVX512 inline __m512i MakeRoomAll(__m512i states, __m512i freqs, __mmask16 active, uint8_t** pos) noexcept {
+NVC_AVX512 size_t ListAvx512(const ChunkTails& tails, size_t count, uint16_t* places) noexcept {
+  alignas(64) static constexpr auto kNumbers = [] {
+    struct {
+      uint8_t number[64] = {};
+    } numbers;
+    for (uint8_t i = 0; i < 64; ++i) numbers.number[i] = i;
+    return numbers;
+  }();
+  const __m512i numbers = _mm512_load_si512(kNumbers.number);
+  uint16_t* place = places;
+  for (size_t base = 0; base < count; base += 64) {
+    const uint64_t bits = tails.bits[base / 64];
+    if (bits == 0) continue;
+    const __m512i found = _mm512_maskz_compress_epi8(bits, numbers);
+    const __m512i first = _mm512_set1_epi16(static_cast<int16_t>(base));
+    const __m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(found));
+    const __m512i high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(found, 1));
+    _mm512_storeu_si512(place, _mm512_add_epi16(low, first));
+    _mm512_storeu_si512(place + 32, _mm512_add_epi16(high, first));
+    place += _mm_popcnt_u64(bits);
+  }
+  return static_cast<size_t>(place - places);
+}
+
+// PutBin for 16 lanes. Only the lanes that are active write.
+NVC_AVX512 inline __m512i PutBins(__m512i states, __m512i bins, __mmask16 active, uint8_t** pos) noexcept {
+  constexpr int kDown = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+  const __m512i freqs = Low16(_mm512_sub_epi32(_mm512_srli_epi32(bins, 16), bins));
+  const __m512 reciprocals = _mm512_div_round_ps(_mm512_set1_ps(1), _mm512_cvtepi32_ps(freqs), kDown);
   const __m512i reversed = _mm512_set4_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
   const __m512i limits = _mm512_slli_epi32(freqs, 15);
   const __m512i shifted = _mm512_srli_epi32(states, 8);
@@ -260,18 +302,23 @@ NVC_AVX512 inline __m512i MakeRoomAll(__m512i states, __m512i freqs, __mmask16 a
   const uint32_t count = static_cast<uint32_t>(_mm_popcnt_u64(written));
   *pos -= count;
   _mm256_mask_storeu_epi8(*pos, _bzhi_u32(~0u, count), _mm512_castsi512_si256(bytes));
-  states = _mm512_mask_mov_epi32(states, one, shifted);
-  return _mm512_mask_srli_epi32(states, two, states, 8);
-}
-
-// Quotients below 2^15 of states below 2^31. Rounded down throughout, the floats are right or one too small.
-NVC_AVX512 inline __m512i Divide(__m512i states, __m512i freqs) noexcept {
-  constexpr int kDown = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
-  const __m512 quotient =
-      _mm512_div_round_ps(_mm512_cvt_roundepu32_ps(states, kDown), _mm512_cvtepi32_ps(freqs), kDown);
-  const __m512i whole = _mm512_cvttps_epi32(quotient);
-  const __m512i rest = _mm512_sub_epi32(states, _mm512_mullo_epi32(whole, freqs));
-  return _mm512_mask_add_epi32(whole, _mm512_cmpge_epu32_mask(rest, freqs), whole, _mm512_set1_epi32(1));
+  // The quotient, below 2^15, from that of the state before it was written, which is there sooner: the exponent has
+  // 8 less for each byte. Rounded down throughout, it is right or one too small.
+  __m512i quotients = _mm512_castps_si512(
+      _mm512_mul_round_ps(_mm512_cvt_roundepu32_ps(states, kDown), reciprocals, kDown));
+  const __m512i eight = _mm512_set1_epi32(8 << 23);
+  quotients = _mm512_mask_sub_epi32(quotients, one, quotients, eight);
+  quotients = _mm512_mask_sub_epi32(quotients, two, quotients, eight);
+  quotients = _mm512_cvttps_epi32(_mm512_castsi512_ps(quotients));
+  __m512i rests = _mm512_mask_mov_epi32(states, one, shifted);
+  rests = _mm512_mask_srli_epi32(rests, two, rests, 8);
+  rests = _mm512_sub_epi32(rests, _mm512_mullo_epi32(quotients, freqs));
+  const __m512i begin = _mm512_add_epi32(_mm512_slli_epi32(quotients, 16), Low16(bins));
+  const __m512i gap = _mm512_sub_epi32(_mm512_set1_epi32(static_cast<int>(kTotal)), freqs);
+  const __mmask16 small = _mm512_cmpge_epu32_mask(rests, freqs);
+  __m512i next = _mm512_add_epi32(begin, rests);
+  next = _mm512_mask_add_epi32(next, small, next, gap);
+  return _mm512_mask_mov_epi32(states, active, next);
 }
 
 template <size_t kVectors>
@@ -286,11 +333,7 @@ NVC_AVX512 void EncodeVectors(LaneWriter* writer, const uint32_t* bins, size_t c
     for (size_t v = kVectors; v-- > 0;) {
       const __mmask16 lanes = static_cast<__mmask16>(active >> (v * kVector));
       const __m512i bin = _mm512_mask_loadu_epi32(_mm512_set1_epi32(1 << 16), lanes, bins + i + v * kVector);
-      const __m512i freqs = _mm512_srli_epi32(bin, 16);
-      states[v] = MakeRoomAll(states[v], freqs, lanes, &pos);
-      const __m512i gap = _mm512_sub_epi32(_mm512_set1_epi32(static_cast<int>(kTotal)), freqs);
-      const __m512i growth = _mm512_add_epi32(Low16(bin), _mm512_mullo_epi32(Divide(states[v], freqs), gap));
-      states[v] = _mm512_mask_add_epi32(states[v], lanes, states[v], growth);
+      states[v] = PutBins(states[v], bin, lanes, &pos);
     }
   }
   for (size_t v = 0; v < kVectors; ++v) _mm512_store_si512(writer->state + v * kVector, states[v]);
@@ -302,8 +345,8 @@ NVC_AVX512 void EncodeAvx512(LaneWriter* writer, const uint32_t* bins, size_t co
   writer->lanes == kVector ? EncodeVectors<1>(writer, bins, count) : EncodeVectors<2>(writer, bins, count);
 }
 
-constexpr Kernels kAvx512{CompactAvx512, PickAvx512, SpreadAvx512, DecodeAvx512, LookUpAvx512,
-                          EncodeAvx512};
+constexpr Kernels kAvx512{"avx512",     CompactAvx512, PickAvx512, SpreadAvx512,
+                          DecodeAvx512, LookUpAvx512,  ListAvx512, EncodeAvx512};
 
 }  // namespace
 

@@ -58,29 +58,38 @@ CdfTable::CdfTable(const int32_t* cdf, const int32_t* length, const int32_t* off
   for (size_t row = 0; row < rows; ++row) {
     AddRow(cdf + row * width, static_cast<uint32_t>(length[row]) - 1, offset[row]);
   }
-  modes_.reserve(rows + kPaddingRows);
-  ranges_.reserve(rows + kPaddingRows);
   for (const Row& row : rows_) {
-    modes_.push_back(PackBin(row.mode_start, row.mode_freq));
-    ranges_.push_back(static_cast<uint32_t>(row.offset) << 16 | row.tail);
-    modes_are_zero_ &= row.mode_symbol == 0;
+    first_symbols_.push_back(static_cast<int8_t>(row.offset));
+    last_symbols_.push_back(static_cast<int8_t>(row.offset + row.tail - 1));
   }
-  modes_.resize(rows + kPaddingRows);
-  ranges_.resize(rows + kPaddingRows);
+  first_symbols_.resize(rows + kPaddingRows);
+  last_symbols_.resize(rows + kPaddingRows);
   if (!narrow) return;
-  narrow_rows_.reserve(rows);
-  for (const Row& row : rows_) AddNarrowRow(row);
+  narrow_rows_.resize(rows + 1);
+  few_bins_.resize(rows);
+  calm_runs_.resize(rows);
+  zero_starts_.resize(rows + kPaddingRows);
+  zero_freqs_.resize(rows + kPaddingRows);
+  few_bins_runs_.resize(rows);
+  for (size_t row = rows; row-- > 0;) AddNarrowRow(row);
 }
 
-void CdfTable::AddNarrowRow(const Row& row) {
-  NarrowRow& narrow = narrow_rows_.emplace_back();
-  std::fill(std::begin(narrow.last), std::end(narrow.last), UINT16_MAX);
-  for (uint32_t i = 0; i <= row.tail; ++i) {
-    const EncodeBin& bin = bins_[row.first_bin + i];
-    narrow.last[i] = static_cast<uint16_t>(bin.start + bin.freq - 1);
-    narrow.bin[i].packed = PackBin(bin.start, bin.freq);
-    narrow.bin[i].symbol = i == row.tail ? NarrowRow::kTailSymbol : row.offset + static_cast<int32_t>(i);
+void CdfTable::AddNarrowRow(size_t row) {
+  const size_t bins = size_t{rows_[row].tail} + 1;
+  const uint32_t* begin = starts(row);
+  std::copy(begin, begin + bins, std::end(narrow_rows_[row].start) - bins);
+  FewBins& few = few_bins_[row];
+  few.symbol = static_cast<int16_t>(rows_[row].offset + static_cast<int>(bins) - static_cast<int>(FewBins::kMaxBins));
+  const uint16_t* last = std::end(narrow_rows_[row].start) - std::size(few.start);
+  for (size_t i = 0; i < std::size(few.start); ++i) few.start[i] = static_cast<int16_t>(last[i] - (1 << 15));
+  const Row& info = rows_[row];
+  if (info.mode_symbol == 0 && info.mode_freq >= kCalmFrequency) {
+    calm_runs_[row] = 1 + (row + 1 < rows_.size() ? calm_runs_[row + 1] : 0);
+    zero_starts_[row] = info.mode_start;
+    zero_freqs_[row] = info.mode_freq;
   }
+  if (bins > FewBins::kMaxBins) return;
+  few_bins_runs_[row] = 1 + (row + 1 < rows_.size() ? few_bins_runs_[row + 1] : 0);
 }
 
 void CdfTable::AddRow(const int32_t* cdf, uint32_t bins, int32_t offset) {

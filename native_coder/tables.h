@@ -31,20 +31,26 @@ struct Row {
   int8_t mode_symbol;
 };
 
-// A bin as the lanes see it: start and frequency are both below 2^16, as there are two bins or more.
-inline constexpr uint32_t PackBin(uint32_t start, uint32_t freq) noexcept { return freq << 16 | start; }
+// A bin as the lanes see it: its start and its end, which is 2^16 for a tail, modulo 2^16.
+inline constexpr uint32_t PackBin(uint32_t start, uint32_t freq) noexcept { return (start + freq) << 16 | start; }
+inline constexpr uint32_t BinStart(uint32_t bin) noexcept { return bin & (kTotal - 1); }
+inline constexpr uint32_t BinFreq(uint32_t bin) noexcept { return ((bin >> 16) - bin) & (kTotal - 1); }
 
-// A row of few bins, laid out for a search that compares one slot with all of them at once.
+// A row of at most 31 bins, laid out for a search that compares one slot with all of them at once: the starts of the
+// bins at the end, zeros before them. So the last start that is not above the slot is that of its bin, and the next
+// one, which is the first of the next row for the tail and always 0, is its end modulo 2^16.
 struct alignas(64) NarrowRow {
-  static constexpr size_t kMaxBins = 24;
-  static constexpr int32_t kTailSymbol = 256;  // stands for no symbol
+  static constexpr size_t kMaxBins = 31;
 
-  struct Bin {
-    uint32_t packed;  // PackBin
-    int32_t symbol;   // or kTailSymbol
-  };
-  uint16_t last[32];  // the last slot of each bin, then 65535
-  Bin bin[kMaxBins];
+  uint16_t start[kMaxBins + 1];
+};
+
+// A row of at most 8 bins, laid out for a search that compares many slots, each with its own row.
+struct alignas(16) FewBins {
+  static constexpr size_t kMaxBins = 8;
+
+  int16_t symbol;               // of a slot below all of the starts; set for rows of more bins, too
+  int16_t start[kMaxBins - 1];  // less 2^15; zeros before the bins. The first bin is left out: it starts at 0
 };
 
 class CdfTable {
@@ -73,29 +79,40 @@ class CdfTable {
     return bin;
   }
 
-  // The modes of all rows, packed; kPaddingRows more can be read.
   static constexpr size_t kPaddingRows = 128;
-  const uint32_t* modes() const noexcept { return modes_.data(); }
-  const uint32_t* ranges() const noexcept { return ranges_.data(); }  // offset << 16 | tail, in the same way
-  bool modes_are_zero() const noexcept { return modes_are_zero_; }  // symbol 0 is the mode of all rows
-  // All rows for the search at once, or null if one has too many bins.
+  // Of all rows, without the tails; kPaddingRows more can be read.
+  const int8_t* first_symbols() const noexcept { return first_symbols_.data(); }
+  const int8_t* last_symbols() const noexcept { return last_symbols_.data(); }
+  // All rows for the searches above. narrow_rows is null, and the others are empty, if one has too many bins.
   const NarrowRow* narrow_rows() const noexcept { return narrow_rows_.empty() ? nullptr : narrow_rows_.data(); }
+  const FewBins* few_bins() const noexcept { return few_bins_.data(); }
+  // How many rows from this one on have few bins.
+  uint32_t few_bins_run(size_t row) const noexcept { return few_bins_runs_[row]; }
+  // How many rows from this one on are almost sure to be symbol 0, and the bins of that.
+  static constexpr uint32_t kCalmFrequency = 64000;
+  uint32_t calm_run(size_t row) const noexcept { return calm_runs_[row]; }
+  const uint16_t* zero_starts() const noexcept { return zero_starts_.data(); }
+  const uint16_t* zero_freqs() const noexcept { return zero_freqs_.data(); }
 
  private:
   static constexpr int kHintBits = 7;
 
   void AddRow(const int32_t* cdf, uint32_t bins, int32_t offset);
-  void AddNarrowRow(const Row& row);
+  void AddNarrowRow(size_t row);
 
   std::vector<Row> rows_;
   std::vector<EncodeBin> bins_;
   std::vector<uint32_t> packed_;  // the same, as PackBin
   std::vector<uint32_t> starts_;  // one more than bins for each row
   std::vector<uint8_t> hints_;    // [rows, 2^kHintBits]
-  std::vector<uint32_t> modes_;
-  std::vector<uint32_t> ranges_;
-  bool modes_are_zero_ = true;
+  std::vector<int8_t> first_symbols_;
+  std::vector<int8_t> last_symbols_;
   std::vector<NarrowRow> narrow_rows_;
+  std::vector<FewBins> few_bins_;
+  std::vector<uint32_t> few_bins_runs_;
+  std::vector<uint32_t> calm_runs_;
+  std::vector<uint16_t> zero_starts_;
+  std::vector<uint16_t> zero_freqs_;
 };
 
 }  // namespace nvc

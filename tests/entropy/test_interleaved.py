@@ -17,6 +17,7 @@ from native_coder import (  # noqa: TID251
     InterleavedDecoder,
     InterleavedEncoder,
     TruncatedError,
+    paths,
 )
 from nvc_jax.entropy import reference
 from nvc_jax.entropy.tables import gaussian_tables
@@ -24,7 +25,8 @@ from nvc_jax.errors import BitstreamError
 from nvc_jax.spec import SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
 SKIP = {np.uint8: 255, np.uint16: 65535}
-PATHS = [{"threads": t, "portable": p} for t in (1, 2, 4) for p in (False, True)]
+ONE_THREAD = [{"threads": 1, "path": path} for path in paths()]
+PATHS = ONE_THREAD + [{"threads": t, "path": path} for t in (2, 4) for path in (paths()[0], paths()[-1])]
 relaxed = settings(max_examples=80, deadline=None)
 
 
@@ -48,12 +50,12 @@ def decode(payload, segments, **options):
     return result
 
 
-def check(segments, paths=PATHS):
+def check(segments, options_of_paths=PATHS):
     """Every path writes the same bytes and reads them back; returns the bytes."""
-    payloads = {encode(segments, **options) for options in paths}
+    payloads = {encode(segments, **options) for options in options_of_paths}
     assert len(payloads) == 1
     (payload,) = payloads
-    for options in paths:
+    for options in options_of_paths:
         for got, (_, symbols, indexes, _) in zip(decode(payload, segments, **options), segments, strict=True):
             np.testing.assert_array_equal(got, np.where(indexes == SKIP[indexes.dtype.type], 0, symbols))
     return payload
@@ -76,9 +78,9 @@ def gaussian_list(rng, size, mean_row, skipped):
 
 @st.composite
 def frames(draw):
-    """Segments of random tables, narrow and broad, of few and many rows, with skipped symbols and escapes."""
+    """Segments of tables of all kinds that loops tell apart, of few and many rows, with skips and escapes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    widths = draw(st.sampled_from([[2, 3, 5, 18, 24], [2, 18, 25, 256]]))
+    widths = draw(st.sampled_from([[2, 3, 5, 8], [2, 3, 9, 18, 31], [2, 18, 32, 256]]))
     arrays = random_rows(rng, draw(st.sampled_from([1, 5, 200])), widths)
     table = native(arrays)
     segments = []
@@ -107,8 +109,7 @@ def test_gaussian_lists_of_all_sizes(gauss, size, mean_row, skipped):
     symbols, indexes = gaussian_list(rng, size, mean_row, skipped)
     half = size // 3
     segments = [(gauss, symbols[:half], indexes[:half], 0), (gauss, symbols[half:], indexes[half:], 0)]
-    paths = PATHS if size < 1_000_000 else [PATHS[0], PATHS[1], PATHS[2]]
-    assert within_limits(segments, check(segments, paths))
+    assert within_limits(segments, check(segments, PATHS if size < 1_000_000 else ONE_THREAD))
 
 
 def test_large_frames_have_parts_and_small_ones_one_lane(gauss):
@@ -172,7 +173,7 @@ def fixed_segments(table, size):
 
 @pytest.mark.parametrize(("size", "expected"), GOLDEN.items())
 def test_golden_payloads(gauss, size, expected):
-    payload = check(fixed_segments(gauss, size), PATHS[:2])
+    payload = check(fixed_segments(gauss, size), ONE_THREAD)
     layout = 1 << (payload[0] & 7), 1 << (payload[0] >> 4)
     assert (*layout, len(payload), hashlib.sha256(payload).hexdigest()) == expected
 
@@ -330,6 +331,8 @@ def test_refusals(gauss):
             InterleavedEncoder(threads)
         with pytest.raises(ValueError, match=f"threads is {threads}, not in 1..64"):
             InterleavedDecoder(b"", threads)
+    with pytest.raises(ValueError, match="no path 'mmx'"):
+        InterleavedEncoder(path="mmx")
 
 
 def test_an_escape_beyond_int8_is_refused():
