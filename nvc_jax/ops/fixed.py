@@ -34,10 +34,6 @@ class Reciprocal:
     of: Array
 
 
-_traced_once = functools.partial(jax.jit, inline=True)
-"""For what networks do many times to arrays of the same shape: what is traced for one layer serves all like it. Nothing
-else changes, as the operations stand in the program as if they had been written there."""
-
 observers: list[Callable[[Array], None]] = []
 """Called with what is about to be saturated, for statistics; only of use where nothing is compiled."""
 
@@ -54,7 +50,6 @@ def divide(x: Array, bits: int) -> Array:
     return (x + (1 << (bits - 1)) - (x < 0)) >> bits
 
 
-@_traced_once
 def affine(x: Array, kernel: ExactKernel, bias: Array) -> Array:
     """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 2^bits) as the kernel's products."""
     return _finish(product(x, kernel), kernel, bias)
@@ -66,7 +61,6 @@ def convolve3x3(x: Array, kernel: ExactKernel, bias: Array, stride: int) -> Arra
     return affine(patches, kernel, bias)
 
 
-@_traced_once
 def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
     """Depthwise 3x3 convolution, zero padding 1."""
     return _finish(tap_product(taps(x), kernel), kernel, bias)
@@ -81,7 +75,6 @@ def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
     return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
 
 
-@_traced_once
 def once(x: Array) -> Array:
     """The same numbers, computed once however many uses they have.
 
@@ -93,13 +86,11 @@ def once(x: Array) -> Array:
     return numbers
 
 
-@_traced_once
 def add(a: Array, b: Array) -> Array:
     """A + b."""
     return saturate(a.astype(jnp.int32) + b)
 
 
-@_traced_once
 def multiply(x: Array, gain: Array | Reciprocal) -> Array:
     """X * gain."""
     wide = x.astype(jnp.int32)
@@ -110,7 +101,6 @@ def multiply(x: Array, gain: Array | Reciprocal) -> Array:
     return saturate(divide(wide * gain, _SCALE_BITS))
 
 
-@_traced_once
 def wsilu(x: Array) -> Array:
     """X * sigmoid(4x), from a table of all values."""
     return _look_up_all(wsilu_table(), x)
