@@ -259,10 +259,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _prepare_jax() -> None:
-    from nvc_jax.codec.runtime import use_compilation_cache
+    from nvc_jax.codec.runtime import prepare_process
 
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")  # then it just compiles
-    use_compilation_cache()
+    prepare_process()
 
 
 def _note(sentence: str) -> None:

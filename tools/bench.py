@@ -18,7 +18,7 @@ from nvc_jax.benchmark.result import Options, measure
 from nvc_jax.benchmark.sequence import DROPPED
 from nvc_jax.benchmark.tables import plot, print_tables
 from nvc_jax.codec.model import PRECISIONS
-from nvc_jax.codec.runtime import use_compilation_cache
+from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.files import atomic_output
 
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--output", required=True, metavar="OUT.json")
     options = parser.parse_args()
     errors = Console(stderr=True)
-    use_compilation_cache()  # compiling does not count, and a second run need not wait for it
+    prepare_process()  # compiling does not count, and a second run need not wait for it
     try:
         if min(options.runs, options.sequences) < 1 or options.frames <= DROPPED:
             raise ConfigError(f"--runs and --sequences must be at least 1, --frames more than {DROPPED}.")

@@ -187,9 +187,9 @@ def decode_file(
                 text += "" if text.endswith((".", "?")) else "."
                 if not keep_partial:
                     raise type(error)(
-                        f"{text} --keep-partial keeps the {len(report.frames)} frames before it."
+                        f"{text} --keep-partial keeps the frames before it ({len(report.frames)})."
                     ) from None
-                failure = type(error)(f"{text} {target} has the {len(report.frames)} frames before it.")
+                failure = type(error)(f"{text} {target} has the frames before it ({len(report.frames)}).")
             if not report.frames:
                 raise ConfigError(f"{source}: the stream ends before frame {start}.")
             report.add_bits(8 * stream.trailer_bytes)

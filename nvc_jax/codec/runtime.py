@@ -1,7 +1,19 @@
-"""Process-wide JAX settings for programs (a library import changes nothing)."""
+"""Settings of the whole process, for programs (a library import changes nothing)."""
+
+import ctypes
+import sys
 
 import jax
 import platformdirs
+
+# Options of glibc's mallopt: <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+
+
+def prepare_process() -> None:
+    """What programs that code or train want, to be called before JAX computes anything."""
+    use_compilation_cache()
+    keep_freed_memory()
 
 
 def use_compilation_cache() -> None:
@@ -13,3 +25,16 @@ def use_compilation_cache() -> None:
         ("jax_persistent_cache_min_entry_size_bytes", -1),
     ):
         jax.config.update(name, value)  # type: ignore[no-untyped-call]
+
+
+def keep_freed_memory() -> None:
+    """Let arrays take the place of those that were freed; nothing happens without glibc.
+
+    It returns large blocks to the system at once, and the pages of new ones, 1.5 GB for a frame of 1920x1080 on CPU,
+    are then cleared and mapped anew: a tenth of the frame's time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        mallopt(_ARENA_MAX, 1)

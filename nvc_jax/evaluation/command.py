@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nvc_jax.arguments import parse_threshold
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import find_model, read_description
@@ -61,10 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reset-interval", type=int, default=64, metavar="N")
     parser.add_argument(
         "--skip-threshold",
-        type=float,
-        default=DEFAULT_SKIP_THRESHOLD,
-        metavar="T",
-        help="symbols with a scale not above it are not coded; negative codes all",
+        default=str(DEFAULT_SKIP_THRESHOLD),
+        metavar="T|none",
+        help="leave out symbols whose scale is at most T (default %(default)s)",
     )
     parser.add_argument(
         "--rdoq",
@@ -140,7 +140,7 @@ def _progress() -> Progress:
 
 def _coders(options: argparse.Namespace) -> list[Coder]:
     qps = _qps(options)
-    threshold = None if options.skip_threshold < 0 else options.skip_threshold
+    threshold = parse_threshold(options.skip_threshold)
     kind = EstimatingCoder if options.estimate else ModelCoder
     coders: list[Coder] = []
     for name in options.model:

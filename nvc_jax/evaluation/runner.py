@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from nvc_jax.codec.report import machine, versions
-from nvc_jax.codec.runtime import use_compilation_cache
+from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.coders import Coder
 from nvc_jax.evaluation.results import Point, read_point, summarise, write_json
@@ -120,7 +120,7 @@ def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Point | Nv
         Number of a job and what came of it, in the order in which they finish.
     """
     if workers == 1:
-        use_compilation_cache()
+        prepare_process()
         for number, job in enumerate(jobs):
             yield number, _outcome(job.run)
         return
@@ -147,7 +147,7 @@ def _outcome(measure: Callable[[], Point]) -> Point | NvcError:
 
 
 def _start_worker(counter: "Synchronized[int]") -> None:
-    use_compilation_cache()
+    prepare_process()
     with counter.get_lock():
         number = counter.value
         counter.value += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from nvc_jax.codec.runtime import use_compilation_cache
+from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.processes import join
@@ -100,7 +100,7 @@ def configured(options: argparse.Namespace) -> TrainConfig:
 
 def _train(options: argparse.Namespace) -> Outcome:
     config = configured(options)
-    use_compilation_cache()
+    prepare_process()
     try:
         from nvc_jax.training.run import train  # needs what only training needs
     except ImportError as error:

@@ -18,7 +18,7 @@ def get_config():
 
 GRADIENTS = """
 import jax, numpy as np
-from nvc_jax.codec.runtime import use_compilation_cache
+from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import initialise
 from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
@@ -26,7 +26,7 @@ from nvc_jax.training.data import batches, on_devices, open_clips
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import DEVICES
 from nvc_jax.training.step import Step, prepare
-use_compilation_cache()
+prepare_process()
 stage = Stage("s", frames=1, steps=3, batch=4, size=32, train="intra")
 config = TrainConfig(tiny, (stage,), Data(source=DEMO))
 params = initialise(tiny, 0)
