@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("output", metavar="OUTPUT", help="stream: *.nvc, *.bin (official), or -")
     coding_options(
         encode, DEFAULT_MODEL, DEFAULT_MODEL, f"{FILE_PRECISION}, which decodes to the same bits on every machine; "
-        "that of the model for a .bin file"
+        "that of the model in the official container"
     )  # fmt: skip
     encode.add_argument(
         "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     coding_options(
         decode, None, f"that of the stream, {DEFAULT_MODEL} for a .bin file",
-        "that of the stream; to decode a .bin file, that of encode is needed",
+        "that of the stream; the official container does not say it: that of encode is needed",
     )  # fmt: skip
     decode.add_argument("--start", type=int, default=0, metavar="F", help="begin at frame F (default %(default)s)")
     decode.add_argument("--keep-partial", action="store_true", help="keep the frames before damage")

@@ -100,7 +100,7 @@ def _encode(options: argparse.Namespace) -> None:
     size = None if options.size is None else parse_size(options.size)
     fps, frames = parse_rate(options.fps), check_count(options.frames)
     container = container_of(options.output, options.container)
-    precision = options.precision or (FILE_PRECISION if container == "nvc" else None)
+    precision = FILE_PRECISION if options.precision is None and container == "nvc" else options.precision
     with _report_file(options) as file:
         with _progress("encode") as progress:
             _prepare_jax()

@@ -118,11 +118,11 @@ class Decoder:
             reference = self._buffer.reference(unit.kind, unit.refresh)
             synthesis = codec.decode(coder.decoder(unit.payload, unit.check), reference, unit.qp, *size)
         except BitstreamError as error:
-            cause = (
-                "damaged, or coded with another model, precision or skip threshold?"
-                if unit.check is None
-                else "the file is not damaged: it was coded with another model or on another kind of machine"
-            )
+            if unit.check is None:
+                cause = "damaged, or coded with another model, precision or skip threshold?"
+            else:
+                cause = "the file is not damaged: it was coded with another model"
+                cause += "" if self._codec.precision == "int16" else " or on another kind of machine"
             raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
         picture = codec.reconstruct(synthesis, unit.qp)
         self._buffer.keep(unit.kind, synthesis.feature, picture, unit.qp)

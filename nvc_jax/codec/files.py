@@ -64,7 +64,7 @@ def encode_file(
     """Code a video into a stream.
 
     Args:
-        codec: the model.
+        codec: the model. In int16 (FILE_PRECISION) the stream decodes alike everywhere, else on like machines only.
         source: any video `open_video` reads.
         target: the stream; `-` is standard output.
         schedule: qps, intra period, refresh. In an `.nvc` file qps are rounded to 1/256.

@@ -49,7 +49,7 @@ class Codec:
         Raises:
             ConfigError: the precision is not known or not that of an integer model.
         """
-        precision = precision or stored.precision
+        precision = stored.precision if precision is None else precision
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
         if precision == "int16":

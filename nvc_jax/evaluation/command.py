@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help=f"see nvc-jax encode; 0 by default, as in the official test, {DEFAULT_RDOQ} is what .nvc files get",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the arithmetic (default: that of the model)")
     parser.add_argument("--estimate", action="store_true", help="rates of models from likelihoods, without streams")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; devices are shared out")
     parser.add_argument("--check-existing", action="store_true", help="keep points that are already in --stream-dir")
@@ -149,9 +149,8 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
             continue
         description = read_description(find_model(name))
         identity, config = description["identity"], description.get("config", {})
-        coders.append(
-            kind(name, identity, config, qps, options.precision, options.reset_interval, threshold, options.rdoq)
-        )
+        precision = options.precision or description.get("precision", "float32")
+        coders.append(kind(name, identity, config, qps, precision, options.reset_interval, threshold, options.rdoq))
     for name, count in Counter(coder.name for coder in coders).items():
         if count > 1:
             raise ConfigError(f"{count} models are called {name}; streams and results are named after them.")

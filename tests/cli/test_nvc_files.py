@@ -285,25 +285,23 @@ def test_a_model_that_is_not_packaged_is_named(stream, work, capsys):
 
 
 def test_containers(nvc, clip, work):
-    def container(path):
-        return nvc("info", path, "--json").json()["container"]
-
-    for options, name, expected in (
-        ((), "a.nvc", "nvc"),
-        ((), "a.bin", "dcvc"),
-        ((), "a", "nvc"),
-        (("--container", "dcvc"), "b.nvc", "dcvc"),
-        (("--container", "nvc"), "b.bin", "nvc"),
+    for options, name, expected, precision in (
+        ((), "a.nvc", "nvc", "int16"),
+        ((), "a.bin", "dcvc", "float32"),
+        ((), "a", "nvc", "int16"),
+        (("--container", "dcvc"), "b.nvc", "dcvc", "float32"),
+        (("--container", "nvc"), "b.bin", "nvc", "int16"),
     ):
-        assert nvc("encode", clip, name, "--frames", 1, *options).code == 0
-        assert container(name) == expected
+        report = nvc("encode", clip, name, "--frames", 1, *options, "--json").json()
+        assert report["precision"] == precision
+        assert nvc("info", name, "--json").json()["container"] == expected
 
 
 def test_rgb_sources(nvc, work):
     picture = synthetic.uniform("rgb", (HEIGHT, WIDTH, 3), 0, 256).astype(np.uint8)
     (work / "in").mkdir()
     write_png(work / "in" / "0.png", picture)
-    assert nvc("encode", "in", "s.nvc").code == 0
+    assert nvc("encode", "in", "s.nvc", "--precision", "float32").code == 0
     assert nvc("encode", "in", "s.bin").code == 0
     assert nvc("info", "s.nvc", "--json").json()["colour"]["full_range"] is True
     for name in ("s.nvc", "s.bin"):

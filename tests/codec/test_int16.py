@@ -175,6 +175,7 @@ def test_machines_agree(machine, expected):
     assert run.stdout.split() == [expected, digest(stream, decode(moving, stream))]
 
 
+@pytest.mark.slow
 def test_float_streams_break_where_int16_streams_do_not(codec, tmp_path):
     """What the mode is for: files read by another grouping of the same operations, as another machine would."""
     clip = tmp_path / "clip.y4m"
