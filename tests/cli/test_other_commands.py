@@ -11,7 +11,7 @@ import pytest
 from command_line import FRAMES, HEIGHT, WIDTH, unchanged
 
 from nvc_jax.codec.store import load_model
-from nvc_jax.convert import names
+from nvc_jax.convert import int16, names
 from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import read_pth, write_pth
 from nvc_jax.models.config import CONFIGS, tiny
@@ -187,8 +187,10 @@ def test_demo_of_a_video(nvc, work, clip):
         assert len(list(reader)) == FRAMES
 
 
-def test_convert_to_int16(nvc, work, model, clip):
+def test_convert_to_int16(nvc, work, model, clip, monkeypatch):
     """The model of integers codes the stream that the model it was made of codes in int16."""
+    monkeypatch.setattr(int16, "CALIBRATION_FRAMES", 2)  # operation by operation, which is slow
+    monkeypatch.setattr(int16, "CALIBRATION_QPS", (63,))
     made = nvc("convert", "--int16", "--calibrate", clip, model, "integers", "--json").json()
     assert made["clamped_parameters"] == {}
     assert made["saturated_layers"] == []

@@ -211,8 +211,9 @@ def test_an_int16_model_comes_back(codec, tmp_path):
     loaded = load_model(tmp_path / "model")
     assert (loaded.precision, loaded.identity) == ("int16", codec.stored.identity)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, dict(codec.stored.params))
+    assert Codec.load(tmp_path / "model").precision == "int16"
     with pytest.raises(ConfigError, match="use precision int16, not float32"):
-        Codec.load(tmp_path / "model")
+        Codec.load(tmp_path / "model", "float32")
 
 
 def test_large_weights_take_fewer_bits():
