@@ -54,21 +54,22 @@ struct Kernels {
   const char* name;
   // The coded of size <= kChunkSymbols positions.
   void (*compact)(const uint8_t* indexes, size_t size, ChunkRows* rows) noexcept;
-  // Their symbols. symbols, too, has an element for every position.
+  // Their symbols. symbols, too, has an element for every position; compact has room for size and kSlack more.
   void (*pick)(const uint8_t* indexes, size_t size, const int8_t* symbols, int8_t* compact) noexcept;
-  // The opposite: puts 0 at positions that are not coded.
+  // The opposite: puts 0 at positions that are not coded. Writes size symbols and no more; kSlack more of compact than
+  // are coded can be read.
   void (*spread)(const uint8_t* indexes, size_t size, const int8_t* compact, int8_t* symbols) noexcept;
   // Reads one bin for each of the rows. Requires valid states, first_row + rows.last < table.rows() and
   // kMaxChunkReads readable bytes.
   void (*decode)(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                  ChunkSymbols* symbols) noexcept;
-  // The packed bins of symbols, which has room for kSlack more, as bins has. Requires
-  // first_row + rows.last < table.rows().
+  // The packed bins of rows.count symbols. Behind these, symbols, which may be the caller's own array, is not read, and
+  // bins, where those of another thread may follow, is not written. Requires first_row + rows.last < table.rows().
   void (*look_up)(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
                   ChunkTails* tails) noexcept;
   // Which symbols have a bit among the first count, in order; places has room for all and kSlack more.
   size_t (*list)(const ChunkTails& tails, size_t count, uint16_t* places) noexcept;
-  // Writes count packed bins. Requires 2 * count + kSlack writable bytes before pos.
+  // Writes count packed bins. Requires kSlack more that can be read, and 2 * count + kSlack writable bytes before pos.
   void (*encode)(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept;
 };
 
