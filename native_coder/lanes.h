@@ -1,4 +1,4 @@
-// The inner loops of the interleaved dialect, over chunks of a list: leaving out what is not coded, and coding the
+// The kernels of the interleaved dialect, over chunks of a list: leaving out what is not coded, and coding the
 // bins of the rest in lanes. There is a portable set of them, one for AVX2 and one for AVX-512, with the same results.
 #pragma once
 
@@ -14,7 +14,7 @@ namespace nvc {
 
 inline constexpr size_t kMaxLanes = 32;
 inline constexpr size_t kChunkSymbols = 4096;  // part of the format
-inline constexpr size_t kSlack = 64;           // elements behind the end of an array that a loop may read or write
+inline constexpr size_t kSlack = 64;           // elements behind the end of an array that a kernel may read or write
 
 // Most bytes from the position on that decoding a chunk may look at.
 inline constexpr size_t kMaxChunkReads = 2 * (kChunkSymbols + kSlack) + 64;
