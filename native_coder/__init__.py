@@ -8,7 +8,7 @@ from ._native import (  # noqa: TID251
     InterleavedDecoder,
     InterleavedEncoder,
     TruncatedError,
-    paths,
+    kernels,
 )
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "InterleavedDecoder",
     "InterleavedEncoder",
     "TruncatedError",
-    "paths",
+    "kernels",
 ]

@@ -2,20 +2,25 @@
 
 #include <algorithm>
 
-#ifdef _MSC_VER
+#if defined(_M_X64) || defined(_M_ARM64)
 #include <intrin.h>
 #endif
 
 namespace nvc {
 namespace {
 
+// Requires bits != 0.
 unsigned TrailingZeros(uint64_t bits) noexcept {
-#ifdef _MSC_VER
+#if defined(_M_X64) || defined(_M_ARM64)
   unsigned long zeros = 0;
   _BitScanForward64(&zeros, bits);
   return zeros;
-#else
+#elif defined(__GNUC__) || defined(__clang__)
   return static_cast<unsigned>(__builtin_ctzll(bits));
+#else
+  unsigned zeros = 0;
+  while ((bits >> zeros & 1) == 0) ++zeros;
+  return zeros;
 #endif
 }
 

@@ -1,4 +1,4 @@
-// The inner loops of the interleaved dialect, over chunks of a list: leaving out what is not coded, and coding the
+// The kernels of the interleaved dialect, over chunks of a list: leaving out what is not coded, and coding the
 // bins of the rest in lanes. There is a portable set of them, one for AVX2 and one for AVX-512, with the same results.
 #pragma once
 
@@ -14,7 +14,7 @@ namespace nvc {
 
 inline constexpr size_t kMaxLanes = 32;
 inline constexpr size_t kChunkSymbols = 4096;  // part of the format
-inline constexpr size_t kSlack = 64;           // elements behind the end of an array that a loop may read or write
+inline constexpr size_t kSlack = 64;           // elements behind the end of an array that a kernel may read or write
 
 // Most bytes from the position on that decoding a chunk may look at.
 inline constexpr size_t kMaxChunkReads = 2 * (kChunkSymbols + kSlack) + 64;
@@ -54,21 +54,22 @@ struct Kernels {
   const char* name;
   // The coded of size <= kChunkSymbols positions.
   void (*compact)(const uint8_t* indexes, size_t size, ChunkRows* rows) noexcept;
-  // Their symbols. symbols, too, has an element for every position.
+  // Their symbols. symbols, too, has an element for every position; compact has room for size and kSlack more.
   void (*pick)(const uint8_t* indexes, size_t size, const int8_t* symbols, int8_t* compact) noexcept;
-  // The opposite: puts 0 at positions that are not coded.
+  // The opposite: puts 0 at positions that are not coded. Writes size symbols and no more; kSlack more of compact than
+  // are coded can be read.
   void (*spread)(const uint8_t* indexes, size_t size, const int8_t* compact, int8_t* symbols) noexcept;
   // Reads one bin for each of the rows. Requires valid states, first_row + rows.last < table.rows() and
   // kMaxChunkReads readable bytes.
   void (*decode)(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                  ChunkSymbols* symbols) noexcept;
-  // The packed bins of symbols, which has room for kSlack more, as bins has. Requires
-  // first_row + rows.last < table.rows().
+  // The packed bins of rows.count symbols. Behind these, symbols, which may be the caller's own array, is not read, and
+  // bins, where those of another thread may follow, is not written. Requires first_row + rows.last < table.rows().
   void (*look_up)(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
                   ChunkTails* tails) noexcept;
   // Which symbols have a bit among the first count, in order; places has room for all and kSlack more.
   size_t (*list)(const ChunkTails& tails, size_t count, uint16_t* places) noexcept;
-  // Writes count packed bins. Requires 2 * count + kSlack writable bytes before pos.
+  // Writes count packed bins. Requires kSlack more that can be read, and 2 * count + kSlack writable bytes before pos.
   void (*encode)(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept;
 };
 

@@ -1,4 +1,4 @@
-// The inner loops for processors with AVX2: 8 lanes to a vector.
+// The kernels for processors with AVX2: 8 lanes to a vector.
 #include "lanes.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))

@@ -1,4 +1,4 @@
-// What the loops for AVX2 and for AVX-512 share. Only for files that have either.
+// What the kernels for AVX2 and for AVX-512 share. Only for files that have either.
 #pragma once
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// The inner loops for processors with AVX-512 as of Ice Lake and Zen 4: 16 lanes to a vector.
+// The kernels for processors with AVX-512 as of Ice Lake and Zen 4: 16 lanes to a vector.
 #include "lanes.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -253,14 +253,16 @@ NVC_AVX512 void LookUpAvx512(const CdfTable& table, size_t first_row, ChunkRows*
     tails->bits[i / 64] = LookUp64(table, first_row, rows->row + i, symbols + i, rows->count - i, place + i);
   }
   // One by one is faster than gathering, and with all places stored before, none is waited for.
-  for (size_t i = 0; i < rows->count; i += 4) {
-    const auto bin = [&](size_t at) {
-      int32_t value;
-      std::memcpy(&value, starts + place[i + at], sizeof value);
-      return value;
-    };
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(bins + i), _mm_setr_epi32(bin(0), bin(1), bin(2), bin(3)));
+  const auto bin = [&](size_t at) {
+    int32_t value;
+    std::memcpy(&value, starts + place[at], sizeof value);
+    return value;
+  };
+  size_t i = 0;
+  for (; i + 4 <= rows->count; i += 4) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(bins + i), _mm_setr_epi32(bin(i), bin(i + 1), bin(i + 2), bin(i + 3)));
   }
+  for (; i < rows->count; ++i) bins[i] = static_cast<uint32_t>(bin(i));
 }
 
 NVC_AVX512 size_t ListAvx512(const ChunkTails& tails, size_t count, uint16_t* places) noexcept {

@@ -2,7 +2,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
-#include <pybind11/stl.h>
 
 #include <memory>
 #include <optional>
@@ -140,28 +139,29 @@ void Reset(nvc::interleaved::Decoder& decoder, const py::buffer& buffer) {
   decoder.Reset(data, size);
 }
 
-const nvc::Kernels& GetKernels(const std::optional<std::string>& path) {
+const nvc::Kernels& GetKernels(const std::optional<std::string>& name) {
   static const std::vector<const nvc::Kernels*> all = nvc::AllKernels();
-  if (!path) return *all.back();
+  if (!name) return *all.back();
   for (const nvc::Kernels* kernels : all) {
-    if (*path == kernels->name) return *kernels;
+    if (*name == kernels->name) return *kernels;
   }
-  throw py::value_error("there is no path " + py::repr(py::str(*path)).cast<std::string>() + " on this processor");
+  throw py::value_error("there are no kernels " + py::repr(py::str(*name)).cast<std::string>() + " on this processor");
 }
 
-std::vector<std::string> Paths() {
+std::vector<std::string> KernelNames() {
   std::vector<std::string> names;
   for (const nvc::Kernels* kernels : nvc::AllKernels()) names.emplace_back(kernels->name);
   return names;
 }
 
-std::unique_ptr<nvc::interleaved::Encoder> MakeInterleavedEncoder(int threads, const std::optional<std::string>& path) {
-  return std::make_unique<nvc::interleaved::Encoder>(threads, GetKernels(path));
+std::unique_ptr<nvc::interleaved::Encoder> MakeInterleavedEncoder(int threads,
+                                                                  const std::optional<std::string>& kernels) {
+  return std::make_unique<nvc::interleaved::Encoder>(threads, GetKernels(kernels));
 }
 
 std::unique_ptr<nvc::interleaved::Decoder> MakeInterleavedDecoder(const py::buffer& buffer, int threads,
-                                                                  const std::optional<std::string>& path) {
-  auto decoder = std::make_unique<nvc::interleaved::Decoder>(threads, GetKernels(path));
+                                                                  const std::optional<std::string>& kernels) {
+  auto decoder = std::make_unique<nvc::interleaved::Decoder>(threads, GetKernels(kernels));
   Reset(*decoder, buffer);
   return decoder;
 }
@@ -205,16 +205,16 @@ PYBIND11_MODULE(_native, m) {
       .def("finish", &Finish<nvc::dcvc::Decoder>);
 
   py::class_<nvc::interleaved::Encoder>(m, "InterleavedEncoder")
-      .def(py::init(&MakeInterleavedEncoder), py::arg("threads") = 1, py::kw_only(), py::arg("path") = py::none())
+      .def(py::init(&MakeInterleavedEncoder), py::arg("threads") = 1, py::kw_only(), py::arg("kernels") = py::none())
       .def("encode", &Encode<nvc::interleaved::Encoder>, py::arg("segments"));
 
   py::class_<nvc::interleaved::Decoder>(m, "InterleavedDecoder")
       .def(py::init(&MakeInterleavedDecoder), py::arg("data"), py::arg("threads") = 1, py::kw_only(),
-           py::arg("path") = py::none())
+           py::arg("kernels") = py::none())
       .def("reset", &Reset, py::arg("data"))
       .def("decode", &Decode<nvc::interleaved::Decoder>, py::arg("table"), py::arg("indexes"),
            py::arg("first_row") = 0)
       .def("finish", &Finish<nvc::interleaved::Decoder>);
 
-  m.def("paths", &Paths);
+  m.def("kernels", &KernelNames);
 }

@@ -31,7 +31,7 @@ from native_coder import (  # noqa: TID251
     DcvcEncoder,
     InterleavedDecoder,
     InterleavedEncoder,
-    paths,
+    kernels,
 )
 from nvc_jax.entropy.tables import gaussian_tables
 from nvc_jax.spec import NOT_CODED, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
@@ -89,11 +89,11 @@ def our_coder(case: Case, streams: int) -> Coder:
     return lambda: encoder.encode(segments), decode
 
 
-def interleaved_coder(case: Case, threads: int, path: str | None = None) -> Coder:
-    """Encode and decode with native_coder, interleaved dialect; path: which loops, by default the best."""
+def interleaved_coder(case: Case, threads: int, kernels: str | None = None) -> Coder:
+    """Encode and decode with native_coder, interleaved dialect; by default with the fastest kernels."""
     table = gaussian_table()
-    encoder = InterleavedEncoder(threads, path=path)
-    decoder = InterleavedDecoder(b"", threads, path=path)
+    encoder = InterleavedEncoder(threads, kernels=kernels)
+    decoder = InterleavedDecoder(b"", threads, kernels=kernels)
     segments = [(table, symbols, rows, 0) for symbols, rows in case]
 
     def decode(payload: bytes) -> list[Int8]:
@@ -205,7 +205,7 @@ def main() -> None:
     for name, case in cases().items():
         coders = {f"dcvc, {n} stream{'s' * (n > 1)}": our_coder(case, n) for n in (1, 2)}
         coders |= {f"interleaved, {n} thread{'s' * (n > 1)}": interleaved_coder(case, n) for n in (1, 2)}
-        coders |= {f"interleaved, {path}": interleaved_coder(case, 1, path) for path in paths()[:-1]}
+        coders |= {f"interleaved, {name}": interleaved_coder(case, 1, name) for name in kernels()[:-1]}
         if module is not None:
             coders |= {f"official, {n} stream{'s' * (n > 1)}": official_coder(module, case, n) for n in (1, 2)}
         coded = sum(int((rows != NOT_CODED).sum()) for _, rows in case)
@@ -224,7 +224,7 @@ def main() -> None:
     report = {
         "unit": "ratios are speed over that of `dcvc, 1 stream` in the same run, best to best and median to median",
         "repeats": arguments.repeats,
-        "paths": paths(),
+        "kernels": kernels(),
         "machine": machine(),
         "results": results,
     }

@@ -1,5 +1,5 @@
 // Fuzz target: any bytes are read as a payload, and as symbols that must survive a round trip.
-// Byte 0: streams, wide indexes. Byte 1: seed of the indexes. Bytes 2 and 3: symbols of a segment. Then the data.
+// Byte 0: streams, wide indexes, table, first row. Byte 1: seed of the indexes. Bytes 2 and 3: symbols of a segment. Then the data.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -22,13 +22,14 @@ constexpr int kSegments = 3;
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const CdfTable table = MakeTable(true);
+  static const Tables tables;
   if (size < 4) return 0;
   const int streams = 1 + (data[0] & 1);
   const bool wide = (data[0] & 2) != 0;
+  const CdfTable& table = tables[data[0] >> 2];
   const size_t count = data[2] | static_cast<size_t>(data[3]) << 8;
   const Rows rows(count, data[1]);
-  const Indexes indexes = rows.Get(wide);
+  const Indexes indexes = rows.Get(wide, data[0] >> 4);
   data += 4;
   size -= 4;
 

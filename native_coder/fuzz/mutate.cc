@@ -1,5 +1,5 @@
-// Damages frames of the interleaved dialect and decodes what is left with all loops that the processor has: no fault of
-// the program may show, and they must agree. Run: mutate FRAMES [SEED]
+// Damages frames of the interleaved dialect and decodes what is left with all kernels that the processor has: no fault
+// of the program may show, and they must agree. Run: mutate FRAMES [SEED]
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -23,6 +23,7 @@ struct Frame {
   const nvc::CdfTable* table;
   Rows rows;
   bool wide;
+  size_t first_row;
   Bytes payload;
 };
 
@@ -42,11 +43,14 @@ std::ptrdiff_t Place(Random& random, const Bytes& bytes) {
 }
 
 Frame MakeFrame(const nvc::CdfTable& table, size_t count, Random& random) {
-  Frame frame{&table, Rows(count, random()), random() % 4 == 0, {}};
+  Frame frame{&table, Rows(count, random()), random() % 4 == 0, random() % kFirstRows, {}};
   std::vector<int8_t> symbols(count);
   const uint32_t spread = 1 + random() % 12;
-  for (int8_t& symbol : symbols) symbol = static_cast<int8_t>(static_cast<int>(random() % spread) - 4);
-  const std::vector<nvc::Segment> segments(2, {&table, symbols.data(), frame.rows.Get(frame.wide)});
+  const size_t calm = random() % 2 == 0 ? count / 2 : count;  // from here on mostly 0; those before earn the lanes
+  for (size_t i = 0; i < count; ++i) {
+    if (i < calm || random() % 64 == 0) symbols[i] = static_cast<int8_t>(static_cast<int>(random() % spread) - 4);
+  }
+  const std::vector<nvc::Segment> segments(2, {&table, symbols.data(), frame.rows.Get(frame.wide, frame.first_row)});
   frame.payload = Encoder(1, *nvc::AllKernels().back()).Encode(segments);
   return frame;
 }
@@ -67,7 +71,9 @@ void Damage(Bytes* bytes, const Bytes& other, Random& random) {
       bytes->insert(bytes->end(), other.begin() + Place(random, other), other.end());
       break;
     case 4:  // another layout, huge lengths
-      if (bytes->size() > 9) {
+      if (random() % 2 == 0) {
+        MakeStart(bytes, random() % 6);
+      } else if (bytes->size() > 9) {
         (*bytes)[0] = static_cast<uint8_t>(random());
         for (size_t i = 1; i < 5; ++i) (*bytes)[i] = random() % 2 == 0 ? 255 : static_cast<uint8_t>(random());
       }
@@ -85,7 +91,7 @@ void Damage(Bytes* bytes, const Bytes& other, Random& random) {
 
 Status Decode(Decoder* decoder, const Frame& frame, const Bytes& bytes, std::vector<int8_t>* symbols) {
   decoder->Reset(bytes.data(), bytes.size());
-  const nvc::Indexes indexes = frame.rows.Get(frame.wide);
+  const nvc::Indexes indexes = frame.rows.Get(frame.wide, frame.first_row);
   symbols->resize(indexes.size * 2);
   for (size_t i = 0; i < 2; ++i) {
     const Status status = decoder->Decode(*frame.table, indexes, symbols->data() + i * indexes.size);
@@ -99,26 +105,27 @@ Status Decode(Decoder* decoder, const Frame& frame, const Bytes& bytes, std::vec
 int main(int argc, char** argv) {
   const long frames = argc > 1 ? std::atol(argv[1]) : 1000;
   Random random(argc > 2 ? static_cast<uint32_t>(std::atol(argv[2])) : 0);
-  const nvc::CdfTable tables[] = {MakeTable(false), MakeTable(true)};
+  const Tables tables;
   std::vector<Frame> seeds;
   for (const int count : {0, 1, 7, 40, 64, 100, 300, 700, 1000, 2000, 4096, 5000, 9000, 12000}) {
-    for (size_t i = 0; i < 4; ++i) seeds.push_back(MakeFrame(tables[i % 2], static_cast<size_t>(count), random));
+    for (size_t i = 0; i < 2 * kKinds; ++i) seeds.push_back(MakeFrame(tables[i], static_cast<size_t>(count), random));
   }
-  seeds.push_back(MakeFrame(tables[0], 60000, random));   // 32 lanes
-  seeds.push_back(MakeFrame(tables[0], 400000, random));  // several parts
-  const std::vector<const nvc::Kernels*> paths = nvc::AllKernels();
-  Decoder portable(1, *paths[0]);
+  const size_t small = seeds.size();
+  for (size_t i = 0; i < kKinds; ++i) seeds.push_back(MakeFrame(tables[i], 60000, random));  // 32 lanes
+  seeds.push_back(MakeFrame(tables[kNarrow], 400000, random));                               // several parts
+  const std::vector<const nvc::Kernels*> all = nvc::AllKernels();
+  Decoder portable(1, *all[0]);
   std::vector<std::unique_ptr<Decoder>> decoders;
-  for (size_t i = 1; i < paths.size(); ++i) decoders.push_back(std::make_unique<Decoder>(1, *paths[i]));
-  Decoder threaded(2, *paths.back());
+  for (size_t i = 1; i < all.size(); ++i) decoders.push_back(std::make_unique<Decoder>(1, *all[i]));
+  Decoder threaded(2, *all.back());
   std::vector<int8_t> symbols;
   std::vector<int8_t> again;
   long decoded = 0;
   for (long i = 0; i < frames; ++i) {
     // The large frames are slow, so they come seldom.
-    const Frame& frame = seeds[i % 1000 == 0 ? seeds.size() - 1 - Below(random, 2) : Below(random, seeds.size() - 2)];
+    const Frame& frame = seeds[i % 1000 == 0 ? small + Below(random, seeds.size() - small) : Below(random, small)];
     Bytes bytes = frame.payload;
-    for (uint32_t k = 0; k <= random() % 2; ++k) Damage(&bytes, seeds[Below(random, seeds.size() - 2)].payload, random);
+    for (uint32_t k = 0; k <= random() % 2; ++k) Damage(&bytes, seeds[Below(random, small)].payload, random);
     const Status status = Decode(&portable, frame, bytes, &symbols);
     const auto check = [&](Decoder* decoder) {
       Require(Decode(decoder, frame, bytes, &again) == status && (status != Status::kOk || symbols == again));

@@ -1,4 +1,4 @@
-"""The interleaved dialect: round trips, the same bytes on every path, limits of size, and refusals."""
+"""The interleaved dialect: round trips, the same bytes with all kernels, limits of size, and refusals."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from native_coder import (  # noqa: TID251
     InterleavedDecoder,
     InterleavedEncoder,
     TruncatedError,
-    paths,
+    kernels,
 )
 from nvc_jax.entropy import reference
 from nvc_jax.entropy.tables import gaussian_tables
@@ -25,8 +25,8 @@ from nvc_jax.errors import BitstreamError
 from nvc_jax.spec import SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
 SKIP = {np.uint8: 255, np.uint16: 65535}
-ONE_THREAD = [{"threads": 1, "path": path} for path in paths()]
-PATHS = ONE_THREAD + [{"threads": t, "path": path} for t in (2, 4) for path in (paths()[0], paths()[-1])]
+OPTIONS = [{"threads": threads, "kernels": name} for threads in (1, 2, 4) for name in kernels()]
+ONE_THREAD = [options for options in OPTIONS if options["threads"] == 1]
 relaxed = settings(max_examples=80, deadline=None)
 
 
@@ -50,12 +50,12 @@ def decode(payload, segments, **options):
     return result
 
 
-def check(segments, options_of_paths=PATHS):
-    """Every path writes the same bytes and reads them back; returns the bytes."""
-    payloads = {encode(segments, **options) for options in options_of_paths}
+def check(segments, all_options=OPTIONS):
+    """All kernels write the same bytes and read them back; returns the bytes."""
+    payloads = {encode(segments, **options) for options in all_options}
     assert len(payloads) == 1
     (payload,) = payloads
-    for options in options_of_paths:
+    for options in all_options:
         for got, (_, symbols, indexes, _) in zip(decode(payload, segments, **options), segments, strict=True):
             np.testing.assert_array_equal(got, np.where(indexes == SKIP[indexes.dtype.type], 0, symbols))
     return payload
@@ -78,7 +78,7 @@ def gaussian_list(rng, size, mean_row, skipped):
 
 @st.composite
 def frames(draw):
-    """Segments of tables of all kinds that loops tell apart, of few and many rows, with skips and escapes."""
+    """Segments of tables of all kinds that kernels tell apart, of few and many rows, with skips and escapes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     widths = draw(st.sampled_from([[2, 3, 5, 8], [2, 3, 9, 18, 31], [2, 18, 32, 256]]))
     arrays = random_rows(rng, draw(st.sampled_from([1, 5, 200])), widths)
@@ -98,7 +98,7 @@ def frames(draw):
 
 @relaxed
 @given(frames())
-def test_every_path_gives_the_same_bytes_and_symbols(segments):
+def test_all_kernels_give_the_same_bytes_and_symbols(segments):
     assert within_limits(segments, check(segments))
 
 
@@ -109,7 +109,7 @@ def test_gaussian_lists_of_all_sizes(gauss, size, mean_row, skipped):
     symbols, indexes = gaussian_list(rng, size, mean_row, skipped)
     half = size // 3
     segments = [(gauss, symbols[:half], indexes[:half], 0), (gauss, symbols[half:], indexes[half:], 0)]
-    assert within_limits(segments, check(segments, PATHS if size < 1_000_000 else ONE_THREAD))
+    assert within_limits(segments, check(segments, OPTIONS if size < 1_000_000 else ONE_THREAD))
 
 
 def test_large_frames_have_parts_and_small_ones_one_lane(gauss):
@@ -232,6 +232,22 @@ def test_z_rows_of_a_large_table():
     check([(table, symbols, np.ascontiguousarray(indexes * 72), 0)])
 
 
+@pytest.mark.parametrize(("size", "lanes"), [(15_000, 16), (200_000, 32)])
+def test_rows_that_are_almost_sure_to_be_0(gauss, size, lanes):
+    """Behind symbols that earn the lanes; up to 64 such rows from the first on have a shortcut."""
+    rng = np.random.default_rng(7)
+    cdf = np.zeros((110, 5), np.int32)  # symbols -1, 0, 1 and the tail
+    before = 1 + 13 * np.arange(110)
+    cdf[:, 1], cdf[:, 2], cdf[:, 3], cdf[:, 4] = before, before + 64_000, before + 64_050, 65_536
+    cdf[105:, 2] -= 1  # not quite as sure
+    calm = CdfTable(cdf, np.full(110, 5, np.int32), np.full(110, -1, np.int32))
+    symbols, indexes = gaussian_list(rng, size, 1000, 0.0)
+    for first_row, rows in ((20, 64), (20, 90), (43, 64), (60, 50)):
+        sure = rng.integers(0, rows, 4999).astype(np.uint8)
+        seldom = np.where(rng.random(sure.size) < 0.01, rng.integers(-5, 6, sure.size), 0).astype(np.int8)
+        assert 1 << (check([(gauss, symbols, indexes, 0), (calm, seldom, sure, first_row)])[0] & 7) == lanes
+
+
 def test_objects_can_be_used_again(gauss):
     rng = np.random.default_rng(2)
     encoder, decoder = InterleavedEncoder(2), InterleavedDecoder(b"", 2)
@@ -268,7 +284,7 @@ def outcome(payload, segments, **options):
 
 @relaxed
 @given(frames(), st.data())
-def test_damage_is_refused_or_decoded_alike_on_every_path(segments, data):
+def test_damage_is_refused_or_decoded_alike_by_all_kernels(segments, data):
     payload = bytearray(encode(segments))
     damage = data.draw(st.sampled_from(["flip", "cut", "append", "layout", "random"]))
     if damage == "flip" and payload:
@@ -282,7 +298,7 @@ def test_damage_is_refused_or_decoded_alike_on_every_path(segments, data):
         payload[1:1] = data.draw(st.sampled_from([b"", b"\xff" * 4, bytes(60)]))
     else:
         payload = bytearray(data.draw(st.binary(max_size=60)))
-    outcomes = [outcome(payload, segments, **options) for options in PATHS]
+    outcomes = [outcome(payload, segments, **options) for options in OPTIONS]
     assert all(other == outcomes[0] for other in outcomes)
 
 
@@ -331,8 +347,8 @@ def test_refusals(gauss):
             InterleavedEncoder(threads)
         with pytest.raises(ValueError, match=f"threads is {threads}, not in 1..64"):
             InterleavedDecoder(b"", threads)
-    with pytest.raises(ValueError, match="no path 'mmx'"):
-        InterleavedEncoder(path="mmx")
+    with pytest.raises(ValueError, match="no kernels 'mmx'"):
+        InterleavedEncoder(kernels="mmx")
 
 
 def test_an_escape_beyond_int8_is_refused():

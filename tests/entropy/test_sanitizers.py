@@ -49,7 +49,7 @@ def test_no_input_makes_the_sanitizers_speak(programs, tmp_path, target):
     files = []
     for i in range(120):
         count = int(rng.integers(0, 400)) if i % 20 else 65_000 + i  # the large ones start a thread, or fill two chunks
-        header = bytes([i & 7, i, count & 255, count >> 8])
+        header = bytes([i | rng.integers(0, 2) << 7, rng.integers(0, 256), count & 255, count >> 8])
         path = tmp_path / f"{i}.bin"
         first = bytes([rng.integers(0, 6) | rng.integers(0, 5) << 4]) if i % 3 else b""  # a layout, as a rule
         path.write_bytes(header + first + rng.bytes(int(rng.integers(0, 1000))))
@@ -58,6 +58,12 @@ def test_no_input_makes_the_sanitizers_speak(programs, tmp_path, target):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "120 files replayed\n"
+
+
+def test_no_kernel_leaves_the_bounds_of_its_arrays(programs):
+    done = subprocess.run([programs / "bounds"], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("kernels keep within bounds\n")
 
 
 def test_damaged_frames_do_not_make_the_sanitizers_speak(programs):
