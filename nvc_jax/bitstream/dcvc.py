@@ -117,7 +117,7 @@ class DcvcReader:
             if unit not in _KIND_OF_UNIT:
                 raise cursor.error(f"unknown unit type {unit}; is this a DCVC-RT file?", unit_offset)
             if header_id not in self._headers:
-                raise cursor.error(f"sequence header {header_id} was never sent", unit_offset)
+                raise cursor.error(f"sequence header {header_id} was never sent; is this a DCVC-RT file?", unit_offset)
             kind, header = _KIND_OF_UNIT[unit], self._headers[header_id]
             qp, payload = self._frame(kind)
             yield FrameUnit(

@@ -42,7 +42,7 @@ def container_of(target: str | Path, container: Container = "auto") -> Container
     """The container of a stream with this name: "auto" is the official one for `*.bin`, else `.nvc`."""
     if container != "auto":
         return container
-    return "dcvc" if Path(target).suffix == ".bin" else "nvc"
+    return "dcvc" if Path(target).suffix.lower() == ".bin" else "nvc"
 
 
 def encode_file(
@@ -91,6 +91,8 @@ def encode_file(
     motion = codec.stored.config.inter.motion
     if container == "dcvc" and motion:
         (note or _ignore)(f"the official code cannot decode {target}: the model {codec.stored.config.name} has motion")
+    if container == "dcvc" and codec.precision != "float32":
+        (note or _ignore)(f"{target} does not say its precision: to decode it, --precision {codec.precision} is needed")
     if rdoq is None:
         rdoq = 0.0 if container == "dcvc" and not motion else DEFAULT_RDOQ
     with ExitStack() as stack:
@@ -199,7 +201,9 @@ def decode_file(
         (note or _ignore)(f"damage was passed over: {stream.damage}")
     lost = sum(frame["type"] == LOST for frame in report.frames)
     if lost:
-        (note or _ignore)(f"{lost} of {len(report.frames)} frames are lost; they repeat the picture before them")
+        (note or _ignore)(
+            f"{lost} of {len(report.frames)} frames are lost; they repeat the picture before them, or are grey"
+        )
     return report.summary()
 
 

@@ -50,13 +50,14 @@ class Codec:
             ConfigError: the precision is not known or not that of an integer model.
         """
         precision = stored.precision if precision is None else precision
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
+        _check_precision(precision)
         if precision == "int16":
             stored = integerise(stored)
             self._params = prepare_params(stored.params, strategy)
         elif stored.precision == "int16":
-            raise ConfigError(f"the model {stored.config.name} is of integers; use precision int16, not {precision}.")
+            raise ConfigError(
+                f"the int16 model of {stored.config.name} holds integers; use precision int16, not {precision}."
+            )
         else:
             dtype = PRECISIONS[precision]
             self._params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), stored.params)
@@ -96,6 +97,8 @@ class Codec:
         """
         if header is None:
             return cls.load(model or DEFAULT_MODEL, precision)
+        if precision is not None:
+            _check_precision(precision)
         if header.precision not in PRECISIONS:
             raise ConfigError(f"the stream was made in {header.precision}, which this program does not have.")
         if precision not in (None, header.precision):
@@ -109,7 +112,13 @@ class Codec:
         model = model or (header.model if header.model in packaged_models() else None)
         if model is None:
             raise ModelError(f"the stream was made with the model {wanted}, which is not packaged; name it by --model.")
-        codec = cls.load(model, header.precision)
+        stored = load_model(model)
+        if stored.precision == "int16" and header.precision != "int16":
+            raise ModelError(
+                f"the stream was made in {header.precision} with the model {wanted}, and {model} is an int16 model; "
+                "name the model that it was made of by --model."
+            )
+        codec = cls(stored, header.precision)
         found = codec.stored.identity
         if found != header.identity and not ignore_identity:
             raise ModelError(
@@ -156,3 +165,8 @@ class Codec:
     def entropy_seconds(self) -> float:
         """Time spent in entropy coding so far."""
         return sum(coder.timer.seconds for coder in self._coders.values())
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}.")

@@ -200,6 +200,8 @@ def test_convert_to_int16(nvc, work, model, clip, monkeypatch):
     assert (work / "a.bin").read_bytes() == (work / "b.bin").read_bytes()
     floating = "encode", "--model", "integers", "--precision", "float32", clip, "c.bin"
     assert "use precision int16, not float32" in nvc(*floating).refusal()
+    assert nvc("encode", "--precision", "float32", "--frames", 1, clip, "f.nvc").code == 0
+    assert "made in float32" in nvc("decode", "--model", "integers", "f.nvc", "f.y4m").refusal()
     assert "export the model that it was made of" in nvc("convert", "integers", "i.pth", "v.pth").refusal()
 
 
