@@ -64,6 +64,7 @@ def test_modules_and_stages_run_and_have_costs(subject):
     )
 
 
+@pytest.mark.slow
 def test_a_frame_with_motion(moving_subject):
     """It has three more programs, and one program of them all gives the same."""
     modules, stages = module_calls(moving_subject), stage_calls(moving_subject)

@@ -131,6 +131,7 @@ def test_gradients_of_many_bfloat16_frames_add_up_in_float32(remat):
     assert float(found) == float(expected) == 513.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("qp", [15, 45])
 def test_estimated_bits_are_those_of_the_stream(clips, qp):
     """Rounded symbols, no skipping (a saving of the coder that training does not know): within 1 % of real bytes.
