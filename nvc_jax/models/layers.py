@@ -123,14 +123,14 @@ class DCBlock(nn.Module):
             x = Pointwise(self.features, name="adaptor")(x)
         ops = arithmetic(x)
         x = ops.once(x)
-        h = ops.wsilu(Pointwise(self.features, name="pointwise_in")(x))
+        h = ops.affine_wsilu(x, *AffineParameters(name="pointwise_in")(self.features, self.features))
         h = ops.once(Depthwise3x3(name="depthwise")(h))
         kernel, bias = AffineParameters(name="pointwise_out")(self.features, self.features)
         kernel_in, bias_in, kernel_out, bias_out = FeedForwardParameters(name="ffn")(self.features)
 
         def project_and_feed_forward(h: Array, x: Array) -> Array:
             h = ops.once(ops.add(ops.affine(h, kernel, bias), x))
-            first, second = jnp.split(ops.wsilu(ops.affine(h, kernel_in, bias_in)), 2, axis=-1)
+            first, second = jnp.split(ops.affine_wsilu(h, kernel_in, bias_in), 2, axis=-1)
             out = ops.add(h, ops.affine(ops.add(first, second), kernel_out, bias_out))
             return ops.add(out, x) if self.shortcut else out
 

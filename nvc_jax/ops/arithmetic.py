@@ -18,12 +18,12 @@ class Arithmetic(Protocol):
     """
 
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
+    def affine_wsilu(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
     def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def once(self, x: Array) -> Array: ...  # noqa: D102
     def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
-    def wsilu(self, x: Array) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102
     def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102
     def reciprocal(self, x: Array) -> Any: ...  # noqa: D102

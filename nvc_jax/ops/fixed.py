@@ -55,6 +55,11 @@ def affine(x: Array, kernel: ExactKernel, bias: Array) -> Array:
     return _finish(product(x, kernel), kernel, bias)
 
 
+def affine_wsilu(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+    """Of `affine`, each number times its sigmoid(4x)."""
+    return wsilu(affine(x, kernel, bias))
+
+
 def convolve3x3(x: Array, kernel: ExactKernel, bias: Array, stride: int) -> Array:
     """Full 3x3 convolution, zero padding 1. x: [B, H, W, C]; kernel rows in the order (dy, dx, C)."""
     patches = jnp.concatenate([tap[:, ::stride, ::stride] for tap in taps(x)], axis=-1)
