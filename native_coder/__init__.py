@@ -1,5 +1,6 @@
-"""The entropy coder in C++: tables, and the encoders and decoders of both dialects (docs/FORMAT.md)."""
+"""What is written in C++: the entropy coder, and the convolutions of the int16 arithmetic for CPUs."""
 
+from ._int16 import int16_functions  # noqa: TID251
 from ._native import (  # noqa: TID251
     CdfTable,
     CorruptError,
@@ -19,5 +20,6 @@ __all__ = [
     "InterleavedDecoder",
     "InterleavedEncoder",
     "TruncatedError",
+    "int16_functions",
     "kernels",
 ]

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from nvc_jax.codec.store import StoredModel, make_model
 from nvc_jax.errors import ModelError
 from nvc_jax.models.params import ParamTree, flatten, unflatten
-from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX, prepare, prepare_taps, product
+from nvc_jax.ops import exact, fixed, native
+from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX
 from nvc_jax.spec import FIXED_SCALE, FIXED_WEIGHT_BITS
 
 BIAS_MAX = 1 << 28
@@ -22,8 +23,9 @@ INT16_MAX = (1 << 15) - 1
 COMMON_BITS = 13  # weights in units of 1/8192, as the published int16 mode has them
 SMALL_SUM = 1 << 17  # sums of magnitudes up to it are one block of the float32 strategy
 
+NATIVE = "native"  # the strategy of ops/native.py
 _NOT_TRIED = 1e9  # seconds: slower than any, but better than wrong
-_product = jax.jit(product)
+_affine = jax.jit(fixed.affine)
 Real = npt.NDArray[np.float64]
 
 
@@ -79,7 +81,7 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
 
     Args:
         params: trees of integers.
-        strategy: a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this machine.
+        strategy: NATIVE or a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this machine.
 
     Raises:
         ModelError: a kernel's sums cannot be bounded; its name is told.
@@ -90,9 +92,7 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
     for name, leaf in flat.items():
         try:
             if _is_kernel(name):
-                bits = flat[_sibling(name, "bits")]
-                depthwise = name.endswith("depthwise/kernel")
-                prepared[name] = prepare_taps(leaf, bits) if depthwise else prepare(leaf, bits, strategy)
+                prepared[name] = _prepared(name, leaf, flat[_sibling(name, "bits")], strategy)
             elif _part(name) != "bits":
                 if np.abs(leaf.astype(np.int64)).max() > BIAS_MAX:
                     raise ModelError(f"a value exceeds {BIAS_MAX}.")
@@ -109,13 +109,19 @@ def fastest_strategy() -> str:
     That a strategy is exact follows from its bounds, if the machine's sums are what they should be; one that fails a
     trial is not chosen.
     """
-    safe, *tried = strategies_of(jax.default_backend())
+    platform = jax.default_backend()
+    if platform == "cpu" and native.available() and _trial(NATIVE) < math.inf:
+        return NATIVE
+    safe, *tried = strategies_of(platform)
     seconds = {strategy: _trial(strategy) for strategy in tried}
     return min([safe, *tried], key=lambda strategy: seconds.get(strategy, _NOT_TRIED))
 
 
 def strategies_of(platform: str) -> tuple[str, ...]:
-    """What a platform may choose from; the first is the slow one that is taken where no other is right."""
+    """What any machine of a platform may choose from; the first is the slow one that is taken where no other is right.
+
+    NATIVE is not among them: it needs the right processor.
+    """
     return ("int32", "float32", "bfloat16") if platform == "cpu" else ("int32", "int8")
 
 
@@ -124,16 +130,25 @@ def _trial(strategy: str) -> float:
     rng = np.random.default_rng(0)
     x = rng.integers(-1 << 15, 1 << 15, (512, 256), np.int16)
     weights = rng.integers(-1 << 13, 1 << 13, (256, 512), np.int16)
-    kernel = prepare(weights, np.full(512, COMMON_BITS, np.uint8), strategy)
+    kernel = _prepared("kernel", weights, np.full(512, COMMON_BITS, np.uint8), strategy)
+    bias = jnp.zeros(512, jnp.int32)
     times = []
     for _ in range(8):  # the first compiles
         start = time.perf_counter()
-        total = _product(x, kernel)
-        total.low.block_until_ready()
+        result = _affine(x, kernel, bias).block_until_ready()
         times.append(time.perf_counter() - start)
-    exact = x.astype(np.float64) @ weights.astype(np.float64)  # below 2^53
-    right = (256 * np.asarray(total.high, np.int64) + np.asarray(total.low) == exact).all()
-    return min(times) if right else math.inf
+    total = (x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)  # below 2^53
+    rounded = (total + (1 << (COMMON_BITS - 1)) - (total < 0)) >> COMMON_BITS
+    return min(times) if (np.clip(rounded, -32768, 32767) == result).all() else math.inf
+
+
+def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str) -> Any:
+    """A kernel, ready for `ops.fixed`."""
+    exact.check(weights, bits)
+    depthwise = name.endswith("depthwise/kernel")
+    if strategy == NATIVE:
+        return native.pack_taps(weights, bits) if depthwise else native.pack(weights, bits)
+    return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy)
 
 
 def _weight_bits(weights: Real, bias: Real) -> npt.NDArray[np.int64]:

@@ -44,7 +44,7 @@ class Codec:
         Args:
             stored: the model.
             precision: a key of PRECISIONS; None is that of the model's parameters, float32 or int16.
-            strategy: in int16, how to multiply (`ops.exact.STRATEGIES`); all give the same integers.
+            strategy: in int16, how to multiply (`codec.integers.prepare_params`); all give the same integers.
 
         Raises:
             ConfigError: the precision is not known or not that of an integer model.

@@ -70,7 +70,7 @@ def convert_to_int16(
         OutputError: the directory cannot be written.
     """
     integers = integerise(load_model(model))
-    codec = Codec(integers, "int16")
+    codec = Codec(integers, "int16", "float32")  # C++ shows no sums
     ranges: dict[str, Range] = {}
     for clip in clips:
         for qp in CALIBRATION_QPS:

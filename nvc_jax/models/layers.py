@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from nvc_jax.ops import native
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
@@ -122,14 +123,18 @@ class DCBlock(nn.Module):
         if self.force_adaptor or x.shape[-1] != self.features:
             x = Pointwise(self.features, name="adaptor")(x)
         ops = arithmetic(x)
-        x = ops.once(x)
-        h = ops.affine_wsilu(x, *AffineParameters(name="pointwise_in")(self.features, self.features))
-        h = ops.once(Depthwise3x3(name="depthwise")(h))
+        kernel, bias = AffineParameters(name="pointwise_in")(self.features, self.features)
+        x = ops.once(x, kernel)
+        h = Depthwise3x3(name="depthwise")(ops.affine_wsilu(x, kernel, bias))
         kernel, bias = AffineParameters(name="pointwise_out")(self.features, self.features)
         kernel_in, bias_in, kernel_out, bias_out = FeedForwardParameters(name="ffn")(self.features)
+        if isinstance(kernel, native.PackedKernel):
+            layers: Any = (kernel, bias), (kernel_in, bias_in), (kernel_out, bias_out)
+            return native.second_half(h, x, layers, self.shortcut)
+        h = ops.once(h, kernel)
 
         def project_and_feed_forward(h: Array, x: Array) -> Array:
-            h = ops.once(ops.add(ops.affine(h, kernel, bias), x))
+            h = ops.once(ops.add(ops.affine(h, kernel, bias), x), kernel_in)
             first, second = jnp.split(ops.affine_wsilu(h, kernel_in, bias_in), 2, axis=-1)
             out = ops.add(h, ops.affine(ops.add(first, second), kernel_out, bias_out))
             return ops.add(out, x) if self.shortcut else out

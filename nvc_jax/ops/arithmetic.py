@@ -13,15 +13,15 @@ from nvc_jax.spec import FIXED_SCALE
 class Arithmetic(Protocol):
     """What the modules `floating` and `fixed` both can do, so that a network is written once.
 
-    They document the functions. In `fixed`, a kernel is an `ExactKernel` and a reciprocal is a
-    `Reciprocal`.
+    They document the functions. In `fixed`, a kernel is an `ExactKernel`, a `PackedKernel` or `PackedTaps`, and a
+    reciprocal is a `Reciprocal`.
     """
 
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def affine_wsilu(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
     def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
-    def once(self, x: Array) -> Array: ...  # noqa: D102
+    def once(self, x: Array, kernel: Any) -> Array: ...  # noqa: D102
     def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102

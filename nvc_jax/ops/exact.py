@@ -27,8 +27,9 @@ Planes = tuple[Array, ...]
 PLANE_BITS = 8
 WEIGHT_MAX = (1 << 15) - (1 << 7) - 1  # the upper plane of a weight fits int8
 CHANNEL_MAX = 1 << 22  # largest sum of the magnitudes of the weights of an output channel
+INT32_LIMIT = (1 << 31) - 1
 
-_REACH = 1 << 15  # largest magnitude of an activation
+REACH = 1 << 15  # largest magnitude of an activation
 _PLANE_REACH = 1 << 7  # and of its planes
 
 
@@ -83,21 +84,17 @@ def split(x: Integers) -> tuple[Integers, Integers]:
 
 
 def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str) -> ExactKernel:
-    """Prepare a kernel for a strategy.
+    """Prepare a checked kernel for a strategy.
 
     Args:
         weights: [..., N]; all axes but the last are summed over.
-        bits: [N], within FIXED_WEIGHT_BITS.
+        bits: [N].
         strategy: a key of STRATEGIES.
-
-    Raises:
-        ModelError: weights are out of their range, or so large that a sum could leave its own.
     """
     plan = STRATEGIES[strategy]
     matrix = weights.reshape(-1, weights.shape[-1]).astype(np.int64)
-    _check(matrix, bits)
     planes = [np.asarray(plane) for plane in plan.planes(matrix)]
-    blocks = _blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
+    blocks = row_blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
     prepared = tuple(tuple(plane[rows].astype(plan.dtype) for plane in planes) for rows in blocks)
     with jax.enable_x64(plan.dtype == np.float64):
         return _on_device(prepared, bits, strategy)
@@ -114,14 +111,9 @@ TAPS = "taps"
 
 
 def prepare_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> ExactKernel:
-    """Prepare a depthwise kernel [3, 3, C]: blocks of taps whose sum fits int32.
-
-    Raises:
-        ModelError: as `prepare`.
-    """
+    """Prepare a checked depthwise kernel [3, 3, C]: blocks of taps whose sum fits int32."""
     matrix = weights.reshape(9, -1).astype(np.int64)
-    _check(matrix, bits)
-    blocks = _blocks([np.abs(matrix) * _REACH], _INT32_LIMIT)
+    blocks = row_blocks([np.abs(matrix) * REACH], INT32_LIMIT)
     prepared = tuple((matrix[rows].astype(np.int32),) for rows in blocks)
     return _on_device(prepared, bits, TAPS)
 
@@ -143,7 +135,13 @@ def tap_product(taps: Sequence[Array], kernel: ExactKernel) -> Wide:
     return _sum(parts)
 
 
-def _check(matrix: Integers, bits: Integers) -> None:
+def check(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> None:
+    """Refuse a kernel [..., N] whose numbers are out of their range, or so large that a sum could leave its own.
+
+    Raises:
+        ModelError: it is so.
+    """
+    matrix = weights.reshape(-1, weights.shape[-1]).astype(np.int64)
     fewest, most = FIXED_WEIGHT_BITS
     if not ((bits >= fewest) & (bits <= most)).all():
         raise ModelError(
@@ -159,7 +157,7 @@ def _check(matrix: Integers, bits: Integers) -> None:
         )
 
 
-def _blocks(costs: list[Integers], limit: int) -> list[slice]:
+def row_blocks(costs: list[Integers], limit: int) -> list[slice]:
     """Consecutive rows as long as no column of no plane costs more than the limit. costs: [K, N] each."""
     rows, start = len(costs[0]), 0
     totals = [np.cumsum(np.vstack([np.zeros_like(cost[:1]), cost]), axis=0) for cost in costs]
@@ -231,12 +229,11 @@ def _multiply_int8(x: Array, planes: Planes) -> Wide:
     return Wide(high, _dot(lower, w_lower, jnp.int32) + half)
 
 
-_INT32_LIMIT = (1 << 31) - 1
 _FLOAT32_LIMIT = 1 << 24  # float32 holds every integer up to it
 
 STRATEGIES = {
-    "int32": Strategy(np.int32, lambda w: [w], (_REACH,), _INT32_LIMIT, _multiply_int32),
-    "float64": Strategy(np.float64, lambda w: [w], (_REACH,), 1 << 53, _multiply_float64),
+    "int32": Strategy(np.int32, lambda w: [w], (REACH,), INT32_LIMIT, _multiply_int32),
+    "float64": Strategy(np.float64, lambda w: [w], (REACH,), 1 << 53, _multiply_float64),
     "float32": Strategy(np.float32, lambda w: [w], (_PLANE_REACH,), _FLOAT32_LIMIT, _multiply_float32),
     "bfloat16": Strategy(
         jnp.bfloat16,
@@ -245,5 +242,5 @@ STRATEGIES = {
         _FLOAT32_LIMIT,
         _multiply_bfloat16,
     ),
-    "int8": Strategy(np.int8, split, (2 * _PLANE_REACH, 2 * _PLANE_REACH), _INT32_LIMIT, _multiply_int8),
+    "int8": Strategy(np.int8, split, (2 * _PLANE_REACH, 2 * _PLANE_REACH), INT32_LIMIT, _multiply_int8),
 }

@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
+from nvc_jax.ops import native
 from nvc_jax.ops.depthwise import taps
 from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
 from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
+from nvc_jax.ops.native import PackedKernel, PackedTaps
 from nvc_jax.spec import FIXED_SCALE, NOT_CODED
 
+Kernel = ExactKernel | PackedKernel
 ONE = FIXED_SCALE
 QP_FRACTIONS = 256  # a qp is taken to 1/256
 _SCALE_BITS, _WIDE_BITS = 9, 8
@@ -50,24 +53,30 @@ def divide(x: Array, bits: int) -> Array:
     return (x + (1 << (bits - 1)) - (x < 0)) >> bits
 
 
-def affine(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+def affine(x: Array, kernel: Kernel, bias: Array) -> Array:
     """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 2^bits) as the kernel's products."""
+    if isinstance(kernel, PackedKernel):
+        return native.affine(x, kernel, bias)
     return _finish(product(x, kernel), kernel, bias)
 
 
-def affine_wsilu(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+def affine_wsilu(x: Array, kernel: Kernel, bias: Array) -> Array:
     """Of `affine`, each number times its sigmoid(4x)."""
+    if isinstance(kernel, PackedKernel):
+        return native.affine_wsilu(x, kernel, bias)
     return wsilu(affine(x, kernel, bias))
 
 
-def convolve3x3(x: Array, kernel: ExactKernel, bias: Array, stride: int) -> Array:
+def convolve3x3(x: Array, kernel: Kernel, bias: Array, stride: int) -> Array:
     """Full 3x3 convolution, zero padding 1. x: [B, H, W, C]; kernel rows in the order (dy, dx, C)."""
     patches = jnp.concatenate([tap[:, ::stride, ::stride] for tap in taps(x)], axis=-1)
     return affine(patches, kernel, bias)
 
 
-def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+def depthwise3x3(x: Array, kernel: ExactKernel | PackedTaps, bias: Array) -> Array:
     """Depthwise 3x3 convolution, zero padding 1."""
+    if isinstance(kernel, PackedTaps):
+        return native.depthwise3x3(x, kernel, bias)
     return _finish(tap_product(taps(x), kernel), kernel, bias)
 
 
@@ -80,13 +89,15 @@ def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
     return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
 
 
-def once(x: Array) -> Array:
-    """The same numbers, computed once however many uses they have.
+def once(x: Array, kernel: Kernel) -> Array:
+    """The same numbers, computed once however often a product with the kernel reads them.
 
-    A product splits its input into planes, and XLA on CPU would compute the input anew for each plane, and again what
-    that input was computed from. What is looked up in a table it computes once, so there the numbers are looked up in
-    the table of all numbers.
+    Products in floating point split their input into planes, and XLA on CPU would compute the input anew for each
+    plane, and again what that input was computed from. What is looked up in a table it computes once, so there the
+    numbers are looked up in the table of all numbers.
     """
+    if isinstance(kernel, PackedKernel):
+        return x
     numbers: Array = lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
     return numbers
 

@@ -29,8 +29,9 @@ def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
     return _depthwise3x3(x, kernel) + bias
 
 
-def once(x: Array) -> Array:
+def once(x: Array, kernel: Array) -> Array:
     """The same numbers: products take them as they are."""
+    del kernel
     return x
 
 

@@ -19,7 +19,7 @@ from recording import recorded_stages
 
 from nvc_jax.codec import integers, stages
 from nvc_jax.codec.files import decode_file, encode_file
-from nvc_jax.codec.integers import clamped_parameters, fastest_strategy, integerise, to_integers
+from nvc_jax.codec.integers import NATIVE, clamped_parameters, fastest_strategy, integerise, to_integers
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.saturation import measure_ranges
 from nvc_jax.codec.schedule import Schedule
@@ -28,8 +28,9 @@ from nvc_jax.convert.int16 import Int16Report
 from nvc_jax.errors import BitstreamError, ConfigError, ModelError
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.models.state import Reference, Synthesis
+from nvc_jax.ops import fixed, native
 from nvc_jax.ops.arithmetic import to_precision
-from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX, product
+from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX
 from nvc_jax.video import Colour, VideoInfo, create_video
 
 SIZE = 17, 33
@@ -96,8 +97,10 @@ def test_equals_the_reference_written_from_the_document(codec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [*STRATEGIES, NATIVE])
 def test_strategies_agree(strategy, expected):
+    if strategy == NATIVE and not native.available():
+        pytest.skip("this processor has no kernels in C++")
     other = Codec(synthetic.tiny_model(), "int16", strategy)
     stream = encode(other)
     assert digest(stream, decode(other, stream)) == expected
@@ -144,17 +147,19 @@ def test_fused_and_batched_frames_agree(codec):
 
 PROGRAM = """
 import sys
-sys.path[:0] = sys.argv[1:]
+sys.path[:0] = sys.argv[2:]
 import synthetic
 from test_int16 import Codec, decode, digest, encode
 for motion, rdoq in ((False, 0.0), (True, 0.06)):
-    codec = Codec(synthetic.tiny_model(motion), "int16")
+    codec = Codec(synthetic.tiny_model(motion), "int16", sys.argv[1] or None)
     stream = encode(codec, rdoq)
     print(digest(stream, decode(codec, stream)))
 """
-MACHINES = {
-    "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
-    "one thread": {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "NPROC": "1", "OMP_NUM_THREADS": "1"},
+ONE_THREAD = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "NPROC": "1", "OMP_NUM_THREADS": "1"}
+MACHINES = {  # environment and strategy
+    "AVX2": ({"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}, "float32"),
+    "one thread": (ONE_THREAD, "float32"),
+    "one thread, fastest strategy": (ONE_THREAD, ""),
 }
 
 
@@ -165,9 +170,10 @@ def test_machines_agree(machine, expected):
     moving = Codec(synthetic.tiny_model(motion=True), "int16")
     stream = encode(moving, 0.06)
     here = Path(__file__).parent
+    environment, strategy = MACHINES[machine]
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, here.parent, here],
-        env=os.environ | MACHINES[machine],
+        [sys.executable, "-c", PROGRAM, strategy, here.parent, here],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=True,
@@ -238,7 +244,8 @@ def test_large_weights_take_fewer_bits():
         Codec(large, "int16")
 
 
-def test_layers_that_saturate_are_named(codec):
+def test_layers_that_saturate_are_named():
+    codec = Codec(synthetic.tiny_model(), "int16", "float32")
     source = synthetic.moving_picture(*SIZE, 2)
     fitting = measure_ranges(codec, source, *SIZE, SCHEDULE)
     assert {"inter/encoder_in", "intra/decoder_blocks_0/depthwise", "inter/analyse"} <= set(fitting)
@@ -246,7 +253,7 @@ def test_layers_that_saturate_are_named(codec):
     params = flatten(synthetic.tiny_model().params)
     params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)
     model = make_model(codec.stored.config, unflatten(params), "")
-    found = measure_ranges(Codec(model, "int16"), source, *SIZE, SCHEDULE)
+    found = measure_ranges(Codec(model, "int16", "float32"), source, *SIZE, SCHEDULE)
     assert found["inter/encoder_in"].saturated > 0
     assert found["inter/encoder_in"].peak > 64
     report = Int16Report({}, found).sentences()
@@ -262,16 +269,17 @@ def forget():
 
 
 @pytest.mark.usefixtures("forget")
-@pytest.mark.parametrize("wrong", [(), ("float32",), ("float32", "bfloat16")])
+@pytest.mark.parametrize("wrong", [(), (NATIVE,), (NATIVE, "float32"), (NATIVE, "float32", "bfloat16")])
 def test_a_strategy_that_is_wrong_here_is_not_taken(wrong, monkeypatch):
     def trial(strategy):
-        return np.inf if strategy in wrong else {"float32": 1.0, "bfloat16": 2.0}[strategy]
+        return np.inf if strategy in wrong else {NATIVE: 3.0, "float32": 1.0, "bfloat16": 2.0}[strategy]
 
+    monkeypatch.setattr(native, "available", lambda: True)
     monkeypatch.setattr(integers, "_trial", trial)
-    assert fastest_strategy() == {0: "float32", 1: "bfloat16", 2: "int32"}[len(wrong)]
+    assert fastest_strategy() == (NATIVE, "float32", "bfloat16", "int32")[len(wrong)]
 
 
 def test_a_trial_finds_wrong_sums(monkeypatch):
     assert 0 < integers._trial("float32") < np.inf
-    monkeypatch.setattr(integers, "_product", lambda x, kernel: jax.tree.map(lambda part: part + 1, product(x, kernel)))
+    monkeypatch.setattr(integers, "_affine", lambda *inputs: fixed.affine(*inputs) + jnp.int16(1))
     assert integers._trial("float32") == np.inf

@@ -87,8 +87,8 @@ def test_taps_are_exact(seed):
 def test_weights_without_a_bound_are_refused():
     too_many = np.full((CHANNEL_MAX // WEIGHT_MAX + 1, 2), WEIGHT_MAX, np.int16)
     with pytest.raises(ModelError, match="channel 0 have magnitudes that sum to 4210431"):
-        prepare(too_many, "float32")
+        exact.check(too_many, np.full(2, 13, np.uint8))
     with pytest.raises(ModelError, match="have 8 to 8 fractional bits; 9 to 20 are allowed"):
-        exact.prepare_taps(np.ones((3, 3, 1), np.int16), np.array([8], np.uint8))
+        exact.check(np.ones((3, 3, 1), np.int16), np.array([8], np.uint8))
     with pytest.raises(ModelError, match="magnitude 32640; the largest allowed is 32639"):
-        prepare_taps(np.full((3, 3, 1), WEIGHT_MAX + 1, np.int16))
+        exact.check(np.full((3, 3, 1), WEIGHT_MAX + 1, np.int16), np.array([13], np.uint8))

@@ -1,0 +1,66 @@
+// The convolutions of the int16 arithmetic (docs/INT16.md): exact sums, rounded, saturated.
+//
+// Sums are made in 32 bits wherever the numbers at hand allow it, which is nearly everywhere, and in 64 bits elsewhere.
+#ifndef NVC_INT16_H_
+#define NVC_INT16_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nvc::int16 {
+
+constexpr size_t kPanel = 32;         // output channels that are computed together
+constexpr size_t kWsiluEntries = 1024;
+constexpr int kReach = 1 << 15;       // largest magnitude of an activation
+
+// A matrix of weights [inputs, outputs], packed: panels of kPanel output channels, one after the other (the last one
+// may have kPanel / 2), each [pairs of inputs][channels][2]. Inputs and outputs are padded by zeros.
+struct Kernel {
+  const int16_t* weights;
+  const int32_t* ends;   // [panels, blocks]: pairs of inputs up to which sums of the largest activations fit 32 bits
+  const int32_t* sums;   // [panels]: largest sum of the magnitudes of a channel's weights
+  const int32_t* bias;   // [padded outputs], in units of the products
+  const int32_t* bits;   // [padded outputs]: products are in 1 / 2^bits of the results
+  size_t blocks;
+  size_t inputs;
+  size_t outputs;
+
+  size_t pairs() const noexcept { return (inputs + 1) / 2; }
+  size_t padded_outputs() const noexcept { return (outputs + 15) / 16 * 16; }
+};
+
+// A depthwise 3x3 kernel.
+struct Taps {
+  const int16_t* weights;  // [9, channels]
+  const int32_t* bias;     // [channels]
+  const int32_t* bits;     // [channels]
+  size_t channels;
+};
+
+// Rows of numbers, `stride` apart.
+struct Rows {
+  int16_t* data;
+  size_t stride;
+};
+struct ConstRows {
+  const int16_t* data;
+  size_t stride;
+};
+
+// The kernels of one kind of processor.
+struct Kernels {
+  const char* name;
+  // x times the kernel, for some rows; through WSiLU unless `wsilu` (what |x| sigmoid(4 |x|) lacks of |x|) is null.
+  void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu);
+  // A row of a picture through the taps; x are the rows above, at and below it, [width, channels].
+  void (*depthwise)(const Taps& taps, const int16_t* const (&x)[3], size_t width, int16_t* out);
+  // out = saturate(a + b), n numbers.
+  void (*add)(const int16_t* a, const int16_t* b, int16_t* out, size_t n);
+};
+
+// Null where the processor cannot run them.
+const Kernels* Avx512Kernels() noexcept;
+
+}  // namespace nvc::int16
+
+#endif  // NVC_INT16_H_

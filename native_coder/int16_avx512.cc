@@ -1,0 +1,354 @@
+// The convolutions of the int16 arithmetic for processors with AVX-512 as of Ice Lake and Zen 4.
+#include "int16.h"
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC's own header
+#endif
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#define NVC_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")))
+#define NVC_INLINE NVC_AVX512 __attribute__((always_inline)) inline
+
+namespace nvc::int16 {
+namespace {
+
+constexpr size_t kRows = 12;  // of a tile: with kPanel channels its sums fill 24 of the 32 registers
+
+NVC_INLINE __m512i Halves(__m256i low, __m256i high) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+// The largest magnitude of n numbers.
+NVC_AVX512 int Peak(ConstRows x, size_t rows, size_t n) {
+  __m512i peak = _mm512_setzero_si512();
+  for (size_t r = 0; r < rows; ++r) {
+    const int16_t* row = x.data + r * x.stride;
+    for (size_t i = 0; i < n; i += 32) {
+      const __mmask32 valid = i + 32 <= n ? ~__mmask32{0} : (__mmask32{1} << (n - i)) - 1;
+      peak = _mm512_max_epu16(peak, _mm512_abs_epi16(_mm512_maskz_loadu_epi16(valid, row + i)));
+    }
+  }
+  alignas(64) uint16_t parts[32];
+  _mm512_store_si512(parts, peak);
+  return *std::max_element(parts, parts + 32);
+}
+
+// Two rows of 32 numbers through WSiLU: 64 indexes of 10 bits into 1024 bytes.
+NVC_INLINE void Wsilu(const uint8_t* deficits, __m512i* a, __m512i* b) {
+  const __m512i last = _mm512_set1_epi16(kWsiluEntries - 1), low_bits = _mm512_set1_epi16(127);
+  const __m512i ia = _mm512_min_epu16(_mm512_abs_epi16(*a), last), ib = _mm512_min_epu16(_mm512_abs_epi16(*b), last);
+  const __m512i low = _mm512_packus_epi16(_mm512_and_si512(ia, low_bits), _mm512_and_si512(ib, low_bits));
+  const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(ia, 7), _mm512_srli_epi16(ib, 7));
+  const auto part = [=](int i) __attribute__((always_inline, target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni"))) {
+    return _mm512_permutex2var_epi8(_mm512_loadu_si512(deficits + 128 * i), low,
+                                    _mm512_loadu_si512(deficits + 128 * i + 64));
+  };
+  const __mmask64 bit0 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(1));
+  const __mmask64 bit1 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(2));
+  const __mmask64 bit2 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(4));
+  const __m512i low_half = _mm512_mask_blend_epi8(bit1, _mm512_mask_blend_epi8(bit0, part(0), part(1)),
+                                                  _mm512_mask_blend_epi8(bit0, part(2), part(3)));
+  const __m512i high_half = _mm512_mask_blend_epi8(bit1, _mm512_mask_blend_epi8(bit0, part(4), part(5)),
+                                                   _mm512_mask_blend_epi8(bit0, part(6), part(7)));
+  const __m512i deficit = _mm512_mask_blend_epi8(bit2, low_half, high_half), zero = _mm512_setzero_si512();
+  *a = _mm512_sub_epi16(_mm512_max_epi16(*a, zero), _mm512_unpacklo_epi8(deficit, zero));
+  *b = _mm512_sub_epi16(_mm512_max_epi16(*b, zero), _mm512_unpackhi_epi8(deficit, zero));
+}
+
+// sum += products of pairs. With the intrinsic GCC moves every sum from register to register, which takes as long again.
+NVC_INLINE __m512i AddProducts(__m512i sum, __m512i a, __m512i b) {
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  return sum;
+}
+
+// Sums over pairs of inputs.
+template <size_t kVectors, size_t kCount>
+NVC_INLINE void Accumulate(const int16_t* weights, ConstRows x, size_t from, size_t to,
+                           __m512i (&sums)[kCount][kVectors]) {
+  const int16_t* row[(kCount + 2) / 3];  // every third: 12 pointers would not fit the registers
+  for (size_t i = 0; i < (kCount + 2) / 3; ++i) row[i] = x.data + 3 * i * x.stride + 2 * from;
+  const int16_t* w = weights + from * kVectors * 32;
+  for (size_t k = from; k < to; ++k) {
+    __m512i vectors[kVectors];
+    for (size_t v = 0; v < kVectors; ++v) vectors[v] = _mm512_loadu_si512(w + v * 32);
+    for (size_t r = 0; r < kCount; ++r) {
+      int32_t pair;
+      std::memcpy(&pair, row[r / 3] + r % 3 * x.stride, sizeof pair);
+      const __m512i both = _mm512_set1_epi32(pair);
+      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = AddProducts(sums[r][v], both, vectors[v]);
+    }
+    for (const int16_t*& at : row) at += 2;
+    w += kVectors * 32;
+  }
+}
+
+// The last of an odd number of inputs.
+template <size_t kVectors, size_t kCount>
+NVC_INLINE void AccumulateLast(const int16_t* weights, ConstRows x, size_t k, __m512i (&sums)[kCount][kVectors]) {
+  for (size_t r = 0; r < kCount; ++r) {
+    const __m512i one = _mm512_set1_epi32(static_cast<uint16_t>(x.data[r * x.stride + 2 * k]));
+    for (size_t v = 0; v < kVectors; ++v) {
+      sums[r][v] = AddProducts(sums[r][v], one, _mm512_loadu_si512(weights + (k * kVectors + v) * 32));
+    }
+  }
+}
+
+NVC_INLINE __m256i Finish32(__m512i sum, __m512i bias, __m512i half, __m512i bits) {
+  const __m512i total = _mm512_add_epi32(sum, bias);
+  const __m512i nudged = _mm512_add_epi32(_mm512_add_epi32(total, half), _mm512_srai_epi32(total, 31));
+  return _mm512_cvtsepi32_epi16(_mm512_srav_epi32(nudged, bits));
+}
+
+NVC_INLINE __m128i Finish64(__m512i sum, __m256i bias, __m256i bits) {
+  const __m512i total = _mm512_add_epi64(sum, _mm512_cvtepi32_epi64(bias)), wide = _mm512_cvtepi32_epi64(bits);
+  const __m512i one = _mm512_set1_epi64(1);
+  const __m512i half = _mm512_sllv_epi64(one, _mm512_sub_epi64(wide, one));
+  const __m512i nudged = _mm512_add_epi64(_mm512_add_epi64(total, half), _mm512_srai_epi64(total, 63));
+  return _mm512_cvtsepi64_epi16(_mm512_srav_epi64(nudged, wide));
+}
+
+// kCount rows of a panel of 16 * kVectors channels.
+template <size_t kVectors, size_t kCount>
+NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t* ends, bool narrow,
+                     ConstRows x, const int32_t* bias, const int32_t* bits, const uint8_t* wsilu,
+                     size_t valid, int16_t* out, size_t out_stride) {
+  const size_t pairs = kernel.pairs(), whole = kernel.inputs / 2;
+  __m512i result[kCount + kCount % 2];
+  __m512i sums[kCount][kVectors] = {};
+  if (narrow) {
+    Accumulate<kVectors, kCount>(weights, x, 0, whole, sums);
+    if (whole < pairs) AccumulateLast<kVectors, kCount>(weights, x, whole, sums);
+    __m256i parts[kCount][2] = {};
+    for (size_t v = 0; v < kVectors; ++v) {
+      const __m512i b = _mm512_loadu_si512(bits + 16 * v), one = _mm512_set1_epi32(1);
+      const __m512i half = _mm512_sllv_epi32(one, _mm512_sub_epi32(b, one));
+      const __m512i start = _mm512_loadu_si512(bias + 16 * v);
+      for (size_t r = 0; r < kCount; ++r) parts[r][v] = Finish32(sums[r][v], start, half, b);
+    }
+    for (size_t r = 0; r < kCount; ++r) result[r] = Halves(parts[r][0], parts[r][1]);
+  } else {
+    __m512i totals[kCount][kVectors][2] = {};
+    size_t from = 0;
+    for (size_t block = 0; from < pairs; ++block) {
+      const size_t to = static_cast<size_t>(ends[block]);
+      Accumulate<kVectors, kCount>(weights, x, from, std::min(to, whole), sums);
+      if (whole < to) AccumulateLast<kVectors, kCount>(weights, x, whole, sums);
+      for (size_t r = 0; r < kCount; ++r) {
+        for (size_t v = 0; v < kVectors; ++v) {
+          const __m512i s = sums[r][v];
+          __m512i(&t)[2] = totals[r][v];
+          t[0] = _mm512_add_epi64(t[0], _mm512_cvtepi32_epi64(_mm512_castsi512_si256(s)));
+          t[1] = _mm512_add_epi64(t[1], _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(s, 1)));
+          sums[r][v] = _mm512_setzero_si512();
+        }
+      }
+      from = to;
+    }
+    for (size_t r = 0; r < kCount; ++r) {
+      __m128i parts[4] = {};
+      for (size_t v = 0; v < kVectors; ++v) {
+        for (size_t half = 0; half < 2; ++half) {
+          const size_t first = 16 * v + 8 * half;
+          parts[2 * v + half] = Finish64(totals[r][v][half],
+                                         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
+                                         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + first)));
+        }
+      }
+      result[r] = Halves(_mm256_set_m128i(parts[1], parts[0]), _mm256_set_m128i(parts[3], parts[2]));
+    }
+  }
+  if (wsilu != nullptr) {
+    if constexpr (kCount % 2 != 0) result[kCount] = _mm512_setzero_si512();
+    for (size_t r = 0; r < kCount; r += 2) Wsilu(wsilu, &result[r], &result[r + 1]);
+  }
+  const __mmask32 stored = valid >= 32 ? ~__mmask32{0} : (__mmask32{1} << valid) - 1;
+  for (size_t r = 0; r < kCount; ++r) _mm512_mask_storeu_epi16(out + r * out_stride, stored, result[r]);
+}
+
+template <size_t kVectors>
+NVC_AVX512 void Panel(const Kernel& kernel, size_t panel, const int16_t* weights, bool narrow, ConstRows x,
+                      size_t rows, Rows out, const uint8_t* wsilu) {
+  const size_t first = panel * kPanel, valid = std::min(kernel.outputs - first, 16 * kVectors);
+  const int32_t *ends = kernel.ends + panel * kernel.blocks, *bias = kernel.bias + first, *bits = kernel.bits + first;
+  for (size_t row = 0; row < rows;) {
+    const size_t count = std::min(kRows, rows - row);
+    const ConstRows in{x.data + row * x.stride, x.stride};
+    int16_t* to = out.data + row * out.stride + first;
+    if (count == kRows) {
+      Tile<kVectors, kRows>(kernel, weights, ends, narrow, in, bias, bits, wsilu, valid, to, out.stride);
+      row += kRows;
+    } else if (count >= 4) {
+      Tile<kVectors, 4>(kernel, weights, ends, narrow, in, bias, bits, wsilu, valid, to, out.stride);
+      row += 4;
+    } else {
+      Tile<kVectors, 1>(kernel, weights, ends, narrow, in, bias, bits, wsilu, valid, to, out.stride);
+      row += 1;
+    }
+  }
+}
+
+// Whether sums, bias and rounding of a panel fit 32 bits with activations up to `peak`.
+bool FitsNarrow(const Kernel& kernel, size_t panel, size_t channels, int peak) {
+  int64_t bias = 0, half = 0;
+  for (size_t i = panel * kPanel; i < panel * kPanel + channels; ++i) {
+    bias = std::max<int64_t>(bias, std::abs(static_cast<int64_t>(kernel.bias[i])));
+    half = std::max<int64_t>(half, int64_t{1} << (kernel.bits[i] - 1));
+  }
+  return int64_t{peak} * kernel.sums[panel] + bias + half <= INT32_MAX;
+}
+
+NVC_AVX512 void Multiply(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu) {
+  const int peak = Peak(x, rows, kernel.inputs);
+  const int16_t* weights = kernel.weights;
+  for (size_t panel = 0, left = kernel.padded_outputs(); left > 0; ++panel) {
+    const size_t channels = std::min(left, kPanel);
+    const bool narrow = FitsNarrow(kernel, panel, channels, peak);
+    if (channels == kPanel) {
+      Panel<2>(kernel, panel, weights, narrow, x, rows, out, wsilu);
+    } else {
+      Panel<1>(kernel, panel, weights, narrow, x, rows, out, wsilu);
+    }
+    weights += kernel.pairs() * channels * 2;
+    left -= channels;
+  }
+}
+
+// One row of 32 channels or fewer whose sums fit 32 bits. Products are made of vertical pairs of taps, and of pairs of
+// the lower row; `low` and `high` are the channels as unpacking orders them.
+struct DepthwiseGroup {
+  __m512i upper[3][2], lower[2][2];  // weights: [column][low, high], [pair of columns][low, high]
+  __m512i bias[2], half[2], bits[2];
+};
+
+NVC_INLINE void Unpack(__m512i a, __m512i b, __m512i (&pair)[2]) {
+  pair[0] = _mm512_unpacklo_epi16(a, b);
+  pair[1] = _mm512_unpackhi_epi16(a, b);
+}
+
+NVC_INLINE void InUnpackedOrder(const int32_t* values, __mmask16 first, __mmask16 second, __m512i (&parts)[2]) {
+  const __m512i a = _mm512_maskz_loadu_epi32(first, values), b = _mm512_maskz_loadu_epi32(second, values + 16);
+  parts[0] = _mm512_permutex2var_epi32(
+      a, _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27), b);
+  parts[1] = _mm512_permutex2var_epi32(
+      a, _mm512_setr_epi32(4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31), b);
+}
+
+NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first,
+                                __mmask32 valid, int16_t* out) {
+  const size_t channels = taps.channels;
+  const __m512i zero = _mm512_setzero_si512();
+  DepthwiseGroup g;
+  __m512i w[9];
+  for (size_t t = 0; t < 9; ++t) w[t] = _mm512_maskz_loadu_epi16(valid, taps.weights + t * channels + first);
+  for (size_t c = 0; c < 3; ++c) Unpack(w[c], w[3 + c], g.upper[c]);
+  Unpack(w[6], w[7], g.lower[0]);
+  Unpack(w[8], zero, g.lower[1]);
+  const auto low = static_cast<__mmask16>(valid), high = static_cast<__mmask16>(valid >> 16);
+  InUnpackedOrder(taps.bias + first, low, high, g.bias);
+  InUnpackedOrder(taps.bits + first, low, high, g.bits);
+  for (size_t i = 0; i < 2; ++i) {
+    const __m512i one = _mm512_set1_epi32(1);
+    g.half[i] = _mm512_sllv_epi32(one, _mm512_sub_epi32(g.bits[i], one));
+  }
+  // The pairs of three columns, and their lower row.
+  __m512i left[2] = {zero, zero}, middle[2], right[2], lower_left = zero, lower_middle, lower_right;
+  const auto load = [&](size_t row, size_t column) __attribute__((always_inline, target("avx512f,avx512bw,avx512vl"))) {
+    return _mm512_maskz_loadu_epi16(valid, x[row] + column * channels + first);
+  };
+  Unpack(load(0, 0), load(1, 0), middle);
+  lower_middle = load(2, 0);
+  for (size_t column = 0; column < width; ++column) {
+    right[0] = right[1] = lower_right = zero;
+    if (column + 1 < width) {
+      Unpack(load(0, column + 1), load(1, column + 1), right);
+      lower_right = load(2, column + 1);
+    }
+    __m512i pair[2], last[2], parts[2];
+    Unpack(lower_left, lower_middle, pair);
+    Unpack(lower_right, zero, last);
+    for (size_t i = 0; i < 2; ++i) {
+      __m512i sum = _mm512_dpwssd_epi32(g.bias[i], left[i], g.upper[0][i]);
+      __m512i other = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(zero, middle[i], g.upper[1][i]), last[i], g.lower[1][i]);
+      sum = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sum, right[i], g.upper[2][i]), pair[i], g.lower[0][i]);
+      sum = _mm512_add_epi32(sum, other);
+      sum = _mm512_add_epi32(_mm512_add_epi32(sum, g.half[i]), _mm512_srai_epi32(sum, 31));
+      parts[i] = _mm512_srav_epi32(sum, g.bits[i]);
+      left[i] = middle[i];
+      middle[i] = right[i];
+    }
+    lower_left = lower_middle;
+    lower_middle = lower_right;
+    _mm512_mask_storeu_epi16(out + column * channels + first, valid, _mm512_packs_epi32(parts[0], parts[1]));
+  }
+}
+
+void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t channel, int16_t* out) {
+  const size_t channels = taps.channels;
+  for (size_t column = 0; column < width; ++column) {
+    int64_t sum = taps.bias[channel];
+    for (size_t t = 0; t < 9; ++t) {
+      const size_t at = column + t % 3;  // one to the right
+      if (at == 0 || at > width) continue;
+      sum += int64_t{x[t / 3][(at - 1) * channels + channel]} * taps.weights[t * channels + channel];
+    }
+    const int32_t bits = taps.bits[channel];
+    const int64_t rounded = (sum + (int64_t{1} << (bits - 1)) - (sum < 0)) >> bits;
+    out[column * channels + channel] = static_cast<int16_t>(std::clamp<int64_t>(rounded, INT16_MIN, INT16_MAX));
+  }
+}
+
+NVC_AVX512 void Depthwise(const Taps& taps, const int16_t* const (&x)[3], size_t width, int16_t* out) {
+  const size_t channels = taps.channels;
+  int64_t peak = 0;
+  for (const int16_t* row : x) peak = std::max<int64_t>(peak, Peak({row, 0}, 1, width * channels));
+  for (size_t first = 0; first < channels; first += 32) {
+    const size_t count = std::min<size_t>(32, channels - first);
+    int64_t largest = 0;
+    for (size_t c = first; c < first + count; ++c) {
+      int64_t sum = 0;
+      for (size_t t = 0; t < 9; ++t) sum += std::abs(int{taps.weights[t * channels + c]});
+      const int64_t half = int64_t{1} << (taps.bits[c] - 1);
+      largest = std::max(largest, sum * peak + std::abs(int64_t{taps.bias[c]}) + half);
+    }
+    if (largest <= INT32_MAX) {
+      DepthwiseNarrow(taps, x, width, first, count == 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1, out);
+    } else {
+      for (size_t c = first; c < first + count; ++c) DepthwiseWide(taps, x, width, c, out);
+    }
+  }
+}
+
+NVC_AVX512 void Add(const int16_t* a, const int16_t* b, int16_t* out, size_t n) {
+  for (size_t i = 0; i < n; i += 32) {
+    const __mmask32 valid = i + 32 <= n ? ~__mmask32{0} : (__mmask32{1} << (n - i)) - 1;
+    const __m512i sum =
+        _mm512_adds_epi16(_mm512_maskz_loadu_epi16(valid, a + i), _mm512_maskz_loadu_epi16(valid, b + i));
+    _mm512_mask_storeu_epi16(out + i, valid, sum);
+  }
+}
+
+constexpr Kernels kAvx512{"avx512", Multiply, Depthwise, Add};
+
+}  // namespace
+
+const Kernels* Avx512Kernels() noexcept {
+  static const bool usable = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                             __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+  return usable ? &kAvx512 : nullptr;
+}
+
+}  // namespace nvc::int16
+
+#else
+
+namespace nvc::int16 {
+const Kernels* Avx512Kernels() noexcept { return nullptr; }
+}  // namespace nvc::int16
+
+#endif

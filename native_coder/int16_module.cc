@@ -1,0 +1,243 @@
+// The convolutions of the int16 arithmetic as functions that XLA calls.
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "int16.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace py = pybind11;
+namespace ffi = xla::ffi;
+
+namespace {
+
+using nvc::int16::ConstRows;
+using nvc::int16::Kernel;
+using nvc::int16::Kernels;
+using nvc::int16::Rows;
+using nvc::int16::Taps;
+using Int16 = ffi::Buffer<ffi::S16>;
+using Int32 = ffi::Buffer<ffi::S32>;
+using Uint8 = ffi::Buffer<ffi::U8>;
+using Int16Result = ffi::Result<Int16>;
+
+constexpr size_t kMostRows = 96;   // of a piece of work: its middle of 4C numbers stays in a core's cache
+constexpr size_t kFewestRows = 12;
+
+const Kernels* Best() { return nvc::int16::Avx512Kernels(); }
+
+// Calls work(i) for i of 0..count-1 on the threads of XLA. The caller takes part, so that it never waits for work that
+// nobody has begun.
+template <class Work>
+void ForEach(ffi::ThreadPool& pool, size_t count, const Work& work) {
+  struct State {
+    std::atomic<size_t> next{0};
+    std::mutex mutex;
+    std::condition_variable changed;
+    size_t done = 0;
+  };
+  const auto state = std::make_shared<State>();
+  auto run = [state, count, &work] {
+    size_t mine = 0;
+    for (size_t i; (i = state->next.fetch_add(1)) < count; ++mine) work(i);
+    if (mine == 0) return;  // `work` may be gone
+    const std::lock_guard lock(state->mutex);
+    state->done += mine;
+    if (state->done == count) state->changed.notify_all();
+  };
+  const size_t threads = std::min<size_t>(count, static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1)));
+  for (size_t i = 1; i < threads; ++i) pool.Schedule(decltype(run)(run));
+  run();
+  std::unique_lock lock(state->mutex);
+  state->changed.wait(lock, [&] { return state->done == count; });
+}
+
+// A kernel as XLA hands it over.
+class KernelOf {
+ public:
+  // layout: [panels, 1 + blocks], for each panel its sum and its ends.
+  KernelOf(const Int16& weights, const Int32& layout, const Int32& bits, const Int32& bias, size_t inputs)
+      : panels_(static_cast<size_t>(layout.dimensions()[0])) {
+    const auto columns = static_cast<size_t>(layout.dimensions()[1]);
+    const size_t outputs = bias.element_count();
+    kernel_.weights = weights.typed_data();
+    kernel_.blocks = columns - 1;
+    kernel_.inputs = inputs;
+    kernel_.outputs = outputs;
+    numbers_.resize(2 * kernel_.padded_outputs() + panels_ * columns);
+    int32_t* const padded_bias = numbers_.data();
+    int32_t* const padded_bits = padded_bias + kernel_.padded_outputs();
+    int32_t* const sums = padded_bits + kernel_.padded_outputs();
+    int32_t* const ends = sums + panels_;
+    std::copy_n(bias.typed_data(), outputs, padded_bias);
+    std::fill_n(std::copy_n(bits.typed_data(), outputs, padded_bits), kernel_.padded_outputs() - outputs, 1);
+    for (size_t p = 0; p < panels_; ++p) {
+      const int32_t* row = layout.typed_data() + p * columns;
+      sums[p] = row[0];
+      std::copy_n(row + 1, kernel_.blocks, ends + p * kernel_.blocks);
+    }
+    kernel_.bias = padded_bias;
+    kernel_.bits = padded_bits;
+    kernel_.sums = sums;
+    kernel_.ends = ends;
+    fits_ = bits.element_count() == outputs && panels_ == (outputs + nvc::int16::kPanel - 1) / nvc::int16::kPanel &&
+            weights.element_count() == 2 * kernel_.pairs() * kernel_.padded_outputs();
+  }
+  KernelOf(const KernelOf&) = delete;
+  KernelOf& operator=(const KernelOf&) = delete;
+
+  const Kernel& operator*() const noexcept { return kernel_; }
+  const Kernel* operator->() const noexcept { return &kernel_; }
+  bool fits() const noexcept { return fits_; }
+
+ private:
+  size_t panels_;
+  std::vector<int32_t> numbers_;
+  Kernel kernel_{};
+  bool fits_ = false;
+};
+
+size_t LastAxis(const Int16& x) { return static_cast<size_t>(x.dimensions().back()); }
+
+// Pieces of rows for `threads` threads.
+size_t PieceOf(size_t rows, int64_t threads) {
+  const size_t share = rows / (2 * static_cast<size_t>(std::max<int64_t>(threads, 1))) / kFewestRows * kFewestRows;
+  return std::clamp(share, kFewestRows, kMostRows);
+}
+
+// x [..., K] times a kernel [K, N] to y [..., N]; through WSiLU unless `deficits` is empty.
+ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias, Uint8 deficits,
+                  Int16Result y) {
+  const size_t inputs = LastAxis(x), rows = x.element_count() / inputs;
+  const KernelOf kernel(weights, layout, bits, bias, inputs);
+  if (!kernel.fits()) return ffi::Error::InvalidArgument("the kernel is not for such inputs");
+  const uint8_t* const wsilu = deficits.element_count() == 0 ? nullptr : deficits.typed_data();
+  const size_t piece = PieceOf(rows, pool.num_threads());
+  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
+    const size_t first = i * piece, count = std::min(piece, rows - first);
+    Best()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
+                     {y->typed_data() + first * kernel->outputs, kernel->outputs}, wsilu);
+  });
+  return ffi::Error::Success();
+}
+
+// The second half of a DC block: h, what its depthwise convolution gives, and x, its input, [..., C] both.
+ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias,
+                Int16 weights_in, Int32 layout_in, Int32 bits_in, Int32 bias_in, Int16 weights_out, Int32 layout_out,
+                Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
+  const size_t channels = LastAxis(x), rows = x.element_count() / channels;
+  const KernelOf project(weights, layout, bits, bias, channels);
+  const KernelOf in(weights_in, layout_in, bits_in, bias_in, channels);
+  const KernelOf out(weights_out, layout_out, bits_out, bias_out, 2 * channels);
+  if (!project.fits() || !in.fits() || !out.fits() || h.element_count() != x.element_count() ||
+      deficits.element_count() != nvc::int16::kWsiluEntries || in->outputs != 4 * channels) {
+    return ffi::Error::InvalidArgument("the kernels are not for such inputs");
+  }
+  const Kernels& kernels = *Best();
+  const size_t piece = PieceOf(rows, pool.num_threads());
+  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
+    thread_local std::vector<int16_t> memory;
+    const size_t first = i * piece * channels, count = std::min(piece, rows - i * piece), size = count * channels;
+    memory.resize(piece * channels * 6);
+    int16_t *const projected = memory.data(), *const added = projected + size, *const middle = added + size;
+    const int16_t* const input = x.typed_data() + first;
+    int16_t* const result = y->typed_data() + first;
+    kernels.multiply(*project, {h.typed_data() + first, channels}, count, {projected, channels}, nullptr);
+    kernels.add(projected, input, projected, size);
+    kernels.multiply(*in, {projected, channels}, count, {middle, 4 * channels}, deficits.typed_data());
+    for (size_t row = 0; row < count; ++row) {
+      int16_t* const m = middle + row * 4 * channels;
+      kernels.add(m, m + 2 * channels, m, 2 * channels);
+    }
+    kernels.multiply(*out, {middle, 4 * channels}, count, {added, channels}, nullptr);
+    kernels.add(projected, added, result, size);
+    if (shortcut) kernels.add(result, input, result, size);
+  });
+  return ffi::Error::Success();
+}
+
+// x [B, H, W, C] through a depthwise convolution, zeros around it.
+ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 bits, Int32 bias, Int16Result y) {
+  const auto sides = x.dimensions();
+  const auto batch = static_cast<size_t>(sides[0]), height = static_cast<size_t>(sides[1]);
+  const auto width = static_cast<size_t>(sides[2]), channels = static_cast<size_t>(sides[3]);
+  if (weights.element_count() != 9 * channels || bits.element_count() != channels ||
+      bias.element_count() != channels) {
+    return ffi::Error::InvalidArgument("the kernel is not for such inputs");
+  }
+  const Taps taps{weights.typed_data(), bias.typed_data(), bits.typed_data(), channels};
+  const size_t row = width * channels;
+  const std::vector<int16_t> zeros(row);
+  ForEach(pool, batch * height, [&](size_t i) {
+    const size_t at = i % height;
+    const int16_t* const here = x.typed_data() + i * row;
+    const int16_t* const around[3] = {at == 0 ? zeros.data() : here - row, here,
+                                      at + 1 == height ? zeros.data() : here + row};
+    Best()->depthwise(taps, around, width, y->typed_data() + i * row);
+  });
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(kAffine, Affine,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Arg<Int16>()
+                           .Arg<Int16>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Uint8>()
+                           .Ret<Int16>());
+
+XLA_FFI_DEFINE_HANDLER(kSecondHalf, SecondHalf,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Arg<Int16>()
+                           .Arg<Int16>()
+                           .Arg<Int16>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Int16>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Int16>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Arg<Uint8>()
+                           .Attr<bool>("shortcut")
+                           .Ret<Int16>());
+
+XLA_FFI_DEFINE_HANDLER(kDepthwise, Depthwise,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Arg<Int16>()
+                           .Arg<Int16>()
+                           .Arg<Int32>()
+                           .Arg<Int32>()
+                           .Ret<Int16>());
+
+py::capsule Capsule(XLA_FFI_Handler* handler) { return py::capsule(reinterpret_cast<void*>(handler)); }
+
+// The functions by the names that XLA calls them by; none where the processor cannot run them.
+py::dict Functions() {
+  py::dict functions;
+  if (Best() != nullptr) {
+    functions["nvc_int16_affine"] = Capsule(kAffine);
+    functions["nvc_int16_depthwise"] = Capsule(kDepthwise);
+    functions["nvc_int16_second_half"] = Capsule(kSecondHalf);
+  }
+  return functions;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_int16, m) { m.def("int16_functions", &Functions); }

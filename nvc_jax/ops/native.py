@@ -1,0 +1,127 @@
+"""The convolutions of the int16 arithmetic in C++ (native_coder/int16.h), for processors that multiply int16 fast.
+
+XLA on CPU has no fast product of integers: what `exact` makes of floating-point products takes about twice the time of
+float32. These functions take half of it, and round, look up and add while the numbers are in cache.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from native_coder import int16_functions  # noqa: TID251
+from nvc_jax.ops.exact import INT32_LIMIT, REACH, row_blocks
+from nvc_jax.ops.fixed_tables import wsilu_deficits
+
+_PANEL = 32  # output channels that are computed together
+_NO_WSILU = np.zeros(0, np.uint8)
+
+_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=[])
+
+
+@functools.partial(_register, data_fields=["weights", "layout", "bits"])
+@dataclass(frozen=True)
+class PackedKernel:
+    """A matrix of weights [K, N], packed. It takes the place of the kernel in a parameter tree.
+
+    Attributes:
+        weights: int16, panels of 32 output channels one after the other (the last may have 16), each
+            [K/2, channels, 2]; K and N are filled up with zeros.
+        layout: int32 [panels, 1 + blocks], the largest sum of the magnitudes of a channel's weights, and where blocks
+            of K/2 end whose sums fit 32 bits for the worst activations.
+        bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
+    """
+
+    weights: Array
+    layout: Array
+    bits: Array
+
+
+@functools.partial(_register, data_fields=["weights", "bits"])
+@dataclass(frozen=True)
+class PackedTaps:
+    """A depthwise kernel: weights int16 [3, 3, C], bits int32 [C] as above."""
+
+    weights: Array
+    bits: Array
+
+
+Layer = tuple[PackedKernel, Array]  # and its bias, int32 [N]
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this processor has them; XLA learns of them here."""
+    functions = int16_functions()
+    for name, function in functions.items():
+        jax.ffi.register_ffi_target(name, function, platform="cpu")
+    return bool(functions)
+
+
+def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> PackedKernel:
+    """Pack checked weights [..., N]; all axes but the last are summed over."""
+    matrix = weights.reshape(-1, weights.shape[-1])
+    rows, columns = matrix.shape
+    matrix = np.pad(matrix, ((0, rows % 2), (0, -columns % (_PANEL // 2))))
+    pairs = matrix.reshape(-1, 2, matrix.shape[1]).transpose(0, 2, 1)
+    panels = [pairs[:, start : start + _PANEL] for start in range(0, matrix.shape[1], _PANEL)]
+    costs = [np.abs(panel.astype(np.int64)).sum(axis=-1) for panel in panels]
+    ends = [[block.stop for block in row_blocks([cost * REACH], INT32_LIMIT)] for cost in costs]
+    most = max(map(len, ends))
+    layout = np.array(
+        [[cost.sum(axis=0).max(), *end, *end[-1:] * (most - len(end))] for cost, end in zip(costs, ends, strict=True)],
+        np.int32,
+    )
+    packed = np.concatenate([panel.ravel() for panel in panels])
+    return PackedKernel(*jax.device_put((packed, layout, bits.astype(np.int32))))
+
+
+def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> PackedTaps:
+    """Pack a checked depthwise kernel [3, 3, C]."""
+    return PackedTaps(*jax.device_put((weights, bits.astype(np.int32))))
+
+
+def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
+    """[..., K] to [..., N]."""
+    return _affine(x, kernel, bias, _NO_WSILU)
+
+
+def affine_wsilu(x: Array, kernel: PackedKernel, bias: Array) -> Array:
+    """Of `affine`, each number times its sigmoid(4x)."""
+    return _affine(x, kernel, bias, wsilu_deficits())
+
+
+def depthwise3x3(x: Array, kernel: PackedTaps, bias: Array) -> Array:
+    """[B, H, W, C], zero padding 1."""
+    return _call("nvc_int16_depthwise", x.shape, x, kernel.weights, kernel.bits, bias)
+
+
+def second_half(h: Array, x: Array, layers: Sequence[Layer], shortcut: bool) -> Array:
+    """What follows the depthwise convolution in a DC block (models/layers.py), all of it.
+
+    Args:
+        h: [..., C], what that convolution gave.
+        x: [..., C], the input of the block.
+        layers: the projection, and those into and out of the middle of 4C channels.
+        shortcut: add x to the result.
+    """
+    operands = (part for kernel, bias in layers for part in _operands(kernel, bias))
+    return _call("nvc_int16_second_half", x.shape, h, x, *operands, wsilu_deficits(), shortcut=shortcut)
+
+
+def _affine(x: Array, kernel: PackedKernel, bias: Array, deficits: npt.NDArray[np.uint8]) -> Array:
+    return _call("nvc_int16_affine", (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
+
+
+def _operands(kernel: PackedKernel, bias: Array) -> tuple[Array, ...]:
+    return kernel.weights, kernel.layout, kernel.bits, bias
+
+
+def _call(function: str, shape: tuple[int, ...], *operands: Array | np.ndarray, **attributes: bool) -> Array:
+    result = jax.ShapeDtypeStruct(shape, np.int16)  # type: ignore[no-untyped-call]
+    output: Array = jax.ffi.ffi_call(function, result)(*operands, **attributes)
+    return output
