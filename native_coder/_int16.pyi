@@ -1,2 +1,5 @@
-def int16_functions() -> dict[str, object]:
-    """The convolutions of the int16 arithmetic for XLA on CPU, by name; none where the processor cannot run them."""
+def int16_functions() -> dict[str, dict[str, object]]:
+    """The convolutions of the int16 arithmetic for XLA on CPU by name, of each kind that this processor can run.
+
+    The fastest kind comes first.
+    """

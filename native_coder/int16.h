@@ -49,7 +49,6 @@ struct ConstRows {
 
 // The kernels of one kind of processor.
 struct Kernels {
-  const char* name;
   // x times the kernel, for some rows; through WSiLU unless `wsilu` (what |x| sigmoid(4 |x|) lacks of |x|) is null.
   void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu);
   // A row of a picture through the taps; x are the rows above, at and below it, [width, channels].
@@ -59,7 +58,19 @@ struct Kernels {
 };
 
 // Null where the processor cannot run them.
+const Kernels* Avx2Kernels() noexcept;
 const Kernels* Avx512Kernels() noexcept;
+
+// Whether sums, biases and rounding of a panel, or of some channels, fit 32 bits with activations up to `peak`.
+bool FitsNarrow(const Kernel& kernel, size_t panel, int peak) noexcept;
+bool FitsNarrow(const Taps& taps, size_t first, size_t end, int peak) noexcept;
+
+// A sum in 1 / 2^bits, rounded half away from zero and saturated.
+int16_t Finish(int64_t sum, int32_t bits) noexcept;
+
+// Kernels::depthwise for some channels, with sums in 64 bits.
+void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first, size_t end,
+                   int16_t* out) noexcept;
 
 }  // namespace nvc::int16
 

@@ -192,22 +192,12 @@ NVC_AVX512 void Panel(const Kernel& kernel, size_t panel, const int16_t* weights
   }
 }
 
-// Whether sums, bias and rounding of a panel fit 32 bits with activations up to `peak`.
-bool FitsNarrow(const Kernel& kernel, size_t panel, size_t channels, int peak) {
-  int64_t bias = 0, half = 0;
-  for (size_t i = panel * kPanel; i < panel * kPanel + channels; ++i) {
-    bias = std::max<int64_t>(bias, std::abs(static_cast<int64_t>(kernel.bias[i])));
-    half = std::max<int64_t>(half, int64_t{1} << (kernel.bits[i] - 1));
-  }
-  return int64_t{peak} * kernel.sums[panel] + bias + half <= INT32_MAX;
-}
-
 NVC_AVX512 void Multiply(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu) {
   const int peak = Peak(x, rows, kernel.inputs);
   const int16_t* weights = kernel.weights;
   for (size_t panel = 0, left = kernel.padded_outputs(); left > 0; ++panel) {
     const size_t channels = std::min(left, kPanel);
-    const bool narrow = FitsNarrow(kernel, panel, channels, peak);
+    const bool narrow = FitsNarrow(kernel, panel, peak);
     if (channels == kPanel) {
       Panel<2>(kernel, panel, weights, narrow, x, rows, out, wsilu);
     } else {
@@ -287,38 +277,16 @@ NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], 
   }
 }
 
-void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t channel, int16_t* out) {
-  const size_t channels = taps.channels;
-  for (size_t column = 0; column < width; ++column) {
-    int64_t sum = taps.bias[channel];
-    for (size_t t = 0; t < 9; ++t) {
-      const size_t at = column + t % 3;  // one to the right
-      if (at == 0 || at > width) continue;
-      sum += int64_t{x[t / 3][(at - 1) * channels + channel]} * taps.weights[t * channels + channel];
-    }
-    const int32_t bits = taps.bits[channel];
-    const int64_t rounded = (sum + (int64_t{1} << (bits - 1)) - (sum < 0)) >> bits;
-    out[column * channels + channel] = static_cast<int16_t>(std::clamp<int64_t>(rounded, INT16_MIN, INT16_MAX));
-  }
-}
-
 NVC_AVX512 void Depthwise(const Taps& taps, const int16_t* const (&x)[3], size_t width, int16_t* out) {
   const size_t channels = taps.channels;
-  int64_t peak = 0;
-  for (const int16_t* row : x) peak = std::max<int64_t>(peak, Peak({row, 0}, 1, width * channels));
+  int peak = 0;
+  for (const int16_t* row : x) peak = std::max(peak, Peak({row, 0}, 1, width * channels));
   for (size_t first = 0; first < channels; first += 32) {
     const size_t count = std::min<size_t>(32, channels - first);
-    int64_t largest = 0;
-    for (size_t c = first; c < first + count; ++c) {
-      int64_t sum = 0;
-      for (size_t t = 0; t < 9; ++t) sum += std::abs(int{taps.weights[t * channels + c]});
-      const int64_t half = int64_t{1} << (taps.bits[c] - 1);
-      largest = std::max(largest, sum * peak + std::abs(int64_t{taps.bias[c]}) + half);
-    }
-    if (largest <= INT32_MAX) {
+    if (FitsNarrow(taps, first, first + count, peak)) {
       DepthwiseNarrow(taps, x, width, first, count == 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1, out);
     } else {
-      for (size_t c = first; c < first + count; ++c) DepthwiseWide(taps, x, width, c, out);
+      DepthwiseWide(taps, x, width, first, first + count, out);
     }
   }
 }
@@ -332,7 +300,7 @@ NVC_AVX512 void Add(const int16_t* a, const int16_t* b, int16_t* out, size_t n) 
   }
 }
 
-constexpr Kernels kAvx512{"avx512", Multiply, Depthwise, Add};
+constexpr Kernels kAvx512{Multiply, Depthwise, Add};
 
 }  // namespace
 

@@ -30,7 +30,8 @@ using Int16Result = ffi::Result<Int16>;
 constexpr size_t kMostRows = 96;   // of a piece of work: its middle of 4C numbers stays in a core's cache
 constexpr size_t kFewestRows = 12;
 
-const Kernels* Best() { return nvc::int16::Avx512Kernels(); }
+// What chooses the kernels of a function; it is only called where they can run.
+using Choice = const Kernels* (*)() noexcept;
 
 // Calls work(i) for i of 0..count-1 on the threads of XLA. The caller takes part, so that it never waits for work that
 // nobody has begun.
@@ -112,6 +113,7 @@ size_t PieceOf(size_t rows, int64_t threads) {
 }
 
 // x [..., K] times a kernel [K, N] to y [..., N]; through WSiLU unless `deficits` is empty.
+template <Choice kernels>
 ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias, Uint8 deficits,
                   Int16Result y) {
   const size_t inputs = LastAxis(x), rows = x.element_count() / inputs;
@@ -121,13 +123,14 @@ ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 layout, In
   const size_t piece = PieceOf(rows, pool.num_threads());
   ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
     const size_t first = i * piece, count = std::min(piece, rows - first);
-    Best()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
+    kernels()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
                      {y->typed_data() + first * kernel->outputs, kernel->outputs}, wsilu);
   });
   return ffi::Error::Success();
 }
 
 // The second half of a DC block: h, what its depthwise convolution gives, and x, its input, [..., C] both.
+template <Choice kernels>
 ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias,
                 Int16 weights_in, Int32 layout_in, Int32 bits_in, Int32 bias_in, Int16 weights_out, Int32 layout_out,
                 Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
@@ -139,7 +142,6 @@ ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int
       deficits.element_count() != nvc::int16::kWsiluEntries || in->outputs != 4 * channels) {
     return ffi::Error::InvalidArgument("the kernels are not for such inputs");
   }
-  const Kernels& kernels = *Best();
   const size_t piece = PieceOf(rows, pool.num_threads());
   ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
     thread_local std::vector<int16_t> memory;
@@ -148,21 +150,22 @@ ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int
     int16_t *const projected = memory.data(), *const added = projected + size, *const middle = added + size;
     const int16_t* const input = x.typed_data() + first;
     int16_t* const result = y->typed_data() + first;
-    kernels.multiply(*project, {h.typed_data() + first, channels}, count, {projected, channels}, nullptr);
-    kernels.add(projected, input, projected, size);
-    kernels.multiply(*in, {projected, channels}, count, {middle, 4 * channels}, deficits.typed_data());
+    kernels()->multiply(*project, {h.typed_data() + first, channels}, count, {projected, channels}, nullptr);
+    kernels()->add(projected, input, projected, size);
+    kernels()->multiply(*in, {projected, channels}, count, {middle, 4 * channels}, deficits.typed_data());
     for (size_t row = 0; row < count; ++row) {
       int16_t* const m = middle + row * 4 * channels;
-      kernels.add(m, m + 2 * channels, m, 2 * channels);
+      kernels()->add(m, m + 2 * channels, m, 2 * channels);
     }
-    kernels.multiply(*out, {middle, 4 * channels}, count, {added, channels}, nullptr);
-    kernels.add(projected, added, result, size);
-    if (shortcut) kernels.add(result, input, result, size);
+    kernels()->multiply(*out, {middle, 4 * channels}, count, {added, channels}, nullptr);
+    kernels()->add(projected, added, result, size);
+    if (shortcut) kernels()->add(result, input, result, size);
   });
   return ffi::Error::Success();
 }
 
 // x [B, H, W, C] through a depthwise convolution, zeros around it.
+template <Choice kernels>
 ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 bits, Int32 bias, Int16Result y) {
   const auto sides = x.dimensions();
   const auto batch = static_cast<size_t>(sides[0]), height = static_cast<size_t>(sides[1]);
@@ -179,65 +182,73 @@ ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 bits, I
     const int16_t* const here = x.typed_data() + i * row;
     const int16_t* const around[3] = {at == 0 ? zeros.data() : here - row, here,
                                       at + 1 == height ? zeros.data() : here + row};
-    Best()->depthwise(taps, around, width, y->typed_data() + i * row);
+    kernels()->depthwise(taps, around, width, y->typed_data() + i * row);
   });
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER(kAffine, Affine,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<Int16>()
-                           .Arg<Int16>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Uint8>()
-                           .Ret<Int16>());
+auto BindAffine() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Int16>()
+      .Arg<Int16>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Uint8>()
+      .Ret<Int16>();
+}
 
-XLA_FFI_DEFINE_HANDLER(kSecondHalf, SecondHalf,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<Int16>()
-                           .Arg<Int16>()
-                           .Arg<Int16>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Int16>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Int16>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Arg<Uint8>()
-                           .Attr<bool>("shortcut")
-                           .Ret<Int16>());
+auto BindSecondHalf() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Int16>()
+      .Arg<Int16>()
+      .Arg<Int16>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int16>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int16>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Uint8>()
+      .Attr<bool>("shortcut")
+      .Ret<Int16>();
+}
 
-XLA_FFI_DEFINE_HANDLER(kDepthwise, Depthwise,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<Int16>()
-                           .Arg<Int16>()
-                           .Arg<Int32>()
-                           .Arg<Int32>()
-                           .Ret<Int16>());
+auto BindDepthwise() {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Int16>().Arg<Int16>().Arg<Int32>().Arg<Int32>().Ret<Int16>();
+}
 
-py::capsule Capsule(XLA_FFI_Handler* handler) { return py::capsule(reinterpret_cast<void*>(handler)); }
+XLA_FFI_DEFINE_HANDLER(kAffineAvx2, Affine<nvc::int16::Avx2Kernels>, BindAffine());
+XLA_FFI_DEFINE_HANDLER(kSecondHalfAvx2, SecondHalf<nvc::int16::Avx2Kernels>, BindSecondHalf());
+XLA_FFI_DEFINE_HANDLER(kDepthwiseAvx2, Depthwise<nvc::int16::Avx2Kernels>, BindDepthwise());
+XLA_FFI_DEFINE_HANDLER(kAffineAvx512, Affine<nvc::int16::Avx512Kernels>, BindAffine());
+XLA_FFI_DEFINE_HANDLER(kSecondHalfAvx512, SecondHalf<nvc::int16::Avx512Kernels>, BindSecondHalf());
+XLA_FFI_DEFINE_HANDLER(kDepthwiseAvx512, Depthwise<nvc::int16::Avx512Kernels>, BindDepthwise());
 
-// The functions by the names that XLA calls them by; none where the processor cannot run them.
-py::dict Functions() {
+py::dict Functions(XLA_FFI_Handler* affine, XLA_FFI_Handler* second_half, XLA_FFI_Handler* depthwise) {
+  const auto capsule = [](XLA_FFI_Handler* handler) { return py::capsule(reinterpret_cast<void*>(handler)); };
   py::dict functions;
-  if (Best() != nullptr) {
-    functions["nvc_int16_affine"] = Capsule(kAffine);
-    functions["nvc_int16_depthwise"] = Capsule(kDepthwise);
-    functions["nvc_int16_second_half"] = Capsule(kSecondHalf);
-  }
+  functions["affine"] = capsule(affine);
+  functions["second_half"] = capsule(second_half);
+  functions["depthwise"] = capsule(depthwise);
   return functions;
+}
+
+// Of each kind of kernels that this processor can run, the fastest first.
+py::dict AllFunctions() {
+  py::dict kinds;
+  if (nvc::int16::Avx512Kernels()) kinds["avx512"] = Functions(kAffineAvx512, kSecondHalfAvx512, kDepthwiseAvx512);
+  if (nvc::int16::Avx2Kernels()) kinds["avx2"] = Functions(kAffineAvx2, kSecondHalfAvx2, kDepthwiseAvx2);
+  return kinds;
 }
 
 }  // namespace
 
-PYBIND11_MODULE(_int16, m) { m.def("int16_functions", &Functions); }
+PYBIND11_MODULE(_int16, m) { m.def("int16_functions", &AllFunctions); }

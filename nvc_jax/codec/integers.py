@@ -23,7 +23,6 @@ INT16_MAX = (1 << 15) - 1
 COMMON_BITS = 13  # weights in units of 1/8192, as the published int16 mode has them
 SMALL_SUM = 1 << 17  # sums of magnitudes up to it are one block of the float32 strategy
 
-NATIVE = "native"  # the strategy of ops/native.py
 _NOT_TRIED = 1e9  # seconds: slower than any, but better than wrong
 _affine = jax.jit(fixed.affine)
 Real = npt.NDArray[np.float64]
@@ -81,7 +80,8 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
 
     Args:
         params: trees of integers.
-        strategy: NATIVE or a key of `ops.exact.STRATEGIES`; by default the one that is fastest on this machine.
+        strategy: one of `ops.native.available` or a key of `ops.exact.STRATEGIES`; by default the one that is fastest
+            on this machine.
 
     Raises:
         ModelError: a kernel's sums cannot be bounded; its name is told.
@@ -110,8 +110,9 @@ def fastest_strategy() -> str:
     trial is not chosen.
     """
     platform = jax.default_backend()
-    if platform == "cpu" and native.available() and _trial(NATIVE) < math.inf:
-        return NATIVE
+    for kernels in native.available() if platform == "cpu" else ():
+        if _trial(kernels) < math.inf:
+            return kernels
     safe, *tried = strategies_of(platform)
     seconds = {strategy: _trial(strategy) for strategy in tried}
     return min([safe, *tried], key=lambda strategy: seconds.get(strategy, _NOT_TRIED))
@@ -120,7 +121,7 @@ def fastest_strategy() -> str:
 def strategies_of(platform: str) -> tuple[str, ...]:
     """What any machine of a platform may choose from; the first is the slow one that is taken where no other is right.
 
-    NATIVE is not among them: it needs the right processor.
+    Those of `ops.native` are not among them: they need the right processor.
     """
     return ("int32", "float32", "bfloat16") if platform == "cpu" else ("int32", "int8")
 
@@ -146,8 +147,8 @@ def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.ui
     """A kernel, ready for `ops.fixed`."""
     exact.check(weights, bits)
     depthwise = name.endswith("depthwise/kernel")
-    if strategy == NATIVE:
-        return native.pack_taps(weights, bits) if depthwise else native.pack(weights, bits)
+    if strategy in native.available():
+        return native.pack_taps(weights, bits, strategy) if depthwise else native.pack(weights, bits, strategy)
     return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy)
 
 

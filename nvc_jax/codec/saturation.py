@@ -50,7 +50,7 @@ def measure_ranges(
     """Code frames and look at every number: operation by operation, thus slowly.
 
     Args:
-        codec: in precision int16, and not NATIVE (codec/integers.py), which shows no sums.
+        codec: in precision int16, and by a strategy of `ops.exact`: C++ shows no sums.
         frames: a calibration clip; a few frames tell most.
         width: of the frames.
         height: of the frames.

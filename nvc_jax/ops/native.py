@@ -1,7 +1,7 @@
-"""The convolutions of the int16 arithmetic in C++ (native_coder/int16.h), for processors that multiply int16 fast.
+"""The convolutions of the int16 arithmetic in C++ (native_coder/int16.h), for processors with AVX2 or AVX-512.
 
 XLA on CPU has no fast product of integers: what `exact` makes of floating-point products takes about twice the time of
-float32. These functions take half of it, and round, look up and add while the numbers are in cache.
+float32. These functions take half of it with AVX-512, and round, look up and add while the numbers are in cache.
 """
 
 import functools
@@ -20,7 +20,7 @@ from nvc_jax.ops.fixed_tables import wsilu_deficits
 _PANEL = 32  # output channels that are computed together
 _NO_WSILU = np.zeros(0, np.uint8)
 
-_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=[])
+_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=["kernels"])
 
 
 @functools.partial(_register, data_fields=["weights", "layout", "bits"])
@@ -34,35 +34,39 @@ class PackedKernel:
         layout: int32 [panels, 1 + blocks], the largest sum of the magnitudes of a channel's weights, and where blocks
             of K/2 end whose sums fit 32 bits for the worst activations.
         bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
+        kernels: which functions take it, of those `available`.
     """
 
     weights: Array
     layout: Array
     bits: Array
+    kernels: str
 
 
 @functools.partial(_register, data_fields=["weights", "bits"])
 @dataclass(frozen=True)
 class PackedTaps:
-    """A depthwise kernel: weights int16 [3, 3, C], bits int32 [C] as above."""
+    """A depthwise kernel: weights int16 [3, 3, C], bits int32 [C] and kernels as above."""
 
     weights: Array
     bits: Array
+    kernels: str
 
 
 Layer = tuple[PackedKernel, Array]  # and its bias, int32 [N]
 
 
 @functools.cache
-def available() -> bool:
-    """Whether this processor has them; XLA learns of them here."""
-    functions = int16_functions()
-    for name, function in functions.items():
-        jax.ffi.register_ffi_target(name, function, platform="cpu")
-    return bool(functions)
+def available() -> tuple[str, ...]:
+    """The kernels that this processor can run, the fastest first; XLA learns of them here."""
+    kinds = int16_functions()
+    for kernels, functions in kinds.items():
+        for name, function in functions.items():
+            jax.ffi.register_ffi_target(_full_name(name, kernels), function, platform="cpu")
+    return tuple(kinds)
 
 
-def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> PackedKernel:
+def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: str) -> PackedKernel:
     """Pack checked weights [..., N]; all axes but the last are summed over."""
     matrix = weights.reshape(-1, weights.shape[-1])
     rows, columns = matrix.shape
@@ -77,12 +81,12 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> PackedK
         np.int32,
     )
     packed = np.concatenate([panel.ravel() for panel in panels])
-    return PackedKernel(*jax.device_put((packed, layout, bits.astype(np.int32))))
+    return PackedKernel(*jax.device_put((packed, layout, bits.astype(np.int32))), kernels=kernels)
 
 
-def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> PackedTaps:
+def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: str) -> PackedTaps:
     """Pack a checked depthwise kernel [3, 3, C]."""
-    return PackedTaps(*jax.device_put((weights, bits.astype(np.int32))))
+    return PackedTaps(*jax.device_put((weights, bits.astype(np.int32))), kernels=kernels)
 
 
 def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
@@ -97,7 +101,7 @@ def affine_wsilu(x: Array, kernel: PackedKernel, bias: Array) -> Array:
 
 def depthwise3x3(x: Array, kernel: PackedTaps, bias: Array) -> Array:
     """[B, H, W, C], zero padding 1."""
-    return _call("nvc_int16_depthwise", x.shape, x, kernel.weights, kernel.bits, bias)
+    return _call("depthwise", kernel, x.shape, x, kernel.weights, kernel.bits, bias)
 
 
 def second_half(h: Array, x: Array, layers: Sequence[Layer], shortcut: bool) -> Array:
@@ -110,18 +114,28 @@ def second_half(h: Array, x: Array, layers: Sequence[Layer], shortcut: bool) -> 
         shortcut: add x to the result.
     """
     operands = (part for kernel, bias in layers for part in _operands(kernel, bias))
-    return _call("nvc_int16_second_half", x.shape, h, x, *operands, wsilu_deficits(), shortcut=shortcut)
+    return _call("second_half", layers[0][0], x.shape, h, x, *operands, wsilu_deficits(), shortcut=shortcut)
 
 
 def _affine(x: Array, kernel: PackedKernel, bias: Array, deficits: npt.NDArray[np.uint8]) -> Array:
-    return _call("nvc_int16_affine", (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
+    return _call("affine", kernel, (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
 
 
 def _operands(kernel: PackedKernel, bias: Array) -> tuple[Array, ...]:
     return kernel.weights, kernel.layout, kernel.bits, bias
 
 
-def _call(function: str, shape: tuple[int, ...], *operands: Array | np.ndarray, **attributes: bool) -> Array:
+def _call(
+    name: str,
+    kernel: PackedKernel | PackedTaps,
+    shape: tuple[int, ...],
+    *operands: Array | np.ndarray,
+    **attributes: bool,
+) -> Array:
     result = jax.ShapeDtypeStruct(shape, np.int16)  # type: ignore[no-untyped-call]
-    output: Array = jax.ffi.ffi_call(function, result)(*operands, **attributes)
+    output: Array = jax.ffi.ffi_call(_full_name(name, kernel.kernels), result)(*operands, **attributes)
     return output
+
+
+def _full_name(name: str, kernels: str) -> str:
+    return f"nvc_int16_{name}_{kernels}"

@@ -10,7 +10,8 @@ from test_exact import activations, extreme
 from nvc_jax.ops import exact, fixed, native
 from nvc_jax.ops.exact import WEIGHT_MAX
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="this processor has no kernels in C++")
+KERNELS = native.available()
+pytestmark = pytest.mark.skipif(not KERNELS, reason="this processor has neither AVX2 nor AVX-512")
 
 # Odd numbers of inputs, panels that are filled up, numbers of rows with all kinds of rest; few, as each is compiled.
 SHAPES = (1, 3, 1), (33, 16, 5), (128, 70, 29), (300, 40, 12)
@@ -25,7 +26,7 @@ def numbers(rng, inputs, outputs, largest):
     return weights, bits, bias
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.sampled_from(SHAPES),
@@ -38,10 +39,11 @@ def test_convolutions_agree(seed, shape, largest, peak):
     rng = np.random.default_rng(seed)
     x = activations(rng, (rows, inputs)).clip(-peak, min(peak, 32767))
     weights, bits, bias = numbers(rng, inputs, outputs, largest)
-    packed = native.pack(weights, bits)
     expected = fixed.affine(x, exact.prepare(weights, bits, "int32"), bias)
-    np.testing.assert_array_equal(fixed.affine(x, packed, bias), expected)
-    np.testing.assert_array_equal(fixed.affine_wsilu(x, packed, bias), fixed.wsilu(expected))
+    for kernels in KERNELS:
+        packed = native.pack(weights, bits, kernels)
+        np.testing.assert_array_equal(fixed.affine(x, packed, bias), expected)
+        np.testing.assert_array_equal(fixed.affine_wsilu(x, packed, bias), fixed.wsilu(expected))
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -50,14 +52,16 @@ def test_the_largest_sums_agree(sign):
     x = np.array([[-32768] * 128, [32767] * 128, [-1, 1] * 64], np.int16)
     bias = np.full(33, sign << 28, np.int32)
     expected = fixed.affine(x, exact.prepare(weights, bits, "int32"), bias)
-    np.testing.assert_array_equal(fixed.affine(x, native.pack(weights, bits), bias), expected)
+    for kernels in KERNELS:
+        np.testing.assert_array_equal(fixed.affine(x, native.pack(weights, bits, kernels), bias), expected)
 
 
 def test_wsilu_of_every_number():
-    """The rows of a unit matrix times 2^13 give the input back."""
+    """With a weight of one."""
     x = np.arange(-32768, 32768).astype(np.int16).reshape(-1, 1)
-    packed = native.pack(np.array([[1 << 13]], np.int16), np.array([13], np.uint8))
-    np.testing.assert_array_equal(native.affine_wsilu(x, packed, np.zeros(1, np.int32)), fixed.wsilu(x))
+    for kernels in KERNELS:
+        packed = native.pack(np.array([[1 << 13]], np.int16), np.array([13], np.uint8), kernels)
+        np.testing.assert_array_equal(native.affine_wsilu(x, packed, np.zeros(1, np.int32)), fixed.wsilu(x))
 
 
 @settings(max_examples=20, deadline=None)
@@ -73,7 +77,9 @@ def test_depthwise_convolutions_agree(seed, shape, largest, peak):
     weights, bits, bias = numbers(rng, 9, shape[-1], largest)
     weights = weights.reshape(3, 3, -1)
     expected = fixed.depthwise3x3(x, exact.prepare_taps(weights, bits), bias)
-    np.testing.assert_array_equal(fixed.depthwise3x3(x, native.pack_taps(weights, bits), bias), expected)
+    for kernels in KERNELS:
+        ours = fixed.depthwise3x3(x, native.pack_taps(weights, bits, kernels), bias)
+        np.testing.assert_array_equal(ours, expected)
 
 
 @settings(max_examples=10, deadline=None)
@@ -84,16 +90,17 @@ def test_second_halves_of_blocks_agree(seed, largest, shortcut):
     h, x = (activations(rng, (1, 7, 31, channels)) for _ in range(2))
     sizes = (channels, channels), (channels, 4 * channels), (2 * channels, channels)
     layers = [numbers(rng, *size, largest) for size in sizes]
-    packed = [(native.pack(weights, bits), bias) for weights, bits, bias in layers]
     project, widen, narrow = [(exact.prepare(weights, bits, "int32"), bias) for weights, bits, bias in layers]
     projected = fixed.add(fixed.affine(h, *project), x)
     first, second = np.split(np.asarray(fixed.wsilu(fixed.affine(projected, *widen))), 2, axis=-1)
     expected = fixed.add(projected, fixed.affine(fixed.add(first, second), *narrow))
     expected = fixed.add(expected, x) if shortcut else expected
-    np.testing.assert_array_equal(native.second_half(h, x, packed, shortcut), expected)
+    for kernels in KERNELS:
+        packed = [(native.pack(weights, bits, kernels), bias) for weights, bits, bias in layers]
+        np.testing.assert_array_equal(native.second_half(h, x, packed, shortcut), expected)
 
 
 def test_kernels_of_other_shapes_are_refused():
-    packed = native.pack(np.ones((4, 3), np.int16), np.full(3, 13, np.uint8))
+    packed = native.pack(np.ones((4, 3), np.int16), np.full(3, 13, np.uint8), KERNELS[0])
     with pytest.raises(jax.errors.JaxRuntimeError, match="the kernel is not for such inputs"):
         native.affine(np.zeros((2, 7), np.int16), packed, np.zeros(3, np.int32))
