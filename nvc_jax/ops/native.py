@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -81,12 +82,12 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: s
         np.int32,
     )
     packed = np.concatenate([panel.ravel() for panel in panels])
-    return PackedKernel(*jax.device_put((packed, layout, bits.astype(np.int32))), kernels=kernels)
+    return PackedKernel(jnp.asarray(packed), jnp.asarray(layout), jnp.asarray(bits.astype(np.int32)), kernels)
 
 
 def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: str) -> PackedTaps:
     """Pack a checked depthwise kernel [3, 3, C]."""
-    return PackedTaps(*jax.device_put((weights, bits.astype(np.int32))), kernels=kernels)
+    return PackedTaps(jnp.asarray(weights), jnp.asarray(bits.astype(np.int32)), kernels)
 
 
 def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
