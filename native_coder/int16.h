@@ -9,18 +9,18 @@
 
 namespace nvc::int16 {
 
-constexpr size_t kPanel = 32;         // output channels that are computed together
+constexpr size_t kPanel = 32;  // output channels that are computed together
 constexpr size_t kWsiluEntries = 1024;
-constexpr int kReach = 1 << 15;       // largest magnitude of an activation
+constexpr int kReach = 1 << 15;  // largest magnitude of an activation
 
 // A matrix of weights [inputs, outputs], packed: panels of kPanel output channels, one after the other (the last one
 // may have kPanel / 2), each [pairs of inputs][channels][2]. Inputs and outputs are padded by zeros.
 struct Kernel {
   const int16_t* weights;
-  const int32_t* ends;   // [panels, blocks]: pairs of inputs up to which sums of the largest activations fit 32 bits
-  const int32_t* sums;   // [panels]: largest sum of the magnitudes of a channel's weights
-  const int32_t* bias;   // [padded outputs], in units of the products
-  const int32_t* bits;   // [padded outputs]: products are in 1 / 2^bits of the results
+  const int32_t* ends;  // [panels, blocks]: pairs of inputs up to which sums of the largest activations fit 32 bits
+  const int32_t* sums;  // [panels]: largest sum of the magnitudes of a channel's weights
+  const int32_t* bias;  // [padded outputs], in units of the products
+  const int32_t* bits;  // [padded outputs]: products are in 1 / 2^bits of the results
   size_t blocks;
   size_t inputs;
   size_t outputs;

@@ -162,7 +162,8 @@ NVC_INLINE void InUnpackedOrder(const int32_t* values, __m256i (&parts)[2]) {
   parts[1] = _mm256_permute2x128_si256(Load(values), Load(values + 8), 0x31);
 }
 
-// kChannels channels whose sums fit 32 bits. Products are made of vertical pairs of taps, and of pairs of the lower row.
+// kChannels channels whose sums fit 32 bits. Products are made of vertical pairs of taps, and of pairs of the lower
+// row.
 NVC_AVX2 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first,
                               int16_t* out) {
   const size_t channels = taps.channels;

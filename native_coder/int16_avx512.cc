@@ -38,29 +38,33 @@ NVC_AVX512 int Peak(ConstRows x, size_t rows, size_t n) {
   return *std::max_element(parts, parts + 32);
 }
 
+// 64 bytes of a table of 128, by 7 bits.
+NVC_INLINE __m512i Bytes(const uint8_t* table, __m512i indexes) {
+  return _mm512_permutex2var_epi8(_mm512_loadu_si512(table), indexes, _mm512_loadu_si512(table + 64));
+}
+
 // Two rows of 32 numbers through WSiLU: 64 indexes of 10 bits into 1024 bytes.
 NVC_INLINE void Wsilu(const uint8_t* deficits, __m512i* a, __m512i* b) {
   const __m512i last = _mm512_set1_epi16(kWsiluEntries - 1), low_bits = _mm512_set1_epi16(127);
   const __m512i ia = _mm512_min_epu16(_mm512_abs_epi16(*a), last), ib = _mm512_min_epu16(_mm512_abs_epi16(*b), last);
   const __m512i low = _mm512_packus_epi16(_mm512_and_si512(ia, low_bits), _mm512_and_si512(ib, low_bits));
   const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(ia, 7), _mm512_srli_epi16(ib, 7));
-  const auto part = [=](int i) __attribute__((always_inline, target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni"))) {
-    return _mm512_permutex2var_epi8(_mm512_loadu_si512(deficits + 128 * i), low,
-                                    _mm512_loadu_si512(deficits + 128 * i + 64));
-  };
   const __mmask64 bit0 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(1));
   const __mmask64 bit1 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(2));
   const __mmask64 bit2 = _mm512_test_epi8_mask(high, _mm512_set1_epi8(4));
-  const __m512i low_half = _mm512_mask_blend_epi8(bit1, _mm512_mask_blend_epi8(bit0, part(0), part(1)),
-                                                  _mm512_mask_blend_epi8(bit0, part(2), part(3)));
-  const __m512i high_half = _mm512_mask_blend_epi8(bit1, _mm512_mask_blend_epi8(bit0, part(4), part(5)),
-                                                   _mm512_mask_blend_epi8(bit0, part(6), part(7)));
+  const __m512i low_half = _mm512_mask_blend_epi8(
+      bit1, _mm512_mask_blend_epi8(bit0, Bytes(deficits + 128 * 0, low), Bytes(deficits + 128 * 1, low)),
+      _mm512_mask_blend_epi8(bit0, Bytes(deficits + 128 * 2, low), Bytes(deficits + 128 * 3, low)));
+  const __m512i high_half = _mm512_mask_blend_epi8(
+      bit1, _mm512_mask_blend_epi8(bit0, Bytes(deficits + 128 * 4, low), Bytes(deficits + 128 * 5, low)),
+      _mm512_mask_blend_epi8(bit0, Bytes(deficits + 128 * 6, low), Bytes(deficits + 128 * 7, low)));
   const __m512i deficit = _mm512_mask_blend_epi8(bit2, low_half, high_half), zero = _mm512_setzero_si512();
   *a = _mm512_sub_epi16(_mm512_max_epi16(*a, zero), _mm512_unpacklo_epi8(deficit, zero));
   *b = _mm512_sub_epi16(_mm512_max_epi16(*b, zero), _mm512_unpackhi_epi8(deficit, zero));
 }
 
-// sum += products of pairs. With the intrinsic GCC moves every sum from register to register, which takes as long again.
+// sum += products of pairs. With the intrinsic GCC moves every sum from register to register, which takes as long
+// again.
 NVC_INLINE __m512i AddProducts(__m512i sum, __m512i a, __m512i b) {
   asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   return sum;
@@ -114,9 +118,9 @@ NVC_INLINE __m128i Finish64(__m512i sum, __m256i bias, __m256i bits) {
 
 // kCount rows of a panel of 16 * kVectors channels.
 template <size_t kVectors, size_t kCount>
-NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t* ends, bool narrow,
-                     ConstRows x, const int32_t* bias, const int32_t* bits, const uint8_t* wsilu,
-                     size_t valid, int16_t* out, size_t out_stride) {
+NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t* ends, bool narrow, ConstRows x,
+                     const int32_t* bias, const int32_t* bits, const uint8_t* wsilu, size_t valid, int16_t* out,
+                     size_t out_stride) {
   const size_t pairs = kernel.pairs(), whole = kernel.inputs / 2;
   __m512i result[kCount + kCount % 2];
   __m512i sums[kCount][kVectors] = {};
@@ -154,9 +158,9 @@ NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t
       for (size_t v = 0; v < kVectors; ++v) {
         for (size_t half = 0; half < 2; ++half) {
           const size_t first = 16 * v + 8 * half;
-          parts[2 * v + half] = Finish64(totals[r][v][half],
-                                         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
-                                         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + first)));
+          parts[2 * v + half] =
+              Finish64(totals[r][v][half], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
+                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + first)));
         }
       }
       result[r] = Halves(_mm256_set_m128i(parts[1], parts[0]), _mm256_set_m128i(parts[3], parts[2]));
@@ -171,8 +175,8 @@ NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t
 }
 
 template <size_t kVectors>
-NVC_AVX512 void Panel(const Kernel& kernel, size_t panel, const int16_t* weights, bool narrow, ConstRows x,
-                      size_t rows, Rows out, const uint8_t* wsilu) {
+NVC_AVX512 void Panel(const Kernel& kernel, size_t panel, const int16_t* weights, bool narrow, ConstRows x, size_t rows,
+                      Rows out, const uint8_t* wsilu) {
   const size_t first = panel * kPanel, valid = std::min(kernel.outputs - first, 16 * kVectors);
   const int32_t *ends = kernel.ends + panel * kernel.blocks, *bias = kernel.bias + first, *bits = kernel.bits + first;
   for (size_t row = 0; row < rows;) {
@@ -222,10 +226,10 @@ NVC_INLINE void Unpack(__m512i a, __m512i b, __m512i (&pair)[2]) {
 
 NVC_INLINE void InUnpackedOrder(const int32_t* values, __mmask16 first, __mmask16 second, __m512i (&parts)[2]) {
   const __m512i a = _mm512_maskz_loadu_epi32(first, values), b = _mm512_maskz_loadu_epi32(second, values + 16);
-  parts[0] = _mm512_permutex2var_epi32(
-      a, _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27), b);
-  parts[1] = _mm512_permutex2var_epi32(
-      a, _mm512_setr_epi32(4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31), b);
+  parts[0] =
+      _mm512_permutex2var_epi32(a, _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27), b);
+  parts[1] =
+      _mm512_permutex2var_epi32(a, _mm512_setr_epi32(4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31), b);
 }
 
 NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first,
@@ -247,16 +251,15 @@ NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], 
   }
   // The pairs of three columns, and their lower row.
   __m512i left[2] = {zero, zero}, middle[2], right[2], lower_left = zero, lower_middle, lower_right;
-  const auto load = [&](size_t row, size_t column) __attribute__((always_inline, target("avx512f,avx512bw,avx512vl"))) {
-    return _mm512_maskz_loadu_epi16(valid, x[row] + column * channels + first);
-  };
-  Unpack(load(0, 0), load(1, 0), middle);
-  lower_middle = load(2, 0);
+  const int16_t* at[3] = {x[0] + first, x[1] + first, x[2] + first};
+  Unpack(_mm512_maskz_loadu_epi16(valid, at[0]), _mm512_maskz_loadu_epi16(valid, at[1]), middle);
+  lower_middle = _mm512_maskz_loadu_epi16(valid, at[2]);
   for (size_t column = 0; column < width; ++column) {
     right[0] = right[1] = lower_right = zero;
     if (column + 1 < width) {
-      Unpack(load(0, column + 1), load(1, column + 1), right);
-      lower_right = load(2, column + 1);
+      for (const int16_t*& row : at) row += channels;
+      Unpack(_mm512_maskz_loadu_epi16(valid, at[0]), _mm512_maskz_loadu_epi16(valid, at[1]), right);
+      lower_right = _mm512_maskz_loadu_epi16(valid, at[2]);
     }
     __m512i pair[2], last[2], parts[2];
     Unpack(lower_left, lower_middle, pair);

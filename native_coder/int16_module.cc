@@ -27,7 +27,7 @@ using Int32 = ffi::Buffer<ffi::S32>;
 using Uint8 = ffi::Buffer<ffi::U8>;
 using Int16Result = ffi::Result<Int16>;
 
-constexpr size_t kMostRows = 96;   // of a piece of work: its middle of 4C numbers stays in a core's cache
+constexpr size_t kMostRows = 96;  // of a piece of work: its middle of 4C numbers stays in a core's cache
 constexpr size_t kFewestRows = 12;
 
 // What chooses the kernels of a function; it is only called where they can run.
@@ -124,7 +124,7 @@ ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 layout, In
   ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
     const size_t first = i * piece, count = std::min(piece, rows - first);
     kernels()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
-                     {y->typed_data() + first * kernel->outputs, kernel->outputs}, wsilu);
+                        {y->typed_data() + first * kernel->outputs, kernel->outputs}, wsilu);
   });
   return ffi::Error::Success();
 }
@@ -132,8 +132,8 @@ ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 layout, In
 // The second half of a DC block: h, what its depthwise convolution gives, and x, its input, [..., C] both.
 template <Choice kernels>
 ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias,
-                Int16 weights_in, Int32 layout_in, Int32 bits_in, Int32 bias_in, Int16 weights_out, Int32 layout_out,
-                Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
+                      Int16 weights_in, Int32 layout_in, Int32 bits_in, Int32 bias_in, Int16 weights_out,
+                      Int32 layout_out, Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
   const size_t channels = LastAxis(x), rows = x.element_count() / channels;
   const KernelOf project(weights, layout, bits, bias, channels);
   const KernelOf in(weights_in, layout_in, bits_in, bias_in, channels);
@@ -170,8 +170,7 @@ ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 bits, I
   const auto sides = x.dimensions();
   const auto batch = static_cast<size_t>(sides[0]), height = static_cast<size_t>(sides[1]);
   const auto width = static_cast<size_t>(sides[2]), channels = static_cast<size_t>(sides[3]);
-  if (weights.element_count() != 9 * channels || bits.element_count() != channels ||
-      bias.element_count() != channels) {
+  if (weights.element_count() != 9 * channels || bits.element_count() != channels || bias.element_count() != channels) {
     return ffi::Error::InvalidArgument("the kernel is not for such inputs");
   }
   const Taps taps{weights.typed_data(), bias.typed_data(), bits.typed_data(), channels};

@@ -66,6 +66,11 @@ def test_no_kernel_leaves_the_bounds_of_its_arrays(programs):
     assert done.stdout.endswith("kernels keep within bounds\n")
 
 
+def test_int16_kernels_are_exact_within_the_bounds_of_their_arrays(programs):
+    done = subprocess.run([programs / "int16_sums"], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_damaged_frames_do_not_make_the_sanitizers_speak(programs):
     command = [programs / "mutate", "1500"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

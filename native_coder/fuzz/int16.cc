@@ -1,0 +1,140 @@
+// Runs each of the int16 kernels on arrays that are no longer than they have to be, so that the address sanitizer sees
+// any access beyond, and compares the results with sums in 64 bits.
+#include "int16.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace {
+
+using namespace nvc::int16;
+
+std::mt19937 generator(1);
+
+int32_t Random(int32_t largest) { return std::uniform_int_distribution<int32_t>(-largest, largest)(generator); }
+
+template <class T>
+std::vector<T> Randoms(size_t n, int32_t largest) {
+  std::vector<T> values(n);
+  for (T& value : values) value = static_cast<T>(std::min<int32_t>(Random(largest), std::numeric_limits<T>::max()));
+  return values;
+}
+
+int16_t Through(const std::vector<uint8_t>& deficits, int16_t x) {
+  const size_t index = std::min<size_t>(static_cast<size_t>(std::abs(int{x})), kWsiluEntries - 1);
+  return static_cast<int16_t>(std::max<int>(x, 0) - deficits[index]);
+}
+
+// A matrix and what it is packed to, with blocks as short as the worst activations ask for.
+struct Matrix {
+  Matrix(size_t inputs, size_t outputs, int32_t largest)
+      : weights(Randoms<int16_t>(inputs * outputs, largest)),
+        bias(Randoms<int32_t>((outputs + 15) / 16 * 16, 1 << 28)) {
+    kernel.inputs = inputs;
+    kernel.outputs = outputs;
+    const size_t padded = kernel.padded_outputs();
+    for (size_t n = 0; n < padded; ++n) bits.push_back(9 + static_cast<int32_t>(generator() % 12));
+    std::vector<std::vector<int32_t>> blocks;
+    for (size_t first = 0; first < padded; first += kPanel) {
+      const size_t channels = std::min(kPanel, padded - first);
+      std::vector<int64_t> sum(channels), block(channels);
+      blocks.emplace_back();
+      for (size_t k = 0; k < kernel.pairs(); ++k) {
+        bool full = false;
+        for (size_t n = 0; n < channels; ++n) {
+          int64_t cost = 0;
+          for (size_t i = 2 * k; i < 2 * k + 2; ++i) {
+            const bool inside = i < inputs && first + n < outputs;
+            const int16_t w = inside ? weights[i * outputs + first + n] : int16_t{0};
+            packed.push_back(w);
+            cost += std::abs(int{w});
+          }
+          sum[n] += cost;
+          block[n] += cost;
+          full = full || block[n] * kReach > INT32_MAX;
+        }
+        if (full) {
+          blocks.back().push_back(static_cast<int32_t>(k));
+          std::fill(block.begin(), block.end(), 0);
+          for (size_t n = 0; n < channels; ++n) {
+            for (size_t i = 0; i < 2; ++i) block[n] += std::abs(int{packed[packed.size() - 2 * channels + 2 * n + i]});
+          }
+        }
+      }
+      blocks.back().push_back(static_cast<int32_t>(kernel.pairs()));
+      sums.push_back(static_cast<int32_t>(*std::max_element(sum.begin(), sum.end())));
+    }
+    for (const auto& one : blocks) kernel.blocks = std::max(kernel.blocks, one.size());
+    for (const auto& one : blocks) {
+      ends.insert(ends.end(), one.begin(), one.end());
+      ends.insert(ends.end(), kernel.blocks - one.size(), one.back());
+    }
+    kernel.weights = packed.data();
+    kernel.ends = ends.data();
+    kernel.sums = sums.data();
+    kernel.bias = bias.data();
+    kernel.bits = bits.data();
+  }
+
+  std::vector<int16_t> weights, packed;
+  std::vector<int32_t> bias, bits, sums, ends;
+  Kernel kernel{};
+};
+
+bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t rows, int32_t largest, int32_t peak) {
+  const Matrix matrix(inputs, outputs, largest);
+  const std::vector<int16_t> x = Randoms<int16_t>(rows * inputs, peak);
+  const std::vector<uint8_t> deficits = Randoms<uint8_t>(kWsiluEntries, 60);
+  for (const bool wsilu : {false, true}) {
+    std::vector<int16_t> out(rows * outputs);
+    kernels.multiply(matrix.kernel, {x.data(), inputs}, rows, {out.data(), outputs}, wsilu ? deficits.data() : nullptr);
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t n = 0; n < outputs; ++n) {
+        int64_t sum = matrix.bias[n];
+        for (size_t k = 0; k < inputs; ++k) sum += int64_t{x[r * inputs + k]} * matrix.weights[k * outputs + n];
+        const int16_t right = Finish(sum, matrix.bits[n]);
+        if (out[r * outputs + n] != (wsilu ? Through(deficits, right) : right)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+bool Filters(const Kernels& kernels, size_t width, size_t channels, int32_t largest, int32_t peak) {
+  const std::vector<int16_t> weights = Randoms<int16_t>(9 * channels, largest);
+  const std::vector<int32_t> bias = Randoms<int32_t>(channels, 1 << 28), bits(channels, 13);
+  const Taps taps{weights.data(), bias.data(), bits.data(), channels};
+  std::vector<int16_t> rows[3];
+  for (auto& row : rows) row = Randoms<int16_t>(width * channels, peak);
+  const int16_t* const x[3] = {rows[0].data(), rows[1].data(), rows[2].data()};
+  std::vector<int16_t> out(width * channels), right(width * channels), sum(width * channels);
+  kernels.depthwise(taps, x, width, out.data());
+  DepthwiseWide(taps, x, width, 0, channels, right.data());
+  kernels.add(rows[0].data(), rows[1].data(), sum.data(), sum.size());
+  for (size_t i = 0; i < sum.size(); ++i) {
+    if (sum[i] != std::clamp(rows[0][i] + rows[1][i], INT16_MIN, INT16_MAX)) return false;
+  }
+  return out == right;
+}
+
+}  // namespace
+
+int main() {
+  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
+    if (kernels == nullptr) continue;
+    for (int i = 0; i < 300; ++i) {
+      const size_t inputs = 1 + generator() % 80, outputs = 1 + generator() % 80, rows = 1 + generator() % 30;
+      const int32_t largest = i % 2 == 0 ? 32639 : 300, peak = i % 3 == 0 ? kReach : 200;
+      if (!Multiplies(*kernels, inputs, outputs, rows, largest, peak) ||
+          !Filters(*kernels, 1 + generator() % 9, outputs, largest, peak)) {
+        std::printf("wrong sums of %zu inputs, %zu outputs, %zu rows\n", inputs, outputs, rows);
+        return 1;
+      }
+    }
+  }
+  std::puts("int16 kernels are exact and keep within bounds");
+}
