@@ -15,7 +15,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from nvc_jax.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
-from nvc_jax.errors import ConfigError, NvcError, OutputError
+from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
 from nvc_jax.files import STDIO, atomic_output, reason, same_file
 from nvc_jax.spec import FILE_PRECISION
 
@@ -129,23 +129,34 @@ def _decode(options: argparse.Namespace) -> None:
     threshold, frames = parse_threshold(options.skip_threshold), check_count(options.frames)
     if options.start < 0:
         raise ConfigError(f"--start is {options.start}; frames are counted from 0.")
+    damage: BitstreamError | None = None
     with _report_file(options) as file:
         with _progress("decode") as progress:
             _prepare_jax()
-            report = decode_file(
-                lambda header: Codec.for_stream(header, options.model, options.precision, options.ignore_identity),
-                options.input,
-                options.output,
-                skip_threshold=threshold,
-                start=options.start,
-                frames=frames,
-                keep_partial=options.keep_partial,
-                conceal=options.conceal,
-                hashes=file is not None,
-                progress=progress,
-                note=_note,
-            )
-        _finish(options, report, file)
+            try:
+                report = decode_file(
+                    lambda header: Codec.for_stream(header, options.model, options.precision, options.ignore_identity),
+                    options.input,
+                    options.output,
+                    skip_threshold=threshold,
+                    start=options.start,
+                    frames=frames,
+                    keep_partial=options.keep_partial,
+                    conceal=options.conceal,
+                    hashes=file is not None,
+                    progress=progress,
+                    note=_note,
+                )
+            except BitstreamError as error:
+                if error.report is None:
+                    raise
+                damage, report = error, error.report
+        if damage is None:
+            _finish(options, report, file)
+        else:
+            _write_report(report, file)
+    if damage is not None:
+        raise damage
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -335,7 +346,7 @@ def _report_file(options: argparse.Namespace) -> Iterator[BinaryIO | None]:
 
 
 def _finish(options: argparse.Namespace, report: dict[str, Any], file: BinaryIO | None) -> None:
-    """Print the totals, on stderr when stdout is taken, and write the report file."""
+    """Print the totals, on stderr when stdout is taken, and write the report."""
     stream = sys.stderr if STDIO in (options.output, options.report) else sys.stdout
     if options.json:
         _show(json.dumps({key: value for key, value in report.items() if key != "frames"}), stream)
@@ -348,6 +359,10 @@ def _finish(options: argparse.Namespace, report: dict[str, Any], file: BinaryIO 
             f"{fps['total']:.2f} fps (network {fps['network']:.2f}, entropy {fps['entropy']:.1f})",
             stream,
         )
+    _write_report(report, file)
+
+
+def _write_report(report: dict[str, Any], file: BinaryIO | None) -> None:
     if file is not None:
         file.write((json.dumps(report, indent=1) + "\n").encode())
 

@@ -3,6 +3,8 @@
 The text of an error is one sentence or two: what was wrong, where (file, frame, byte) and what to do next.
 """
 
+from typing import Any
+
 
 class NvcError(Exception):
     """Base of all errors raised on purpose by nvc-jax."""
@@ -17,7 +19,13 @@ class VideoError(NvcError, ValueError):
 
 
 class BitstreamError(NvcError, ValueError):
-    """A coded stream is damaged or was made for something else."""
+    """A coded stream is damaged or was made for something else.
+
+    Attributes:
+        report: of the frames before the damage, where they were kept.
+    """
+
+    report: dict[str, Any] | None = None
 
 
 class TruncatedError(BitstreamError):

@@ -151,7 +151,7 @@ def decode_file(
         The report.
 
     Raises:
-        NvcError: nothing is left behind then, unless `keep_partial` asks for it.
+        NvcError: nothing is left behind then, unless `keep_partial` asks for it; then a BitstreamError has the report.
     """
     _check_paths(source, target)
     if start < 0 or (frames is not None and frames < 1):
@@ -161,6 +161,8 @@ def decode_file(
         with ExitStack() as stack:
             codec = codec if isinstance(codec, Codec) else codec(stream.header)
             if start:
+                if stream.frame_count is not None and start >= stream.frame_count:
+                    raise ConfigError(f"{source}: has {stream.frame_count} frames, there is no frame {start}.")
                 stream.seek(start)
             units = _of_one_size(_until(stream, None if frames is None else start + frames))
             first = next(units, None)
@@ -191,12 +193,13 @@ def decode_file(
                     raise type(error)(
                         f"{text} --keep-partial keeps the frames before it ({len(report.frames)})."
                     ) from None
-                failure = type(error)(f"{text} {target} has the frames before it ({len(report.frames)}).")
+                failure = type(error)(f"{source}: {text} {target} has the frames before it ({len(report.frames)}).")
             if not report.frames:
                 raise ConfigError(f"{source}: the stream ends before frame {start}.")
             report.add_bits(8 * stream.trailer_bytes)
-        if failure is not None:
-            raise failure
+    if failure is not None:
+        failure.report = report.summary() | {"damage": str(failure)}
+        raise failure
     if stream.damage is not None:
         (note or _ignore)(f"damage was passed over: {stream.damage}")
     lost = sum(frame["type"] == LOST for frame in report.frames)

@@ -149,7 +149,10 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
             continue
         description = read_description(find_model(name))
         identity, config = description["identity"], description.get("config", {})
-        precision = options.precision or description.get("precision", "float32")
+        own = description.get("precision", "float32")
+        precision = options.precision or own
+        if own == "int16" != precision:
+            raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
         coders.append(kind(name, identity, config, qps, precision, options.reset_interval, threshold, options.rdoq))
     for name, count in Counter(coder.name for coder in coders).items():
         if count > 1:

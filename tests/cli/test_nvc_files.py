@@ -116,7 +116,7 @@ def test_seeking_without_an_index(nvc, nvc_process, coded, clip):
 
 def test_start_beyond_the_end(nvc, stream, work):
     with unchanged(work):
-        assert "ends before frame 99" in nvc("decode", stream, "d.y4m", "--start", 99).refusal()
+        assert "frames, there is no frame 99" in nvc("decode", stream, "d.y4m", "--start", 99).refusal()
         assert "--start is -1" in nvc("decode", stream, "d.y4m", "--start=-1").refusal()
 
 
@@ -126,13 +126,16 @@ def test_cuts_give_the_frames_before_them(nvc, stream, units, work):
         (work / "cut.nvc").write_bytes(data[:cut])
         with unchanged(work):
             assert "cut.nvc: " in nvc("decode", "cut.nvc", "d.y4m").refusal()
-        result = nvc("decode", "cut.nvc", "d.y4m", "--keep-partial")
+        result = nvc("decode", "cut.nvc", "d.y4m", "--keep-partial", "--report", "d.json")
         whole = sum(unit.offset + unit.size_bytes <= cut for unit in units)
         assert f"d.y4m has the frames before it ({whole})." in result.refusal()
         assert result.refusal().startswith("cut.nvc: ")
         with open_video("d.y4m") as reader:
             assert [f.tobytes() for f in reader] == full(nvc, stream)[:whole]
+        report = read_report("d.json")
+        assert (report["frame_count"], report["damage"] in result.err) == (whole, True)
         (work / "d.y4m").unlink()
+        (work / "d.json").unlink()
 
 
 def full(nvc, stream, cache={}):  # noqa: B006
