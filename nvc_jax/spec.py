@@ -27,6 +27,8 @@ PRECISION_NAMES = "float32", "bfloat16", "int16"  # what networks compute in
 FILE_PRECISION = "int16"  # of `.nvc` files, unless told otherwise: they decode alike everywhere
 DEFAULT_MODEL = "embedded"
 
-FIXED_SCALE = 512  # of int16 activations (docs/INT16.md)
+FIXED_BITS = 9  # fractional bits of int16 numbers (docs/INT16.md)
+FIXED_LARGE_BITS = 8  # of those that may exceed 64: latents, and features of the intra codec
+FIXED_SCALE = 1 << FIXED_BITS
 FIXED_WEIGHT_BITS = 9, 20  # fewest and most fractional bits of an int16 weight
-FIXED_ARITHMETIC = 1  # version of docs/INT16.md
+FIXED_ARITHMETIC = 2  # version of docs/INT16.md

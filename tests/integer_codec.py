@@ -13,20 +13,22 @@ import numpy as np
 Parameters = dict[str, np.ndarray]
 ACTIVE = {2: [[0, 1, 1, 0], [1, 0, 0, 1]], 4: [[0, 1, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]]}
 HASHES = {  # of section 3
-    "W": "578f6d0b2ec335ff4e2448557472687fa9be6e6944394bd2e5d8d13f3c9d1b05",
+    "W9": "578f6d0b2ec335ff4e2448557472687fa9be6e6944394bd2e5d8d13f3c9d1b05",
+    "W8": "2ee98349aca4f3c463c60b68def76181ae8ed558ebb2bd63cbde93cfc39cf14a",
     "G": "9720ca774574af0658f36fb269029cbed99bdbe141497fca731b51272682a87b",
     "S": "f6c653fdb4d3e50723e5d263347a4a9556dab45126f4334bb53d27b1f495e49b",
 }
 
 
 def tables() -> dict[str, np.ndarray]:
-    """W, G and S of section 3, checked against their hashes."""
-    i = [np.arange(n, dtype=np.longdouble) for n in (1024, 4096, 8137)]
+    """W9, W8, G and S of section 3, checked against their hashes."""
+    i = [np.arange(n, dtype=np.longdouble) for n in (1024, 4096, 8137, 512)]
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     scale = np.floor(127 * np.log((i[2] + 56) / 512 / np.longdouble("0.11")) / np.log(16 / np.longdouble("0.11")))
     scale[0], scale[-1] = 0, 127
     result = {
-        "W": np.floor(i[0] * (1 - sigmoid(4 * i[0] / 512)) + 0.5).astype("u1"),
+        "W9": np.floor(i[0] * (1 - sigmoid(4 * i[0] / 512)) + 0.5).astype("u1"),
+        "W8": np.floor(i[3] * (1 - sigmoid(4 * i[3] / 256)) + 0.5).astype("u1"),
         "G": np.floor(768 * (sigmoid(i[1] / 512) - 0.5) + 0.5).astype("<i2"),
         "S": scale.astype("u1"),
     }
@@ -50,8 +52,8 @@ def times(x: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return saturate(rd(x * gain, 9))
 
 
-def wsilu(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0) - TABLES["W"][np.minimum(np.abs(x), 1023)]
+def wsilu(x: np.ndarray, unit: int) -> np.ndarray:
+    return np.maximum(x, 0) - TABLES[f"W{unit}"][np.minimum(np.abs(x), 2 ** (unit + 1) - 1)]
 
 
 def to_depth(x: np.ndarray, n: int) -> np.ndarray:
@@ -99,11 +101,12 @@ class Network:
         return self._finish(np.einsum("bhwyxc,yxc->bhwc", windows(x), kernel), name)
 
     def block(self, name: str, x: np.ndarray, shortcut: bool = False) -> np.ndarray:
+        unit = int(self.parameters[f"{name}/unit"])
         if f"{name}/adaptor/kernel" in self.parameters:
             x = self.conv(f"{name}/adaptor", x)
-        h = self.depthwise(f"{name}/depthwise", wsilu(self.conv(f"{name}/pointwise_in", x)))
+        h = self.depthwise(f"{name}/depthwise", wsilu(self.conv(f"{name}/pointwise_in", x), unit))
         h = saturate(self.conv(f"{name}/pointwise_out", h) + x)
-        middle = wsilu(self.conv(f"{name}/ffn", h, "_in"))
+        middle = wsilu(self.conv(f"{name}/ffn", h, "_in"), unit)
         half = middle.shape[-1] // 2
         y = saturate(h + self.conv(f"{name}/ffn", saturate(middle[..., :half] + middle[..., half:]), "_out"))
         return saturate(y + x) if shortcut else y
@@ -129,7 +132,7 @@ class Network:
         return self.down("hyper_encoder/down_1", x)
 
     def hyper_decode(self, z: np.ndarray) -> np.ndarray:
-        x = self.up("hyper_decoder/up_1", self.up("hyper_decoder/up_0", 512 * z))
+        x = self.up("hyper_decoder/up_1", self.up("hyper_decoder/up_0", 256 * z))
         return self.block("hyper_decoder/block", x)
 
 
@@ -214,7 +217,7 @@ def code(network, picture, reference, threshold: float | None, skipped=None, sym
     context, temporal = network.features(*reference) if reference else (None, None)
     if symbols is None:
         y = network.analyse(picture, context)
-        z = np.clip(rd(network.hyper_encode(y), 9), -128, 127)
+        z = np.clip(rd(network.hyper_encode(y), 8), -128, 127)
     else:
         z = symbols.z.transpose(1, 2, 0)[None]
     normalise, gain_out, scale, mean, shared = network.prior(z, temporal, h, w)
@@ -238,11 +241,11 @@ def code(network, picture, reference, threshold: float | None, skipped=None, sym
         rows = np.where(coded, TABLES["S"][clamped - 56], 255)
         if symbols is None:
             residual = folded(normalise(y)) - folded(mean)
-            q = np.where(coded, np.clip(rd(residual, 9), -128, 127), 0)
+            q = np.where(coded, np.clip(rd(residual, 8), -128, 127), 0)
         else:
             q = symbols.planes[step][0]
         spread = np.tile(q.transpose(1, 2, 0), network.steps)
-        y_hat = y_hat + np.where(active, saturate(512 * spread + mean), 0)
+        y_hat = y_hat + np.where(active, saturate(256 * spread + mean), 0)
         result.planes.append((q, rows))
     result.feature = network.synthesise(times(y_hat, gain_out), context)
     return result

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from nvc_jax.codec.store import StoredModel, make_model
-from nvc_jax.models.config import tiny
+from nvc_jax.models.config import CodecConfig, tiny
 from nvc_jax.models.params import parameter_shapes, unflatten
 from nvc_jax.video import YuvFrame, chroma_size
 
@@ -22,7 +22,11 @@ def uniform(name: str, shape: tuple[int, ...], low: float = -1.0, high: float = 
 
 def tiny_model(motion: bool = False) -> StoredModel:
     """The configuration `tiny` with random weights that give symbols and scales of many sizes."""
-    config = dataclasses.replace(tiny, inter=dataclasses.replace(tiny.inter, motion=motion))
+    return model_of(dataclasses.replace(tiny, inter=dataclasses.replace(tiny.inter, motion=motion)))
+
+
+def model_of(config: CodecConfig) -> StoredModel:
+    """Any configuration, likewise."""
     parameters = {n: _parameter(n, s) for n, s in parameter_shapes(config).items()}
     return make_model(config, unflatten(parameters), "synthetic")
 

@@ -86,8 +86,8 @@ class FrameCodec:
         params: its parameters, on the device.
         skip_threshold: scalar float32, or int32 in 1/512 for int16; symbols with a scale not above it are not coded
             (-1: code all).
-        zero_below: [256] like the threshold: for each table index, residuals of smaller magnitude are coded as zero
-            (entropy/rdoq.py), and with motion, blocks may be skipped. None rounds to the nearest and codes all blocks.
+        zero_below: [256] float32, or int32 in 1/256: for each table index, residuals of smaller magnitude are coded as
+            zero (entropy/rdoq.py), and with motion, blocks may be skipped. None rounds to the nearest and codes all.
     """
 
     model: stages.Model

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.codec.store import StoredModel, make_model
+from nvc_jax.codec.units import in_units
 from nvc_jax.errors import ModelError
 from nvc_jax.models.params import ParamTree, flatten, unflatten
 from nvc_jax.ops import exact, fixed, native
 from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX
-from nvc_jax.spec import FIXED_SCALE, FIXED_WEIGHT_BITS
+from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, FIXED_WEIGHT_BITS
 
 BIAS_MAX = 1 << 28
 INT16_MAX = (1 << 15) - 1
@@ -35,7 +36,7 @@ def integerise(model: StoredModel) -> StoredModel:
     """
     if model.precision == "int16":
         return model
-    params = to_integers(model.params)
+    params = to_integers(in_units(model.params, model.config))
     return make_model(model.config, params, f"int16 of {model.source}", model.tables)
 
 
@@ -55,6 +56,8 @@ def to_integers(params: ParamTree) -> dict[str, Any]:
             integers[_sibling(name, "bias")] = _rounded(np.ldexp(bias, bits), BIAS_MAX, np.int32)
         elif name.endswith("/vectors"):
             integers[name] = _rounded(leaf * FIXED_SCALE, INT16_MAX, np.int16)
+        elif _part(name) == "unit":
+            integers[name] = leaf.astype(np.uint8)
     return unflatten(integers)
 
 
@@ -84,7 +87,7 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
             on this machine.
 
     Raises:
-        ModelError: a kernel's sums cannot be bounded; its name is told.
+        ModelError: a kernel's sums cannot be bounded, or its unit is none; its name is told.
     """
     strategy = strategy or fastest_strategy()
     flat = flatten(params)
@@ -92,8 +95,9 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
     for name, leaf in flat.items():
         try:
             if _is_kernel(name):
-                prepared[name] = _prepared(name, leaf, flat[_sibling(name, "bits")], strategy)
-            elif _part(name) != "bits":
+                unit = int(flat.get(_unit_of(name), FIXED_BITS))
+                prepared[name] = _prepared(name, leaf, flat[_sibling(name, "bits")], strategy, unit)
+            elif _part(name) not in ("bits", "unit"):
                 if np.abs(leaf.astype(np.int64)).max() > BIAS_MAX:
                     raise ModelError(f"a value exceeds {BIAS_MAX}.")
                 prepared[name] = jnp.asarray(leaf)
@@ -131,7 +135,7 @@ def _trial(strategy: str) -> float:
     rng = np.random.default_rng(0)
     x = rng.integers(-1 << 15, 1 << 15, (512, 256), np.int16)
     weights = rng.integers(-1 << 13, 1 << 13, (256, 512), np.int16)
-    kernel = _prepared("kernel", weights, np.full(512, COMMON_BITS, np.uint8), strategy)
+    kernel = _prepared("kernel", weights, np.full(512, COMMON_BITS, np.uint8), strategy, FIXED_BITS)
     bias = jnp.zeros(512, jnp.int32)
     times = []
     for _ in range(8):  # the first compiles
@@ -143,13 +147,15 @@ def _trial(strategy: str) -> float:
     return min(times) if (np.clip(rounded, -32768, 32767) == result).all() else math.inf
 
 
-def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str) -> Any:
-    """A kernel, ready for `ops.fixed`."""
+def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str, unit: int) -> Any:
+    """A kernel, ready for `ops.fixed`; unit: of what it gives."""
+    if unit not in (FIXED_BITS, FIXED_LARGE_BITS):
+        raise ModelError(f"its DC block has unit {unit}; {FIXED_LARGE_BITS} or {FIXED_BITS} is allowed.")
     exact.check(weights, bits)
     depthwise = name.endswith("depthwise/kernel")
     if strategy in native.available():
-        return native.pack_taps(weights, bits, strategy) if depthwise else native.pack(weights, bits, strategy)
-    return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy)
+        return native.pack_taps(weights, bits, strategy) if depthwise else native.pack(weights, bits, strategy, unit)
+    return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy, unit)
 
 
 def _weight_bits(weights: Real, bias: Real) -> npt.NDArray[np.int64]:
@@ -179,6 +185,11 @@ def _part(name: str) -> str:
 
 def _is_kernel(name: str) -> bool:
     return _part(name) == "kernel"
+
+
+def _unit_of(kernel: str) -> str:
+    """`intra/encoder_in/ffn/kernel_in` to `intra/encoder_in/unit`: that of a DC block."""
+    return kernel.rsplit("/", 2)[0] + "/unit"
 
 
 def _sibling(kernel: str, part: str) -> str:

@@ -20,7 +20,8 @@ from nvc_jax.spec import (
     DEFAULT_MODEL,
     DIALECTS,
     FIXED_ARITHMETIC,
-    FIXED_SCALE,
+    FIXED_BITS,
+    FIXED_LARGE_BITS,
     KEY_OF_KIND,
     PRECISION_NAMES,
     Dialect,
@@ -140,13 +141,13 @@ class Codec:
         if not 0 <= rdoq <= 1:
             raise ConfigError(f"--rdoq is {rdoq:g}; it must be from 0 to 1.")
 
-        def like_residuals(real: ArrayLike) -> Array:
+        def in_unit(real: ArrayLike, bits: int) -> Array:
             if self.precision == "int16":
-                return jnp.asarray(np.round(np.asarray(real) * FIXED_SCALE), jnp.int32)
+                return jnp.asarray(np.round(np.ldexp(real, bits)), jnp.int32)
             return jnp.asarray(real, jnp.float32)
 
-        threshold = like_residuals(-1.0 if skip_threshold is None else skip_threshold)
-        below = like_residuals(zero_below(rdoq)) if rdoq else None
+        threshold = in_unit(-1.0 if skip_threshold is None else skip_threshold, FIXED_BITS)
+        below = in_unit(zero_below(rdoq), FIXED_LARGE_BITS) if rdoq else None
         return {
             kind: FrameCodec(self._models[key], self._params[key], threshold, below)
             for kind, key in KEY_OF_KIND.items()

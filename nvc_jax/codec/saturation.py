@@ -13,7 +13,7 @@ from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.ops import fixed
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, FIXED_SCALE
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import Frame
 
 
@@ -24,7 +24,7 @@ class Range:
     Attributes:
         values: how many numbers.
         saturated: how many of them did not fit.
-        peak: the largest magnitude, in real numbers; from 64 on they do not fit.
+        peak: the largest magnitude, as a share of what fits, in any unit.
     """
 
     values: int = 0
@@ -32,10 +32,10 @@ class Range:
     peak: float = 0.0
 
     def add(self, x: np.ndarray) -> None:
-        """Count numbers, int32 in 1/512 before saturation."""
+        """Count numbers, int32 before saturation."""
         self.values += x.size
         self.saturated += int(((x < -32768) | (x > 32767)).sum())
-        self.peak = max(self.peak, float(np.abs(x.astype(np.int64)).max(initial=0)) / FIXED_SCALE)
+        self.peak = max(self.peak, float(np.abs(x.astype(np.int64)).max(initial=0)) / (1 << 15))
 
     def merge(self, other: "Range") -> None:
         """Count what another range counted."""
@@ -58,7 +58,8 @@ def measure_ranges(
 
     Returns:
         By layer, such as `inter/encoder_blocks_0/depthwise`. Sums and products outside of a layer are counted for the
-        network's method that makes them, such as `inter/analyse`.
+        network's method that makes them, such as `inter/analyse`. The scales of `spatial_out` are left out: nothing
+        but the choice of a table reads them, and that takes those from 16 on alike.
     """
     with _watched() as ranges:
         encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True)
@@ -82,6 +83,8 @@ def _watched() -> Iterator[dict[str, Range]]:
             layers.pop()
 
     def look(x: jax.Array) -> None:
+        if layers[-1].endswith("/spatial_out"):
+            x = x[..., x.shape[-1] // 2 :]  # without scales
         ranges.setdefault(layers[-1], Range()).add(np.asarray(x))
 
     fixed.observers.append(look)

@@ -43,13 +43,15 @@ class Int16Report:
         """For people."""
         lines = [f"{name}: {count} values are clamped" for name, count in self.clamped.items()]
         lines += [
-            f"{name}: {found.saturated} of {found.values} numbers do not fit (the largest is {found.peak:.1f})"
+            f"{name}: {found.saturated} of {found.values} numbers do not fit "
+            f"(the largest takes {found.peak:.0%} of the range)"
             for name, found in self.saturated.items()
         ]
         if self.ranges and not self.saturated:
             name = max(self.ranges, key=lambda layer: self.ranges[layer].peak)
             lines.append(
-                f"all numbers of {len(self.ranges)} layers fit; the largest is {self.ranges[name].peak:.1f}, in {name}"
+                f"all numbers of {len(self.ranges)} layers fit; the largest takes {self.ranges[name].peak:.0%} of the "
+                f"range, in {name}"
             )
         return lines
 

@@ -19,7 +19,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from nvc_jax.errors import ModelError
-from nvc_jax.spec import FIXED_WEIGHT_BITS
+from nvc_jax.spec import FIXED_BITS, FIXED_WEIGHT_BITS
 
 Integers = npt.NDArray[np.integer]
 Planes = tuple[Array, ...]
@@ -42,7 +42,7 @@ class Wide:
     low: Array
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["blocks", "bits"], meta_fields=["strategy"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["blocks", "bits"], meta_fields=["strategy", "unit"])
 @dataclasses.dataclass(frozen=True)
 class ExactKernel:
     """A matrix of weights, prepared. It takes the place of the kernel in a parameter tree.
@@ -51,11 +51,13 @@ class ExactKernel:
         blocks: for each block of rows the planes that the strategy multiplies by.
         bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
         strategy: a key of STRATEGIES, or TAPS for a depthwise kernel.
+        unit: fractional bits of what it gives, for the WSiLU that may follow.
     """
 
     blocks: tuple[Planes, ...]
     bits: Array
     strategy: str
+    unit: int = FIXED_BITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +85,16 @@ def split(x: Integers) -> tuple[Integers, Integers]:
     return upper, x - (upper << PLANE_BITS)
 
 
-def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str) -> ExactKernel:
+def prepare(
+    weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strategy: str, unit: int = FIXED_BITS
+) -> ExactKernel:
     """Prepare a checked kernel for a strategy.
 
     Args:
         weights: [..., N]; all axes but the last are summed over.
         bits: [N].
         strategy: a key of STRATEGIES.
+        unit: see `ExactKernel`.
     """
     plan = STRATEGIES[strategy]
     matrix = weights.reshape(-1, weights.shape[-1]).astype(np.int64)
@@ -97,13 +102,13 @@ def prepare(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], strateg
     blocks = row_blocks([np.abs(p) * reach for p, reach in zip(planes, plan.reaches, strict=True)], plan.limit)
     prepared = tuple(tuple(plane[rows].astype(plan.dtype) for plane in planes) for rows in blocks)
     with jax.enable_x64(plan.dtype == np.float64):
-        return _on_device(prepared, bits, strategy)
+        return _on_device(prepared, bits, strategy, unit)
 
 
-def _on_device(blocks: Any, bits: npt.NDArray[np.uint8], strategy: str) -> ExactKernel:
+def _on_device(blocks: Any, bits: npt.NDArray[np.uint8], strategy: str, unit: int = FIXED_BITS) -> ExactKernel:
     """Of NumPy arrays. Converting them on the device would compile a program for every shape."""
     widened: Any = bits.astype(np.int32)
-    kernel: ExactKernel = jax.device_put(ExactKernel(blocks, widened, strategy))
+    kernel: ExactKernel = jax.device_put(ExactKernel(blocks, widened, strategy, unit))
     return kernel
 
 

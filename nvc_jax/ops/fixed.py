@@ -1,6 +1,7 @@
 """The int16 arithmetic (docs/INT16.md): the same functions as `floating`, on exact integers.
 
-Activations, gains, means and scales are int16 in units of 1/512. Every sum is bounded before it is made; every result
+Pictures, gains, quantisation steps and scales are int16 in units of 1/512, latents and means in 1/256, and activations
+in the one or the other (codec/units.py). Every sum is bounded before it is made; every result
 is brought back to int16 by `saturate`, so no step depends on wrap-around or on the order of a sum.
 """
 
@@ -19,12 +20,12 @@ from nvc_jax.ops.depthwise import taps
 from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
 from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
 from nvc_jax.ops.native import PackedKernel, PackedTaps
-from nvc_jax.spec import FIXED_SCALE, NOT_CODED
+from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, NOT_CODED
 
 Kernel = ExactKernel | PackedKernel
 ONE = FIXED_SCALE
 QP_FRACTIONS = 256  # a qp is taken to 1/256
-_SCALE_BITS, _WIDE_BITS = 9, 8
+_WIDE_BITS = 8
 
 _EVERY_NUMBER = np.arange(-32768, 32768).astype(np.int16)
 
@@ -54,7 +55,7 @@ def divide(x: Array, bits: int) -> Array:
 
 
 def affine(x: Array, kernel: Kernel, bias: Array) -> Array:
-    """X @ kernel + bias. x: [..., K], bias: int32 [N] in 1 / (512 * 2^bits) as the kernel's products."""
+    """X @ kernel + bias. x: [..., K], bias: int32 [N] in the unit of the kernel's products."""
     if isinstance(kernel, PackedKernel):
         return native.affine(x, kernel, bias)
     return _finish(product(x, kernel), kernel, bias)
@@ -64,7 +65,7 @@ def affine_wsilu(x: Array, kernel: Kernel, bias: Array) -> Array:
     """Of `affine`, each number times its sigmoid(4x)."""
     if isinstance(kernel, PackedKernel):
         return native.affine_wsilu(x, kernel, bias)
-    return wsilu(affine(x, kernel, bias))
+    return wsilu(affine(x, kernel, bias), kernel.unit)
 
 
 def convolve3x3(x: Array, kernel: Kernel, bias: Array, stride: int) -> Array:
@@ -114,12 +115,12 @@ def multiply(x: Array, gain: Array | Reciprocal) -> Array:
         divisor = gain.of.astype(jnp.int32)
         magnitude = (2 * ONE * jnp.abs(wide) + divisor) // (2 * divisor)
         return saturate(jnp.sign(wide) * magnitude)
-    return saturate(divide(wide * gain, _SCALE_BITS))
+    return saturate(divide(wide * gain, FIXED_BITS))
 
 
-def wsilu(x: Array) -> Array:
-    """X * sigmoid(4x), from a table of all values."""
-    return _look_up_all(wsilu_table(), x)
+def wsilu(x: Array, unit: int) -> Array:
+    """X * sigmoid(4x) of numbers in 1 / 2^unit, from a table of all values."""
+    return _look_up_all(wsilu_table(unit), x)
 
 
 def position_gain(x: Array) -> Array:
@@ -165,13 +166,13 @@ def from_real(x: Array) -> Array:
 
 
 def to_symbols(x: Array, mean: Array) -> Array:
-    """Residuals to symbols: rounded half away from zero, clamped to int8."""
-    return jnp.clip(divide(x.astype(jnp.int32) - mean, _SCALE_BITS), -128, 127).astype(jnp.int8)
+    """Residuals of latents to symbols: rounded half away from zero, clamped to int8."""
+    return jnp.clip(divide(x.astype(jnp.int32) - mean, FIXED_LARGE_BITS), -128, 127).astype(jnp.int8)
 
 
 def from_symbols(symbols: Array, mean: Array) -> Array:
     """The inverse, but for the rounding."""
-    return saturate(symbols.astype(jnp.int32) * ONE + mean)
+    return saturate((symbols.astype(jnp.int32) << FIXED_LARGE_BITS) + mean)
 
 
 def table_indexes(scale: Array, skip_threshold: Array) -> Array:

@@ -12,22 +12,22 @@ import numpy.typing as npt
 
 from nvc_jax.spec import FIXED_SCALE, LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
-WSILU_SIZE = 1024  # |x| from where x * sigmoid(4x) is x or 0
 GAIN_SIZE = 4096  # |v| from where the sigmoid of a gain is 0 or 1
 SCALE_LOW, SCALE_HIGH = math.floor(SCALE_MIN * FIXED_SCALE), round(SCALE_MAX * FIXED_SCALE)
 
 
 @functools.cache
-def wsilu_deficits() -> npt.NDArray[np.uint8]:
-    """What |x| * sigmoid(4|x|) lacks of |x|, [WSILU_SIZE], by |x| in 1/512."""
-    return _rounded(exact_wsilu_deficits()).astype(np.uint8)
+def wsilu_deficits(unit: int) -> npt.NDArray[np.uint8]:
+    """What |x| * sigmoid(4|x|) lacks of |x|, [2 * 2^unit], by |x|, both in 1 / 2^unit; from |x| = 2 on nothing."""
+    return _rounded(exact_wsilu_deficits(unit)).astype(np.uint8)
 
 
 @functools.cache
-def wsilu_table() -> npt.NDArray[np.int16]:
-    """X * sigmoid(4x) in 1/512, [65536], by x + 32768 with x in 1/512."""
+def wsilu_table(unit: int) -> npt.NDArray[np.int16]:
+    """X * sigmoid(4x), [65536], by x + 32768; both in 1 / 2^unit."""
     x = np.arange(-32768, 32768)
-    deficits = wsilu_deficits()[np.minimum(np.abs(x), WSILU_SIZE - 1)]
+    deficits = wsilu_deficits(unit)
+    deficits = deficits[np.minimum(np.abs(x), len(deficits) - 1)]
     return (np.maximum(x, 0) - deficits).astype(np.int16)
 
 
@@ -44,10 +44,10 @@ def scale_rows() -> npt.NDArray[np.uint8]:
     return np.concatenate([[0], inner, [SCALE_LEVELS - 1]]).astype(np.uint8)  # both ends are exact by definition
 
 
-def exact_wsilu_deficits() -> npt.NDArray[np.float64]:
+def exact_wsilu_deficits(unit: int) -> npt.NDArray[np.float64]:
     """Before rounding."""
-    x = np.arange(WSILU_SIZE)
-    return x / (1.0 + np.exp(4.0 * x / FIXED_SCALE))
+    x = np.arange(2 << unit)
+    return x / (1.0 + np.exp(4.0 * x / (1 << unit)))
 
 
 def exact_gain_offsets() -> npt.NDArray[np.float64]:

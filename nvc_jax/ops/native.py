@@ -17,14 +17,16 @@ from jax import Array
 from native_coder import int16_functions  # noqa: TID251
 from nvc_jax.ops.exact import INT32_LIMIT, REACH, row_blocks
 from nvc_jax.ops.fixed_tables import wsilu_deficits
+from nvc_jax.spec import FIXED_BITS
 
 _PANEL = 32  # output channels that are computed together
+_DEFICITS = 1024  # entries of a table
 _NO_WSILU = np.zeros(0, np.uint8)
 
-_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=["kernels"])
+_register = jax.tree_util.register_dataclass
 
 
-@functools.partial(_register, data_fields=["weights", "layout", "bits"])
+@functools.partial(_register, data_fields=["weights", "layout", "bits"], meta_fields=["kernels", "unit"])
 @dataclass(frozen=True)
 class PackedKernel:
     """A matrix of weights [K, N], packed. It takes the place of the kernel in a parameter tree.
@@ -36,15 +38,17 @@ class PackedKernel:
             of K/2 end whose sums fit 32 bits for the worst activations.
         bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
         kernels: which functions take it, of those `available`.
+        unit: fractional bits of what it gives, for the WSiLU that may follow.
     """
 
     weights: Array
     layout: Array
     bits: Array
     kernels: str
+    unit: int = FIXED_BITS
 
 
-@functools.partial(_register, data_fields=["weights", "bits"])
+@functools.partial(_register, data_fields=["weights", "bits"], meta_fields=["kernels"])
 @dataclass(frozen=True)
 class PackedTaps:
     """A depthwise kernel: weights int16 [3, 3, C], bits int32 [C] and kernels as above."""
@@ -67,8 +71,10 @@ def available() -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: str) -> PackedKernel:
-    """Pack checked weights [..., N]; all axes but the last are summed over."""
+def pack(
+    weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: str, unit: int = FIXED_BITS
+) -> PackedKernel:
+    """Pack checked weights [..., N]; all axes but the last are summed over. kernels, unit: see `PackedKernel`."""
     matrix = weights.reshape(-1, weights.shape[-1])
     rows, columns = matrix.shape
     matrix = np.pad(matrix, ((0, rows % 2), (0, -columns % (_PANEL // 2))))
@@ -82,7 +88,7 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: s
         np.int32,
     )
     packed = np.concatenate([panel.ravel() for panel in panels])
-    return PackedKernel(jnp.asarray(packed), jnp.asarray(layout), jnp.asarray(bits.astype(np.int32)), kernels)
+    return PackedKernel(jnp.asarray(packed), jnp.asarray(layout), jnp.asarray(bits.astype(np.int32)), kernels, unit)
 
 
 def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kernels: str) -> PackedTaps:
@@ -97,7 +103,7 @@ def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
 
 def affine_wsilu(x: Array, kernel: PackedKernel, bias: Array) -> Array:
     """Of `affine`, each number times its sigmoid(4x)."""
-    return _affine(x, kernel, bias, wsilu_deficits())
+    return _affine(x, kernel, bias, _deficits(kernel.unit))
 
 
 def depthwise3x3(x: Array, kernel: PackedTaps, bias: Array) -> Array:
@@ -115,11 +121,18 @@ def second_half(h: Array, x: Array, layers: Sequence[Layer], shortcut: bool) -> 
         shortcut: add x to the result.
     """
     operands = (part for kernel, bias in layers for part in _operands(kernel, bias))
-    return _call("second_half", layers[0][0], x.shape, h, x, *operands, wsilu_deficits(), shortcut=shortcut)
+    deficits = _deficits(layers[1][0].unit)
+    return _call("second_half", layers[0][0], x.shape, h, x, *operands, deficits, shortcut=shortcut)
 
 
 def _affine(x: Array, kernel: PackedKernel, bias: Array, deficits: npt.NDArray[np.uint8]) -> Array:
     return _call("affine", kernel, (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
+
+
+def _deficits(unit: int) -> npt.NDArray[np.uint8]:
+    """As many for all units: beyond its own end a table is zero."""
+    deficits = wsilu_deficits(unit)
+    return np.pad(deficits, (0, _DEFICITS - len(deficits)))
 
 
 def _operands(kernel: PackedKernel, bias: Array) -> tuple[Array, ...]:

@@ -23,7 +23,7 @@ CHROMA_WEIGHT = 0.4  # share of a chroma coefficient's error in the distortion, 
 STEP_SQUARED_TIMES_LAMBDA = 3.46  # where the slope of 6 dB per bit balances lambda * distortion
 INTER_GAIN = 18.0  # keeps the smallest quantisation step of the inter codec above its lower bound
 CARRIED_STEP_UNIT = 8.0  # brings the quantisation steps that pass through the inter networks to about 1
-# Symbols should stay below 60: they are int8, and int16 latents reach 64. Intra features that are larger at the
+# Symbols should stay below 60: they are int8, and int16 latents reach as far. Intra features that are larger at the
 # smallest steps take larger ones: the mean of a 16x16 patch is up to 8 either way, its slopes up to about 3.
 SMALLEST_INTRA_STEPS = {0: 8.0 / 60.0, 1: 3.0 / 60.0, 8: 3.0 / 60.0}
 SMALLEST_DEVIATION = 0.02  # of a coefficient, for the scaling of features

@@ -265,7 +265,7 @@ def test_another_model_is_refused_and_its_desync_is_found(nvc, model, stream, un
 def test_files_are_int16_unless_told_otherwise(nvc, clip):
     assert nvc("encode", clip, "s.nvc", "--frames", 2, "--report", "e.json").code == 0
     described = nvc("info", "s.nvc", "--json").json()
-    assert (described["precision"], described["arithmetic"]) == ("int16", 1)
+    assert (described["precision"], described["arithmetic"]) == ("int16", 2)
     assert decoded_hashes(nvc, "s.nvc") == hashes(read_report("e.json"))
 
 

@@ -26,6 +26,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.convert.int16 import Int16Report
 from nvc_jax.errors import BitstreamError, ConfigError, ModelError
+from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.models.state import Reference, Synthesis
 from nvc_jax.ops import fixed, native
@@ -37,8 +38,8 @@ SIZE = 17, 33
 THRESHOLD = 0.12
 SCHEDULE = Schedule(qp=40, intra_qp=30, reset_interval=3)  # frame 4 is a refresh
 COUNT = 5
-# Of the stream and what it decodes to: the same with JAX 0.10.2 (NumPy 2.4, Python 3.11) and 0.12.0 (2.5, 3.13).
-PINNED = "b9901d3aa84ff1d914e1c00582b330d55cf5c550fdab323eec67a6cd7d546649"
+# Of the stream and what it decodes to, with JAX 0.10.2 (NumPy 2.4, Python 3.11).
+PINNED = "b61014e76c95642627a7f762dad8e1ddd14d75e58cb3305a23909f960c520494"
 
 
 def encode(codec, rdoq=0.0):
@@ -76,12 +77,32 @@ def test_every_release_makes_the_same_stream(expected):
 
 
 def test_equals_the_reference_written_from_the_document(codec):
-    source = synthetic.moving_picture(*SIZE, COUNT)
     plans = [SCHEDULE.frame(t) for t in range(COUNT)]
     assert [plan.refresh for plan in plans] == [False, True, False, False, True]
+    assert all(abs(first).max() > 1 for first in first_symbols_like_the_reference(codec, plans))
+
+
+def test_large_numbers_equal_the_reference():
+    """Latents beyond 64, and what an intra codec makes of them."""
+    params = flatten(synthetic.tiny_model().params)
+    for layer, factor in {
+        "encoder_down/kernel": 50,
+        "decoder_blocks_0/ffn/kernel_out": 8,
+        "decoder_up/up/kernel": 4,
+    }.items():
+        params[f"intra/{layer}"] = params[f"intra/{layer}"] * np.float32(factor)
+    codec = Codec(make_model(tiny, unflatten(params), ""), "int16")
+    (symbols,) = first_symbols_like_the_reference(codec, [SCHEDULE.frame(0)])
+    assert abs(symbols).max() > 80
+
+
+def first_symbols_like_the_reference(codec, plans):
+    """Those of the first step of y, frame by frame; everything that a codec decodes to is compared."""
+    source = synthetic.moving_picture(*SIZE, len(plans))
     with recorded_stages() as calls:
-        planes = decode(codec, encode(codec))
-    coded = recorded_frames([call for call in calls if call.stage != "reconstruct"])[:COUNT]
+        stream = streams.encode(codec, source, SCHEDULE, THRESHOLD, reconstruct=False)[0]
+        planes = decode(codec, stream)
+    coded = recorded_frames([call for call in calls if call.stage != "reconstruct"])[: len(plans)]
     parameters = flatten(codec.stored.params)
     for frame, ours, (theirs, pictures) in zip(
         coded, planes, integer_codec.code_sequence(parameters, source, plans, THRESHOLD), strict=True
@@ -93,7 +114,7 @@ def test_equals_the_reference_written_from_the_document(codec):
         np.testing.assert_array_equal(frame.of("synthesise")[0].output, theirs.feature)
         for a, b in zip((ours.y, ours.u, ours.v), pictures, strict=True):
             np.testing.assert_array_equal(a, b)
-        assert np.abs(theirs.planes[0][0]).max() > 1
+        yield theirs.planes[0][0]
 
 
 @pytest.mark.slow
@@ -207,7 +228,7 @@ def test_integers_are_made_once_and_kept(codec):
     for key, table in stored.tables.items():
         np.testing.assert_array_equal(again.tables[key].cdf, table.cdf)
     kinds = {name.rsplit("/", 1)[1].split("_")[0]: leaf.dtype for name, leaf in flatten(again.params).items()}
-    assert kinds == {"kernel": np.int16, "bits": np.uint8, "bias": np.int32, "vectors": np.int16}
+    assert kinds == {"kernel": np.int16, "bits": np.uint8, "bias": np.int32, "unit": np.uint8, "vectors": np.int16}
 
 
 def test_an_int16_model_comes_back(codec, tmp_path):
@@ -250,10 +271,12 @@ def test_layers_that_saturate_are_named():
     assert not any(found.saturated for found in fitting.values())
     params = flatten(synthetic.tiny_model().params)
     params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)
+    params["inter/spatial_out/bias"] = params["inter/spatial_out/bias"] + np.repeat(np.float32([70, 0]), 16)  # scales
     model = make_model(codec.stored.config, unflatten(params), "")
     found = measure_ranges(Codec(model, "int16", "float32"), source, *SIZE, SCHEDULE)
     assert found["inter/encoder_in"].saturated > 0
-    assert found["inter/encoder_in"].peak > 64
+    assert found["inter/encoder_in"].peak > 1
+    assert not found["inter/spatial_out"].saturated
     report = Int16Report({}, found).sentences()
     assert any(line.startswith("inter/encoder_in: ") and "numbers do not fit" in line for line in report)
 

@@ -28,25 +28,28 @@ def saturated(x):
 
 
 def test_tables_are_those_of_the_document():
-    tables = (fixed_tables.wsilu_deficits(), fixed_tables.gain_offsets().astype("<i2"), fixed_tables.scale_rows())
+    wsilu = [fixed_tables.wsilu_deficits(unit) for unit in (9, 8)]
+    tables = (*wsilu, fixed_tables.gain_offsets().astype("<i2"), fixed_tables.scale_rows())
     hashes = [hashlib.sha256(table.tobytes()).hexdigest() for table in tables]
     assert hashes == re.findall(r"`([0-9a-f]{64})`", DOCUMENT.read_text())
 
 
 def test_no_table_entry_is_near_another_integer():
     """So the last digits of a platform's exponential do not matter: double precision has 1e-12 here."""
-    for exact in (fixed_tables.exact_wsilu_deficits(), fixed_tables.exact_gain_offsets()):
+    for exact in (*map(fixed_tables.exact_wsilu_deficits, (9, 8)), fixed_tables.exact_gain_offsets()):
         assert np.abs(exact - np.floor(exact) - 0.5).min() > 7e-6
     rows = fixed_tables.exact_scale_rows()
     assert np.abs(rows - np.round(rows)).min() > 1e-5
 
 
-def test_wsilu_of_every_number():
-    exact = 512 * np.asarray(floating.wsilu(ALL.astype(np.float64) / 512), np.float64)
-    ours = np.asarray(fixed.wsilu(ALL))
+@pytest.mark.parametrize("unit", [9, 8])
+def test_wsilu_of_every_number(unit):
+    exact = 2**unit * np.asarray(floating.wsilu(ALL.astype(np.float64) / 2**unit), np.float64)
+    ours = np.asarray(fixed.wsilu(ALL, unit))
     assert np.abs(ours - exact).max() < 0.5 + 1e-3  # float32 noise at large numbers
-    deficits = fixed_tables.wsilu_deficits().astype(int)
-    np.testing.assert_array_equal(ours, np.maximum(ALL, 0) - deficits[np.minimum(np.abs(ALL.astype(int)), 1023)])
+    deficits = fixed_tables.wsilu_deficits(unit).astype(int)
+    deficits = deficits[np.minimum(np.abs(ALL.astype(int)), 2 ** (unit + 1) - 1)]
+    np.testing.assert_array_equal(ours, np.maximum(ALL, 0) - deficits)
 
 
 def test_position_gain_of_every_number():
@@ -105,8 +108,8 @@ def test_elementwise_operations(seed):
     np.testing.assert_array_equal(fixed.add(x, y), saturated(wide_x + wide_y))
     np.testing.assert_array_equal(fixed.multiply(x, y), saturated(rounded(wide_x * wide_y, 9)))
     symbols = np.asarray(fixed.to_symbols(x, y))
-    np.testing.assert_array_equal(symbols, np.clip(rounded(wide_x - wide_y, 9), -128, 127))
-    np.testing.assert_array_equal(fixed.from_symbols(symbols, y), saturated(512 * symbols.astype(np.int64) + wide_y))
+    np.testing.assert_array_equal(symbols, np.clip(rounded(wide_x - wide_y, 8), -128, 127))
+    np.testing.assert_array_equal(fixed.from_symbols(symbols, y), saturated(256 * symbols.astype(np.int64) + wide_y))
 
 
 def test_interpolation_between_qps():

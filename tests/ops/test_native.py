@@ -1,5 +1,7 @@
 """The convolutions in C++ give the integers of the plain ones, for any activations and any allowed weights."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ from test_exact import activations, extreme
 
 from nvc_jax.ops import exact, fixed, native
 from nvc_jax.ops.exact import WEIGHT_MAX
+from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS
 
 KERNELS = native.available()
 pytestmark = pytest.mark.skipif(not KERNELS, reason="this processor has neither AVX2 nor AVX-512")
+
+UNITS = st.sampled_from([FIXED_BITS, FIXED_LARGE_BITS])
 
 # Odd numbers of inputs, panels that are filled up, numbers of rows with all kinds of rest; few, as each is compiled.
 SHAPES = (1, 3, 1), (33, 16, 5), (128, 70, 29), (300, 40, 12)
@@ -40,10 +45,10 @@ def test_convolutions_agree(seed, shape, largest, peak):
     x = activations(rng, (rows, inputs)).clip(-peak, min(peak, 32767))
     weights, bits, bias = numbers(rng, inputs, outputs, largest)
     expected = fixed.affine(x, exact.prepare(weights, bits, "int32"), bias)
-    for kernels in KERNELS:
-        packed = native.pack(weights, bits, kernels)
+    for kernels, unit in itertools.product(KERNELS, (FIXED_BITS, FIXED_LARGE_BITS)):
+        packed = native.pack(weights, bits, kernels, unit)
         np.testing.assert_array_equal(fixed.affine(x, packed, bias), expected)
-        np.testing.assert_array_equal(fixed.affine_wsilu(x, packed, bias), fixed.wsilu(expected))
+        np.testing.assert_array_equal(fixed.affine_wsilu(x, packed, bias), fixed.wsilu(expected, unit))
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -59,9 +64,9 @@ def test_the_largest_sums_agree(sign):
 def test_wsilu_of_every_number():
     """With a weight of one."""
     x = np.arange(-32768, 32768).astype(np.int16).reshape(-1, 1)
-    for kernels in KERNELS:
-        packed = native.pack(np.array([[1 << 13]], np.int16), np.array([13], np.uint8), kernels)
-        np.testing.assert_array_equal(native.affine_wsilu(x, packed, np.zeros(1, np.int32)), fixed.wsilu(x))
+    for kernels, unit in itertools.product(KERNELS, (FIXED_BITS, FIXED_LARGE_BITS)):
+        packed = native.pack(np.array([[1 << 13]], np.int16), np.array([13], np.uint8), kernels, unit)
+        np.testing.assert_array_equal(native.affine_wsilu(x, packed, np.zeros(1, np.int32)), fixed.wsilu(x, unit))
 
 
 @settings(max_examples=20, deadline=None)
@@ -83,20 +88,20 @@ def test_depthwise_convolutions_agree(seed, shape, largest, peak):
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), largest=st.sampled_from([300, 8000]), shortcut=st.booleans())
-def test_second_halves_of_blocks_agree(seed, largest, shortcut):
+@given(seed=st.integers(0, 2**32 - 1), largest=st.sampled_from([300, 8000]), shortcut=st.booleans(), unit=UNITS)
+def test_second_halves_of_blocks_agree(seed, largest, shortcut, unit):
     """More rows than one piece of work has."""
     channels, rng = 24, np.random.default_rng(seed)
     h, x = (activations(rng, (1, 7, 31, channels)) for _ in range(2))
     sizes = (channels, channels), (channels, 4 * channels), (2 * channels, channels)
     layers = [numbers(rng, *size, largest) for size in sizes]
-    project, widen, narrow = [(exact.prepare(weights, bits, "int32"), bias) for weights, bits, bias in layers]
+    project, widen, narrow = [(exact.prepare(weights, bits, "int32", unit), bias) for weights, bits, bias in layers]
     projected = fixed.add(fixed.affine(h, *project), x)
-    first, second = np.split(np.asarray(fixed.wsilu(fixed.affine(projected, *widen))), 2, axis=-1)
+    first, second = np.split(np.asarray(fixed.affine_wsilu(projected, *widen)), 2, axis=-1)
     expected = fixed.add(projected, fixed.affine(fixed.add(first, second), *narrow))
     expected = fixed.add(expected, x) if shortcut else expected
     for kernels in KERNELS:
-        packed = [(native.pack(weights, bits, kernels), bias) for weights, bits, bias in layers]
+        packed = [(native.pack(weights, bits, kernels, unit), bias) for weights, bits, bias in layers]
         np.testing.assert_array_equal(native.second_half(h, x, packed, shortcut), expected)
 
 
