@@ -176,12 +176,14 @@ def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshol
 def distance_from_edge(scale: np.ndarray, threshold: float | None) -> np.ndarray:
     """How far scales are from another table index or from being skipped, in steps of the table."""
 
-    def position(x):
-        return (np.log(np.maximum(x, 1e-9)) - LOG_SCALE_MIN) * LOG_SCALE_STEP_RECIPROCAL
-
-    positions = position(scale.astype(np.float64))
+    positions = table_position(scale)
     distance = np.abs(positions - np.clip(np.round(positions), 1, SCALE_LEVELS - 1))
-    return distance if threshold is None else np.minimum(distance, np.abs(positions - position(threshold)))
+    return distance if threshold is None else np.minimum(distance, np.abs(positions - table_position(threshold)))
+
+
+def table_position(scale: np.ndarray | float) -> np.ndarray:
+    """Where scales lie in the Gaussian table: those of row n from n to n + 1."""
+    return (np.log(np.maximum(scale, 1e-9, dtype=np.float64)) - LOG_SCALE_MIN) * LOG_SCALE_STEP_RECIPROCAL
 
 
 def assert_planes(planes: YuvFrame, y: np.ndarray, uv: np.ndarray) -> None:

@@ -95,7 +95,8 @@ class Subject:
 
     def network_decode(self, recorded: "RecordedSymbols") -> Array:
         """All of decoding but the entropy coder."""
-        return self.codec.reconstruct(self.codec.decode(recorded, self.reference, QP, *self.size), QP)
+        synthesis, _ = self.codec.decode(lambda: recorded, self.reference, QP, *self.size)
+        return self.codec.reconstruct(synthesis, QP)
 
 
 class RecordedSymbols(FrameDecoder):

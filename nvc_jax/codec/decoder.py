@@ -1,6 +1,7 @@
 """Packets to frames: the sequence loop of the decoder."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 import jax.numpy as jnp
@@ -26,12 +27,14 @@ class DecodedFrame:
         picture: [1, H', W', 3] float32 YCbCr in 0..1, padded, not rounded, on the device.
         planes: the picture in 8-bit 4:2:0.
         rgb: the same in RGB (BT.709 from 4:4:4), if asked for.
+        resynced: how many table indexes had to be taken otherwise than they were computed (codec/resync.py).
     """
 
     unit: FrameUnit | LostFrame
     picture: Array
     planes: YuvFrame
     rgb: RgbFrame | None
+    resynced: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,7 @@ class _Submitted:
     picture: Array
     planes: Download[YuvFrame]
     rgb: Download[RgbFrame] | None
+    resynced: int
 
 
 class Decoder:
@@ -78,23 +82,24 @@ class Decoder:
 
     def _submit(self, unit: FrameUnit | LostFrame) -> _Submitted:
         with self.timer():
-            shown = self._decode_or_conceal(unit)
+            shown, flips = self._decode_or_conceal(unit)
             assert self._picture is not None
             size = unit.width, unit.height
             rgb = download_rgb(self._picture, *size) if self._rgb else None
-            return _Submitted(shown, self._picture, download_planes(self._picture, *size), rgb)
+            return _Submitted(shown, self._picture, download_planes(self._picture, *size), rgb, flips)
 
     def _finish(self, job: _Submitted) -> DecodedFrame:
         with self.timer():
             rgb = None if job.rgb is None else job.rgb.wait()
-            return DecodedFrame(job.unit, job.picture, job.planes.wait(), rgb)
+            return DecodedFrame(job.unit, job.picture, job.planes.wait(), rgb, job.resynced)
 
-    def _decode_or_conceal(self, unit: FrameUnit | LostFrame) -> FrameUnit | LostFrame:
-        """Leave the picture to show, decoded or, for a LostFrame, the last one."""
+    def _decode_or_conceal(self, unit: FrameUnit | LostFrame) -> tuple[FrameUnit | LostFrame, int]:
+        """Leave the picture to show, decoded or, for a LostFrame, the last one; `FrameCodec.decode` has the number."""
         if isinstance(unit, FrameUnit) and not (self._lost and unit.kind == "P"):
             try:
-                self._picture, self._lost = self._decode_frame(unit), ""
-                return unit
+                self._picture, flips = self._decode_frame(unit)
+                self._lost = ""
+                return unit, flips
             except BitstreamError as error:
                 if not self._conceal:
                     raise
@@ -103,9 +108,9 @@ class Decoder:
         if self._picture is None:
             padded = [-(-side // PICTURE_STRIDE) * PICTURE_STRIDE for side in (unit.height, unit.width)]
             self._picture = jnp.full((1, *padded, 3), 0.5)  # nothing was shown yet: grey
-        return LostFrame(unit.index, unit.width, unit.height, self._lost)
+        return LostFrame(unit.index, unit.width, unit.height, self._lost), 0
 
-    def _decode_frame(self, unit: FrameUnit) -> Array:
+    def _decode_frame(self, unit: FrameUnit) -> tuple[Array, int]:
         index, size = unit.index, (unit.width, unit.height)
         if unit.kind == "P" and self._buffer.empty:
             raise BitstreamError(f"frame {index}: inter, without an intra frame before it (byte {unit.offset}).")
@@ -114,9 +119,10 @@ class Decoder:
         self._size = size
         codec = self._frame_codecs[unit.kind]
         coder = self._codec.entropy_coder(unit.kind, unit.dialect)
+        open_payload = functools.partial(coder.decoder, unit.payload, unit.check)
         try:
             reference = self._buffer.reference(unit.kind, unit.refresh)
-            synthesis = codec.decode(coder.decoder(unit.payload, unit.check), reference, unit.qp, *size)
+            synthesis, flips = codec.decode(open_payload, reference, unit.qp, *size)
         except BitstreamError as error:
             if unit.check is None:
                 cause = "damaged, or coded with another model, precision or skip threshold?"
@@ -126,4 +132,4 @@ class Decoder:
             raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
         picture = codec.reconstruct(synthesis, unit.qp)
         self._buffer.keep(unit.kind, synthesis.feature, picture, unit.qp)
-        return picture
+        return picture, flips

@@ -207,6 +207,12 @@ def decode_file(
         (note or _ignore)(
             f"{lost} of {len(report.frames)} frames are lost; they repeat the picture before them, or are grey"
         )
+    resynced = sum(frame["resynced"] > 0 for frame in report.frames)
+    if resynced:
+        (note or _ignore)(
+            f"{resynced} of {len(report.frames)} frames decode only with a few scales rounded otherwise than here: "
+            "they were coded on another kind of machine"
+        )
     return report.summary()
 
 
@@ -307,4 +313,4 @@ def _add(report: Report, frame: DecodedFrame, hashes: bool) -> None:
     if isinstance(unit, LostFrame):
         report.add(unit.index, LOST, None, 0, planes)
     else:
-        report.add(unit.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes)
+        report.add(unit.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes, resynced=frame.resynced)

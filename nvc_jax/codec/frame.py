@@ -6,6 +6,7 @@ Encoder and decoder run the same stages in the same order; where the encoder qua
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -15,8 +16,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from nvc_jax.codec import stages
+from nvc_jax.codec.resync import Reading, resync
 from nvc_jax.codec.transfer import to_host
 from nvc_jax.entropy.coder import FrameDecoder
+from nvc_jax.errors import BitstreamError
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Moved, Reference, Synthesis
 from nvc_jax.spec import HYPER_STRIDE, PICTURE_STRIDE
@@ -146,9 +149,24 @@ class FrameCodec:
         return TransformedFrame(z, planes, Synthesis(feature, moved))
 
     def decode(
-        self, payload: FrameDecoder, reference: Reference | None, qp: float, width: int, height: int
-    ) -> Synthesis:
-        """The inverse: a payload to what the picture is made of. width, height: of the picture, in pixels.
+        self,
+        open_payload: Callable[[], FrameDecoder],
+        reference: Reference | None,
+        qp: float,
+        width: int,
+        height: int,
+    ) -> tuple[Synthesis, int]:
+        """The inverse: a payload to what the picture is made of.
+
+        Args:
+            open_payload: starts on the payload, from its beginning at every call.
+            reference: None for intra frames.
+            qp: of the frame.
+            width: of the picture in pixels.
+            height: likewise.
+
+        Returns:
+            What the picture is made of, and how many table indexes had to be taken otherwise than computed (`resync`).
 
         Raises:
             BitstreamError: the payload is damaged or cut.
@@ -156,9 +174,16 @@ class FrameCodec:
         model, params, steps = self.model, self.params, self.model.config.steps
         latent_size = (math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))
         hyper_size = (math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
+        has_motion = reference is not None and self.motion
+
+        def start() -> tuple[FrameDecoder, Symbols | None, Symbols]:
+            payload = open_payload()
+            blocks = payload.motion(*latent_size)[None] if has_motion else None
+            return payload, blocks, payload.z(round(qp), (model.config.hyper, *hyper_size))[None]
+
         # Motion and z first: a payload too short for its picture size is refused before device memory is taken.
-        blocks = payload.motion(*latent_size)[None] if reference is not None and self.motion else None
-        z = jnp.asarray(payload.z(round(qp), (model.config.hyper, *hyper_size))[None])
+        payload, blocks, symbols = start()
+        z = jnp.asarray(symbols)
         moved, motion, temporal, context, qps = None, None, None, None, batched(qp)
         if reference is not None:
             if blocks is not None:
@@ -169,16 +194,31 @@ class FrameCodec:
         prior, coding = stages.prior(model, params, z, temporal, self.skip_threshold, latent_size, motion)
         if reference is not None:
             context = stages.context(model, params, features)  # on the device while the host decodes symbols
-        y_hat, symbols = None, z
-        for step in range(steps):
-            if step > 0:
-                y_hat, coding = stages.refine(
-                    model, params, step, prior.shared, y_hat, coding, symbols, self.skip_threshold, motion
-                )
-            symbols = jnp.asarray(payload.plane(to_host(coding.indexes)[0])[None])
-        payload.finish()
-        feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, symbols, context, qps)
-        return Synthesis(feature, moved)
+
+        def read(payload: FrameDecoder, reading: Reading) -> None:
+            for step in range(steps):
+                if step == len(reading.steps):
+                    y_hat, coding = reading.steps[-1]
+                    known = stages.refine(
+                        model, params, step, prior.shared, y_hat, coding, reading.symbols, self.skip_threshold, motion
+                    )
+                    reading.steps.append(known)
+                reading.symbols = jnp.asarray(payload.plane(reading.indexes(step))[None])
+            payload.finish()
+
+        reading = Reading([(None, coding)], z)
+        try:
+            read(payload, reading)
+        except BitstreamError:
+            if stages.precision(params) != jnp.float32:  # int16 is exact; in bfloat16, hundreds of indexes may differ
+                raise
+            found = resync(reading, lambda again: read(start()[0], again), float(self.skip_threshold))
+            if found is None:
+                raise
+            reading = found
+        y_hat, coding = reading.steps[-1]
+        feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, reading.symbols, context, qps)
+        return Synthesis(feature, moved), len(reading.flips)
 
     def reconstruct(self, synthesis: Synthesis, qp: float) -> Array:
         """The picture [1, H', W', 3]."""

@@ -47,8 +47,9 @@ class Report:
         bits: int,
         decoded: YuvFrame | None,
         original: YuvFrame | None = None,
+        resynced: int = 0,
     ) -> None:
-        """Note a frame; without pictures its quality and hash stay unknown."""
+        """Note a frame; without pictures its quality and hash stay unknown. resynced: see `DecodedFrame`."""
         quality: dict[str, float | None] = dict.fromkeys(_QUALITY)
         if decoded is not None and original is not None:
             quality.update(frame_psnr(decoded, original))
@@ -58,6 +59,7 @@ class Report:
             "type": kind,
             "qp": int(qp) if qp is not None and qp == round(qp) else qp,
             "bits": bits,
+            "resynced": resynced,
         }
         self.frames.append({**frame, **quality, "sha256": digest})
         self._bits += bits

@@ -36,21 +36,23 @@ class CodingStep:
 
     Attributes:
         mean: [B, h, w, C/steps] float32 (int16 in the int16 arithmetic), folded.
+        scale: [B, C/steps, h, w] of the same type, what the indexes were made of; 0 in skipped blocks.
         indexes: [B, C/steps, h, w] uint8 rows of the Gaussian table; NOT_CODED symbols are zero.
     """
 
     mean: Array
+    scale: Array
     indexes: Array
 
 
-def _precision(params: ParamTree) -> Any:
+def precision(params: ParamTree) -> Any:
     """The dtype of the parameters is that of the computation; the banks tell, kernels may be prepared."""
     return params["q_encoder"]["vectors"].dtype
 
 
 def run(model: Model, params: ParamTree, method: str | Callable[..., Any], *inputs: object) -> Any:
     """Call a method of the model, or a function of it. Products of float32 parameters are not shortened to TF32."""
-    with jax.default_matmul_precision("highest" if _precision(params) == jnp.float32 else "default"):
+    with jax.default_matmul_precision("highest" if precision(params) == jnp.float32 else "default"):
         return model.apply({"params": params}, *inputs, method=method)
 
 
@@ -100,7 +102,7 @@ def skip(picture: Array, prediction: Array, vectors: Array, qp: Array, allowed: 
 @functools.partial(jax.jit, static_argnames="model")
 def temporal(model: Model, params: ParamTree, reference: Reference, qp: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and what `prior` reads."""
-    reference = Reference(to_precision(reference.value, _precision(params)), reference.kind)
+    reference = Reference(to_precision(reference.value, precision(params)), reference.kind)
     return run(model, params, "temporal", reference, qp)
 
 
@@ -113,7 +115,7 @@ def context(model: Model, params: ParamTree, features: Array) -> Array:
 @functools.partial(jax.jit, static_argnames="model")
 def analyse(model: Model, params: ParamTree, picture: Array, context: Array | None, qp: Array) -> tuple[Array, Array]:
     """Encoder only. Picture to y [B, H/16, W/16, C] float32 (or int16) and the symbols of z."""
-    y, z = run(model, params, "analyse", to_precision(picture, _precision(params)), context, qp)
+    y, z = run(model, params, "analyse", to_precision(picture, precision(params)), context, qp)
     ops = arithmetic(z)
     return ops.widen(y), to_coder_order(ops.to_symbols(z, jnp.zeros_like(z)))
 
@@ -132,10 +134,10 @@ def prior(
 
     latent_size: (H/16, W/16); motion: of blocks [B, H/16, W/16, 3], nothing of y is coded where they are skipped.
     """
-    precision = _precision(params)
-    nothing = jnp.zeros((), precision)
+    dtype = precision(params)
+    nothing = jnp.zeros((), dtype)
     z_hat = arithmetic(nothing).from_symbols(from_coder_order(z), nothing)
-    result: Prior = run(model, params, "prior", z_hat.astype(precision), temporal, latent_size)
+    result: Prior = run(model, params, "prior", z_hat.astype(dtype), temporal, latent_size)
     steps = model.config.steps
     return result, _coding_step(result.scale, result.mean, steps, 0, skip_threshold, motion)
 
@@ -167,7 +169,7 @@ def refine(
     """The symbols of step - 1 to what is known of y after it, and to coding step `step`; motion: see `prior`."""
     steps = model.config.steps
     y_hat = _add_step(y_hat, coding, symbols, steps, step - 1)
-    scale, mean = run(model, params, "refine", step, shared, y_hat.astype(_precision(params)))
+    scale, mean = run(model, params, "refine", step, shared, y_hat.astype(precision(params)))
     return y_hat, _coding_step(scale, mean, steps, step, skip_threshold, motion)
 
 
@@ -186,7 +188,7 @@ def synthesise(
     steps = model.config.steps
     y_hat = _add_step(y_hat, coding, symbols, steps, steps - 1)
     y_hat = arithmetic(y_hat).multiply(y_hat, gain)
-    return run(model, params, "synthesise", y_hat.astype(_precision(params)), context, qp)
+    return run(model, params, "synthesise", y_hat.astype(precision(params)), context, qp)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -208,10 +210,12 @@ def pack(arrays: list[Array]) -> Array:
 def _coding_step(
     scale: Array, mean: Array, steps: int, step: int, skip_threshold: Array, motion: Array | None
 ) -> CodingStep:
-    indexes = arithmetic(scale).table_indexes(to_coder_order(fold(scale, steps, step)), skip_threshold)
+    scale = to_coder_order(fold(scale, steps, step))
+    indexes = arithmetic(scale).table_indexes(scale, skip_threshold)
     if motion is not None:
-        indexes = jnp.where(motion[:, None, :, :, 2] != 0, jnp.uint8(NOT_CODED), indexes)
-    return CodingStep(mean=fold(mean, steps, step), indexes=indexes)
+        skipped = motion[:, None, :, :, 2] != 0
+        scale, indexes = jnp.where(skipped, 0, scale), jnp.where(skipped, jnp.uint8(NOT_CODED), indexes)
+    return CodingStep(mean=fold(mean, steps, step), scale=scale, indexes=indexes)
 
 
 def _add_step(y_hat: Array | None, coding: CodingStep, symbols: Array, steps: int, step: int) -> Array:

@@ -5,10 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import recording
 import synthetic
 from command_line import FRAMES, HEIGHT, WIDTH, hashes, planes, read_report
 
 from nvc_jax.bitstream import open_reader
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.pictures import upload
 from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.video import RgbFrame, open_video, write_png
 from nvc_jax.video.quality import frame_psnr
@@ -17,7 +20,7 @@ TOTALS = {
     "model", "identity", "precision", "width", "height", "frame_rate", "frame_count", "bytes", "bpp", "kbps", "psnr_y",
     "psnr_u", "psnr_v", "psnr", "fps", "machine", "versions",
 }  # fmt: skip
-PER_FRAME = {"index", "type", "qp", "bits", "psnr_y", "psnr_u", "psnr_v", "psnr", "sha256"}
+PER_FRAME = {"index", "type", "qp", "bits", "psnr_y", "psnr_u", "psnr_v", "psnr", "sha256", "resynced"}
 
 
 def sha256(data):
@@ -113,6 +116,22 @@ def test_skip_threshold(nvc, clip, threshold):
     assert nvc("encode", clip, "s.bin", "--report", "e.json", *options).code == 0
     assert nvc("decode", "s.bin", "d.y4m", "--report", "d.json", *options).code == 0
     assert hashes(read_report("e.json")) == hashes(read_report("d.json"))
+
+
+def test_skip_threshold_rounded_otherwise(nvc, clip, frames, tiny_model):
+    """A scale between the two thresholds: as if the encoder had rounded it otherwise."""
+    codec = Codec(tiny_model)
+    with recording.recorded_stages() as calls:
+        codec.frame_codecs(0.3)["I"].encode(upload(frames[0]), None, 32)
+    scales = np.concatenate([np.ravel(c.output[1].scale) for c in calls if c.stage in ("prior", "refine")])
+    scale = scales[scales > 0.3].min()
+    below, above = (f"{scale * factor:.9g}" for factor in (1 - 1e-6, 1 + 1e-6))
+    assert nvc("encode", clip, "s.bin", "--skip-threshold", below, "--report", "e.json").code == 0
+    result = nvc("decode", "s.bin", "d.y4m", "--skip-threshold", above, "--report", "d.json")
+    assert f"note: 1 of {FRAMES} frames decode only with a few scales rounded otherwise than here" in result.err
+    decoded = read_report("d.json")
+    assert hashes(read_report("e.json")) == hashes(decoded)
+    assert [frame["resynced"] for frame in decoded["frames"]] == [1] + [0] * (FRAMES - 1)
 
 
 def test_frames(nvc, clip, stream):

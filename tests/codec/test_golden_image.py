@@ -1,5 +1,7 @@
 """Intra frames against the official implementation (golden image.npz, synthetic weights)."""
 
+import functools
+
 import numpy as np
 import pytest
 import recording
@@ -37,6 +39,7 @@ def test_intra_frame(golden, golden_codec, size, qp, threshold):
     for dialect, name in (("one_stream", "bit_stream"), ("two_streams", "bit_stream_two")):
         coder = codec.entropy_coder("I", dialect)
         assert coder.encode(qp, *symbols.to_host())[0] == expected[name].tobytes()
-        feature = frame_codec.decode(coder.decoder(expected[name].tobytes()), None, qp, width, height)
-        x_hat = recording.nchw(frame_codec.reconstruct(feature, qp))
+        open_payload = functools.partial(coder.decoder, expected[name].tobytes())
+        synthesis, _ = frame_codec.decode(open_payload, None, qp, width, height)
+        x_hat = recording.nchw(frame_codec.reconstruct(synthesis, qp))
         np.testing.assert_allclose(x_hat, expected["x_hat"], rtol=0, atol=2e-5)

@@ -31,6 +31,19 @@ def of_frame(data, t):
     return {k.removeprefix(f"f{t}/"): v for k, v in data.items() if k.startswith(f"f{t}/")}
 
 
+def test_official_sequence(golden_codec, case):
+    """One frame of one case has a scale on the edge between two table indexes."""
+    qp, threshold, data = case
+    decoded = streams.decode(golden_codec("net"), data["container"].tobytes(), threshold)
+    for t, frame in enumerate(decoded):
+        if f"f{t}/x_hat" in data:
+            np.testing.assert_allclose(recording.nchw(frame.picture), data[f"f{t}/x_hat"], rtol=0, atol=2e-5)
+        recording.assert_planes(frame.planes, data["dec_y"][t], data["dec_uv"][t])
+    assert len(decoded) == len(data["qp"])
+    resynced = [t for t, frame in enumerate(decoded) if frame.resynced]
+    assert resynced == [] or (qp, resynced) == (40, [7])
+
+
 def test_sequence(golden_codec, case, note_identical):
     qp, threshold, data = case
     codec = golden_codec("net")
