@@ -1,8 +1,9 @@
 """Which numbers of the int16 arithmetic are in which unit (docs/INT16.md, section 2).
 
 A number is in units of 1/512, so that real numbers up to 64 fit, or of 1/256, for those up to 128. Latents are in 1/256
-because symbols go up to 128; so are the features that the intra codec makes y of, and pictures of: at the highest qps
-they exceed 64. Of all operations only WSiLU asks for it: parameters of convolutions and gains take one unit to another.
+because symbols go up to 128. So is all that is of their size: the features of the intra codec, and in both codecs
+what predicts latents. Of all operations only WSiLU asks for it: parameters of convolutions and gains take one unit to
+another.
 """
 
 from typing import Any
@@ -38,8 +39,9 @@ def _follow_intra(network: "_Network", config: IntraConfig) -> None:
     x = network.blocks("encoder_blocks", config.encoder_blocks, x, LARGE)
     network.convolution("encoder_down", x, LARGE)  # y
     _follow_hyper(network)
+    x = network.blocks("fusion_blocks", config.fusion_blocks, LARGE, LARGE)
     gains_scale_mean = np.repeat([SMALL, SMALL, LARGE], [2, config.latent, config.latent])
-    network.convolution("fusion_out", SMALL, gains_scale_mean)
+    network.convolution("fusion_out", x, gains_scale_mean)
     network.convolution("spatial_reduction", gains_scale_mean, LARGE)
     for step in range(config.steps - 1):
         network.block(f"spatial_adaptors_{step}", LARGE, LARGE)  # reads y_hat and what spatial_reduction gives
@@ -54,9 +56,11 @@ def _follow_inter(network: "_Network", config: InterConfig) -> None:
     """The ways of numbers that are not in 1/512; compare `InterModel`."""
     network.convolution("encoder_down", SMALL, LARGE)  # y
     _follow_hyper(network)
-    network.convolution("fusion_out", SMALL, np.repeat([SMALL, SMALL, LARGE], config.latent))  # quant step, scale, mean
+    network.down("temporal_prior", SMALL, LARGE)
+    x = network.blocks("fusion_blocks", config.fusion_blocks, LARGE, LARGE)
+    network.convolution("fusion_out", x, np.repeat([SMALL, SMALL, LARGE], config.latent))  # quant step, scale, mean
     reads = np.repeat([LARGE, SMALL, SMALL, LARGE], config.latent)  # y_hat, and those three
-    x = network.blocks("spatial_blocks", config.spatial_blocks, reads, SMALL)
+    x = network.blocks("spatial_blocks", config.spatial_blocks, reads, LARGE)
     network.convolution("spatial_out", x, np.repeat([SMALL, LARGE], config.latent))  # scale, mean
     network.convolution("decoder_up", LARGE, SMALL)
 
@@ -65,7 +69,8 @@ def _follow_hyper(network: "_Network") -> None:
     x = network.block("hyper_encoder/block", LARGE, LARGE)
     x = network.down("hyper_encoder/down_0", x, LARGE)
     network.down("hyper_encoder/down_1", x, LARGE)  # z
-    network.up("hyper_decoder/up_0", LARGE, SMALL)
+    x = network.up("hyper_decoder/up_0", LARGE, LARGE)
+    network.block("hyper_decoder/block", network.up("hyper_decoder/up_1", x, LARGE), LARGE)
 
 
 class _Network:
