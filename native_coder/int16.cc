@@ -23,14 +23,12 @@ bool FitsNarrow(const Kernel& kernel, size_t panel, int peak) noexcept {
 bool FitsNarrow(const Taps& taps, size_t first, size_t end, int peak) noexcept {
   int64_t largest = 0;
   for (size_t c = first; c < end; ++c) {
-    int64_t sum = 0;
-    for (size_t t = 0; t < 9; ++t) sum += std::abs(int{taps.weights[t * taps.channels + c]});
-    largest = std::max(largest, sum * peak + std::abs(int64_t{taps.bias[c]}) + Half(taps.bits[c]));
+    largest = std::max(largest, int64_t{taps.sums[c]} * peak + std::abs(int64_t{taps.bias[c]}) + Half(taps.bits[c]));
   }
   return largest <= INT32_MAX;
 }
 
-int16_t Finish(int64_t sum, int32_t bits) noexcept {
+int16_t Requantise(int64_t sum, int32_t bits) noexcept {
   return static_cast<int16_t>(std::clamp<int64_t>((sum + Half(bits) - (sum < 0)) >> bits, INT16_MIN, INT16_MAX));
 }
 
@@ -45,7 +43,7 @@ void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width,
         if (at == 0 || at > width) continue;
         sum += int64_t{x[t / 3][(at - 1) * channels + c]} * taps.weights[t * channels + c];
       }
-      out[column * channels + c] = Finish(sum, taps.bits[c]);
+      out[column * channels + c] = Requantise(sum, taps.bits[c]);
     }
   }
 }

@@ -11,7 +11,6 @@ namespace nvc::int16 {
 
 constexpr size_t kPanel = 32;  // output channels that are computed together
 constexpr size_t kWsiluEntries = 1024;
-constexpr int kReach = 1 << 15;  // largest magnitude of an activation
 
 // A matrix of weights [inputs, outputs], packed: panels of kPanel output channels, one after the other (the last one
 // may have kPanel / 2), each [pairs of inputs][channels][2]. Inputs and outputs are padded by zeros.
@@ -32,6 +31,7 @@ struct Kernel {
 // A depthwise 3x3 kernel.
 struct Taps {
   const int16_t* weights;  // [9, channels]
+  const int32_t* sums;     // [channels]: sum of the magnitudes of the weights
   const int32_t* bias;     // [channels]
   const int32_t* bits;     // [channels]
   size_t channels;
@@ -66,7 +66,7 @@ bool FitsNarrow(const Kernel& kernel, size_t panel, int peak) noexcept;
 bool FitsNarrow(const Taps& taps, size_t first, size_t end, int peak) noexcept;
 
 // A sum in 1 / 2^bits, rounded half away from zero and saturated.
-int16_t Finish(int64_t sum, int32_t bits) noexcept;
+int16_t Requantise(int64_t sum, int32_t bits) noexcept;
 
 // Kernels::depthwise for some channels, with sums in 64 bits.
 void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first, size_t end,

@@ -78,7 +78,7 @@ NVC_AVX2 void Accumulate(const int16_t* weights, size_t step, ConstRows x, size_
   }
 }
 
-NVC_INLINE __m256i Finish32(const int32_t* sums, const int32_t* bias, const int32_t* bits) {
+NVC_INLINE __m256i Requantise32(const int32_t* sums, const int32_t* bias, const int32_t* bits) {
   const __m256i total = _mm256_add_epi32(Load(sums), Load(bias)), b = Load(bits), one = _mm256_set1_epi32(1);
   const __m256i half = _mm256_sllv_epi32(one, _mm256_sub_epi32(b, one));
   return _mm256_srav_epi32(_mm256_add_epi32(_mm256_add_epi32(total, half), _mm256_srai_epi32(total, 31)), b);
@@ -115,10 +115,11 @@ NVC_AVX2 void Tile(const Kernel& kernel, const int16_t* weights, size_t step, co
   const size_t valid = std::min(kChannels, kernel.outputs - first);
   for (size_t r = 0; r < kCount; ++r) {
     if (narrow) {
-      const __m256i both = _mm256_packs_epi32(Finish32(sums[r], bias, bits), Finish32(sums[r] + 8, bias + 8, bits + 8));
+      const __m256i both =
+          _mm256_packs_epi32(Requantise32(sums[r], bias, bits), Requantise32(sums[r] + 8, bias + 8, bits + 8));
       Store(result, _mm256_permute4x64_epi64(both, 0xD8));
     } else {
-      for (size_t n = 0; n < kChannels; ++n) result[n] = Finish(totals[r][n], bits[n]);
+      for (size_t n = 0; n < kChannels; ++n) result[n] = Requantise(totals[r][n], bits[n]);
     }
     if (wsilu != nullptr) Store(result, Wsilu(*wsilu, Load(result)));
     std::copy_n(result, valid, out.data + r * out.stride + first);

@@ -102,13 +102,13 @@ NVC_INLINE void AccumulateLast(const int16_t* weights, ConstRows x, size_t k, __
   }
 }
 
-NVC_INLINE __m256i Finish32(__m512i sum, __m512i bias, __m512i half, __m512i bits) {
+NVC_INLINE __m256i Requantise32(__m512i sum, __m512i bias, __m512i half, __m512i bits) {
   const __m512i total = _mm512_add_epi32(sum, bias);
   const __m512i nudged = _mm512_add_epi32(_mm512_add_epi32(total, half), _mm512_srai_epi32(total, 31));
   return _mm512_cvtsepi32_epi16(_mm512_srav_epi32(nudged, bits));
 }
 
-NVC_INLINE __m128i Finish64(__m512i sum, __m256i bias, __m256i bits) {
+NVC_INLINE __m128i Requantise64(__m512i sum, __m256i bias, __m256i bits) {
   const __m512i total = _mm512_add_epi64(sum, _mm512_cvtepi32_epi64(bias)), wide = _mm512_cvtepi32_epi64(bits);
   const __m512i one = _mm512_set1_epi64(1);
   const __m512i half = _mm512_sllv_epi64(one, _mm512_sub_epi64(wide, one));
@@ -132,7 +132,7 @@ NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t
       const __m512i b = _mm512_loadu_si512(bits + 16 * v), one = _mm512_set1_epi32(1);
       const __m512i half = _mm512_sllv_epi32(one, _mm512_sub_epi32(b, one));
       const __m512i start = _mm512_loadu_si512(bias + 16 * v);
-      for (size_t r = 0; r < kCount; ++r) parts[r][v] = Finish32(sums[r][v], start, half, b);
+      for (size_t r = 0; r < kCount; ++r) parts[r][v] = Requantise32(sums[r][v], start, half, b);
     }
     for (size_t r = 0; r < kCount; ++r) result[r] = Halves(parts[r][0], parts[r][1]);
   } else {
@@ -159,8 +159,8 @@ NVC_AVX512 void Tile(const Kernel& kernel, const int16_t* weights, const int32_t
         for (size_t half = 0; half < 2; ++half) {
           const size_t first = 16 * v + 8 * half;
           parts[2 * v + half] =
-              Finish64(totals[r][v][half], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
-                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + first)));
+              Requantise64(totals[r][v][half], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
+                           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + first)));
         }
       }
       result[r] = Halves(_mm256_set_m128i(parts[1], parts[0]), _mm256_set_m128i(parts[3], parts[2]));

@@ -17,10 +17,10 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-using nvc::int16::ConstRows;
 using nvc::int16::Kernel;
 using nvc::int16::Kernels;
-using nvc::int16::Rows;
+using nvc::int16::kPanel;
+using nvc::int16::kWsiluEntries;
 using nvc::int16::Taps;
 using Int16 = ffi::Buffer<ffi::S16>;
 using Int32 = ffi::Buffer<ffi::S32>;
@@ -44,7 +44,7 @@ void ForEach(ffi::ThreadPool& pool, size_t count, const Work& work) {
     size_t done = 0;
   };
   const auto state = std::make_shared<State>();
-  auto run = [state, count, &work] {
+  auto run = [state, count, &work]() noexcept {
     size_t mine = 0;
     for (size_t i; (i = state->next.fetch_add(1)) < count; ++mine) work(i);
     if (mine == 0) return;  // `work` may be gone
@@ -59,50 +59,37 @@ void ForEach(ffi::ThreadPool& pool, size_t count, const Work& work) {
   state->changed.wait(lock, [&] { return state->done == count; });
 }
 
-// A kernel as XLA hands it over.
-class KernelOf {
+// A kernel as XLA hands it over, with its bias [outputs] filled up.
+class PackedKernel {
  public:
-  // layout: [panels, 1 + blocks], for each panel its sum and its ends.
-  KernelOf(const Int16& weights, const Int32& layout, const Int32& bits, const Int32& bias, size_t inputs)
-      : panels_(static_cast<size_t>(layout.dimensions()[0])) {
-    const auto columns = static_cast<size_t>(layout.dimensions()[1]);
-    const size_t outputs = bias.element_count();
-    kernel_.weights = weights.typed_data();
-    kernel_.blocks = columns - 1;
-    kernel_.inputs = inputs;
-    kernel_.outputs = outputs;
-    numbers_.resize(2 * kernel_.padded_outputs() + panels_ * columns);
-    int32_t* const padded_bias = numbers_.data();
-    int32_t* const padded_bits = padded_bias + kernel_.padded_outputs();
-    int32_t* const sums = padded_bits + kernel_.padded_outputs();
-    int32_t* const ends = sums + panels_;
-    std::copy_n(bias.typed_data(), outputs, padded_bias);
-    std::fill_n(std::copy_n(bits.typed_data(), outputs, padded_bits), kernel_.padded_outputs() - outputs, 1);
-    for (size_t p = 0; p < panels_; ++p) {
-      const int32_t* row = layout.typed_data() + p * columns;
-      sums[p] = row[0];
-      std::copy_n(row + 1, kernel_.blocks, ends + p * kernel_.blocks);
-    }
-    kernel_.bias = padded_bias;
-    kernel_.bits = padded_bits;
-    kernel_.sums = sums;
-    kernel_.ends = ends;
-    fits_ = bits.element_count() == outputs && panels_ == (outputs + nvc::int16::kPanel - 1) / nvc::int16::kPanel &&
+  PackedKernel(const Int16& weights, const Int32& sums, const Int32& ends, const Int32& bits, const Int32& bias,
+               size_t inputs)
+      : bias_(bits.element_count()) {
+    kernel_ = {weights.typed_data(), ends.typed_data(), sums.typed_data(), bias_.data(), bits.typed_data(), 0, inputs,
+               bias.element_count()};
+    const size_t panels = (kernel_.outputs + kPanel - 1) / kPanel;
+    fits_ = inputs > 0 && kernel_.outputs > 0 && sums.element_count() == panels && ends.dimensions().size() == 2 &&
+            static_cast<size_t>(ends.dimensions()[0]) == panels && ends.dimensions()[1] > 0 &&
+            bits.element_count() == kernel_.padded_outputs() &&
             weights.element_count() == 2 * kernel_.pairs() * kernel_.padded_outputs();
+    if (!fits_) return;
+    kernel_.blocks = static_cast<size_t>(ends.dimensions()[1]);
+    std::copy_n(bias.typed_data(), kernel_.outputs, bias_.data());
   }
-  KernelOf(const KernelOf&) = delete;
-  KernelOf& operator=(const KernelOf&) = delete;
+  PackedKernel(const PackedKernel&) = delete;
+  PackedKernel& operator=(const PackedKernel&) = delete;
 
   const Kernel& operator*() const noexcept { return kernel_; }
-  const Kernel* operator->() const noexcept { return &kernel_; }
-  bool fits() const noexcept { return fits_; }
+  // Whether the arrays are those of a kernel with so many outputs.
+  bool gives(size_t outputs) const noexcept { return fits_ && kernel_.outputs == outputs; }
 
  private:
-  size_t panels_;
-  std::vector<int32_t> numbers_;
+  std::vector<int32_t> bias_;
   Kernel kernel_{};
   bool fits_ = false;
 };
+
+ffi::Error Misfit() { return ffi::Error::InvalidArgument("the kernel is not for such inputs"); }
 
 size_t LastAxis(const Int16& x) { return static_cast<size_t>(x.dimensions().back()); }
 
@@ -112,41 +99,45 @@ size_t PieceOf(size_t rows, int64_t threads) {
   return std::clamp(share, kFewestRows, kMostRows);
 }
 
-// x [..., K] times a kernel [K, N] to y [..., N]; through WSiLU unless `deficits` is empty.
+// x [..., K] times a kernel [K, N] to y [..., N]; through WSiLU unless `deficits` (see int16.h) is empty.
 template <Choice kernels>
-ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias, Uint8 deficits,
-                  Int16Result y) {
-  const size_t inputs = LastAxis(x), rows = x.element_count() / inputs;
-  const KernelOf kernel(weights, layout, bits, bias, inputs);
-  if (!kernel.fits()) return ffi::Error::InvalidArgument("the kernel is not for such inputs");
-  const uint8_t* const wsilu = deficits.element_count() == 0 ? nullptr : deficits.typed_data();
+ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, Int32 ends, Int32 bits, Int32 bias,
+                  Uint8 deficits, Int16Result y) {
+  const size_t inputs = LastAxis(x), outputs = LastAxis(*y);
+  const PackedKernel kernel(weights, sums, ends, bits, bias, inputs);
+  const size_t entries = deficits.element_count();
+  if (!kernel.gives(outputs) || (entries != 0 && entries != kWsiluEntries)) return Misfit();
+  const size_t rows = x.element_count() / inputs;
+  if (y->element_count() != rows * outputs) return Misfit();
+  const uint8_t* const wsilu = entries == 0 ? nullptr : deficits.typed_data();
   const size_t piece = PieceOf(rows, pool.num_threads());
-  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
+  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) noexcept {
     const size_t first = i * piece, count = std::min(piece, rows - first);
     kernels()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
-                        {y->typed_data() + first * kernel->outputs, kernel->outputs}, wsilu);
+                        {y->typed_data() + first * outputs, outputs}, wsilu);
   });
   return ffi::Error::Success();
 }
 
 // The second half of a DC block: h, what its depthwise convolution gives, and x, its input, [..., C] both.
 template <Choice kernels>
-ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int32 layout, Int32 bits, Int32 bias,
-                      Int16 weights_in, Int32 layout_in, Int32 bits_in, Int32 bias_in, Int16 weights_out,
-                      Int32 layout_out, Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
-  const size_t channels = LastAxis(x), rows = x.element_count() / channels;
-  const KernelOf project(weights, layout, bits, bias, channels);
-  const KernelOf in(weights_in, layout_in, bits_in, bias_in, channels);
-  const KernelOf out(weights_out, layout_out, bits_out, bias_out, 2 * channels);
-  if (!project.fits() || !in.fits() || !out.fits() || h.element_count() != x.element_count() ||
-      deficits.element_count() != nvc::int16::kWsiluEntries || in->outputs != 4 * channels) {
-    return ffi::Error::InvalidArgument("the kernels are not for such inputs");
+ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int32 sums, Int32 ends, Int32 bits,
+                      Int32 bias, Int16 weights_in, Int32 sums_in, Int32 ends_in, Int32 bits_in, Int32 bias_in,
+                      Int16 weights_out, Int32 sums_out, Int32 ends_out, Int32 bits_out, Int32 bias_out, Uint8 deficits,
+                      bool shortcut, Int16Result y) {
+  const size_t channels = LastAxis(x), numbers = x.element_count();
+  const PackedKernel project(weights, sums, ends, bits, bias, channels);
+  const PackedKernel in(weights_in, sums_in, ends_in, bits_in, bias_in, channels);
+  const PackedKernel out(weights_out, sums_out, ends_out, bits_out, bias_out, 2 * channels);
+  if (!project.gives(channels) || !in.gives(4 * channels) || !out.gives(channels) || h.element_count() != numbers ||
+      y->element_count() != numbers || deficits.element_count() != kWsiluEntries) {
+    return Misfit();
   }
-  const size_t piece = PieceOf(rows, pool.num_threads());
-  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) {
+  const size_t rows = numbers / channels, piece = PieceOf(rows, pool.num_threads());
+  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) noexcept {
     thread_local std::vector<int16_t> memory;
     const size_t first = i * piece * channels, count = std::min(piece, rows - i * piece), size = count * channels;
-    memory.resize(piece * channels * 6);
+    if (memory.size() < 6 * size) memory.resize(6 * size);
     int16_t *const projected = memory.data(), *const added = projected + size, *const middle = added + size;
     const int16_t* const input = x.typed_data() + first;
     int16_t* const result = y->typed_data() + first;
@@ -166,17 +157,19 @@ ffi::Error SecondHalf(ffi::ThreadPool pool, Int16 h, Int16 x, Int16 weights, Int
 
 // x [B, H, W, C] through a depthwise convolution, zeros around it.
 template <Choice kernels>
-ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 bits, Int32 bias, Int16Result y) {
+ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, Int32 bits, Int32 bias, Int16Result y) {
   const auto sides = x.dimensions();
-  const auto batch = static_cast<size_t>(sides[0]), height = static_cast<size_t>(sides[1]);
-  const auto width = static_cast<size_t>(sides[2]), channels = static_cast<size_t>(sides[3]);
-  if (weights.element_count() != 9 * channels || bits.element_count() != channels || bias.element_count() != channels) {
-    return ffi::Error::InvalidArgument("the kernel is not for such inputs");
+  const size_t channels = LastAxis(x);
+  if (sides.size() != 4 || channels == 0 || weights.element_count() != 9 * channels ||
+      sums.element_count() != channels || bits.element_count() != channels || bias.element_count() != channels ||
+      y->element_count() != x.element_count()) {
+    return Misfit();
   }
-  const Taps taps{weights.typed_data(), bias.typed_data(), bits.typed_data(), channels};
+  const auto height = static_cast<size_t>(sides[1]), width = static_cast<size_t>(sides[2]);
+  const Taps taps{weights.typed_data(), sums.typed_data(), bias.typed_data(), bits.typed_data(), channels};
   const size_t row = width * channels;
   const std::vector<int16_t> zeros(row);
-  ForEach(pool, batch * height, [&](size_t i) {
+  ForEach(pool, static_cast<size_t>(sides[0]) * height, [&](size_t i) noexcept {
     const size_t at = i % height;
     const int16_t* const here = x.typed_data() + i * row;
     const int16_t* const around[3] = {at == 0 ? zeros.data() : here - row, here,
@@ -194,6 +187,7 @@ auto BindAffine() {
       .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int32>()
+      .Arg<Int32>()
       .Arg<Uint8>()
       .Ret<Int16>();
 }
@@ -207,11 +201,14 @@ auto BindSecondHalf() {
       .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int32>()
-      .Arg<Int16>()
-      .Arg<Int32>()
-      .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int16>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int16>()
+      .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int32>()
@@ -221,7 +218,14 @@ auto BindSecondHalf() {
 }
 
 auto BindDepthwise() {
-  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Int16>().Arg<Int16>().Arg<Int32>().Arg<Int32>().Ret<Int16>();
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Int16>()
+      .Arg<Int16>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Ret<Int16>();
 }
 
 XLA_FFI_DEFINE_HANDLER(kAffineAvx2, Affine<nvc::int16::Avx2Kernels>, BindAffine());
@@ -250,4 +254,8 @@ py::dict AllFunctions() {
 
 }  // namespace
 
-PYBIND11_MODULE(_int16, m) { m.def("int16_functions", &AllFunctions); }
+PYBIND11_MODULE(_int16, m) {
+  m.def("int16_functions", &AllFunctions);
+  m.attr("INT16_PANEL") = kPanel;
+  m.attr("WSILU_ENTRIES") = kWsiluEntries;
+}

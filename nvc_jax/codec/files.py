@@ -197,9 +197,6 @@ def decode_file(
             if not report.frames:
                 raise ConfigError(f"{source}: the stream ends before frame {start}.")
             report.add_bits(8 * stream.trailer_bytes)
-    if failure is not None:
-        failure.report = report.summary() | {"damage": str(failure)}
-        raise failure
     if stream.damage is not None:
         (note or _ignore)(f"damage was passed over: {stream.damage}")
     lost = sum(frame["type"] == LOST for frame in report.frames)
@@ -213,6 +210,9 @@ def decode_file(
             f"{resynced} of {len(report.frames)} frames decode only with a few scales rounded otherwise than here: "
             "they were coded on another kind of machine"
         )
+    if failure is not None:
+        failure.report = report.summary() | {"damage": str(failure)}
+        raise failure
     return report.summary()
 
 

@@ -45,7 +45,8 @@ class Codec:
         Args:
             stored: the model.
             precision: a key of PRECISIONS; None is that of the model's parameters, float32 or int16.
-            strategy: in int16, how to multiply (`codec.integers.prepare_params`); all give the same integers.
+            strategy: in int16, how to multiply (`codec.integers.prepare_params`); all give the same integers. Programs
+                to be exported need one of `ops.exact.STRATEGIES`: others hold functions of this process.
 
         Raises:
             ConfigError: the precision is not known or not that of an integer model.

@@ -25,6 +25,9 @@ TOLERANCE = 5e-4
 # In a simulation of such differences, a third of the frames with 50,000 coded symbols needed flips, and 3 in 1000 more
 # trials than these. Each lets garbage pass with a probability below 3e-8: 2^23 ln 256 final states are likely.
 MAX_TRIALS = 64
+# With more scales next to an edge than these, so many of them have changed sides that no trial can be expected to hit:
+# at 352x288 there are about a hundred, at 1312x736 hundreds.
+MAX_CANDIDATES = 256
 
 
 class Flip(NamedTuple):
@@ -79,11 +82,13 @@ def resync(reading: Reading, read: Callable[[Reading], None], skip_threshold: fl
         skip_threshold: as in `FrameCodec`.
 
     Returns:
-        A reading that came out right; None if there is none within TOLERANCE and MAX_TRIALS.
+        A reading that came out right; None if there is none within TOLERANCE, MAX_TRIALS and MAX_CANDIDATES.
     """
-    distance, untried = 0.0, list[tuple[float, tuple[Flip, ...], Reading]]()
+    untried = list(_with_one_more(reading, 0.0, skip_threshold))
+    if len(untried) > MAX_CANDIDATES:
+        return None
     for left in range(MAX_TRIALS, 0, -1):
-        untried = heapq.nsmallest(left, [*untried, *_with_one_more(reading, distance, skip_threshold)])
+        untried = heapq.nsmallest(left, untried)
         if not untried:
             break
         distance, flips, before = untried.pop(0)
@@ -92,7 +97,7 @@ def resync(reading: Reading, read: Callable[[Reading], None], skip_threshold: fl
             read(reading)
             return reading
         except BitstreamError:
-            continue
+            untried += _with_one_more(reading, distance, skip_threshold)
     return None
 
 
@@ -115,7 +120,7 @@ def _next_to_edges(step: CodingStep, within: float, skip_threshold: float) -> It
     coded = index != NOT_CODED
     edge = np.clip(np.round(place), 1, SCALE_LEVELS - 1)
     yield from _nearer(within, np.where(coded, abs(place - edge), np.inf), np.where(index == edge, edge - 1, edge))
-    if skip_threshold >= SCALE_MIN:  # scales are raised to it before they are compared
+    if skip_threshold >= np.float32(SCALE_MIN):  # scales are raised to it before they are compared
         row = np.clip(np.floor(place), 0, SCALE_LEVELS - 1)
         yield from _nearer(within, abs(place - _place(skip_threshold)), np.where(coded, NOT_CODED, row))
 

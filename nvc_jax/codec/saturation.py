@@ -12,6 +12,7 @@ import numpy as np
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.store import StoredModel
 from nvc_jax.ops import fixed
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import Frame
@@ -45,12 +46,12 @@ class Range:
 
 
 def measure_ranges(
-    codec: Codec, frames: Iterable[Frame], width: int, height: int, schedule: Schedule
+    model: StoredModel, frames: Iterable[Frame], width: int, height: int, schedule: Schedule
 ) -> dict[str, Range]:
     """Code frames and look at every number: operation by operation, thus slowly.
 
     Args:
-        codec: in precision int16, and by a strategy of `ops.exact`: C++ shows no sums.
+        model: an int16 model.
         frames: a calibration clip; a few frames tell most.
         width: of the frames.
         height: of the frames.
@@ -61,6 +62,7 @@ def measure_ranges(
         network's method that makes them, such as `inter/analyse`. The scales of `spatial_out` are left out: nothing
         but the choice of a table reads them, and that takes those from 16 on alike.
     """
+    codec = Codec(model, "int16", "float32")  # C++ would not show its sums
     with _watched() as ranges:
         encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True)
         for _ in encoder.encode(frames):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from nvc_jax.codec.integers import clamped_parameters, integerise
-from nvc_jax.codec.model import Codec
 from nvc_jax.codec.saturation import Range, measure_ranges
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import StoredModel, load_model, save_model
@@ -72,12 +71,11 @@ def convert_to_int16(
         OutputError: the directory cannot be written.
     """
     integers = integerise(load_model(model))
-    codec = Codec(integers, "int16", "float32")  # C++ shows no sums
     ranges: dict[str, Range] = {}
     for clip in clips:
         for qp in CALIBRATION_QPS:
             with open_video(clip, frames=CALIBRATION_FRAMES) as reader:
-                found = measure_ranges(codec, reader, reader.info.width, reader.info.height, Schedule(qp, qp))
+                found = measure_ranges(integers, reader, reader.info.width, reader.info.height, Schedule(qp, qp))
             for name, one in found.items():
                 ranges.setdefault(name, Range()).merge(one)
     save_model(folder, integers)

@@ -151,7 +151,7 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         identity, config = description["identity"], description.get("config", {})
         own = description.get("precision", "float32")
         precision = options.precision or own
-        if own == "int16" != precision:
+        if own == "int16" and precision != "int16":
             raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
         coders.append(kind(name, identity, config, qps, precision, options.reset_interval, threshold, options.rdoq))
     for name, count in Counter(coder.name for coder in coders).items():

@@ -3,21 +3,15 @@
 They are written once for real numbers and for int16: `arithmetic` gives the operations on either.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from nvc_jax.ops import native
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
-
-# On CPU, large pictures are taken through the second half of a DC block in groups of rows of about so many positions:
-# the 4C-wide middle then stays in cache. Measured on 2 cores at 1/8 of 1920x1080: its FFN took 0.24 s instead of 0.37.
-TILE_POSITIONS = 1024
 
 
 def parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
@@ -91,19 +85,6 @@ class FeedForwardParameters(nn.Module):
         return kernel_in, bias_in, kernel_out, parameter(self, "bias_out", (channels,))
 
 
-def by_rows(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
-    """Apply a function of single positions to two arrays [B, H, W, C], on CPU in groups of rows if they are large."""
-
-    def in_groups(a: Array, b: Array) -> Array:
-        rows = a.reshape(-1, *a.shape[2:]), b.reshape(-1, *b.shape[2:])
-        group = max(1, TILE_POSITIONS // a.shape[2])
-        return lax.map(lambda pair: function(*pair), rows, batch_size=group).reshape(*a.shape[:3], -1)
-
-    if a.shape[1] * a.shape[2] <= 4 * TILE_POSITIONS:
-        return function(a, b)
-    return lax.platform_dependent(a, b, cpu=in_groups, default=function)
-
-
 class DCBlock(nn.Module):
     """Depthwise-convolution block.
 
@@ -126,20 +107,9 @@ class DCBlock(nn.Module):
         kernel, bias = AffineParameters(name="pointwise_in")(self.features, self.features)
         x = ops.once(x, kernel)
         h = Depthwise3x3(name="depthwise")(ops.affine_wsilu(x, kernel, bias))
-        kernel, bias = AffineParameters(name="pointwise_out")(self.features, self.features)
+        projection = AffineParameters(name="pointwise_out")(self.features, self.features)
         kernel_in, bias_in, kernel_out, bias_out = FeedForwardParameters(name="ffn")(self.features)
-        if isinstance(kernel, native.PackedKernel):
-            layers: Any = (kernel, bias), (kernel_in, bias_in), (kernel_out, bias_out)
-            return native.second_half(h, x, layers, self.shortcut)
-        h = ops.once(h, kernel)
-
-        def project_and_feed_forward(h: Array, x: Array) -> Array:
-            h = ops.once(ops.add(ops.affine(h, kernel, bias), x), kernel_in)
-            first, second = jnp.split(ops.affine_wsilu(h, kernel_in, bias_in), 2, axis=-1)
-            out = ops.add(h, ops.affine(ops.add(first, second), kernel_out, bias_out))
-            return ops.add(out, x) if self.shortcut else out
-
-        return by_rows(project_and_feed_forward, h, x)
+        return ops.second_half(h, x, (projection, (kernel_in, bias_in), (kernel_out, bias_out)), self.shortcut)
 
 
 class Down2(nn.Module):

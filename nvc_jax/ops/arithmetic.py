@@ -1,5 +1,6 @@
 """Which arithmetic a computation is in: the dtype of its numbers tells."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ from jax.typing import DTypeLike
 
 from nvc_jax.ops import fixed, floating
 from nvc_jax.spec import FIXED_SCALE
+
+Layers = Sequence[tuple[Any, Array]]  # kernels and biases
 
 
 class Arithmetic(Protocol):
@@ -22,7 +25,7 @@ class Arithmetic(Protocol):
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
     def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def once(self, x: Array, kernel: Any) -> Array: ...  # noqa: D102
-    def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
+    def second_half(self, h: Array, x: Array, layers: Layers, shortcut: bool) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102
     def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102

@@ -7,7 +7,7 @@ is brought back to int16 by `saturate`, so no step depends on wrap-around or on 
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from nvc_jax.ops.depthwise import taps
 from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
 from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
 from nvc_jax.ops.native import PackedKernel, PackedTaps
+from nvc_jax.ops.rows import by_rows
 from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, NOT_CODED
 
 Kernel = ExactKernel | PackedKernel
@@ -106,6 +107,21 @@ def once(x: Array, kernel: Kernel) -> Array:
 def add(a: Array, b: Array) -> Array:
     """A + b."""
     return saturate(a.astype(jnp.int32) + b)
+
+
+def second_half(h: Array, x: Array, layers: Sequence[tuple[Kernel, Array]], shortcut: bool) -> Array:
+    """What follows the depthwise convolution in a DC block; see `floating`."""
+    (kernel, bias), (kernel_in, bias_in), narrow = layers
+    if isinstance(kernel, PackedKernel):
+        return native.second_half(h, x, layers, shortcut)
+
+    def of_positions(h: Array, x: Array) -> Array:
+        h = once(add(affine(h, kernel, bias), x), kernel_in)
+        first, second = jnp.split(affine_wsilu(h, kernel_in, bias_in), 2, axis=-1)
+        out = add(h, affine(add(first, second), *narrow))
+        return add(out, x) if shortcut else out
+
+    return by_rows(of_positions, once(h, kernel), x)
 
 
 def multiply(x: Array, gain: Array | Reciprocal) -> Array:

@@ -1,5 +1,7 @@
 """The arithmetic of float32 and its shorter relatives: the same functions as `fixed`."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -7,6 +9,7 @@ from jax import Array
 from nvc_jax.ops import bounds, latents
 from nvc_jax.ops.convolution import convolve3x3 as _convolve3x3
 from nvc_jax.ops.depthwise import depthwise3x3 as _depthwise3x3
+from nvc_jax.ops.rows import by_rows
 
 
 def affine(x: Array, kernel: Array, bias: Array) -> Array:
@@ -35,9 +38,25 @@ def once(x: Array, kernel: Array) -> Array:
     return x
 
 
-def add(a: Array, b: Array) -> Array:
-    """A + b."""
-    return a + b
+def second_half(h: Array, x: Array, layers: Sequence[tuple[Array, Array]], shortcut: bool) -> Array:
+    """What follows the depthwise convolution in a DC block (spec 1).
+
+    Args:
+        h: [B, H, W, C], what that convolution gave.
+        x: [B, H, W, C], the input of the block.
+        layers: kernels and biases of the projection, and of those into and out of the middle of 4C channels, which is
+            added in two halves.
+        shortcut: add x to the result.
+    """
+    project, widen, narrow = layers
+
+    def of_positions(h: Array, x: Array) -> Array:
+        h = affine(h, *project) + x
+        first, second = jnp.split(affine_wsilu(h, *widen), 2, axis=-1)
+        out = h + affine(first + second, *narrow)
+        return out + x if shortcut else out
+
+    return by_rows(of_positions, h, x)
 
 
 def multiply(x: Array, gain: Array) -> Array:

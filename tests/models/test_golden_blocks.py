@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from nvc_jax.convert.names import OfficialTensor, _their_parts
-from nvc_jax.models import layers
 from nvc_jax.models.config import tiny
 from nvc_jax.models.inter import InterModel
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, Pointwise, Up2
 from nvc_jax.models.params import flatten, unflatten
+from nvc_jax.ops import rows
 from nvc_jax.ops.floating import wsilu
 from nvc_jax.ops.pixels import depth_to_space
 
@@ -100,7 +100,7 @@ def test_a_block_adds_the_halves_of_its_middle(case):
 @pytest.mark.parametrize("case", ["dcb_shortcut_adaptor"], indirect=True)
 def test_large_pictures_go_through_a_block_in_groups_of_rows(case, monkeypatch):
     name, arrays = case
-    monkeypatch.setattr(layers, "TILE_POSITIONS", 22)  # of 9 rows of 11: groups of 2, and one left over
+    monkeypatch.setattr(rows, "TILE_POSITIONS", 22)  # of 9 rows of 11: groups of 2, and one left over
     params = official_params(BLOCKS[name], name, arrays)
     assert "scan" in str(jax.make_jaxpr(BLOCKS[name].apply)(params, arrays["x"]))
     assert_close(BLOCKS[name].apply(params, arrays["x"]), arrays["out"])

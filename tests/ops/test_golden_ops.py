@@ -68,8 +68,8 @@ def test_coding_step(blocks, number, name, threshold):
     y_res, y_q, y_hat, s_hat = (
         blocks[f"process_with_mask/{name}/m{number}/{key}"] for key in ("y_res", "y_q", "y_hat", "s_hat")
     )
-    mean = fold(means, steps, step)
-    coding = CodingStep(mean, table_indexes(to_coder_order(fold(scales, steps, step)), threshold))
+    mean, scale = fold(means, steps, step), to_coder_order(fold(scales, steps, step))
+    coding = CodingStep(mean, scale, table_indexes(scale, threshold))
     symbols = from_coder_order(quantise(y, jnp.ones_like(y), coding, steps, step))
     np.testing.assert_array_equal(unfold(fold(y, steps, step) - mean, steps, step), y_res)
     np.testing.assert_array_equal(unfold(symbols, steps, step), y_q)

@@ -106,6 +106,34 @@ def test_second_halves_of_blocks_agree(seed, largest, shortcut, unit):
 
 
 def test_kernels_of_other_shapes_are_refused():
-    packed = native.pack(np.ones((4, 3), np.int16), np.full(3, 13, np.uint8), KERNELS[0])
-    with pytest.raises(jax.errors.JaxRuntimeError, match="the kernel is not for such inputs"):
-        native.affine(np.zeros((2, 7), np.int16), packed, np.zeros(3, np.int32))
+    def packed(inputs, outputs):
+        kernel = native.pack(np.ones((inputs, outputs), np.int16), np.full(outputs, 13, np.uint8), KERNELS[0])
+        return kernel, np.zeros(outputs, np.int32)
+
+    x = np.zeros((1, 2, 2, 4), np.int16)
+    taps = native.pack_taps(np.ones((3, 3, 5), np.int16), np.full(5, 13, np.uint8), KERNELS[0])
+    right = packed(4, 4), packed(4, 16), packed(8, 4)
+    native.second_half(x, x, right, False)
+    calls = [lambda: native.affine(x, *packed(7, 3)), lambda: native.depthwise3x3(x, taps, np.zeros(5, np.int32))]
+    for i, wrong in enumerate((packed(4, 8), packed(4, 12), packed(8, 40))):
+        layers = [*right[:i], wrong, *right[i + 1 :]]
+        calls.append(lambda layers=layers: native.second_half(x, x, layers, False))
+    for call in calls:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="the kernel is not for such inputs"):
+            call()
+
+
+def test_vmap():
+    weights, bits, bias = numbers(np.random.default_rng(0), 8, 3, 300)
+    x = activations(np.random.default_rng(1), (4, 5, 8))
+    packed = native.pack(weights, bits, KERNELS[0])
+    mapped = jax.vmap(lambda x: fixed.affine(x, packed, bias))(x)
+    np.testing.assert_array_equal(mapped, fixed.affine(x, packed, bias))
+
+
+def test_functions_that_xla_refuses_are_not_taken(monkeypatch):
+    def refuse(*_, **__):
+        raise jax.errors.JaxRuntimeError("the handler's API version is incompatible")
+
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", refuse)
+    assert native.available.__wrapped__() == ()
