@@ -86,6 +86,7 @@ def _open_missing_streams() -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
+    _check_source(options.input)
     from nvc_jax.codec.files import container_of, encode_file
     from nvc_jax.codec.model import Codec
     from nvc_jax.codec.schedule import Schedule
@@ -123,6 +124,7 @@ def _encode(options: argparse.Namespace) -> None:
 
 
 def _decode(options: argparse.Namespace) -> None:
+    _check_source(options.input)
     from nvc_jax.codec.files import decode_file
     from nvc_jax.codec.model import Codec
 
@@ -160,6 +162,7 @@ def _decode(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    _check_source(options.file)
     from nvc_jax.bitstream import open_reader
     from nvc_jax.bitstream.summary import summarise
 
@@ -269,6 +272,13 @@ def _demo(options: argparse.Namespace) -> None:
     _show("\n".join([*lines, f"streams, videos and {results['picture']} (source and each qp, last frame) are written"]))
 
 
+def _check_source(path: str) -> None:
+    """Before JAX is loaded, which takes seconds."""
+    from nvc_jax.video import check_exists
+
+    check_exists(path)
+
+
 def _prepare_jax() -> None:
     from nvc_jax.codec.runtime import prepare_process
 
@@ -356,7 +366,8 @@ def _finish(options: argparse.Namespace, report: dict[str, Any], file: BinaryIO 
         _show(
             f"{options.output}: {_plural(report['frame_count'], 'frame')} {report['width']}x{report['height']}, "
             f"{report['bytes']} bytes, {report['bpp']:.4f} bpp, {report['kbps']:.1f} kbit/s{quality}, "
-            f"{fps['total']:.2f} fps (network {fps['network']:.2f}, entropy {fps['entropy']:.1f})",
+            f"{fps['total']:.2f} fps (network {fps['network']:.2f}, entropy {fps['entropy']:.1f}"
+            f"{'' if report['fps_after_frames'] else '; with the start'})",
             stream,
         )
     _write_report(report, file)

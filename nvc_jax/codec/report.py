@@ -110,6 +110,7 @@ class Report:
             "kbps": self._bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
             **means,
             "fps": self.fps,
+            "fps_after_frames": WARM_UP_FRAMES if self.is_warm else 0,
             "machine": machine(),
             "versions": versions(),
             "frames": self.frames,

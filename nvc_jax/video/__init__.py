@@ -37,6 +37,7 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "YuvFrame",
+    "check_exists",
     "check_frame",
     "chroma_size",
     "coded_colour",
@@ -97,15 +98,24 @@ def read_window(path: PathLike, start: int, count: int) -> list[Frame]:
         return list(itertools.islice(reader, count))
 
 
+def check_exists(path: PathLike) -> None:
+    """Refuse a source that is not there, before any work.
+
+    Raises:
+        VideoError: it is not.
+    """
+    if os.fspath(path) != STDIO and not os.path.exists(path) and not is_pattern(path):
+        raise VideoError(f"{os.fspath(path)}: no such file")
+
+
 def _open(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
     name = os.fspath(path)
     place = Path(path)
     if name == STDIO:
         return open_y4m(STDIO)
-    if not os.path.exists(place):
-        if is_pattern(path):
-            return open_pictures(path)
-        raise VideoError(f"{name}: no such file")
+    check_exists(path)
+    if is_pattern(path) and not os.path.exists(place):
+        return open_pictures(path)
     try:
         if os.path.isdir(place):
             return open_pictures(path)

@@ -89,7 +89,7 @@ def test_foreign(nvc, stream, clip, work):
         "text": "text: frame 0: unknown unit type 5; is this a DCVC-RT file? (byte 0)",
         "empty": "empty: the file is empty",
         "folder": "folder: cannot read (Is a directory)",
-        "missing": "missing: cannot read (No such file or directory)",
+        "missing": "missing: no such file",
         clip: "is this a DCVC-RT file?",
     }.items():
         with unchanged(work):
