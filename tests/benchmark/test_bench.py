@@ -100,6 +100,7 @@ def test_variants_agree(subject):
     assert costs["jit per block"].bytes > costs["jit per stage"].bytes
 
 
+@pytest.mark.slow
 def test_time_of_the_host_is_divided(codec):
     frames = list(moving_picture(*SIZE, sequence.DROPPED + 3))
     units, encoded = sequence.encode(codec, frames, Schedule(30, 30))

@@ -18,7 +18,7 @@ from nvc_jax.video.quality import frame_psnr
 
 TOTALS = {
     "model", "identity", "precision", "width", "height", "frame_rate", "frame_count", "bytes", "bpp", "kbps", "psnr_y",
-    "psnr_u", "psnr_v", "psnr", "fps", "machine", "versions",
+    "psnr_u", "psnr_v", "psnr", "fps", "fps_after_frames", "machine", "versions",
 }  # fmt: skip
 PER_FRAME = {"index", "type", "qp", "bits", "psnr_y", "psnr_u", "psnr_v", "psnr", "sha256", "resynced"}
 
@@ -144,6 +144,7 @@ def test_frames(nvc, clip, stream):
     assert nvc("encode", clip, "s.bin", "--frames", 99, "--json").json()["frame_count"] == FRAMES
 
 
+@pytest.mark.slow
 def test_bfloat16(nvc, clip):
     options = "--precision", "bfloat16", "--frames", 1  # more would compile for long
     assert nvc("encode", clip, "s.bin", "--report", "e.json", *options).code == 0

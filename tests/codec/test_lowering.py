@@ -23,7 +23,10 @@ STRATEGIES = sorted({strategy for platform in PLATFORMS for strategy in strategi
 KINDS = ("I", "P with motion", "P from a picture", "P from a feature")
 CASES = [(kind, precision, None) for kind in KINDS for precision in PRECISIONS if precision != "int16"]
 CASES += [(kind, "int16", strategies_of("tpu")[-1]) for kind in KINDS[:-1]]
-CASES += [(KINDS[-1], "int16", strategy) for strategy in STRATEGIES]
+CASES += [
+    pytest.param(KINDS[-1], "int16", strategy, marks=() if strategy == "int8" else pytest.mark.slow)
+    for strategy in STRATEGIES
+]
 
 
 @functools.cache

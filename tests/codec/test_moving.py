@@ -20,7 +20,7 @@ SIZE = 40, 33
 SCHEDULE = Schedule(30, 36, reset_interval=3)
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16", "int16"])
+@pytest.fixture(scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow), "int16"])
 def codec(request, moving_codec):
     return moving_codec if request.param == "float32" else Codec(moving_codec.stored, request.param)
 

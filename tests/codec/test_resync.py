@@ -140,7 +140,7 @@ def test_damage_is_still_an_error_after_some_trials(tiny_codec, tolerance):
     assert openings == 1 + resync.MAX_TRIALS
 
 
-@pytest.mark.parametrize("precision", ["int16", "bfloat16"])
+@pytest.mark.parametrize("precision", ["int16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_other_precisions_do_not_try(tiny_codec, precision, tolerance):
     tolerance(0.5)
     error, _, openings = Coded(Codec(tiny_codec.stored, precision), "P").decode("one_stream", damage=True)

@@ -18,7 +18,7 @@ def points_of(path):
     ("kind", "precision", "rdoq"),
     [
         ("tiny", "float32", 0),
-        ("moving", "int16", 0.06),
+        pytest.param("moving", "int16", 0.06, marks=pytest.mark.slow),
         pytest.param("tiny", "bfloat16", 0, marks=pytest.mark.slow),
         pytest.param("tiny", "int16", 0, marks=pytest.mark.slow),
         pytest.param("moving", "float32", 0.06, marks=pytest.mark.slow),

@@ -77,7 +77,7 @@ def test_values_that_are_not_numbers_are_seen():
     assert not picture_quality(jnp.full((1, 32, 32, 3), jnp.nan), frame).finite
 
 
-@pytest.mark.parametrize("name", ["a_96x64_qp21-21", "c_130x98_qp55-63"])
+@pytest.mark.parametrize("name", ["a_96x64_qp21-21", pytest.param("c_130x98_qp55-63", marks=pytest.mark.slow)])
 def test_psnr_of_decoded_golden_streams(golden_codec, golden, name):
     settings = json.loads((golden / "streams.json").read_text())[f"stream_{name}"]
     with np.load(golden / settings["input"]) as data:

@@ -29,7 +29,7 @@ def on_device(params):
     return jax.tree.map(jnp.asarray, params)
 
 
-@pytest.mark.parametrize("motion", [False, True])
+@pytest.mark.parametrize("motion", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_scan_is_the_unrolled_sequence(motion):
     stored = synthetic.tiny_model(motion)
     params = on_device(stored.params["inter"])

@@ -43,6 +43,7 @@ def video_step():
     return jax.jit(lambda state, batch: step(state, batch)), state
 
 
+@pytest.mark.slow
 def test_plain_and_cascaded_agree_on_one_coded_frame(video_step):
     """Where only one frame is coded there is nothing to unroll: the same loss, the same gradient, one update."""
     cascaded, state = video_step
