@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nvc_jax.codec.store import StoredModel, make_model
 from nvc_jax.codec.units import in_units
-from nvc_jax.errors import ModelError
+from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.params import ParamTree, flatten, unflatten
 from nvc_jax.ops import exact, fixed, native
 from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX
@@ -88,6 +88,7 @@ def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, 
 
     Raises:
         ModelError: a kernel's sums cannot be bounded, or its unit is none; its name is told.
+        ConfigError: this machine does not have the strategy.
     """
     strategy = strategy or fastest_strategy()
     flat = flatten(params)
@@ -154,9 +155,11 @@ def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.ui
         raise ModelError(f"its DC block has unit {unit}; {FIXED_LARGE_BITS} or {FIXED_BITS} is allowed.")
     exact.check(weights, bits)
     depthwise = name.endswith("depthwise/kernel")
-    if strategy in native.available():
-        return native.pack_taps(weights, bits, strategy) if depthwise else native.pack(weights, bits, strategy, unit)
-    return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy, unit)
+    if strategy in exact.STRATEGIES:
+        return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy, unit)
+    if strategy not in native.available():
+        raise ConfigError(f"there is no way to multiply called {strategy!r} on this machine.")
+    return native.pack_taps(weights, bits, strategy) if depthwise else native.pack(weights, bits, strategy, unit)
 
 
 def _weight_bits(weights: Real, bias: Real) -> npt.NDArray[np.int64]:

@@ -301,6 +301,11 @@ def test_a_strategy_that_is_wrong_here_is_not_taken(wrong, monkeypatch):
     assert fastest_strategy() == order[wrong]
 
 
+def test_a_strategy_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="no way to multiply called 'abacus' on this machine"):
+        Codec(synthetic.tiny_model(), "int16", "abacus")
+
+
 def test_a_trial_finds_wrong_sums(monkeypatch):
     assert 0 < integers._trial("float32") < np.inf
     monkeypatch.setattr(integers, "_affine", lambda *inputs: fixed.affine(*inputs) + jnp.int16(1))

@@ -9,17 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_exact import activations, extreme
 
+from native_coder import int16_functions  # noqa: TID251
 from nvc_jax.ops import exact, fixed, native
 from nvc_jax.ops.exact import WEIGHT_MAX
 from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS
 
-KERNELS = native.available()
+KERNELS = tuple(int16_functions())
 pytestmark = pytest.mark.skipif(not KERNELS, reason="this processor has neither AVX2 nor AVX-512")
 
 UNITS = st.sampled_from([FIXED_BITS, FIXED_LARGE_BITS])
 
 # Odd numbers of inputs, panels that are filled up, numbers of rows with all kinds of rest; few, as each is compiled.
 SHAPES = (1, 3, 1), (33, 16, 5), (128, 70, 29), (300, 40, 12)
+
+
+def test_xla_takes_the_functions():
+    assert native.available() == KERNELS
 
 
 def numbers(rng, inputs, outputs, largest):
