@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <cstring>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "int16.h"
@@ -179,54 +179,26 @@ ffi::Error Depthwise(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, I
   return ffi::Error::Success();
 }
 
-auto BindAffine() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Int16>()
-      .Arg<Int16>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Uint8>()
-      .Ret<Int16>();
+// Adds the operands of a PackedKernel.
+template <class Binding>
+auto WithKernel(Binding&& binding) {
+  return std::move(binding)
+      .template Arg<Int16>()
+      .template Arg<Int32>()
+      .template Arg<Int32>()
+      .template Arg<Int32>()
+      .template Arg<Int32>();
 }
+
+auto Bind() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Int16>(); }
+
+auto BindAffine() { return WithKernel(Bind()).Arg<Uint8>().Ret<Int16>(); }
 
 auto BindSecondHalf() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Int16>()
-      .Arg<Int16>()
-      .Arg<Int16>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int16>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int16>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Uint8>()
-      .Attr<bool>("shortcut")
-      .Ret<Int16>();
+  return WithKernel(WithKernel(WithKernel(Bind().Arg<Int16>()))).Arg<Uint8>().Attr<bool>("shortcut").Ret<Int16>();
 }
 
-auto BindDepthwise() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Int16>()
-      .Arg<Int16>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Arg<Int32>()
-      .Ret<Int16>();
-}
+auto BindDepthwise() { return Bind().Arg<Int16>().Arg<Int32>().Arg<Int32>().Arg<Int32>().Ret<Int16>(); }
 
 XLA_FFI_DEFINE_HANDLER(kAffineAvx2, Affine<nvc::int16::Avx2Kernels>, BindAffine());
 XLA_FFI_DEFINE_HANDLER(kSecondHalfAvx2, SecondHalf<nvc::int16::Avx2Kernels>, BindSecondHalf());
