@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/CMakeLists.txt)
+SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/*.inl native_coder/CMakeLists.txt)
 
 .PHONY: demo test test-all lint clean
 

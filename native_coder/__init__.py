@@ -1,6 +1,6 @@
-"""What is written in C++: the entropy coder, and the convolutions of the int16 arithmetic for CPUs."""
+"""What is written in C++: the entropy coder, and the convolutions of networks for CPUs."""
 
-from ._int16 import INT16_PANEL, WSILU_ENTRIES, int16_functions  # noqa: TID251
+from ._functions import PANEL, WSILU_ENTRIES, float32_functions, int16_functions  # noqa: TID251
 from ._native import (  # noqa: TID251
     CdfTable,
     CorruptError,
@@ -13,7 +13,7 @@ from ._native import (  # noqa: TID251
 )
 
 __all__ = [
-    "INT16_PANEL",
+    "PANEL",
     "WSILU_ENTRIES",
     "CdfTable",
     "CorruptError",
@@ -22,6 +22,7 @@ __all__ = [
     "InterleavedDecoder",
     "InterleavedEncoder",
     "TruncatedError",
+    "float32_functions",
     "int16_functions",
     "kernels",
 ]

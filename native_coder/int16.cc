@@ -32,18 +32,17 @@ int16_t Requantise(int64_t sum, int32_t bits) noexcept {
   return static_cast<int16_t>(std::clamp<int64_t>((sum + Half(bits) - (sum < 0)) >> bits, INT16_MIN, INT16_MAX));
 }
 
-void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first, size_t end,
-                   int16_t* out) noexcept {
+void DepthwiseWide(const Taps& taps, const Around& x, size_t first, size_t end, int16_t* out) noexcept {
   const size_t channels = taps.channels;
-  for (size_t column = 0; column < width; ++column) {
+  for (size_t i = 0; i < x.count; ++i) {
     for (size_t c = first; c < end; ++c) {
       int64_t sum = taps.bias[c];
       for (size_t t = 0; t < 9; ++t) {
-        const size_t at = column + t % 3;  // one to the right
-        if (at == 0 || at > width) continue;
-        sum += int64_t{x[t / 3][(at - 1) * channels + c]} * taps.weights[t * channels + c];
+        const size_t at = x.first + i + t % 3;  // one to the right
+        if (at == 0 || at > x.width) continue;
+        sum += int64_t{x.rows[t / 3][(at - 1) * channels + c]} * taps.weights[t * channels + c];
       }
-      out[column * channels + c] = Requantise(sum, taps.bits[c]);
+      out[i * channels + c] = Requantise(sum, taps.bits[c]);
     }
   }
 }

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "strided.h"
+
 namespace nvc::int16 {
 
 constexpr size_t kPanel = 32;  // output channels that are computed together
@@ -37,22 +39,16 @@ struct Taps {
   size_t channels;
 };
 
-// Rows of numbers, `stride` apart.
-struct Rows {
-  int16_t* data;
-  size_t stride;
-};
-struct ConstRows {
-  const int16_t* data;
-  size_t stride;
-};
+using Rows = Strided<int16_t>;
+using ConstRows = Strided<const int16_t>;
+using Around = Neighbourhood<int16_t>;
 
 // The kernels of one kind of processor.
 struct Kernels {
   // x times the kernel, for some rows; through WSiLU unless `wsilu` (what |x| sigmoid(4 |x|) lacks of |x|) is null.
   void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu);
-  // A row of a picture through the taps; x are the rows above, at and below it, [width, channels].
-  void (*depthwise)(const Taps& taps, const int16_t* const (&x)[3], size_t width, int16_t* out);
+  // Some columns of a row of a picture through the taps.
+  void (*depthwise)(const Taps& taps, const Around& x, int16_t* out);
   // out = saturate(a + b), n numbers.
   void (*add)(const int16_t* a, const int16_t* b, int16_t* out, size_t n);
 };
@@ -69,8 +65,7 @@ bool FitsNarrow(const Taps& taps, size_t first, size_t end, int peak) noexcept;
 int16_t Requantise(int64_t sum, int32_t bits) noexcept;
 
 // Kernels::depthwise for some channels, with sums in 64 bits.
-void DepthwiseWide(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first, size_t end,
-                   int16_t* out) noexcept;
+void DepthwiseWide(const Taps& taps, const Around& x, size_t first, size_t end, int16_t* out) noexcept;
 
 }  // namespace nvc::int16
 

@@ -165,8 +165,7 @@ NVC_INLINE void InUnpackedOrder(const int32_t* values, __m256i (&parts)[2]) {
 
 // kChannels channels whose sums fit 32 bits. Products are made of vertical pairs of taps, and of pairs of the lower
 // row.
-NVC_AVX2 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first,
-                              int16_t* out) {
+NVC_AVX2 void DepthwiseNarrow(const Taps& taps, const Around& x, size_t first, int16_t* out) {
   const size_t channels = taps.channels;
   const __m256i zero = _mm256_setzero_si256(), one = _mm256_set1_epi32(1);
   __m256i w[9], upper[3][2], lower[2][2], bias[2], bits[2], half[2];
@@ -177,40 +176,43 @@ NVC_AVX2 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], si
   InUnpackedOrder(taps.bias + first, bias);
   InUnpackedOrder(taps.bits + first, bits);
   for (size_t i = 0; i < 2; ++i) half[i] = _mm256_sllv_epi32(one, _mm256_sub_epi32(bits[i], one));
-  for (size_t column = 0; column < width; ++column) {
+  for (size_t i = 0; i < x.count; ++i) {
     __m256i in[3][3];
     for (size_t row = 0; row < 3; ++row) {
       for (size_t c = 0; c < 3; ++c) {
-        const size_t at = column + c;  // one to the right
-        in[row][c] = at == 0 || at > width ? zero : Load(x[row] + (at - 1) * channels + first);
+        const size_t at = x.first + i + c;  // one to the right
+        in[row][c] = at == 0 || at > x.width ? zero : Load(x.rows[row] + (at - 1) * channels + first);
       }
     }
     __m256i sums[2] = {bias[0], bias[1]}, pair[2];
     for (size_t c = 0; c < 3; ++c) {
       Unpack(in[0][c], in[1][c], pair);
-      for (size_t i = 0; i < 2; ++i) sums[i] = AddProducts(sums[i], pair[i], upper[c][i]);
+      for (size_t h = 0; h < 2; ++h) sums[h] = AddProducts(sums[h], pair[h], upper[c][h]);
     }
     for (size_t c = 0; c < 2; ++c) {
       Unpack(in[2][2 * c], c == 0 ? in[2][1] : zero, pair);
-      for (size_t i = 0; i < 2; ++i) sums[i] = AddProducts(sums[i], pair[i], lower[c][i]);
+      for (size_t h = 0; h < 2; ++h) sums[h] = AddProducts(sums[h], pair[h], lower[c][h]);
     }
-    for (size_t i = 0; i < 2; ++i) {
-      const __m256i nudged = _mm256_add_epi32(_mm256_add_epi32(sums[i], half[i]), _mm256_srai_epi32(sums[i], 31));
-      sums[i] = _mm256_srav_epi32(nudged, bits[i]);
+    for (size_t h = 0; h < 2; ++h) {
+      const __m256i nudged = _mm256_add_epi32(_mm256_add_epi32(sums[h], half[h]), _mm256_srai_epi32(sums[h], 31));
+      sums[h] = _mm256_srav_epi32(nudged, bits[h]);
     }
-    Store(out + column * channels + first, _mm256_packs_epi32(sums[0], sums[1]));
+    Store(out + i * channels + first, _mm256_packs_epi32(sums[0], sums[1]));
   }
 }
 
-NVC_AVX2 void Depthwise(const Taps& taps, const int16_t* const (&x)[3], size_t width, int16_t* out) {
+NVC_AVX2 void Depthwise(const Taps& taps, const Around& x, int16_t* out) {
+  const size_t channels = taps.channels;
   int peak = 0;
-  for (const int16_t* row : x) peak = std::max(peak, Peak({row, 0}, 1, width * taps.channels));
-  for (size_t first = 0; first < taps.channels; first += kChannels) {
-    const size_t end = std::min(first + kChannels, taps.channels);
+  for (const int16_t* row : x.rows) {
+    peak = std::max(peak, Peak({row + x.begin() * channels, 0}, 1, (x.end() - x.begin()) * channels));
+  }
+  for (size_t first = 0; first < channels; first += kChannels) {
+    const size_t end = std::min(first + kChannels, channels);
     if (end - first == kChannels && FitsNarrow(taps, first, end, peak)) {
-      DepthwiseNarrow(taps, x, width, first, out);
+      DepthwiseNarrow(taps, x, first, out);
     } else {
-      DepthwiseWide(taps, x, width, first, end, out);
+      DepthwiseWide(taps, x, first, end, out);
     }
   }
 }

@@ -232,8 +232,7 @@ NVC_INLINE void InUnpackedOrder(const int32_t* values, __mmask16 first, __mmask1
       _mm512_permutex2var_epi32(a, _mm512_setr_epi32(4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31), b);
 }
 
-NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], size_t width, size_t first,
-                                __mmask32 valid, int16_t* out) {
+NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const Around& x, size_t first, __mmask32 valid, int16_t* out) {
   const size_t channels = taps.channels;
   const __m512i zero = _mm512_setzero_si512();
   DepthwiseGroup g;
@@ -251,12 +250,18 @@ NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], 
   }
   // The pairs of three columns, and their lower row.
   __m512i left[2] = {zero, zero}, middle[2], right[2], lower_left = zero, lower_middle, lower_right;
-  const int16_t* at[3] = {x[0] + first, x[1] + first, x[2] + first};
+  const size_t before = (x.first - x.begin()) * channels;  // none at the left edge
+  const int16_t* at[3];
+  for (size_t row = 0; row < 3; ++row) at[row] = x.rows[row] + x.first * channels + first;
+  if (before != 0) {
+    Unpack(_mm512_maskz_loadu_epi16(valid, at[0] - before), _mm512_maskz_loadu_epi16(valid, at[1] - before), left);
+    lower_left = _mm512_maskz_loadu_epi16(valid, at[2] - before);
+  }
   Unpack(_mm512_maskz_loadu_epi16(valid, at[0]), _mm512_maskz_loadu_epi16(valid, at[1]), middle);
   lower_middle = _mm512_maskz_loadu_epi16(valid, at[2]);
-  for (size_t column = 0; column < width; ++column) {
+  for (size_t column = 0; column < x.count; ++column) {
     right[0] = right[1] = lower_right = zero;
-    if (column + 1 < width) {
+    if (x.first + column + 1 < x.width) {
       for (const int16_t*& row : at) row += channels;
       Unpack(_mm512_maskz_loadu_epi16(valid, at[0]), _mm512_maskz_loadu_epi16(valid, at[1]), right);
       lower_right = _mm512_maskz_loadu_epi16(valid, at[2]);
@@ -280,16 +285,18 @@ NVC_AVX512 void DepthwiseNarrow(const Taps& taps, const int16_t* const (&x)[3], 
   }
 }
 
-NVC_AVX512 void Depthwise(const Taps& taps, const int16_t* const (&x)[3], size_t width, int16_t* out) {
+NVC_AVX512 void Depthwise(const Taps& taps, const Around& x, int16_t* out) {
   const size_t channels = taps.channels;
   int peak = 0;
-  for (const int16_t* row : x) peak = std::max(peak, Peak({row, 0}, 1, width * channels));
+  for (const int16_t* row : x.rows) {
+    peak = std::max(peak, Peak({row + x.begin() * channels, 0}, 1, (x.end() - x.begin()) * channels));
+  }
   for (size_t first = 0; first < channels; first += 32) {
     const size_t count = std::min<size_t>(32, channels - first);
     if (FitsNarrow(taps, first, first + count, peak)) {
-      DepthwiseNarrow(taps, x, width, first, count == 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1, out);
+      DepthwiseNarrow(taps, x, first, count == 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1, out);
     } else {
-      DepthwiseWide(taps, x, width, first, first + count, out);
+      DepthwiseWide(taps, x, first, first + count, out);
     }
   }
 }

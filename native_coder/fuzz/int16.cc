@@ -117,10 +117,11 @@ bool Filters(const Kernels& kernels, size_t width, size_t channels, int32_t larg
   const Taps taps{weights.data(), sums.data(), bias.data(), bits.data(), channels};
   std::vector<int16_t> rows[3];
   for (auto& row : rows) row = Randoms<int16_t>(width * channels, peak);
-  const int16_t* const x[3] = {rows[0].data(), rows[1].data(), rows[2].data()};
-  std::vector<int16_t> out(width * channels), right(width * channels), sum(width * channels);
-  kernels.depthwise(taps, x, width, out.data());
-  DepthwiseWide(taps, x, width, 0, channels, right.data());
+  const size_t first = generator() % width, count = 1 + generator() % (width - first);
+  const Around x{{rows[0].data(), rows[1].data(), rows[2].data()}, width, first, count};
+  std::vector<int16_t> out(count * channels), right(count * channels), sum(width * channels);
+  kernels.depthwise(taps, x, out.data());
+  DepthwiseWide(taps, x, 0, channels, right.data());
   kernels.add(rows[0].data(), rows[1].data(), sum.data(), sum.size());
   for (size_t i = 0; i < sum.size(); ++i) {
     if (sum[i] != std::clamp(rows[0][i] + rows[1][i], INT16_MIN, INT16_MAX)) return false;

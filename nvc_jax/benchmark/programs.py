@@ -18,6 +18,10 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = .*? ([a-z][\w\-]*)\(")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CALLED = re.compile(r"(?:to_apply|body|calls)=%?([\w.\-]+)")
+_FUNCTION = re.compile(
+    r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*? custom-call\(.*?operand_layout_constraints=.*?), api_version=", re.M
+)
+_SHAPE = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 
 
@@ -29,8 +33,8 @@ class Cost:
         programs: how many are dispatched.
         kernels: instructions that are executed one after the other: fusions, products, copies; in loops every time.
         fusions: those of them that are fusions of several operations.
-        bytes: XLA's estimate of the bytes that all of them read and write, wherever those lie. It counts the body of a
-            loop once.
+        bytes: XLA's estimate of the bytes that all of them read and write, wherever those lie, and the operands and
+            results of functions that it calls. The body of a loop counts once.
         temporary_bytes: memory beside arguments and results; None if XLA does not tell.
     """
 
@@ -54,15 +58,26 @@ class Cost:
 
 def cost_of(compiled: Any) -> Cost:
     """Of a compiled program (`jax.stages.Compiled`)."""
-    counts = count_instructions(compiled.as_text())
+    hlo = compiled.as_text()
+    counts = count_instructions(hlo)
     memory = compiled.memory_analysis()
     return Cost(
         1,
         counts.total(),
         counts["fusion"],
-        (compiled.cost_analysis() or {}).get("bytes accessed", 0.0),
+        (compiled.cost_analysis() or {}).get("bytes accessed", 0.0) + _bytes_of_functions(hlo),
         None if memory is None else int(memory.temp_size_in_bytes),
     )
+
+
+def _bytes_of_functions(hlo: str) -> int:
+    """What functions that XLA calls read and write: it does not know, and counts -1 for each."""
+    total = 0
+    for call in _FUNCTION.findall(hlo):  # its result and operands
+        total += 1 + sum(
+            int(bits) // 8 * math.prod(map(int, filter(None, sides.split(",")))) for bits, sides in _SHAPE.findall(call)
+        )
+    return total
 
 
 def count_instructions(hlo: str) -> Counter[str]:

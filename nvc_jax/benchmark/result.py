@@ -18,7 +18,6 @@ from nvc_jax.benchmark.clock import Times, interleaved, seconds_of
 from nvc_jax.benchmark.official import OfficialCode
 from nvc_jax.benchmark.peaks import Peaks
 from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load, moving_picture
-from nvc_jax.codec.integers import fastest_strategy
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.schedule import Schedule
@@ -37,6 +36,7 @@ class Options:
         model: name, folder, or configuration without weights.
         size: (width, height).
         precision: of our codec.
+        strategy: how it multiplies; None is what it does by itself.
         runs: of every network measurement.
         frames: of the sequences; the first ten do not count.
         sequences: how often they are coded.
@@ -48,6 +48,7 @@ class Options:
     model: str
     size: tuple[int, int]
     precision: str
+    strategy: str | None
     runs: int
     frames: int
     sequences: int
@@ -58,12 +59,12 @@ class Options:
 
 def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]:
     """Everything, ready for JSON; `progress` is told what comes next."""
-    codec, is_random = load(options.model, options.precision)
+    codec, is_random = load(options.model, options.precision, options.strategy)
     subject = Subject.of(codec, *options.size)
     loops = jax.default_backend() == "cpu" and subject.pixels > _COUNTING_SIZE[0] * _COUNTING_SIZE[1]
     counted = Subject.of(codec, *_COUNTING_SIZE) if loops else subject
     complexity = frame_complexity(codec.stored.config, "P", *options.size)
-    peaks = Peaks(_peak_dtype(options.precision))
+    peaks = Peaks(_peak_dtype(codec))
     peaks.measure()
     officials = _officials(options, codec)
     try:
@@ -103,6 +104,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         "random_weights": is_random,
         "size": "{}x{}".format(*options.size),
         "precision": options.precision,
+        "strategy": codec.strategy,
         "qp": QP,
         "cpu": about["cpu"],
         "device": about["device"],
@@ -138,12 +140,11 @@ def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
     return {"official": first} | ({"official plain": start(plain=True)} if first.about["cuda_extension"] else {})
 
 
-def _peak_dtype(precision: str) -> DTypeLike:
+def _peak_dtype(codec: Codec) -> DTypeLike:
     """What the matrix-product peak is measured of: float32 for the int16 products in C++, of which XLA has no like."""
-    if precision != "int16":
-        return PRECISIONS[precision]
-    strategy = fastest_strategy()
-    return STRATEGIES[strategy].dtype if strategy in STRATEGIES else np.float32
+    if codec.precision != "int16":
+        return PRECISIONS[codec.precision]
+    return STRATEGIES[codec.strategy].dtype if codec.strategy in STRATEGIES else np.float32
 
 
 def _network(

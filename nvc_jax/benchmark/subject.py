@@ -12,7 +12,7 @@ from jax import Array
 from nvc_jax.codec.frame import FrameCodec, FrameSymbols, batched
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import upload
-from nvc_jax.codec.store import make_model, packaged_models
+from nvc_jax.codec.store import load_model, make_model, packaged_models
 from nvc_jax.entropy.coder import FrameDecoder
 from nvc_jax.models.config import CONFIGS, PATCH
 from nvc_jax.models.params import flatten, initialise, unflatten
@@ -35,19 +35,19 @@ _RANDOM_SCALES = {
 }
 
 
-def load(name: str, precision: str) -> tuple[Codec, bool]:
-    """A model by name or folder; a configuration without weights gets random ones.
+def load(name: str, precision: str, strategy: str | None = None) -> tuple[Codec, bool]:
+    """A model by name or folder; a configuration without weights gets random ones. precision, strategy: see `Codec`.
 
     Returns:
         The codec, and whether its weights are random.
     """
     if name not in CONFIGS or name in packaged_models():
-        return Codec.load(name, precision), False
+        return Codec(load_model(name), precision, strategy), False
     flat = {
         key: np.float32(next((s for part, s in _RANDOM_SCALES.items() if key.endswith(part)), 1.0)) * leaf
         for key, leaf in flatten(initialise(CONFIGS[name], 0)).items()
     }
-    return Codec(make_model(CONFIGS[name], unflatten(flat), "random"), precision), True
+    return Codec(make_model(CONFIGS[name], unflatten(flat), "random"), precision, strategy), True
 
 
 @dataclasses.dataclass(frozen=True)

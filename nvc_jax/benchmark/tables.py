@@ -14,7 +14,7 @@ _COLOURS = {"device": _BLUE, "copies": _GOLD, "coder": _RED, "python": _GREY}
 
 def print_tables(result: dict[str, Any], console: Console) -> None:
     """Modules, stages, fusion, and end to end."""
-    title = f"{result['model']}, {result['size']}, {result['precision']}, {result['device']}"
+    title = f"{result['model']}, {result['size']}, {result['precision']} ({result['strategy']}), {result['device']}"
     table = Table("", "ms", "kMAC/pixel", "MB", "of the product peak", "of the copy peak", title=f"P frame, {title}")
     for name, row in result["modules"].items():
         table.add_row(name, _ms(row), f"{row['kmacs']:.1f}", *_shares(row))
@@ -52,7 +52,10 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
 def plot(result: dict[str, Any]) -> bytes:
     """The same as a PNG."""
     figure = Figure(figsize=(10.0, 6.4), layout="constrained")
-    figure.suptitle(f"{result['model']}, {result['size']}, {result['precision']}, {result['device']}", fontsize=10)
+    figure.suptitle(
+        f"{result['model']}, {result['size']}, {result['precision']} ({result['strategy']}), {result['device']}",
+        fontsize=10,
+    )
     (modules, stages), (fusion, sequence) = figure.subplots(2, 2)
     _bars(modules, result["modules"], "modules, ms")
     _bars(stages, result["stages"], "stages, ms")

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from nvc_jax.codec.store import StoredModel, make_model
 from nvc_jax.codec.units import in_units
 from nvc_jax.errors import ConfigError, ModelError
-from nvc_jax.models.params import ParamTree, flatten, unflatten
-from nvc_jax.ops import exact, fixed, native
+from nvc_jax.models.params import ParamTree, flatten, is_depthwise, is_kernel, unflatten
+from nvc_jax.ops import exact, fixed, native, native_int16
 from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX
 from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, FIXED_WEIGHT_BITS
 
@@ -48,7 +48,7 @@ def to_integers(params: ParamTree) -> dict[str, Any]:
     integers: dict[str, npt.NDArray[Any]] = {}
     real = {name: leaf.astype(np.float64) for name, leaf in flatten(params).items()}
     for name, leaf in real.items():
-        if _is_kernel(name):
+        if is_kernel(name):
             bits = _weight_bits(leaf, real[_sibling(name, "bias")])
             bias = real[_sibling(name, "bias")] * FIXED_SCALE
             integers[name] = _rounded(np.ldexp(leaf, bits), WEIGHT_MAX, np.int16)
@@ -70,7 +70,7 @@ def clamped_parameters(model: StoredModel) -> dict[str, int]:
     counts = {}
     for name, leaf in flat.items():
         magnitudes = np.abs(leaf.astype(np.int64))
-        if _is_kernel(name):
+        if is_kernel(name):
             at_end = (magnitudes >= WEIGHT_MAX) & (flat[_sibling(name, "bits")] == FIXED_WEIGHT_BITS[0])
         else:
             at_end = magnitudes >= (BIAS_MAX if _part(name) == "bias" else INT16_MAX)
@@ -78,24 +78,22 @@ def clamped_parameters(model: StoredModel) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def prepare_params(params: ParamTree, strategy: str | None = None) -> dict[str, Any]:
+def prepare_params(params: ParamTree, strategy: str) -> dict[str, Any]:
     """Parameters of an int16 model on the device, kernels prepared for exact products.
 
     Args:
         params: trees of integers.
-        strategy: one of `ops.native.available` or a key of `ops.exact.STRATEGIES`; by default the one that is fastest
-            on this machine.
+        strategy: one of `ops.native.available`, or a key of `ops.exact.STRATEGIES`.
 
     Raises:
         ModelError: a kernel's sums cannot be bounded, or its unit is none; its name is told.
         ConfigError: this machine does not have the strategy.
     """
-    strategy = strategy or fastest_strategy()
     flat = flatten(params)
     prepared: dict[str, Any] = {}
     for name, leaf in flat.items():
         try:
-            if _is_kernel(name):
+            if is_kernel(name):
                 unit = int(flat.get(_unit_of(name), FIXED_BITS))
                 prepared[name] = _prepared(name, leaf, flat[_sibling(name, "bits")], strategy, unit)
             elif _part(name) not in ("bits", "unit"):
@@ -115,9 +113,9 @@ def fastest_strategy() -> str:
     trial is not chosen.
     """
     platform = jax.default_backend()
-    for kernels in native.available() if platform == "cpu" else ():
-        if _trial(kernels) < math.inf:
-            return kernels
+    for kind in native.available("int16") if platform == "cpu" else ():
+        if _trial(kind) < math.inf:
+            return kind
     safe, *tried = strategies_of(platform)
     seconds = {strategy: _trial(strategy) for strategy in tried}
     return min([safe, *tried], key=lambda strategy: seconds.get(strategy, _NOT_TRIED))
@@ -154,12 +152,14 @@ def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.ui
     if unit not in (FIXED_BITS, FIXED_LARGE_BITS):
         raise ModelError(f"its DC block has unit {unit}; {FIXED_LARGE_BITS} or {FIXED_BITS} is allowed.")
     exact.check(weights, bits)
-    depthwise = name.endswith("depthwise/kernel")
+    depthwise = is_depthwise(name)
     if strategy in exact.STRATEGIES:
         return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy, unit)
-    if strategy not in native.available():
+    if strategy not in native.available("int16"):
         raise ConfigError(f"there is no way to multiply called {strategy!r} on this machine.")
-    return native.pack_taps(weights, bits, strategy) if depthwise else native.pack(weights, bits, strategy, unit)
+    if depthwise:
+        return native_int16.pack_taps(weights, bits, strategy)
+    return native_int16.pack(weights, bits, strategy, unit)
 
 
 def _weight_bits(weights: Real, bias: Real) -> npt.NDArray[np.int64]:
@@ -185,10 +185,6 @@ def _rounded(values: Real, largest: int, dtype: Any) -> npt.NDArray[Any]:
 def _part(name: str) -> str:
     """`kernel_in` and `kernel` are kernels."""
     return name.rsplit("/", 1)[1].split("_")[0]
-
-
-def _is_kernel(name: str) -> bool:
-    return _part(name) == "kernel"
 
 
 def _unit_of(kernel: str) -> str:

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from nvc_jax.bitstream import NvcHeader
+from nvc_jax.codec import floats, integers
 from nvc_jax.codec.frame import FrameCodec
-from nvc_jax.codec.integers import integerise, prepare_params
 from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.rdoq import zero_below
@@ -37,6 +36,7 @@ class Codec:
     Attributes:
         stored: the model as it is on disk; in int16, the integer model that was made of it.
         precision: "float32", "bfloat16" or "int16". Streams decode only in the precision they were made in.
+        strategy: how it multiplies.
     """
 
     def __init__(self, stored: StoredModel, precision: str | None = None, strategy: str | None = None) -> None:
@@ -45,24 +45,28 @@ class Codec:
         Args:
             stored: the model.
             precision: a key of PRECISIONS; None is that of the model's parameters, float32 or int16.
-            strategy: in int16, how to multiply (`codec.integers.prepare_params`); all give the same integers. Programs
-                to be exported need one of `ops.exact.STRATEGIES`: others hold functions of this process.
+            strategy: how to multiply (`codec.floats.strategies`, `codec.integers.prepare_params`), by default the
+                fastest on this machine; in int16 all give the same integers. Programs to be exported need one of
+                XLA's, "xla" or in int16 a key of `ops.exact.STRATEGIES`: others hold functions of this process.
 
         Raises:
-            ConfigError: the precision is not known or not that of an integer model.
+            ConfigError: the precision is not known or not that of an integer model, or this machine does not have the
+                strategy.
         """
         precision = stored.precision if precision is None else precision
         _check_precision(precision)
         if precision == "int16":
-            stored = integerise(stored)
-            self._params = prepare_params(stored.params, strategy)
+            stored = integers.integerise(stored)
+            self.strategy = strategy or integers.fastest_strategy()
+            self._params = integers.prepare_params(stored.params, self.strategy)
         elif stored.precision == "int16":
             raise ConfigError(
                 f"the int16 model of {stored.config.name} holds integers; use precision int16, not {precision}."
             )
         else:
             dtype = PRECISIONS[precision]
-            self._params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), stored.params)
+            self.strategy = strategy or floats.strategies(dtype)[0]
+            self._params = floats.prepare_params(stored.params, dtype, self.strategy)
         self.stored = stored
         self.precision = precision
         self._models = models(stored.config)

@@ -58,7 +58,7 @@ def measure_ranges(
         schedule: qps and kinds of frames.
 
     Returns:
-        By layer, such as `inter/encoder_blocks_0/depthwise`. Sums and products outside of a layer are counted for the
+        By layer, such as `inter/encoder_blocks_0`. Sums and products outside of a layer are counted for the
         network's method that makes them, such as `inter/analyse`. The scales of `spatial_out` are left out: nothing
         but the choice of a table reads them, and that takes those from 16 on alike.
     """

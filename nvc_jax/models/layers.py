@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nvc_jax.ops.arithmetic import arithmetic
+from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
 
 
@@ -51,18 +52,6 @@ class Conv3x3(nn.Module):
         return arithmetic(x).convolve3x3(x, kernel, bias, self.stride)
 
 
-class Depthwise3x3(nn.Module):
-    """Depthwise 3x3 convolution, padding 1."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """[B, H, W, C] -> [B, H, W, C]."""
-        channels = x.shape[-1]
-        kernel = parameter(self, "kernel", (3, 3, channels))
-        bias = parameter(self, "bias", (channels,))
-        return arithmetic(x).depthwise3x3(x, kernel, bias)
-
-
 class AffineParameters(nn.Module):
     """Kernel and bias of a 1x1 convolution that is applied elsewhere."""
 
@@ -73,16 +62,26 @@ class AffineParameters(nn.Module):
         return kernel, parameter(self, "bias", (features,))
 
 
+class DepthwiseParameters(nn.Module):
+    """Kernel and bias of a depthwise 3x3 convolution."""
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[Array, Array]:
+        """[3, 3, channels], [channels]."""
+        kernel = parameter(self, "kernel", (3, 3, channels))
+        return kernel, parameter(self, "bias", (channels,))
+
+
 class FeedForwardParameters(nn.Module):
     """Kernels and biases of the two 1x1 convolutions around a middle of 4C channels that is added in two halves."""
 
     @nn.compact
-    def __call__(self, channels: int) -> tuple[Array, Array, Array, Array]:
-        """[C, 4C], [4C], [2C, C], [C]."""
+    def __call__(self, channels: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """([C, 4C], [4C]), ([2C, C], [C])."""
         kernel_in = parameter(self, "kernel_in", (channels, 4 * channels))
         bias_in = parameter(self, "bias_in", (4 * channels,))
         kernel_out = parameter(self, "kernel_out", (2 * channels, channels))
-        return kernel_in, bias_in, kernel_out, parameter(self, "bias_out", (channels,))
+        return (kernel_in, bias_in), (kernel_out, parameter(self, "bias_out", (channels,)))
 
 
 class DCBlock(nn.Module):
@@ -103,13 +102,13 @@ class DCBlock(nn.Module):
         """[B, H, W, C] -> [B, H, W, features]."""
         if self.force_adaptor or x.shape[-1] != self.features:
             x = Pointwise(self.features, name="adaptor")(x)
-        ops = arithmetic(x)
-        kernel, bias = AffineParameters(name="pointwise_in")(self.features, self.features)
-        x = ops.once(x, kernel)
-        h = Depthwise3x3(name="depthwise")(ops.affine_wsilu(x, kernel, bias))
-        projection = AffineParameters(name="pointwise_out")(self.features, self.features)
-        kernel_in, bias_in, kernel_out, bias_out = FeedForwardParameters(name="ffn")(self.features)
-        return ops.second_half(h, x, (projection, (kernel_in, bias_in), (kernel_out, bias_out)), self.shortcut)
+        layers = BlockLayers(
+            AffineParameters(name="pointwise_in")(self.features, self.features),
+            DepthwiseParameters(name="depthwise")(self.features),
+            AffineParameters(name="pointwise_out")(self.features, self.features),
+            *FeedForwardParameters(name="ffn")(self.features),
+        )
+        return arithmetic(x).dc_block(x, layers, self.shortcut)
 
 
 class Down2(nn.Module):

@@ -55,6 +55,16 @@ def _initial_value(name: str, shape: tuple[int, ...], rng: np.random.Generator) 
     return np.float32(math.sqrt(2.0 / (fan_in + fan_out))) * noise  # Xavier
 
 
+def is_kernel(name: str) -> bool:
+    """Whether the flat name is that of a kernel: `.../kernel`, `.../kernel_in`, `.../kernel_out`."""
+    return name.rsplit("/", 1)[1].split("_")[0] == "kernel"
+
+
+def is_depthwise(name: str) -> bool:
+    """Whether it is that of a depthwise kernel."""
+    return name.endswith("depthwise/kernel")
+
+
 def flatten(tree: ParamTree) -> dict[str, Any]:
     """Nested parameters to `{"inter/encoder_in/kernel": leaf}`."""
     return dict(flax.traverse_util.flatten_dict(tree, sep="/"))

@@ -1,6 +1,5 @@
 """Which arithmetic a computation is in: the dtype of its numbers tells."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -8,24 +7,20 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from nvc_jax.ops import fixed, floating
+from nvc_jax.ops.block import BlockLayers
 from nvc_jax.spec import FIXED_SCALE
-
-Layers = Sequence[tuple[Any, Array]]  # kernels and biases
 
 
 class Arithmetic(Protocol):
     """What the modules `floating` and `fixed` both can do, so that a network is written once.
 
-    They document the functions. In `fixed`, a kernel is an `ExactKernel`, a `PackedKernel` or `PackedTaps`, and a
-    reciprocal is a `Reciprocal`.
+    They document the functions. A kernel is an array (in `fixed` an `ExactKernel`), or packed for `native_float32` or
+    `native_int16`. In `fixed` a reciprocal is a `Reciprocal`.
     """
 
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
-    def affine_wsilu(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
-    def depthwise3x3(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
-    def once(self, x: Array, kernel: Any) -> Array: ...  # noqa: D102
-    def second_half(self, h: Array, x: Array, layers: Layers, shortcut: bool) -> Array: ...  # noqa: D102
+    def dc_block(self, x: Array, layers: BlockLayers, shortcut: bool) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102
     def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102

@@ -7,7 +7,7 @@ is brought back to int16 by `saturate`, so no step depends on wrap-around or on 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from nvc_jax.ops import native
+from nvc_jax.ops import native_int16
+from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.depthwise import taps
 from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
 from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
-from nvc_jax.ops.native import PackedKernel, PackedTaps
+from nvc_jax.ops.native_int16 import PackedKernel
 from nvc_jax.ops.rows import by_rows
 from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, NOT_CODED
 
@@ -58,27 +59,20 @@ def divide(x: Array, bits: int) -> Array:
 def affine(x: Array, kernel: Kernel, bias: Array) -> Array:
     """X @ kernel + bias. x: [..., K], bias: int32 [N] in the unit of the kernel's products."""
     if isinstance(kernel, PackedKernel):
-        return native.affine(x, kernel, bias)
+        return native_int16.affine(x, kernel, bias)
     return _finish(product(x, kernel), kernel, bias)
-
-
-def affine_wsilu(x: Array, kernel: Kernel, bias: Array) -> Array:
-    """Of `affine`, each number times its sigmoid(4x)."""
-    if isinstance(kernel, PackedKernel):
-        return native.affine_wsilu(x, kernel, bias)
-    return wsilu(affine(x, kernel, bias), kernel.unit)
 
 
 def convolve3x3(x: Array, kernel: Kernel, bias: Array, stride: int) -> Array:
     """Full 3x3 convolution, zero padding 1. x: [B, H, W, C]; kernel rows in the order (dy, dx, C)."""
+    if isinstance(kernel, PackedKernel):
+        return native_int16.convolve3x3(x, kernel, bias, stride)
     patches = jnp.concatenate([tap[:, ::stride, ::stride] for tap in taps(x)], axis=-1)
     return affine(patches, kernel, bias)
 
 
-def depthwise3x3(x: Array, kernel: ExactKernel | PackedTaps, bias: Array) -> Array:
+def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
     """Depthwise 3x3 convolution, zero padding 1."""
-    if isinstance(kernel, PackedTaps):
-        return native.depthwise3x3(x, kernel, bias)
     return _finish(tap_product(taps(x), kernel), kernel, bias)
 
 
@@ -91,37 +85,40 @@ def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
     return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
 
 
-def once(x: Array, kernel: Kernel) -> Array:
+def add(a: Array, b: Array) -> Array:
+    """A + b."""
+    return saturate(a.astype(jnp.int32) + b)
+
+
+def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
+    """Depthwise-convolution block; see `floating`."""
+    if isinstance(layers.first[0], PackedKernel):
+        return native_int16.dc_block(x, layers, shortcut)
+    x = _once(x)
+    h = depthwise3x3(_affine_wsilu(x, *layers.first), *layers.depthwise)
+
+    def of_positions(h: Array, x: Array) -> Array:
+        h = _once(add(affine(h, *layers.project), x))
+        first, second = jnp.split(_affine_wsilu(h, *layers.widen), 2, axis=-1)
+        out = add(h, affine(add(first, second), *layers.narrow))
+        return add(out, x) if shortcut else out
+
+    return by_rows(of_positions, _once(h), x)
+
+
+def _affine_wsilu(x: Array, kernel: ExactKernel, bias: Array) -> Array:
+    return wsilu(affine(x, kernel, bias), kernel.unit)
+
+
+def _once(x: Array) -> Array:
     """The same numbers, computed once however often a product with the kernel reads them.
 
     Products in floating point split their input into planes, and XLA on CPU would compute the input anew for each
     plane, and again what that input was computed from. What is looked up in a table it computes once, so there the
     numbers are looked up in the table of all numbers.
     """
-    if isinstance(kernel, PackedKernel):
-        return x
     numbers: Array = lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
     return numbers
-
-
-def add(a: Array, b: Array) -> Array:
-    """A + b."""
-    return saturate(a.astype(jnp.int32) + b)
-
-
-def second_half(h: Array, x: Array, layers: Sequence[tuple[Kernel, Array]], shortcut: bool) -> Array:
-    """What follows the depthwise convolution in a DC block; see `floating`."""
-    (kernel, bias), (kernel_in, bias_in), narrow = layers
-    if isinstance(kernel, PackedKernel):
-        return native.second_half(h, x, layers, shortcut)
-
-    def of_positions(h: Array, x: Array) -> Array:
-        h = once(add(affine(h, kernel, bias), x), kernel_in)
-        first, second = jnp.split(affine_wsilu(h, kernel_in, bias_in), 2, axis=-1)
-        out = add(h, affine(add(first, second), *narrow))
-        return add(out, x) if shortcut else out
-
-    return by_rows(of_positions, once(h, kernel), x)
 
 
 def multiply(x: Array, gain: Array | Reciprocal) -> Array:

@@ -1,59 +1,50 @@
 """The arithmetic of float32 and its shorter relatives: the same functions as `fixed`."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.ops import bounds, latents
+from nvc_jax.ops import bounds, latents, native_float32
+from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.convolution import convolve3x3 as _convolve3x3
-from nvc_jax.ops.depthwise import depthwise3x3 as _depthwise3x3
+from nvc_jax.ops.depthwise import depthwise3x3
+from nvc_jax.ops.native_float32 import PackedKernel
 from nvc_jax.ops.rows import by_rows
 
 
-def affine(x: Array, kernel: Array, bias: Array) -> Array:
+def affine(x: Array, kernel: Array | PackedKernel, bias: Array) -> Array:
     """X @ kernel + bias."""
+    if isinstance(kernel, PackedKernel):
+        return native_float32.affine(x, kernel, bias)
     return x @ kernel + bias
 
 
-def affine_wsilu(x: Array, kernel: Array, bias: Array) -> Array:
-    """Of `affine`, each number times its sigmoid(4x)."""
-    return wsilu(affine(x, kernel, bias))
-
-
-def convolve3x3(x: Array, kernel: Array, bias: Array, stride: int) -> Array:
+def convolve3x3(x: Array, kernel: Array | PackedKernel, bias: Array, stride: int) -> Array:
     """Full 3x3 convolution of [B, H, W, C] with [3, 3, C, N], zero padding 1."""
+    if isinstance(kernel, PackedKernel):
+        return native_float32.convolve3x3(x, kernel, bias, stride)
     return _convolve3x3(x, kernel, stride) + bias
 
 
-def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
-    """Depthwise 3x3 convolution, zero padding 1."""
-    return _depthwise3x3(x, kernel) + bias
-
-
-def once(x: Array, kernel: Array) -> Array:
-    """The same numbers: products take them as they are."""
-    del kernel
-    return x
-
-
-def second_half(h: Array, x: Array, layers: Sequence[tuple[Array, Array]], shortcut: bool) -> Array:
-    """What follows the depthwise convolution in a DC block (spec 1).
+def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
+    """Depthwise-convolution block (spec 1), without its adaptor.
 
     Args:
-        h: [B, H, W, C], what that convolution gave.
-        x: [B, H, W, C], the input of the block.
-        layers: kernels and biases of the projection, and of those into and out of the middle of 4C channels, which is
-            added in two halves.
+        x: [B, H, W, C].
+        layers: its kernels and biases.
         shortcut: add x to the result.
     """
-    project, widen, narrow = layers
+    if isinstance(layers.first[0], PackedKernel):
+        return native_float32.dc_block(x, layers, shortcut)
+    h = wsilu(affine(x, *layers.first))
+    with jax.named_scope("depthwise"):
+        kernel, bias = layers.depthwise
+        h = depthwise3x3(h, kernel) + bias
 
     def of_positions(h: Array, x: Array) -> Array:
-        h = affine(h, *project) + x
-        first, second = jnp.split(affine_wsilu(h, *widen), 2, axis=-1)
-        out = h + affine(first + second, *narrow)
+        h = affine(h, *layers.project) + x
+        first, second = jnp.split(wsilu(affine(h, *layers.widen)), 2, axis=-1)
+        out = h + affine(first + second, *layers.narrow)
         return out + x if shortcut else out
 
     return by_rows(of_positions, h, x)

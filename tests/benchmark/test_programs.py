@@ -2,9 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
 from jax import lax
 
 from nvc_jax.benchmark.programs import cost_of, cost_of_operations, count_instructions
+from nvc_jax.ops import native, native_float32
 
 HLO = """HloModule example
 
@@ -60,6 +63,14 @@ def test_cost_of_what_xla_compiles():
     doubled = cost + cost
     assert (doubled.kernels, doubled.bytes) == (2 * cost.kernels, 2 * cost.bytes)
     assert doubled.temporary_bytes == cost.temporary_bytes
+
+
+@pytest.mark.skipif(not native.available("float32"), reason="there are no functions in C++ for this processor")
+def test_functions_that_xla_calls():
+    kernel = native_float32.pack(np.ones((32, 16), np.float32), native.available("float32")[0])
+    x, bias = np.ones((64, 32), np.float32), np.ones(16, np.float32)
+    cost = cost_of(jax.jit(native_float32.affine).lower(x, kernel, bias).compile())
+    assert (cost.kernels, cost.bytes) == (1, x.nbytes + kernel.weights.nbytes + bias.nbytes + 64 * 16 * 4)
 
 
 def test_operations_one_by_one():

@@ -118,7 +118,7 @@ def first_symbols_like_the_reference(codec, plans):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", [*STRATEGIES, *native.available()])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *native.available("int16")])
 def test_strategies_agree(strategy, expected):
     other = Codec(synthetic.tiny_model(), "int16", strategy)
     stream = encode(other)
@@ -266,7 +266,7 @@ def test_large_weights_take_fewer_bits():
 def test_layers_that_saturate_are_named():
     source = synthetic.moving_picture(*SIZE, 2)
     fitting = measure_ranges(synthetic.tiny_model(), source, *SIZE, SCHEDULE)
-    assert {"inter/encoder_in", "intra/decoder_blocks_0/depthwise", "inter/analyse"} <= set(fitting)
+    assert {"inter/encoder_in", "intra/decoder_blocks_0", "inter/analyse"} <= set(fitting)
     assert not any(found.saturated for found in fitting.values())
     params = flatten(synthetic.tiny_model().params)
     params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)
@@ -296,7 +296,7 @@ def test_a_strategy_that_is_wrong_here_is_not_taken(wrong, monkeypatch):
     def trial(strategy):
         return np.inf if strategy in order[:wrong] else {"float32": 1.0, "bfloat16": 2.0}.get(strategy, 3.0)
 
-    monkeypatch.setattr(native, "available", lambda: order[:2])
+    monkeypatch.setattr(native, "available", lambda precision: order[:2])
     monkeypatch.setattr(integers, "_trial", trial)
     assert fastest_strategy() == order[wrong]
 

@@ -12,6 +12,7 @@ import synthetic
 from recording import MOTION_STAGES, STAGES, recorded_stages
 
 from nvc_jax.codec import stages
+from nvc_jax.codec.floats import XLA
 from nvc_jax.codec.integers import strategies_of
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.models.config import PATCH
@@ -21,7 +22,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 HEIGHT, WIDTH = 1088, 1920  # lowering takes as long at any size, and large pictures have code of their own
 STRATEGIES = sorted({strategy for platform in PLATFORMS for strategy in strategies_of(platform)})
 KINDS = ("I", "P with motion", "P from a picture", "P from a feature")
-CASES = [(kind, precision, None) for kind in KINDS for precision in PRECISIONS if precision != "int16"]
+CASES = [(kind, precision, XLA) for kind in KINDS for precision in PRECISIONS if precision != "int16"]
 CASES += [(kind, "int16", strategies_of("tpu")[-1]) for kind in KINDS[:-1]]
 CASES += [
     pytest.param(KINDS[-1], "int16", strategy, marks=() if strategy == "int8" else pytest.mark.slow)

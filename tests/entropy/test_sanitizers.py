@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from native_coder import int16_functions  # noqa: TID251
+from native_coder import float32_functions, int16_functions  # noqa: TID251
 
 SOURCE = Path(__file__).parents[2] / "native_coder"
 PROBE = """cmake_minimum_required(VERSION 3.18)
@@ -68,10 +68,14 @@ def test_no_kernel_leaves_the_bounds_of_its_arrays(programs):
     assert done.stdout.endswith("kernels keep within bounds\n")
 
 
-def test_int16_kernels_are_exact_within_the_bounds_of_their_arrays(programs):
-    done = subprocess.run([programs / "int16_sums"], capture_output=True, text=True, check=False, timeout=120)
+@pytest.mark.parametrize(
+    ("arithmetic", "functions", "are"), [("int16", int16_functions, "exact"), ("float32", float32_functions, "right")]
+)
+def test_convolutions_are_right_within_the_bounds_of_their_arrays(arithmetic, functions, are, programs):
+    command = [programs / f"{arithmetic}_sums"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == f"{len(int16_functions())} kinds of int16 kernels are exact and keep within bounds\n"
+    assert done.stdout == f"{len(functions())} kinds of {arithmetic} kernels are {are} and keep within bounds\n"
 
 
 def test_damaged_frames_do_not_make_the_sanitizers_speak(programs):

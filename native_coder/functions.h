@@ -1,0 +1,67 @@
+// The convolutions as functions that XLA calls: arrays of XLA, split into pieces of work.
+#ifndef NVC_FUNCTIONS_H_
+#define NVC_FUNCTIONS_H_
+
+#include <vector>
+
+#include "strided.h"
+#include "threads.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace nvc {
+
+// Those of an arithmetic for a kind of processor. What they take is told where they are defined.
+struct Functions {
+  const char* kind;
+  XLA_FFI_Handler* affine;         // x [..., K] times a kernel
+  XLA_FFI_Handler* convolve;       // a full 3x3 convolution of x [B, H, W, C]
+  XLA_FFI_Handler* rest_of_block;  // a DC block from its depthwise convolution on
+};
+
+// Of each kind that this processor can run, the fastest first.
+std::vector<Functions> Int16Functions();
+std::vector<Functions> Float32Functions();
+
+inline xla::ffi::Error Misfit() { return xla::ffi::Error::InvalidArgument("the kernel is not for such inputs"); }
+
+template <class Buffer>
+size_t LastAxis(const Buffer& x) {
+  return static_cast<size_t>(x.dimensions().back());
+}
+
+// x [B, H, W, C].
+template <class Number, class Buffer>
+Pictures<Number> AsPictures(const Buffer& x) {
+  const auto sides = x.dimensions();
+  return {x.typed_data(), static_cast<size_t>(sides[1]), static_cast<size_t>(sides[2]), LastAxis(x)};
+}
+
+// Whether the arrays of a DC block have one size, [B, H, W, C].
+template <class Buffer>
+bool AreAlike(const Buffer& a, const Buffer& x, const Buffer& y) {
+  return a.dimensions().size() == 4 && a.element_count() > 0 && LastAxis(a) == LastAxis(x) &&
+         a.element_count() == x.element_count() && y.element_count() == x.element_count();
+}
+
+// A full 3x3 convolution, without its kernel.
+template <class Number>
+struct Convolution {
+  Pictures<Number> pictures;
+  size_t stride;
+  size_t rows;  // positions of the result; 0 where it has another size
+};
+
+template <class Number, class Buffer>
+Convolution<Number> ConvolutionOf(const Buffer& x, int64_t stride, const Buffer& y) {
+  if (x.dimensions().size() != 4 || stride < 1) return {};
+  const auto step = static_cast<size_t>(stride);
+  const Pictures<Number> pictures = AsPictures<Number>(x);
+  const size_t rows = x.element_count() / pictures.channels / (step * step);
+  const bool fits =
+      pictures.height % step == 0 && pictures.width % step == 0 && y.element_count() == rows * LastAxis(y);
+  return {pictures, step, fits ? rows : 0};
+}
+
+}  // namespace nvc
+
+#endif  // NVC_FUNCTIONS_H_

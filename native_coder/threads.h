@@ -1,0 +1,68 @@
+// Work in pieces on the threads of XLA.
+#ifndef NVC_THREADS_H_
+#define NVC_THREADS_H_
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace nvc {
+
+constexpr size_t kMostRows = 96;     // of a piece: its middle of 4C numbers stays in a core's cache
+constexpr size_t kMostPatches = 24;  // they are nine times as long
+constexpr size_t kFewestRows = 12;
+
+// Calls work(i) for i of 0..count-1. The caller takes part, so that it never waits for work that nobody has begun.
+template <class Work>
+void ForEach(xla::ffi::ThreadPool& pool, size_t count, const Work& work) {
+  struct State {
+    std::atomic<size_t> next{0};
+    std::mutex mutex;
+    std::condition_variable changed;
+    size_t done = 0;
+  };
+  const auto state = std::make_shared<State>();
+  auto run = [state, count, &work]() noexcept {
+    size_t mine = 0;
+    for (size_t i; (i = state->next.fetch_add(1)) < count; ++mine) work(i);
+    if (mine == 0) return;  // `work` may be gone
+    const std::lock_guard lock(state->mutex);
+    state->done += mine;
+    if (state->done == count) state->changed.notify_all();
+  };
+  const size_t threads = std::min<size_t>(count, static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1)));
+  for (size_t i = 1; i < threads; ++i) pool.Schedule(decltype(run)(run));
+  run();
+  std::unique_lock lock(state->mutex);
+  state->changed.wait(lock, [&] { return state->done == count; });
+}
+
+// Calls work(first, count) for pieces of `rows` rows, of at most `most` each.
+template <class Work>
+void ForEachPiece(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Work& work) {
+  const auto threads = static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1));
+  const size_t piece = std::clamp(rows / (2 * threads) / kFewestRows * kFewestRows, kFewestRows, most);
+  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) noexcept {
+    const size_t first = i * piece;
+    work(first, std::min(piece, rows - first));
+  });
+}
+
+// So many numbers of a thread's own, for one piece of work.
+template <class Number>
+Number* Scratch(size_t count) {
+  thread_local std::vector<Number> memory;
+  if (memory.size() < count) memory.resize(count);
+  return memory.data();
+}
+
+}  // namespace nvc
+
+#endif  // NVC_THREADS_H_

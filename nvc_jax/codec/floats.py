@@ -1,0 +1,41 @@
+"""Parameters of real networks on the device."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.params import ParamTree, flatten, is_depthwise, is_kernel, unflatten
+from nvc_jax.ops import native, native_float32
+
+XLA = "xla"
+
+
+def strategies(dtype: DTypeLike) -> tuple[str, ...]:
+    """How this machine can convolve in a precision, the fastest first. Results differ by roundings."""
+    kinds = native.available(jnp.dtype(dtype).name) if jax.default_backend() == "cpu" else ()
+    return (*kinds, XLA)
+
+
+def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[str, Any]:
+    """Parameters in a precision, kernels packed unless they are for XLA.
+
+    Args:
+        params: trees of float32.
+        dtype: the precision of the computation.
+        strategy: one of `strategies`.
+
+    Raises:
+        ConfigError: this machine does not have the strategy.
+    """
+    if strategy not in strategies(dtype):
+        raise ConfigError(f"there is no way to multiply called {strategy!r} on this machine.")
+
+    def prepared(name: str, leaf: Any) -> Any:
+        if strategy == XLA or not is_kernel(name) or is_depthwise(name):
+            return jnp.asarray(leaf, dtype)
+        return native_float32.pack(leaf, strategy, parts=2 if name.endswith("ffn/kernel_in") else 1)
+
+    return unflatten({name: prepared(name, leaf) for name, leaf in flatten(params).items()})

@@ -1,0 +1,23 @@
+"""What a DC block is made of, in any arithmetic."""
+
+from typing import Any, NamedTuple
+
+Layer = tuple[Any, Any]  # kernel and bias
+
+
+class BlockLayers(NamedTuple):
+    """The layers of a DC block (spec 1) in the order in which they are applied.
+
+    Attributes:
+        first: C to C, through WSiLU.
+        depthwise: 3x3.
+        project: C to C; the input of the block is added to what it gives.
+        widen: C to a middle of 4C channels, through WSiLU; its two halves are added.
+        narrow: 2C to C; its own input, before it was widened, is added to what it gives.
+    """
+
+    first: Layer
+    depthwise: Layer
+    project: Layer
+    widen: Layer
+    narrow: Layer

@@ -1,0 +1,129 @@
+"""The convolutions of the int16 arithmetic in C++ (native_coder/int16.h).
+
+XLA on CPU has no fast product of integers: what `exact` makes of its floating-point products takes several times as
+long.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from native_coder import PANEL, WSILU_ENTRIES  # noqa: TID251
+from nvc_jax.ops.block import BlockLayers
+from nvc_jax.ops.exact import INT32_LIMIT, REACH, row_blocks
+from nvc_jax.ops.fixed_tables import wsilu_deficits
+from nvc_jax.ops.native import call, convolved
+from nvc_jax.spec import FIXED_BITS
+
+_NO_WSILU = np.zeros(0, np.uint8)
+
+_register = jax.tree_util.register_dataclass
+
+
+@functools.partial(_register, data_fields=["weights", "sums", "ends", "bits"], meta_fields=["kind", "unit"])
+@dataclass(frozen=True)
+class PackedKernel:
+    """A matrix of weights [K, N], packed. It takes the place of the kernel in a parameter tree.
+
+    Attributes:
+        weights: int16, panels of 32 output channels one after the other (the last may have 16), each
+            [K/2, channels, 2]; K and N are filled up with zeros.
+        sums: int32 [panels], the largest sum of the magnitudes of a channel's weights.
+        ends: int32 [panels, blocks], where blocks of K/2 end whose sums fit 32 bits for the worst activations.
+        bits: int32 [N filled up], the weights of each output channel are in units of 1 / 2^bits.
+        kind: which functions take it, of those `native.available`.
+        unit: fractional bits of what it gives, for the WSiLU that may follow.
+    """
+
+    weights: Array
+    sums: Array
+    ends: Array
+    bits: Array
+    kind: str
+    unit: int = FIXED_BITS
+
+
+@functools.partial(_register, data_fields=["weights", "sums", "bits"], meta_fields=["kind"])
+@dataclass(frozen=True)
+class PackedTaps:
+    """A depthwise kernel: weights int16 [3, 3, C], the sums of magnitudes and bits int32 [C], kind as above."""
+
+    weights: Array
+    sums: Array
+    bits: Array
+    kind: str
+
+
+def pack(
+    weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kind: str, unit: int = FIXED_BITS
+) -> PackedKernel:
+    """Pack checked weights [..., N]; all axes but the last are summed over. kind, unit: see `PackedKernel`."""
+    matrix = weights.reshape(-1, weights.shape[-1])
+    rows, columns = matrix.shape
+    more = -columns % (PANEL // 2)
+    matrix = np.pad(matrix, ((0, rows % 2), (0, more)))
+    pairs = matrix.reshape(-1, 2, columns + more).transpose(0, 2, 1)
+    panels = [pairs[:, start : start + PANEL] for start in range(0, columns + more, PANEL)]
+    costs = [np.abs(panel.astype(np.int64)).sum(axis=-1) for panel in panels]
+    ends = [[block.stop for block in row_blocks([cost * REACH], INT32_LIMIT)] for cost in costs]
+    most = max(map(len, ends))
+    return PackedKernel(
+        weights=jnp.asarray(np.concatenate([panel.ravel() for panel in panels])),
+        sums=jnp.asarray(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
+        ends=jnp.asarray(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
+        bits=jnp.asarray(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
+        kind=kind,
+        unit=unit,
+    )
+
+
+def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kind: str) -> PackedTaps:
+    """Pack a checked depthwise kernel [3, 3, C]."""
+    sums = np.abs(weights.astype(np.int32)).sum(axis=(0, 1), dtype=np.int32)
+    return PackedTaps(jnp.asarray(weights), jnp.asarray(sums), jnp.asarray(bits.astype(np.int32)), kind)
+
+
+def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
+    """[..., K] to [..., N]."""
+    return _affine(x, kernel, bias, _NO_WSILU)
+
+
+def affine_wsilu(x: Array, kernel: PackedKernel, bias: Array) -> Array:
+    """Of `affine`, each number times its sigmoid(4x)."""
+    return _affine(x, kernel, bias, _deficits(kernel.unit))
+
+
+def convolve3x3(x: Array, kernel: PackedKernel, bias: Array, stride: int) -> Array:
+    """[B, H, W, C] to [B, H/stride, W/stride, N], zero padding 1."""
+    shape = convolved(x.shape, stride, len(bias))
+    return call("convolve", kernel.kind, shape, x, *_operands(kernel, bias), stride=stride)
+
+
+def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
+    """A DC block; see `floating`."""
+    taps, taps_bias = layers.depthwise
+    packed = (layers.project, layers.widen, layers.narrow)
+    operands = (array for kernel, bias in packed for array in _operands(kernel, bias))
+    deficits = _deficits(layers.widen[0].unit)
+    a = affine_wsilu(x, *layers.first)
+    arrays = (a, x, taps.weights, taps.sums, taps.bits, taps_bias, *operands, deficits)
+    return call("rest_of_block", taps.kind, x.shape, *arrays, shortcut=shortcut)
+
+
+def _affine(x: Array, kernel: PackedKernel, bias: Array, deficits: npt.NDArray[np.uint8]) -> Array:
+    return call("affine", kernel.kind, (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
+
+
+def _deficits(unit: int) -> npt.NDArray[np.uint8]:
+    """As many for all units: beyond its own end a table is zero."""
+    deficits = wsilu_deficits(unit)
+    return np.pad(deficits, (0, WSILU_ENTRIES - len(deficits)))
+
+
+def _operands(kernel: PackedKernel, bias: Array) -> tuple[Array, ...]:
+    return kernel.weights, kernel.sums, kernel.ends, kernel.bits, bias

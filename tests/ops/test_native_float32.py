@@ -1,0 +1,114 @@
+"""The float32 convolutions in C++ give the numbers of XLA but for roundings, and the same ones on all processors."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from native_coder import float32_functions  # noqa: TID251
+from nvc_jax.ops import floating, native
+from nvc_jax.ops.block import BlockLayers
+from nvc_jax.ops.native_float32 import affine, pack
+
+KINDS = native.available("float32")
+pytestmark = pytest.mark.skipif(not float32_functions(), reason="this processor has neither AVX2 nor AVX-512")
+
+
+def test_xla_takes_the_functions():
+    assert KINDS == tuple(float32_functions())
+
+
+def numbers(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(np.prod(shape[:-1])))
+
+
+def agree(results, expected):
+    """All kinds of kernels with each other, and nearly with XLA."""
+    first, *others = map(np.asarray, results)
+    np.testing.assert_allclose(first, expected, rtol=1e-5, atol=1e-5)
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1), (33, 16, 5), (128, 70, 29), (300, 40, 250)])
+@pytest.mark.parametrize("wsilu", [False, True])
+def test_products_agree(shape, wsilu):
+    """Panels that are filled up, numbers of rows with all kinds of rest."""
+    inputs, outputs, rows = shape
+    rng = np.random.default_rng(inputs)
+    x, weights, bias = numbers(rng, rows, inputs) * 30, numbers(rng, inputs, outputs), numbers(rng, outputs)
+    expected = floating.affine(x, weights, bias)
+    results = [affine(x, pack(weights, kind), bias, wsilu) for kind in KINDS]
+    agree(results, floating.wsilu(expected) if wsilu else expected)
+
+
+def test_wsilu_of_all_sizes():
+    """From where it is nearly half the number to where it is nearly the number, or zero."""
+    x = np.r_[0, 2.0 ** np.arange(-140, 20), np.linspace(0, 40, 40000)].astype(np.float32)
+    x = np.concatenate([x, -x])[:, None]
+    wide, one = x.astype(np.float64), np.ones((1, 1), np.float32)
+    with np.errstate(over="ignore"):
+        expected = wide / (1 + np.exp(-4 * wide))
+    for kind in KINDS:
+        result = affine(x, pack(one, kind), np.zeros(1, np.float32), wsilu=True)
+        np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-30)
+        odd = affine(np.array([[np.inf], [np.nan]], np.float32), pack(one, kind), np.zeros(1, np.float32), wsilu=True)
+        np.testing.assert_array_equal(odd, [[np.inf], [np.nan]])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_full_convolutions_agree(stride):
+    """Of several pictures, in more positions than one piece of work has."""
+    rng = np.random.default_rng(stride)
+    x, weights, bias = numbers(rng, 2, 10, 14, 6), numbers(rng, 3, 3, 6, 5), numbers(rng, 5)
+    results = [floating.convolve3x3(x, pack(weights, kind), bias, stride) for kind in KINDS]
+    agree(results, floating.convolve3x3(x, weights, bias, stride))
+
+
+def block(rng, c):
+    """The layers of a DC block, for XLA, and for each kind of kernels."""
+    shapes = (c, c), (3, 3, c), (c, c), (c, 4 * c), (2 * c, c)
+    plain = BlockLayers(*((numbers(rng, *shape), numbers(rng, shape[-1])) for shape in shapes))
+    return plain, [packed(plain, kind) for kind in KINDS]
+
+
+def packed(plain, kind):
+    parts = {"first": 1, "project": 1, "widen": 2, "narrow": 1}
+    kernels = {name: pack(getattr(plain, name)[0], kind, count) for name, count in parts.items()}
+    return plain._replace(**{name: (kernel, getattr(plain, name)[1]) for name, kernel in kernels.items()})
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.sampled_from([(2, 5, 31, 24), (3, 1, 1, 40), (1, 2, 150, 33)]),
+    shortcut=st.booleans(),
+)
+def test_blocks_agree(seed, shape, shortcut):
+    """Pieces of work begin and end within rows of a picture."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape).astype(np.float32)
+    plain, native_layers = block(rng, shape[-1])
+    results = [floating.dc_block(x, layers, shortcut) for layers in native_layers]
+    agree(results, floating.dc_block(x, plain, shortcut))
+
+
+def test_kernels_of_other_shapes_are_refused():
+    rng, x = np.random.default_rng(0), np.zeros((1, 2, 2, 4), np.float32)
+    right, wrong = (block(rng, channels)[1][0] for channels in (4, 17))
+    floating.dc_block(x, right, False)
+    calls = [lambda: floating.affine(x, *wrong.first), lambda: floating.convolve3x3(x, *wrong.first, 1)]
+    for name in ("depthwise", "project", "widen", "narrow"):
+        layers = right._replace(**{name: getattr(wrong, name)})
+        calls.append(lambda layers=layers: floating.dc_block(x, layers, False))
+    for call in calls:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="the kernel is not for such inputs"):
+            call()
+
+
+def test_vmap():
+    rng = np.random.default_rng(0)
+    x, kernel, bias = numbers(rng, 4, 5, 8), pack(numbers(rng, 8, 3), KINDS[0]), numbers(rng, 3)
+    mapped = jax.vmap(lambda x: floating.affine(x, kernel, bias))(x)
+    np.testing.assert_array_equal(mapped, floating.affine(x, kernel, bias))
