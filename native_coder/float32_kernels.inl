@@ -99,30 +99,37 @@ NVC_TARGET void Multiply(const Kernel& kernel, ConstRows x, size_t rows, Rows ou
   }
 }
 
-NVC_TARGET void Depthwise(const Taps& taps, const Around& x, float* out) {
+// kCount columns of a row through the taps, from `first` of x on.
+template <size_t kCount>
+NVC_TARGET void FilterColumns(const Taps& taps, const Around& x, size_t first, float* out) {
   const size_t channels = taps.channels;
-  for (size_t first = 0; first < channels; first += kLanes) {
-    const size_t valid = std::min(kLanes, channels - first);
-    Vector w[9], around[3][3];  // [row][column]
-    for (size_t t = 0; t < 9; ++t) w[t] = LoadFirst(taps.weights + t * channels + first, valid);
-    const Vector bias = LoadFirst(taps.bias + first, valid);
-    const auto at = [&](size_t row, size_t column) { return x.rows[row] + column * channels + first; };
-    for (size_t row = 0; row < 3; ++row) {
-      around[row][0] = x.first == 0 ? Set(0.0F) : LoadFirst(at(row, x.first - 1), valid);
-      around[row][1] = LoadFirst(at(row, x.first), valid);
-    }
-    for (size_t i = 0; i < x.count; ++i) {
-      const size_t next = x.first + i + 1;
-      Vector sum = bias;
-      for (size_t row = 0; row < 3; ++row) {
-        around[row][2] = next == x.width ? Set(0.0F) : LoadFirst(at(row, next), valid);
-      }
-      for (size_t t = 0; t < 9; ++t) sum = MulAdd(around[t / 3][t % 3], w[t], sum);
-      StoreFirst(out + i * channels + first, sum, valid);
-      for (size_t row = 0; row < 3; ++row) {
-        around[row][0] = around[row][1];
-        around[row][1] = around[row][2];
-      }
+  const float* at[3][kCount + 2];  // null outside of the picture
+  for (size_t row = 0; row < 3; ++row) {
+    for (size_t i = 0; i < kCount + 2; ++i) {
+      const size_t column = x.first + first + i;  // one to the right
+      at[row][i] = column == 0 || column > x.width ? nullptr : x.rows[row] + (column - 1) * channels;
     }
   }
+  for (size_t channel = 0; channel < channels; channel += kLanes) {
+    const size_t valid = std::min(kLanes, channels - channel);
+    Vector sums[kCount];
+    for (Vector& sum : sums) sum = LoadFirst(taps.bias + channel, valid);
+    for (size_t row = 0; row < 3; ++row) {
+      Vector numbers[kCount + 2];
+      for (size_t i = 0; i < kCount + 2; ++i) {
+        numbers[i] = at[row][i] == nullptr ? Set(0.0F) : LoadFirst(at[row][i] + channel, valid);
+      }
+      for (size_t t = 0; t < 3; ++t) {
+        const Vector weights = LoadFirst(taps.weights + (3 * row + t) * channels + channel, valid);
+        for (size_t i = 0; i < kCount; ++i) sums[i] = MulAdd(numbers[i + t], weights, sums[i]);
+      }
+    }
+    for (size_t i = 0; i < kCount; ++i) StoreFirst(out + (first + i) * channels + channel, sums[i], valid);
+  }
+}
+
+NVC_TARGET void Depthwise(const Taps& taps, const Around& x, float* out) {
+  size_t done = 0;
+  for (; done + 4 <= x.count; done += 4) FilterColumns<4>(taps, x, done, out);
+  for (; done < x.count; ++done) FilterColumns<1>(taps, x, done, out);
 }

@@ -17,7 +17,7 @@ namespace nvc {
 
 constexpr size_t kMostRows = 96;     // of a piece: its middle of 4C numbers stays in a core's cache
 constexpr size_t kMostPatches = 24;  // they are nine times as long
-constexpr size_t kFewestRows = 12;
+constexpr size_t kTileRows = 12;     // of which no piece but the last has a part
 
 // Calls work(i) for i of 0..count-1. The caller takes part, so that it never waits for work that nobody has begun.
 template <class Work>
@@ -44,14 +44,15 @@ void ForEach(xla::ffi::ThreadPool& pool, size_t count, const Work& work) {
   state->changed.wait(lock, [&] { return state->done == count; });
 }
 
-// Calls work(first, count) for pieces of `rows` rows, of at most `most` each.
+// Calls work(first, count) for pieces of `rows` rows, of at most `most` each, as many and as long ones for each thread.
 template <class Work>
 void ForEachPiece(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Work& work) {
   const auto threads = static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1));
-  const size_t piece = std::clamp(rows / (2 * threads) / kFewestRows * kFewestRows, kFewestRows, most);
-  ForEach(pool, (rows + piece - 1) / piece, [&](size_t i) noexcept {
-    const size_t first = i * piece;
-    work(first, std::min(piece, rows - first));
+  const size_t tiles = (rows + kTileRows - 1) / kTileRows, longest = threads * (most / kTileRows);
+  const size_t pieces = std::min(tiles, threads * ((tiles + longest - 1) / longest));
+  ForEach(pool, pieces, [&](size_t i) noexcept {
+    const size_t first = i * tiles / pieces * kTileRows, end = std::min((i + 1) * tiles / pieces * kTileRows, rows);
+    work(first, end - first);
   });
 }
 

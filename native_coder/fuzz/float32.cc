@@ -105,7 +105,8 @@ int main() {
     if (kernels == nullptr) continue;
     ++kinds;
     for (int i = 0; i < 300; ++i) {
-      const size_t inputs = 1 + generator() % (i % 10 == 0 ? 800 : 80), outputs = 1 + generator() % 80, rows = 1 + generator() % 30;
+      const size_t inputs = 1 + generator() % (i % 10 == 0 ? 800 : 80), outputs = 1 + generator() % 80,
+                   rows = 1 + generator() % 30;
       if (!Multiplies(*kernels, inputs, outputs, rows) || !Filters(*kernels, 1 + generator() % 9, outputs)) {
         std::printf("wrong sums of %zu inputs, %zu outputs, %zu rows\n", inputs, outputs, rows);
         return 1;

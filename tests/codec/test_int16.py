@@ -264,15 +264,13 @@ def test_large_weights_take_fewer_bits():
 
 
 def test_layers_that_saturate_are_named():
-    source = synthetic.moving_picture(*SIZE, 2)
-    fitting = measure_ranges(synthetic.tiny_model(), source, *SIZE, SCHEDULE)
-    assert {"inter/encoder_in", "intra/decoder_blocks_0", "inter/analyse"} <= set(fitting)
-    assert not any(found.saturated for found in fitting.values())
     params = flatten(synthetic.tiny_model().params)
     params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)
     params["inter/spatial_out/bias"] = params["inter/spatial_out/bias"] + np.repeat(np.float32([70, 0]), 16)  # scales
     model = make_model(synthetic.tiny_model().config, unflatten(params), "")
-    found = measure_ranges(model, source, *SIZE, SCHEDULE)
+    found = measure_ranges(model, synthetic.moving_picture(*SIZE, 2), *SIZE, SCHEDULE)
+    assert {"inter/encoder_in", "intra/decoder_blocks_0", "inter/analyse"} <= set(found)
+    assert not any(layer.saturated for name, layer in found.items() if name.startswith("intra/"))
     assert found["inter/encoder_in"].saturated > 0
     assert found["inter/encoder_in"].peak > 1
     assert not found["inter/spatial_out"].saturated

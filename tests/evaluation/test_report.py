@@ -8,20 +8,27 @@ import pytest
 from PIL import Image
 
 from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation.command import main
 from nvc_jax.evaluation.report import make_report
 from nvc_jax.evaluation.results import read_results
 
 
-@pytest.fixture
-def results(evaluate, make_clip, tiny_model, tmp_path):
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory):
+    return tmp_path_factory.mktemp("report") / "streams"
+
+
+@pytest.fixture(scope="module")
+def results(make_clip, tiny_model, streams):
     """Results of two codecs for one clip."""
-    clip = make_clip(96, 96, 3, "report.y4m")
-    assert evaluate("--model", tiny_model, "x264", "--videos", clip, "--qps", 0, 60, "--output", tmp_path / "all") == 0
-    return {name: read_results(tmp_path / "all" / f"{name}.json") for name in ("tiny", "x264")}
+    clip, output = make_clip(96, 96, 3, "report.y4m"), streams.with_name("all")
+    command = ["--model", tiny_model, "x264", "--videos", clip, "--qps", 0, 60, "--output", output]
+    assert main([str(argument) for argument in (*command, "--stream-dir", streams)]) == 0
+    return {name: read_results(output / f"{name}.json") for name in ("tiny", "x264")}
 
 
-def test_page_is_self_contained(results, tmp_path):
-    report = make_report(results, "x264", tmp_path / "streams")
+def test_page_is_self_contained(results, streams):
+    report = make_report(results, "x264", streams)
     assert set(report.pictures) == {
         "rd_clips.png", "frames.png", "crop_source.png", "crop_tiny.png", "crop_x264.png"
     }  # fmt: skip
@@ -42,16 +49,16 @@ def test_page_without_streams_has_no_crops(results):
     assert "+0.0 %" in report.html
 
 
-def test_official_results_have_neither_frames_nor_pictures(shared, results, tmp_path):
+def test_official_results_have_neither_frames_nor_pictures(shared, results, streams):
     vtm = read_results(shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json")
-    report = make_report({"vtm": vtm, "again": vtm}, "vtm", tmp_path)
+    report = make_report({"vtm": vtm, "again": vtm}, "vtm", streams)
     assert set(report.pictures) == {f"rd_{dataset}.png" for dataset in vtm}
     assert "+0.0 %" in report.html
     assert "Frame by frame" not in report.html
     known = set(next(iter(vtm["UVG"]["Beauty_1920x1080_120fps_420_8bit_YUV.yuv"].values())))
     rates = results["x264"]["clips"]["report.y4m"].items()
     official = {"clips": {"report.y4m": {rate: {k: v for k, v in p.items() if k in known} for rate, p in rates}}}
-    report = make_report({"official": official, "tiny": results["tiny"]}, "official", tmp_path / "streams")
+    report = make_report({"official": official, "tiny": results["tiny"]}, "official", streams)
     assert set(report.pictures) == {"rd_clips.png", "frames.png", "crop_source.png", "crop_tiny.png"}
 
 

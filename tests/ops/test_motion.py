@@ -108,6 +108,7 @@ def test_every_picture_of_a_batch_has_its_own_vectors():
         np.testing.assert_array_equal(batch[number], estimate(a, b, jnp.array([qp]))[0])
 
 
+@pytest.mark.slow
 def test_whole_numbers_give_the_same_vectors_in_any_program():
     """float32 pictures of 1/512 and int16 pictures, compiled and operation by operation."""
     before, after = (np.round(512 * x).astype(np.int16) for x in smooth(32, 32, 2))

@@ -104,6 +104,7 @@ def test_two_processes_end_if_one_cannot_start(cache, config, tmp_path):
     assert "the run cannot start, as process 0 cannot" in second
 
 
+@pytest.mark.slow
 def test_one_device_with_the_joint_batch(four_devices, cache, config, tmp_path):
     finish(launch(cache, "--config", config, "--workdir", tmp_path))
     assert_same_training(metrics(tmp_path), four_devices, 1e-3)  # see GRADIENTS

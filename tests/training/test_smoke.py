@@ -37,6 +37,7 @@ def test_smoke_run_learns(smoke):
         assert np.mean(losses[:20]) > FACTOR * np.mean(losses[-20:])
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_run_ends_the_same(smoke, cache, tmp_path):
     """Kill -9 in the first stage, SIGTERM in the second: the metrics are those of the whole run, byte for byte."""
     command = (cache, "--config", SMOKE, "--workdir", tmp_path)

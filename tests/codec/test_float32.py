@@ -1,0 +1,69 @@
+"""float32 by the convolutions in C++ is the same on all processors that have them."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import synthetic
+
+from nvc_jax.codec.floats import XLA
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.pictures import upload
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.state import reference_after
+from nvc_jax.ops import native
+
+KINDS = native.available("float32")
+SIZE = 80, 48
+QP = 40
+
+PROGRAM = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from test_float32 import digest
+print(digest(sys.argv[1]))
+"""
+
+
+def digest(strategy):
+    """Of every bit that an intra and an inter frame leave behind."""
+    codec = Codec(synthetic.tiny_model(motion=True), "float32", strategy)
+    frame_codecs = codec.frame_codecs(0.12)
+    reference, found = None, hashlib.sha256()
+    for kind, frame in zip("IP", synthetic.moving_picture(*SIZE, 2), strict=True):
+        symbols, synthesis = frame_codecs[kind].encode(upload(frame), reference, QP)
+        picture = frame_codecs[kind].reconstruct(synthesis, QP)
+        reference = reference_after(codec.stored.config.inter, synthesis.feature, picture)
+        for leaf in jax.tree.leaves((symbols.to_host(), synthesis, picture)):
+            found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not KINDS, reason="this processor has neither AVX2 nor AVX-512")
+def test_machines_agree():
+    """All kinds of functions; and XLA without AVX-512, and on one thread."""
+    (expected,) = {digest(kind) for kind in KINDS}
+    here = Path(__file__).parent
+    for flags in ("--xla_cpu_max_isa=AVX2", "--xla_cpu_multi_thread_eigen=false"):
+        run = subprocess.run(
+            [sys.executable, "-c", PROGRAM, KINDS[-1], here.parent, here],
+            env=os.environ | {"XLA_FLAGS": flags, "NPROC": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.strip() == expected
+
+
+def test_strategies_by_name():
+    assert Codec(synthetic.tiny_model(), "float32").strategy == [*KINDS, XLA][0]
+    assert Codec(synthetic.tiny_model(), "bfloat16").strategy == XLA
+    for precision, strategy in (("float32", "abacus"), ("bfloat16", "avx2")):
+        with pytest.raises(ConfigError, match=f"no way to multiply called '{strategy}' on this machine"):
+            Codec(synthetic.tiny_model(), precision, strategy)
