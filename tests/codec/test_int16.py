@@ -263,6 +263,7 @@ def test_large_weights_take_fewer_bits():
         Codec(large, "int16")
 
 
+@pytest.mark.slow  # operation by operation
 def test_layers_that_saturate_are_named():
     params = flatten(synthetic.tiny_model().params)
     params["inter/encoder_in/bias"] = params["inter/encoder_in/bias"] + np.float32(70)

@@ -49,7 +49,7 @@ def test_convolutions_agree(seed, shape, largest, peak):
     rng = np.random.default_rng(seed)
     x = activations(rng, (rows, inputs)).clip(-peak, min(peak, 32767))
     weights, bits, bias = numbers(rng, inputs, outputs, largest)
-    expected = fixed.affine(x, exact.prepare(weights, bits, "int32"), bias)
+    expected = fixed.affine(x, exact.prepare(weights, bits, "float64"), bias)
     for kernels, unit in itertools.product(KERNELS, (FIXED_BITS, FIXED_LARGE_BITS)):
         packed = pack(weights, bits, kernels, unit)
         np.testing.assert_array_equal(fixed.affine(x, packed, bias), expected)
@@ -96,20 +96,17 @@ def block(rng, channels, largest, unit=FIXED_BITS):
     )
     layers = [numbers(rng, *size, largest) for size in sizes]
 
-    def prepared(of_matrix, of_taps, how):
-        ready = [
-            (
-                of_taps(weights.reshape(3, 3, -1), bits, *how)
-                if i == 1
-                else of_matrix(weights, bits, *(how or ["int32"]), unit),
-                bias,
-            )
+    def prepared(of_matrix, of_taps):
+        return BlockLayers(*(
+            (of_taps(weights.reshape(3, 3, -1), bits) if i == 1 else of_matrix(weights, bits), bias)
             for i, (weights, bits, bias) in enumerate(layers)
-        ]
-        return BlockLayers(*ready)
+        ))  # fmt: skip
 
-    plain = prepared(exact.prepare, exact.prepare_taps, [])
-    return plain, [prepared(pack, pack_taps, [kernels]) for kernels in KERNELS]
+    plain = prepared(lambda *kernel: exact.prepare(*kernel, "float64", unit), exact.prepare_taps)
+    return plain, [
+        prepared(lambda *kernel, k=k: pack(*kernel, k, unit), lambda *kernel, k=k: pack_taps(*kernel, k))
+        for k in KERNELS
+    ]
 
 
 @settings(max_examples=12, deadline=None)
