@@ -10,7 +10,7 @@
 namespace nvc::float32 {
 
 constexpr size_t kSummed = 256;  // longer sums would lose more to rounding
-constexpr size_t kPanel = 32;  // output channels that lie together
+constexpr size_t kPanel = 32;    // output channels that lie together
 
 // A matrix of weights [inputs, outputs], packed: panels of kPanel output channels, one after the other (the last one
 // may have kPanel / 2), each [inputs, channels]. Outputs are padded by zeros.
@@ -20,7 +20,7 @@ struct Kernel {
   size_t inputs;
   size_t outputs;
 
-  static size_t padded(size_t outputs) noexcept { return (outputs + 15) / 16 * 16; }
+  static size_t padded(size_t outputs) noexcept { return (outputs + kPanel / 2 - 1) / (kPanel / 2) * (kPanel / 2); }
 };
 
 // A depthwise 3x3 kernel.

@@ -1,4 +1,7 @@
 // The float32 arithmetic as functions that XLA calls.
+#include <utility>
+#include <vector>
+
 #include "float32.h"
 #include "functions.h"
 
@@ -10,7 +13,6 @@ using float32::ConstRows;
 using float32::Finish;
 using float32::Kernel;
 using float32::Kernels;
-using float32::Rows;
 using Float32 = ffi::Buffer<ffi::F32>;
 using Float32Result = ffi::Result<Float32>;
 

@@ -26,7 +26,7 @@ inline xla::ffi::Error Misfit() { return xla::ffi::Error::InvalidArgument("the k
 
 template <class Buffer>
 size_t LastAxis(const Buffer& x) {
-  return static_cast<size_t>(x.dimensions().back());
+  return x.dimensions().size() == 0 ? 0 : static_cast<size_t>(x.dimensions().back());
 }
 
 // x [B, H, W, C].
@@ -53,7 +53,7 @@ struct Convolution {
 
 template <class Number, class Buffer>
 Convolution<Number> ConvolutionOf(const Buffer& x, int64_t stride, const Buffer& y) {
-  if (x.dimensions().size() != 4 || stride < 1) return {};
+  if (x.dimensions().size() != 4 || x.element_count() == 0 || stride < 1 || stride > x.dimensions()[1]) return {};
   const auto step = static_cast<size_t>(stride);
   const Pictures<Number> pictures = AsPictures<Number>(x);
   const size_t rows = x.element_count() / pictures.channels / (step * step);

@@ -1,4 +1,8 @@
 // The int16 arithmetic as functions that XLA calls.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
 #include "functions.h"
 #include "int16.h"
 

@@ -56,7 +56,7 @@ void ForEachPiece(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Wo
   });
 }
 
-// So many numbers of a thread's own, for one piece of work.
+// So many numbers of a thread's own; one call for a piece of work, as the next one gives the same memory.
 template <class Number>
 Number* Scratch(size_t count) {
   thread_local std::vector<Number> memory;

@@ -29,7 +29,10 @@ def main() -> int:
     parser.add_argument("--model", required=True, metavar="NAME|DIR", help="model or configuration")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--strategy", help="how to multiply: xla, or what C++ is there for (default: the fastest)")
+    parser.add_argument(
+        "--strategy",
+        help="how to multiply: avx512 or avx2, in C++; xla, or in int16 a way of XLA (default: the fastest)",
+    )
     parser.add_argument("--runs", type=int, default=5, help="of every part of the network")
     parser.add_argument(
         "--frames", type=int, default=DROPPED + 6, help=f"of the sequence; the first {DROPPED} are dropped"

@@ -10,6 +10,7 @@
 
 namespace {
 
+using namespace nvc;
 using namespace nvc::float32;
 
 std::mt19937 generator(1);
@@ -21,8 +22,6 @@ std::vector<float> Randoms(size_t n) {
 }
 
 float Wsilu(float x) { return static_cast<float>(x / (1.0 + std::exp(-4.0 * double{x}))); }
-
-bool Near(float a, float b) { return std::abs(a - b) <= 1e-6F * std::abs(b) + 1e-30F; }
 
 float Sum(const float* x, const float* weights, size_t inputs, size_t outputs, float bias) {
   float total = 0, sum = bias;
@@ -57,42 +56,69 @@ bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t ro
   const Kernel kernel{packed.data(), bias.data(), inputs, outputs};
   for (int way = 0; way < 4; ++way) {
     const bool wsilu = way % 2 == 1, plus = way / 2 == 1;
-    const Finish finish = plus ? Finish{wsilu, {{first.data(), outputs}, {second.data(), outputs}}} : Finish{wsilu, {}};
-    std::vector<float> out(rows * outputs);
+    std::vector<float> out = plus ? first : std::vector<float>(rows * outputs);  // it may be added to
+    const Finish finish = plus ? Finish{wsilu, {{out.data(), outputs}, {second.data(), outputs}}} : Finish{wsilu, {}};
     kernels.multiply(kernel, {x.data(), inputs}, rows, {out.data(), outputs}, finish);
     for (size_t r = 0; r < rows; ++r) {
       for (size_t n = 0; n < outputs; ++n) {
-        const float right = Sum(&x[r * inputs], &weights[n], inputs, outputs, bias[n]);
+        const float sum = Sum(&x[r * inputs], &weights[n], inputs, outputs, bias[n]);
         const size_t at = r * outputs + n;
-        if (wsilu) {
-          if (!plus && !Near(out[at], Wsilu(right))) return false;
-        } else if (out[at] != (plus ? right + first[at] + second[at] : right)) {
-          return false;
-        }
+        const float result = wsilu ? Wsilu(sum) : sum, right = plus ? result + first[at] + second[at] : result;
+        const float largest = std::abs(result) + (plus ? std::abs(first[at]) + std::abs(second[at]) : 0.0F);
+        const float tolerance = wsilu ? 1e-6F * largest + 1e-30F : 0.0F;
+        if (std::abs(out[at] - right) > tolerance) return false;
       }
     }
   }
   return true;
 }
 
-bool Filters(const Kernels& kernels, size_t width, size_t channels) {
-  const std::vector<float> weights = Randoms(9 * channels), bias = Randoms(channels);
-  std::vector<float> rows[3];
-  for (auto& row : rows) row = Randoms(width * channels);
-  const size_t first = generator() % width, count = 1 + generator() % (width - first);
+// A picture [pictures, height, width, channels], and what is at any place in or around it.
+struct Source {
+  std::vector<float> numbers;
+  Pictures<float> pictures;
+
+  float At(size_t picture, size_t row, size_t column, size_t channel) const {  // both one down and to the right
+    const bool inside = row > 0 && row <= pictures.height && column > 0 && column <= pictures.width;
+    const size_t line = (picture * pictures.height + row - 1) * pictures.width + column - 1;
+    return inside ? numbers[line * pictures.channels + channel] : 0.0F;
+  }
+};
+
+bool Filters(const Kernels& kernels, const Source& source) {
+  const auto [data, height, width, channels] = source.pictures;
+  const std::vector<float> weights = Randoms(9 * channels), bias = Randoms(channels), zeros(width * channels);
+  const size_t positions = source.numbers.size() / channels;
+  const size_t first = generator() % positions, count = 1 + generator() % (positions - first);
+  const Taps taps{weights.data(), bias.data(), channels};
   std::vector<float> out(count * channels);
-  kernels.depthwise({weights.data(), bias.data(), channels},
-                    {{rows[0].data(), rows[1].data(), rows[2].data()}, width, first, count}, out.data());
+  FilterPositions(source.pictures, zeros.data(), first, count, out.data(),
+                  [&](const Neighbourhood<float>& around, float* to) { kernels.depthwise(taps, around, to); });
   for (size_t i = 0; i < count; ++i) {
+    const size_t row = (first + i) / width;
     for (size_t c = 0; c < channels; ++c) {
       float right = bias[c];
       for (size_t t = 0; t < 9; ++t) {
-        const size_t at = first + i + t % 3;  // one to the right
-        const bool inside = at > 0 && at <= width;
-        right = std::fma(inside ? rows[t / 3][(at - 1) * channels + c] : 0.0F, weights[t * channels + c], right);
+        const float number = source.At(row / height, row % height + t / 3, (first + i) % width + t % 3, c);
+        right = std::fma(number, weights[t * channels + c], right);
       }
       if (out[i * channels + c] != right) return false;
     }
+  }
+  return true;
+}
+
+bool Copies(const Source& source, size_t stride) {
+  const size_t height = source.pictures.height / stride, width = source.pictures.width / stride;
+  const size_t channels = source.pictures.channels;
+  const size_t positions = source.numbers.size() / channels / (stride * stride);
+  const size_t first = generator() % positions, count = 1 + generator() % (positions - first);
+  std::vector<float> out(count * 9 * channels);
+  CopyPatches(source.pictures, stride, first, count, out.data());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t position = first + i / (9 * channels), tap = i / channels % 9;
+    const size_t row = position / width % height * stride, column = position % width * stride;
+    if (out[i] != source.At(position / (height * width), row + tap / 3, column + tap % 3, i % channels)) return false;
   }
   return true;
 }
@@ -107,7 +133,11 @@ int main() {
     for (int i = 0; i < 300; ++i) {
       const size_t inputs = 1 + generator() % (i % 10 == 0 ? 800 : 80), outputs = 1 + generator() % 80,
                    rows = 1 + generator() % 30;
-      if (!Multiplies(*kernels, inputs, outputs, rows) || !Filters(*kernels, 1 + generator() % 9, outputs)) {
+      const size_t stride = 1 + generator() % 2, height = stride * (1 + generator() % 4);
+      const size_t width = stride * (1 + generator() % 9), pictures = 1 + generator() % 3;
+      Source source{Randoms(pictures * height * width * outputs), {nullptr, height, width, outputs}};
+      source.pictures.data = source.numbers.data();
+      if (!Multiplies(*kernels, inputs, outputs, rows) || !Filters(*kernels, source) || !Copies(source, stride)) {
         std::printf("wrong sums of %zu inputs, %zu outputs, %zu rows\n", inputs, outputs, rows);
         return 1;
       }

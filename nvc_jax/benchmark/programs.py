@@ -19,9 +19,9 @@ _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = .*? ([a-z][\w\-]*)\(")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CALLED = re.compile(r"(?:to_apply|body|calls)=%?([\w.\-]+)")
 _FUNCTION = re.compile(
-    r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*? custom-call\(.*?operand_layout_constraints=.*?), api_version=", re.M
+    r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) custom-call\(.*?operand_layout_constraints=(.*?), api_version=", re.M
 )
-_SHAPE = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")
+_SHAPE = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")  # of real numbers and integers
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 
 
@@ -73,10 +73,9 @@ def cost_of(compiled: Any) -> Cost:
 def _bytes_of_functions(hlo: str) -> int:
     """What functions that XLA calls read and write: it does not know, and counts -1 for each."""
     total = 0
-    for call in _FUNCTION.findall(hlo):  # its result and operands
-        total += 1 + sum(
-            int(bits) // 8 * math.prod(map(int, filter(None, sides.split(",")))) for bits, sides in _SHAPE.findall(call)
-        )
+    for result, operands in _FUNCTION.findall(hlo):
+        shapes = _SHAPE.findall(result + operands)
+        total += 1 + sum(int(bits) // 8 * math.prod(map(int, filter(None, sides.split(",")))) for bits, sides in shapes)
     return total
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -15,8 +14,7 @@ XLA = "xla"
 
 def strategies(dtype: DTypeLike) -> tuple[str, ...]:
     """How this machine can convolve in a precision, the fastest first. Results differ by roundings."""
-    kinds = native.available(jnp.dtype(dtype).name) if jax.default_backend() == "cpu" else ()
-    return (*kinds, XLA)
+    return (*native.available(jnp.dtype(dtype).name), XLA)
 
 
 def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[str, Any]:

@@ -46,8 +46,9 @@ class Codec:
             stored: the model.
             precision: a key of PRECISIONS; None is that of the model's parameters, float32 or int16.
             strategy: how to multiply (`codec.floats.strategies`, `codec.integers.prepare_params`), by default the
-                fastest on this machine; in int16 all give the same integers. Programs to be exported need one of
-                XLA's, "xla" or in int16 a key of `ops.exact.STRATEGIES`: others hold functions of this process.
+                fastest on this machine; in int16 all give the same integers. Programs that are exported, and
+                gradients, need one of XLA's, "xla" or in int16 a key of `ops.exact.STRATEGIES`: others hold functions
+                of this process.
 
         Raises:
             ConfigError: the precision is not known or not that of an integer model, or this machine does not have the

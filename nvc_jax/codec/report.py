@@ -101,6 +101,7 @@ class Report:
             "model": self._codec.stored.config.name,
             "identity": self._codec.stored.identity,
             "precision": self._codec.precision,
+            "strategy": self._codec.strategy,
             "width": self._info.width,
             "height": self._info.height,
             "frame_rate": float(self._info.fps),

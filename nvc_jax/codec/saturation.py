@@ -58,7 +58,7 @@ def measure_ranges(
         schedule: qps and kinds of frames.
 
     Returns:
-        By layer, such as `inter/encoder_blocks_0`. Sums and products outside of a layer are counted for the
+        By layer, such as `inter/encoder_blocks_0/depthwise`. Sums and products outside of a layer are counted for the
         network's method that makes them, such as `inter/analyse`. The scales of `spatial_out` are left out: nothing
         but the choice of a table reads them, and that takes those from 16 on alike.
     """
@@ -84,10 +84,10 @@ def _watched() -> Iterator[dict[str, Range]]:
         finally:
             layers.pop()
 
-    def look(x: jax.Array) -> None:
+    def look(x: jax.Array, part: str) -> None:
         if layers[-1].endswith("/spatial_out"):
             x = x[..., x.shape[-1] // 2 :]  # without scales
-        ranges.setdefault(layers[-1], Range()).add(np.asarray(x))
+        ranges.setdefault("/".join(filter(None, (layers[-1], part))), Range()).add(np.asarray(x))
 
     fixed.observers.append(look)
     try:

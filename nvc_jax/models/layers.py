@@ -102,12 +102,11 @@ class DCBlock(nn.Module):
         """[B, H, W, C] -> [B, H, W, features]."""
         if self.force_adaptor or x.shape[-1] != self.features:
             x = Pointwise(self.features, name="adaptor")(x)
-        layers = BlockLayers(
-            AffineParameters(name="pointwise_in")(self.features, self.features),
-            DepthwiseParameters(name="depthwise")(self.features),
-            AffineParameters(name="pointwise_out")(self.features, self.features),
-            *FeedForwardParameters(name="ffn")(self.features),
-        )
+        first = AffineParameters(name="pointwise_in")(self.features, self.features)
+        depthwise = DepthwiseParameters(name="depthwise")(self.features)
+        project = AffineParameters(name="pointwise_out")(self.features, self.features)
+        widen, narrow = FeedForwardParameters(name="ffn")(self.features)
+        layers = BlockLayers(first, depthwise, project, widen, narrow)
         return arithmetic(x).dc_block(x, layers, self.shortcut)
 
 

@@ -40,14 +40,15 @@ class Reciprocal:
     of: Array
 
 
-observers: list[Callable[[Array], None]] = []
-"""Called with what is about to be saturated, for statistics; only of use where nothing is compiled."""
+observers: list[Callable[[Array, str], None]] = []
+"""Called with what is about to be saturated and the part of a layer that it is from, for statistics; only of use where
+nothing is compiled."""
 
 
-def saturate(x: Array) -> Array:
+def saturate(x: Array, part: str = "") -> Array:
     """int32 to int16, clamped to -32768..32767."""
     for observe in observers:
-        observe(x)
+        observe(x, part)
     return jnp.clip(x, -32768, 32767).astype(jnp.int16)
 
 
@@ -73,16 +74,16 @@ def convolve3x3(x: Array, kernel: Kernel, bias: Array, stride: int) -> Array:
 
 def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
     """Depthwise 3x3 convolution, zero padding 1."""
-    return _finish(tap_product(taps(x), kernel), kernel, bias)
+    return _finish(tap_product(taps(x), kernel), kernel, bias, "depthwise")
 
 
-def _finish(total: Wide, kernel: ExactKernel, bias: Array) -> Array:
+def _finish(total: Wide, kernel: ExactKernel, bias: Array, part: str = "") -> Array:
     """(total + bias) / 2^bits, rounded half away from zero: the remainder of 256 only matters next to a tie."""
     low = total.low + (bias & ((1 << _WIDE_BITS) - 1))
     high = total.high + (bias >> _WIDE_BITS) + (low >> _WIDE_BITS)
     away = (high >= 0) | ((low & ((1 << _WIDE_BITS) - 1)) > 0)
     bits = kernel.bits - _WIDE_BITS
-    return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits)
+    return saturate((high + ((1 << (bits - 1)) - 1) + away) >> bits, part)
 
 
 def add(a: Array, b: Array) -> Array:

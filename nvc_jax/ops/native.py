@@ -16,14 +16,17 @@ from native_coder import float32_functions, int16_functions  # noqa: TID251
 _FUNCTIONS = {"float32": float32_functions, "int16": int16_functions}
 
 
-@functools.cache
 def available(precision: str) -> tuple[str, ...]:
-    """The kinds of functions that this processor can run, the fastest first; XLA learns of them here.
+    """The kinds of functions that this machine can run, the fastest first; XLA learns of them here.
 
-    None where XLA does not take functions of the version that these were built with, and for precisions without any.
+    None on other devices than CPUs, for precisions without any, and where XLA does not take functions of the version
+    that these were built with.
     """
-    if precision not in _FUNCTIONS:
-        return ()
+    return _registered(precision) if jax.default_backend() == "cpu" and precision in _FUNCTIONS else ()
+
+
+@functools.cache
+def _registered(precision: str) -> tuple[str, ...]:
     jax.devices("cpu")  # what it refuses before it has started ends it
     kinds = _FUNCTIONS[precision]()
     try:

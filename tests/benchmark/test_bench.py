@@ -129,7 +129,7 @@ def test_tool(tmp_path, compilation_cache):
     assert result["macs"] == {"encode": round(complexity.encode * 4096), "decode": round(complexity.decode * 4096)}
     modules, stages, fusion = (result[name] for name in ("modules", "stages", "fusion"))
     assert all(0 < row["product_share"] <= 1 for row in modules.values())
-    assert all(row["kernels"] >= row["fusions"] > 0 for row in (*modules.values(), *stages.values()))
+    assert all(row["kernels"] >= max(1, row["fusions"]) for row in (*modules.values(), *stages.values()))
     parts = sum(row["min_s"] for row in stages.values())
     assert 0.2 < parts / fusion["jit per stage"]["min_s"] < 5
     assert all(row["close"] and row["kernels"] > 0 and row["bytes"] > 0 for row in fusion.values())

@@ -102,8 +102,28 @@ def test_kernels_of_other_shapes_are_refused():
     for name in ("depthwise", "project", "widen", "narrow"):
         layers = right._replace(**{name: getattr(wrong, name)})
         calls.append(lambda layers=layers: floating.dc_block(x, layers, False))
+    calls.append(
+        lambda: floating.convolve3x3(
+            np.zeros((1, 3, 2, 4), np.float32), pack(numbers(rng, 36, 3), KINDS[0]), numbers(rng, 3), 2
+        )
+    )
     for call in calls:
         with pytest.raises(jax.errors.JaxRuntimeError, match="the kernel is not for such inputs"):
+            call()
+
+
+def test_kernels_in_other_parts_are_refused():
+    """They may have as many numbers."""
+    x, (right, *_) = np.zeros((1, 2, 2, 24), np.float32), block(np.random.default_rng(0), 24)[1]
+    weights = np.zeros((24, 96), np.float32)
+    halves, whole = (pack(weights, KINDS[0], parts) for parts in (2, 1))
+    assert halves.weights.shape == whole.weights.shape
+    bias = right.widen[1]
+    for call in (
+        lambda: floating.affine(x, halves, bias),
+        lambda: floating.dc_block(x, right._replace(widen=(whole, bias)), False),
+    ):
+        with pytest.raises(ValueError, match="the kernel is packed in"):
             call()
 
 

@@ -159,4 +159,4 @@ def test_functions_that_xla_refuses_are_not_taken(monkeypatch):
         raise jax.errors.JaxRuntimeError("the handler's API version is incompatible")
 
     monkeypatch.setattr(jax.ffi, "register_ffi_target", refuse)
-    assert native.available.__wrapped__("int16") == ()
+    assert native._registered.__wrapped__("int16") == ()

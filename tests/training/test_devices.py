@@ -37,21 +37,14 @@ def gradients(params, batch, axis):
     clips = prepare(config.loss, batch, jax.random.key(0))
     return Step(config, stage, 0, packing, axis).gradients(params, clips)[0]["intra"]
 alone = jax.jit(lambda p, b: gradients(p, b, None))
-joint = np.asarray(alone(packed, batch))
 parts = [jax.tree.map(lambda x: x[i : i + 1], batch) for i in range(4)]
 one_by_one = np.mean([np.asarray(alone(packed, part)) for part in parts], axis=0)
 spread = jax.pmap(lambda p, b: gradients(p, b, DEVICES), DEVICES, in_axes=(None, 0))(packed, on_devices(batch, 4))
 spread = np.asarray(spread)
 assert jax.device_count() == 4
 assert (spread == spread[0]).all()
-def error(found):
-    return np.linalg.norm(found - joint) / np.linalg.norm(joint)
-against_parts = np.linalg.norm(spread[0] - one_by_one) / np.linalg.norm(one_by_one)
-print("one by one", against_parts, "joint", error(spread[0]))
-# The same programs on the same shapes: float32 sums in another order.
-assert against_parts < 1e-5, against_parts
-# Another batch is another program, and a value that lies on a rounding edge may become another symbol in it.
-assert error(spread[0]) < 2e-3, error(spread[0])
+error = np.linalg.norm(spread[0] - one_by_one) / np.linalg.norm(one_by_one)
+assert error < 1e-5, error  # the same computations on the same shapes: float32 sums in another order
 """
 
 
@@ -107,11 +100,12 @@ def test_two_processes_end_if_one_cannot_start(cache, config, tmp_path):
 @pytest.mark.slow
 def test_one_device_with_the_joint_batch(four_devices, cache, config, tmp_path):
     finish(launch(cache, "--config", config, "--workdir", tmp_path))
-    assert_same_training(metrics(tmp_path), four_devices, 1e-3)  # see GRADIENTS
+    # Another batch is another program, and a value that lies on a rounding edge may become another symbol in it.
+    assert_same_training(metrics(tmp_path), four_devices, 1e-3)
     assert np.isfinite([record["loss"] for record in four_devices]).all()
 
 
-def test_gradients_are_those_of_the_joint_batch(cache):
+def test_gradients_of_devices_are_those_of_their_clips(cache):
     process = subprocess.run(
         [sys.executable, "-c", GRADIENTS], env=environment(cache, 4), capture_output=True, text=True, check=False
     )
