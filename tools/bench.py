@@ -35,7 +35,10 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=5, help="of every part of the network")
     parser.add_argument(
-        "--frames", type=int, default=DROPPED + 6, help=f"of the sequence; the first {DROPPED} are dropped"
+        "--frames",
+        type=int,
+        default=DROPPED + 6,
+        help=f"of the sequence; the first {DROPPED} are dropped, and few others say little",
     )
     parser.add_argument("--sequences", type=int, default=1, help="how often the sequence is coded")
     parser.add_argument("--torch-reference", metavar="DIR", help="folder DCVC-family/DCVC-RT of an official checkout")

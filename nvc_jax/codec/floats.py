@@ -28,8 +28,11 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[s
     Raises:
         ConfigError: this machine does not have the strategy.
     """
-    if strategy not in strategies(dtype):
-        raise ConfigError(f"there is no way to multiply called {strategy!r} on this machine.")
+    choices = strategies(dtype)
+    if strategy not in choices:
+        raise ConfigError(
+            f"there is no way to multiply called {strategy!r} on this machine; choose from {', '.join(choices)}."
+        )
 
     def prepared(name: str, leaf: Any) -> Any:
         if strategy == XLA or not is_kernel(name) or is_depthwise(name):

@@ -155,8 +155,12 @@ def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.ui
     depthwise = is_depthwise(name)
     if strategy in exact.STRATEGIES:
         return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy, unit)
-    if strategy not in native.available("int16"):
-        raise ConfigError(f"there is no way to multiply called {strategy!r} on this machine.")
+    kinds = native.available("int16")
+    if strategy not in kinds:
+        raise ConfigError(
+            f"there is no way to multiply called {strategy!r} on this machine; "
+            f"choose from {', '.join([*kinds, *exact.STRATEGIES])}."
+        )
     if depthwise:
         return native_int16.pack_taps(weights, bits, strategy)
     return native_int16.pack(weights, bits, strategy, unit)
