@@ -17,8 +17,8 @@ from nvc_jax.video import RgbFrame, open_video, write_png
 from nvc_jax.video.quality import frame_psnr
 
 TOTALS = {
-    "model", "identity", "precision", "width", "height", "frame_rate", "frame_count", "bytes", "bpp", "kbps", "psnr_y",
-    "psnr_u", "psnr_v", "psnr", "fps", "fps_after_frames", "machine", "versions",
+    "model", "identity", "precision", "strategy", "width", "height", "frame_rate", "frame_count", "bytes", "bpp",
+    "kbps", "psnr_y", "psnr_u", "psnr_v", "psnr", "fps", "fps_after_frames", "machine", "versions",
 }  # fmt: skip
 PER_FRAME = {"index", "type", "qp", "bits", "psnr_y", "psnr_u", "psnr_v", "psnr", "sha256", "resynced"}
 
