@@ -1,0 +1,91 @@
+"""A program compiled for a chip that is not there, and what it would cost on it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import SingleDeviceSharding
+
+from nvc_jax.benchmark import flops
+from nvc_jax.benchmark.device_cost import device_cost
+from nvc_jax.benchmark.device_programs import DeviceProgram
+from nvc_jax.benchmark.targets import LAUNCH_S, Target
+from nvc_jax.errors import ConfigError
+
+
+def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None) -> dict[str, Any]:
+    """Compile for one chip and count, ready for JSON (`report`).
+
+    Args:
+        program: what to compile.
+        target: what for.
+        hlo: where to write what XLA made of it; None for nowhere.
+
+    Raises:
+        ConfigError: XLA cannot compile it.
+    """
+    sharding = SingleDeviceSharding(target.devices()[0])
+    inputs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),  # type: ignore[no-untyped-call]
+        program.inputs,
+    )
+    start = time.perf_counter()
+    traced = jax.jit(program.function, donate_argnums=program.donated).trace(*inputs)
+    lowered = traced.lower()
+    lower_s = time.perf_counter() - start
+    start = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise ConfigError(target.explain(error)) from None
+    compile_s = time.perf_counter() - start
+    if hlo is not None:
+        hlo.parent.mkdir(parents=True, exist_ok=True)
+        hlo.write_text(compiled.as_text() or "")
+    return report(compiled, dict(flops.count(traced.jaxpr.jaxpr)), target) | {
+        "lower_s": round(lower_s, 3),
+        "compile_s": round(compile_s, 3),
+    }
+
+
+def report(compiled: Any, operations: dict[str, int], target: Target) -> dict[str, Any]:
+    """What a compiled program costs on one chip of a target.
+
+    Args:
+        compiled: `jax.stages.Compiled`.
+        operations: of its matrix products, by kind (`flops.count`).
+        target: what it was compiled for.
+
+    Returns:
+        `kernels` and `classes`, `flops` by kind, `bytes`, memory, and times in ms: `products_ms` and `memory_ms` at the
+        published peaks, `roofline_ms` the larger one, `launched_ms` with the launches of kernels that no graph holds.
+    """
+    cost = device_cost(compiled.as_text())
+    analysis = (compiled.cost_analysis() or {}) if target.platform == "tpu" else {}
+    memory = compiled.memory_analysis()
+    products_ms = sum(1e3 * n / target.peaks[kind] for kind, n in operations.items() if kind in target.peaks)
+    memory_ms = 1e3 * cost.bytes / target.bandwidth
+    roofline_ms = max(products_ms, memory_ms)
+    launches_ms = 1e3 * LAUNCH_S * cost.kernels.total() if target.platform == "cuda" else 0.0
+    return {
+        "kernels": cost.kernels.total(),
+        "classes": dict(sorted(cost.kernels.items())),
+        "transfers": cost.transfers,
+        "unknown_loops": cost.unknown_loops,
+        "flops": sum(operations.values()),
+        "flops_by_kind": operations,
+        "bytes": cost.bytes,
+        "on_chip_bytes": cost.on_chip_bytes,
+        "collective_bytes": cost.collective_bytes,
+        "xla_bytes": analysis.get("bytes accessed"),
+        "xla_flops": analysis.get("flops"),
+        "temporary_bytes": int(memory.temp_size_in_bytes),
+        "argument_bytes": int(memory.argument_size_in_bytes),
+        "output_bytes": int(memory.output_size_in_bytes),
+        "code_bytes": int(memory.generated_code_size_in_bytes),
+        "products_ms": round(products_ms, 4),
+        "memory_ms": round(memory_ms, 4),
+        "roofline_ms": round(roofline_ms, 4),
+        "launched_ms": round(roofline_ms + launches_ms, 4),
+    }

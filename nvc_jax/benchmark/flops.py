@@ -1,0 +1,53 @@
+"""Operations of matrix products and convolutions in a traced function, by what multiplies them."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+def count(jaxpr: Jaxpr) -> Counter[str]:
+    """Multiplications and additions by kind: the type of the factors ("bfloat16", "int8", ...).
+
+    Of float32 there are two kinds: "float32" is multiplied as it is, "float32_default" may be shortened (to TF32 or
+    bfloat16). Elementwise work does not count, depthwise convolutions included. The body of a loop counts as often as
+    it runs where the trace knows, else once; of branches the largest counts.
+    """
+    total: Counter[str] = Counter()
+    for equation in jaxpr.eqns:
+        total += _of_equation(equation)
+    return total
+
+
+def _of_equation(equation: Any) -> Counter[str]:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        return Counter({_kind(equation): 2 * equation.outvars[0].aval.size * depth})
+    if name == "conv_general_dilated":
+        kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+        depth = math.prod(kernel[axis] for axis in axes[1:])
+        return Counter({_kind(equation): 2 * equation.outvars[0].aval.size * depth})
+    if name == "cond":
+        return max((count(branch.jaxpr) for branch in params["branches"]), key=Counter.total)
+    total: Counter[str] = Counter()
+    for value in params.values():
+        if isinstance(value, ClosedJaxpr | Jaxpr):
+            total += count(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+    repeats = params["length"] if name == "scan" else 1
+    return Counter({kind: repeats * operations for kind, operations in total.items()})
+
+
+def _kind(equation: Any) -> str:
+    dtype = equation.invars[0].aval.dtype
+    if dtype != jnp.float32:
+        return str(jnp.dtype(dtype).name)
+    precision = equation.params.get("precision")
+    exact = precision == _HIGHEST or (isinstance(precision, tuple) and _HIGHEST in precision)
+    return "float32" if exact else "float32_default"

@@ -1,0 +1,196 @@
+"""XLA's compiled programs (HLO text) as data: computations, instructions, buffers and where they lie."""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Mapping
+
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
+_START = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
+_OPCODE = re.compile(r"\s*([a-z][\w\-]*)\(")
+_OPERAND = re.compile(r"%([\w.\-]+)")
+_LEAF = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\](?:\{([^}]*)\})?")
+_TILE = re.compile(r"T\(([\d,*]+)\)")
+_SPACE = re.compile(r"S\((\d+)\)")
+_CALLED = re.compile(r"(?:to_apply|body|calls)=%?([\w.\-]+)")
+_BRANCHES = re.compile(
+    r"(?:branch_computations=\{([^}]*)\}|true_computation=%?([\w.\-]+), false_computation=%?([\w.\-]+))"
+)
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_TARGET = re.compile(r'custom_call_target="([^"]*)"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Buffer:
+    """An array as the program lays it out.
+
+    Attributes:
+        bytes: with the padding of its tiles.
+        on_chip: it lies in memory of the core (VMEM, SMEM), not in device memory.
+    """
+
+    bytes: int
+    on_chip: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a computation.
+
+    Attributes:
+        name: unique in its computation.
+        opcode: "fusion", "copy", ...
+        shape: text of its result.
+        operands: names of other instructions of the computation.
+        attributes: the rest of the line.
+    """
+
+    name: str
+    opcode: str
+    shape: str
+    operands: tuple[str, ...]
+    attributes: str
+
+    @functools.cached_property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The arrays of its result; several if it is a tuple."""
+        return tuple(_buffer(*leaf.groups()) for leaf in _LEAF.finditer(self.shape))
+
+    @property
+    def called(self) -> str | None:
+        """The computation that it runs: body of a loop, inside of a fusion, function."""
+        found = _CALLED.search(self.attributes)
+        return found[1] if found else None
+
+    @property
+    def branches(self) -> list[str]:
+        """The computations that a conditional chooses from."""
+        found = _BRANCHES.search(self.attributes)
+        if found is None:
+            return []
+        return [name.strip().lstrip("%") for name in (found[1].split(",") if found[1] else found.groups()[1:])]
+
+    @property
+    def trips(self) -> int | None:
+        """How often a loop runs; None where XLA does not know."""
+        found = _TRIPS.search(self.attributes)
+        return int(found[1]) if found else None
+
+    @property
+    def target(self) -> str:
+        """The function of a custom call, empty for other instructions."""
+        found = _TARGET.search(self.attributes)
+        return found[1] if found else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Computation:
+    """A list of instructions in the order in which they are executed.
+
+    Attributes:
+        instructions: by name.
+        root: the one whose result is that of the computation.
+    """
+
+    instructions: Mapping[str, Instruction]
+    root: Instruction
+
+    @functools.cached_property
+    def parameters(self) -> dict[int, Instruction]:
+        """By number."""
+        found = (i for i in self.instructions.values() if i.opcode == "parameter")
+        return {int(i.attributes.split(")")[0]): i for i in found}
+
+    @functools.cached_property
+    def users(self) -> dict[str, list[Instruction]]:
+        """For each name the instructions that read it."""
+        users: dict[str, list[Instruction]] = {name: [] for name in self.instructions}
+        for instruction in self.instructions.values():
+            for name in set(instruction.operands):
+                users.setdefault(name, []).append(instruction)
+        return users
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A module.
+
+    Attributes:
+        computations: by name.
+        entry: where it starts.
+    """
+
+    computations: Mapping[str, Computation]
+    entry: Computation
+
+
+def parse(text: str) -> Program:
+    """Read what `jax.stages.Compiled.as_text` gives."""
+    computations: dict[str, Computation] = {}
+    entry, name, lines = "", "", []
+    for line in text.splitlines():
+        if header := _HEADER.match(line):
+            name, lines = header[2], []
+            entry = name if header[1] else entry
+        elif line.startswith("}") and lines:
+            computations[name] = _computation(lines)
+            lines = []
+        elif _START.match(line):
+            lines.append(line)
+    return Program(computations, computations[entry])
+
+
+def _computation(lines: list[str]) -> Computation:
+    parsed = {}
+    root = None
+    for line in lines:
+        instruction = _instruction(line)
+        parsed[instruction.name] = instruction
+        if line.lstrip().startswith("ROOT "):
+            root = instruction
+    return Computation(parsed, root or instruction)
+
+
+def _instruction(line: str) -> Instruction:
+    start = _START.match(line)
+    assert start is not None
+    end = _end_of_group(line, start.end()) if line[start.end()] == "(" else line.index(" ", start.end())
+    opcode = _OPCODE.match(line, end)
+    assert opcode is not None, line
+    close = _end_of_group(line, opcode.end() - 1)
+    inside = line[opcode.end() : close - 1]
+    attributes = line[close:]
+    if opcode[1] == "parameter":
+        attributes = f"{inside}){attributes}"
+    return Instruction(start[2], opcode[1], line[start.end() : end], tuple(_OPERAND.findall(inside)), attributes)
+
+
+def _end_of_group(line: str, start: int) -> int:
+    """The position behind the bracket that closes the one at `start`."""
+    depth = 0
+    for position in range(start, len(line)):
+        depth += {"(": 1, ")": -1}.get(line[position], 0)
+        if depth == 0:
+            return position + 1
+    return len(line)
+
+
+def _buffer(dtype: str, dimensions: str, layout: str | None) -> Buffer:
+    sides = [int(side.lstrip("<=")) for side in dimensions.split(",") if side]
+    order, _, rest = (layout or "").partition(":")
+    minor_first = [sides[int(axis)] for axis in order.split(",") if axis] if order else sides[::-1]
+    if tile := _TILE.search(rest):
+        tiled = [int(side) for side in tile[1].split(",") if side != "*"][::-1]
+        minor_first += [1] * (len(tiled) - len(minor_first))
+        minor_first[: len(tiled)] = [math.ceil(side / of) * of for side, of in zip(minor_first, tiled, strict=False)]
+    space = _SPACE.search(rest)
+    return Buffer(math.prod(minor_first) * _bits(dtype) // 8, space is not None and space[1] != "0")
+
+
+def _bits(dtype: str) -> int:
+    """Of a number; 0 for what is no array."""
+    if dtype == "pred":
+        return 8
+    found = re.match(r"[a-z]+(\d+)", dtype)
+    return int(found[1]) if found else 0

@@ -1,0 +1,153 @@
+"""Kernels, bytes, memory and roofline times of the codec on chips that are not there, as XLA compiles it for them.
+
+python tools/compile_for.py --target h100 --target v5e [--model NAME|DIR] [--size WxH] [--precision P]
+    [--programs encode,picture,decode] --output OUT.json
+
+Writes OUT.json and the plot OUT.png. Needs `pip install 'nvc-jax[compile]'`, in an environment of its own: with these
+packages JAX would look for their devices first.
+"""
+
+import argparse
+import fnmatch
+import json
+import sys
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+
+from nvc_jax.arguments import parse_size
+from nvc_jax.benchmark import targets
+from nvc_jax.benchmark.compile_children import compiled_rows
+from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.files import atomic_output
+from nvc_jax.spec import PRECISION_NAMES
+
+DEFAULT_PROGRAMS = "encode,picture,decode,decode_4,intra_*,stage_*"
+
+
+def main() -> int:
+    """Compile, write, and print."""
+    if sys.argv[1:] == ["--child"]:
+        return child()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", action="append", required=True, metavar="CHIP[,CHIP]", help="h100, v5e, ...")
+    parser.add_argument("--model", default="dcvc_rt", metavar="NAME|DIR", help="model or configuration")
+    parser.add_argument("--size", default="1920x1080", metavar="WxH")
+    parser.add_argument("--precision", choices=PRECISION_NAMES, default="bfloat16")
+    parser.add_argument("--strategy", help="how to multiply (default: xla, in int16 int8)")
+    parser.add_argument(
+        "--programs", default=DEFAULT_PROGRAMS, metavar="NAME,...", help="names or patterns (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for one program")
+    parser.add_argument("--hlo", metavar="DIR", help="also write what XLA made of each program")
+    parser.add_argument("--output", metavar="OUT.json")
+    options = parser.parse_args()
+    progress = Console(stderr=True)
+    try:
+        result = measure(options, progress)
+        write(options, result)
+    except NvcError as error:
+        print(f"compile_for.py: {error}", file=sys.stderr)
+        return 1
+    from nvc_jax.benchmark.compile_tables import print_table
+
+    print_table(result, Console(width=None if sys.stdout.isatty() else 150))
+    return 0
+
+
+def measure(options: argparse.Namespace, progress: Console) -> dict[str, object]:
+    """Compile for one target after the other."""
+    chosen = [targets.find(name) for names in options.target for name in names.split(",")]
+    for target in chosen:
+        target.check_installed()
+    parse_size(options.size)
+    request = {name: getattr(options, name) for name in ("model", "size", "precision", "strategy", "hlo")}
+    found = {}
+    for target in chosen:
+        rows = compiled_rows(
+            [sys.executable, str(Path(__file__).resolve()), "--child"],
+            request | {"target": target.name, "programs": options.programs.split(",")},
+            target.environment(),
+            options.limit,
+            lambda name, target=target: progress.print(f"{target.name}: {name}"),
+        )
+        found[target.name] = {
+            "peaks": dict(target.peaks),
+            "bandwidth": target.bandwidth,
+            "memory_bytes": target.memory_bytes,
+            "programs": dict(rows),
+        }
+    return {
+        "date": date.today().isoformat(),
+        "command": " ".join(["python", *sys.argv]),
+        **{name: request[name] for name in ("model", "size", "precision", "strategy")},
+        "launch_us": 1e6 * targets.LAUNCH_S,
+        "versions": targets.versions(),
+        "targets": found,
+    }
+
+
+def write(options: argparse.Namespace, result: dict[str, object]) -> None:
+    """Write the result and its plot."""
+    if options.output is None:
+        return
+    from nvc_jax.benchmark.compile_tables import plot
+
+    for path, data in (
+        (Path(options.output), (json.dumps(result, indent=1) + "\n").encode()),
+        (Path(options.output).with_suffix(".png"), plot(result)),
+    ):
+        with atomic_output(path) as file:
+            file.write(data)
+
+
+def child() -> int:
+    """Compile for one target, as `compiled_rows` asks."""
+    from nvc_jax.benchmark.compiled import compile_for
+    from nvc_jax.benchmark.device_programs import coding_programs
+    from nvc_jax.benchmark.subject import load
+    from nvc_jax.benchmark.targets import find
+
+    request = json.loads(sys.stdin.read())
+    answers = sys.stdout
+    sys.stdout = sys.stderr
+
+    def answer(**line: object) -> None:
+        print(json.dumps(line), file=answers, flush=True)
+
+    try:
+        target = find(request["target"])
+        target.devices()
+        strategy = request["strategy"] or ("int8" if request["precision"] == "int16" else "xla")
+        codec, _ = load(request["model"], request["precision"], strategy)
+        programs = coding_programs(codec, *parse_size(request["size"]))
+        names = selected(list(programs), request["programs"])
+    except NvcError as error:
+        answer(error=str(error))
+        return 1
+    answer(names=names)
+    for name in names:
+        hlo = Path(request["hlo"]) / f"{target.name}_{name}.hlo" if request["hlo"] else None
+        try:
+            row = compile_for(programs[name], target, hlo)
+        except NvcError as error:
+            row = {"failed": str(error)}
+        answer(program=name, row=row)
+    return 0
+
+
+def selected(names: list[str], patterns: list[str]) -> list[str]:
+    """Names that fit one of the patterns.
+
+    Raises:
+        ConfigError: a pattern fits none.
+    """
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ConfigError(f"unknown program {pattern!r}; known: {', '.join(names)}.")
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
