@@ -1,9 +1,11 @@
 """Speed of a codec in one run: modules, fusion, end to end, beside the official PyTorch code.
 
 python tools/bench.py --model NAME|DIR --size WxH [--precision P] [--torch-reference DCVC/DCVC-family/DCVC-RT
-    --torch-python PYTHON] --output OUT.json
+    --torch-python PYTHON] [--parts sequence official ...] [--clip VIDEO] [--streams 4 8] --output OUT.json
 
-Writes OUT.json and the plot OUT.png. A configuration without weights, such as dcvc_rt, runs on random ones.
+Writes OUT.json and the plot OUT.png. A configuration without weights, such as dcvc_rt, runs on random ones. The network
+of a P frame is always measured; --parts says what else, for on accelerators operations by themselves take minutes to
+compile.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nvc_jax.arguments import parse_size
-from nvc_jax.benchmark.result import Options, measure
+from nvc_jax.benchmark.result import PARTS, Options, measure
 from nvc_jax.benchmark.sequence import DROPPED
 from nvc_jax.benchmark.tables import plot, print_tables
 from nvc_jax.codec.model import PRECISIONS
@@ -41,6 +43,18 @@ def main() -> int:
         help=f"of the sequence; the first {DROPPED} are dropped, and few others say little",
     )
     parser.add_argument("--sequences", type=int, default=1, help="how often the sequence is coded")
+    parser.add_argument(
+        "--streams", type=int, nargs="*", default=[], metavar="N", help="also decode the sequence N times at once"
+    )
+    parser.add_argument("--clip", metavar="VIDEO", help="to code, scaled to --size (default: a random moving picture)")
+    parser.add_argument(
+        "--parts",
+        nargs="*",
+        choices=PARTS,
+        default=PARTS,
+        metavar="PART",
+        help=f"beside the network: {', '.join(PARTS)} (default: all)",
+    )
     parser.add_argument("--torch-reference", metavar="DIR", help="folder DCVC-family/DCVC-RT of an official checkout")
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has PyTorch")
     parser.add_argument("--output", required=True, metavar="OUT.json")
@@ -48,7 +62,7 @@ def main() -> int:
     errors = Console(stderr=True)
     prepare_process()  # compiling does not count, and a second run need not wait for it
     try:
-        if min(options.runs, options.sequences) < 1 or options.frames <= DROPPED:
+        if min(options.runs, options.sequences, *options.streams) < 1 or options.frames <= DROPPED:
             raise ConfigError(f"--runs and --sequences must be at least 1, --frames more than {DROPPED}.")
         result = measure(
             Options(
@@ -59,6 +73,9 @@ def main() -> int:
                 runs=options.runs,
                 frames=options.frames,
                 sequences=options.sequences,
+                streams=tuple(options.streams),
+                clip=options.clip,
+                parts=frozenset(options.parts),
                 torch_reference=options.torch_reference,
                 torch_python=options.torch_python,
                 torch_worker=Path(__file__).resolve().with_name("bench_torch.py"),

@@ -45,7 +45,7 @@ def matmul_peak(dtype):
 
     Virtual devices of a CPU share its cores.
     """
-    a = jnp.ones((SIDE, SIDE), dtype)
+    a = jax.random.normal(jax.random.key(0), (SIDE, SIDE), dtype)
     product = jax.jit(jnp.matmul)
     product(a, a).block_until_ready()
     seconds = min(timed(lambda: product(a, a).block_until_ready()) for _ in range(5))
@@ -137,6 +137,7 @@ def measure(options):
         "samples_per_second": stage.batch / statistics.median(network),
         "samples_per_second_with_input": stage.batch / statistics.median(together),
         "input_alone_samples_per_second": batches_per_second * stage.batch,
+        "peak_bytes": (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
         "gflops_of_a_step": flops / 1e9,
         "gflops": flops / statistics.median(network) / 1e9,
         "matmul_peak_gflops": max(peaks),

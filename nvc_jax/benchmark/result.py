@@ -26,6 +26,7 @@ from nvc_jax.ops.exact import STRATEGIES
 
 _COUNTING_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
 _SIDES = ("encode", "decode")
+PARTS = ("modules", "stages", "fusion", "sequence", "official", "official_plain")  # that may be left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Options:
         runs: of every network measurement.
         frames: of the sequences; the first ten do not count.
         sequences: how often they are coded.
+        streams: how many streams are decoded at once, for each of several measurements.
+        clip: a video to code, scaled to the size; None is a random moving picture.
+        parts: those of PARTS that are measured beside the network of a P frame.
         torch_reference: folder DCVC-family/DCVC-RT of a checkout of the official code, if any.
         torch_python: interpreter that has PyTorch.
         torch_worker: the program that it runs.
@@ -52,6 +56,9 @@ class Options:
     runs: int
     frames: int
     sequences: int
+    streams: tuple[int, ...]
+    clip: str | None
+    parts: frozenset[str]
     torch_reference: str | None
     torch_python: str
     torch_worker: Path
@@ -70,21 +77,28 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     try:
         progress("network of a P frame")
         points = _network(options, subject, officials, peaks)
-        progress("modules and stages")
+        if not options.parts.isdisjoint(("modules", "stages")):
+            progress("modules and stages")
         parts = {
-            "modules": _parts(modules.module_calls, subject, counted, options.runs),
-            "stages": _parts(modules.stage_calls, subject, counted, options.runs),
+            name: _parts(calls_of, subject, counted, options.runs) if name in options.parts else {}
+            for name, calls_of in (("modules", modules.module_calls), ("stages", modules.stage_calls))
         }
         peaks.measure()
-        progress("fusion")
-        ways = ablation.variants(subject)
-        fusion = {
-            way.name: ablation.to_json(times, cost, agreement)
-            for way, times, cost, agreement in ablation.measure(ways, subject, counted, options.precision, options.runs)
-        }
-        peaks.measure()
-        progress("end to end")
-        end_to_end = _end_to_end(options, codec, officials)
+        fusion = {}
+        if "fusion" in options.parts:
+            progress("fusion")
+            ways = ablation.variants(subject)
+            fusion = {
+                way.name: ablation.to_json(times, cost, agreement)
+                for way, times, cost, agreement in ablation.measure(
+                    ways, subject, counted, options.precision, options.runs
+                )
+            }
+            peaks.measure()
+        end_to_end: dict[str, dict[str, Any]] = {}
+        if "sequence" in options.parts:
+            progress("end to end")
+            end_to_end = _end_to_end(options, codec, officials)
     finally:
         for official in officials.values():
             official.close()
@@ -96,6 +110,8 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         row["copy_share"] = row["bytes"] / row["median_s"] / peaks.copied
     network = {name: _point(times, macs[name.split("/")[1]]) for name, times in points.items()}
     for name, row in end_to_end.items():
+        if name not in network:
+            continue
         row["overhead"] = row["median_s"] / network[name]["median_s"] - 1.0
     about = machine()
     return {
@@ -106,6 +122,8 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         "precision": options.precision,
         "strategy": codec.strategy,
         "qp": QP,
+        "clip": options.clip,
+        "frames": options.frames,
         "cpu": about["cpu"],
         "device": about["device"],
         "backend": about["backend"],
@@ -126,7 +144,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
 
 def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
     """The official code, and without its extension if it has one."""
-    if options.torch_reference is None:
+    if options.torch_reference is None or "official" not in options.parts:
         return {}
     start = functools.partial(
         OfficialCode,
@@ -137,7 +155,8 @@ def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
         codec.stored,
     )
     first = start()
-    return {"official": first} | ({"official plain": start(plain=True)} if first.about["cuda_extension"] else {})
+    plain = first.about["cuda_extension"] and "official_plain" in options.parts
+    return {"official": first} | ({"official plain": start(plain=True)} if plain else {})
 
 
 def _peak_dtype(codec: Codec) -> DTypeLike:
@@ -181,7 +200,10 @@ def _parts(
 
 def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, OfficialCode]) -> dict[str, dict[str, Any]]:
     """Sequences in turns; of each direction the one of median speed."""
-    frames = list(moving_picture(*options.size, options.frames))
+    if options.clip is None:
+        frames = list(moving_picture(*options.size, options.frames))
+    else:
+        frames = sequence.scaled_clip(options.clip, options.size, options.frames)
     schedule = Schedule(QP, QP)
     units, _ = sequence.encode(codec, frames[:3], schedule)  # compiles
     sequence.decode(codec, units)
@@ -195,6 +217,8 @@ def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, Official
         for who, sides in taken.items():
             for side, result in sides.items():
                 runs.setdefault(f"{who}/{side}", []).append(result)
+        for count in options.streams:
+            runs.setdefault(f"nvc_jax/decode {count} streams", []).append(sequence.decode_at_once(codec, units, count))
     return {name: sorted(rows, key=lambda row: row["fps"])[len(rows) // 2] for name, rows in runs.items()}
 
 

@@ -6,14 +6,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from nvc_jax.bitstream import FrameUnit
 from nvc_jax.codec import transfer
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.many import decode_many
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import ConfigError
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, Dialect
-from nvc_jax.video import YuvFrame
+from nvc_jax.video import Frame, RgbFrame, YuvFrame, chroma_size, coded_colour, open_video, rgb_to_yuv
 
 DROPPED = 10  # frames at the start of a sequence that do not count, the rule of the official test
 _DIALECT: Dialect = "interleaved"
@@ -91,3 +97,45 @@ def decode(codec: Codec, units: Sequence[FrameUnit]) -> Run:
     for _ in decoded:
         pass
     return decoded.run()
+
+
+def decode_at_once(codec: Codec, units: Sequence[FrameUnit], count: int) -> dict[str, Any]:
+    """Decode a sequence several times at once; frames per second of all together, without the first of each."""
+    streams = [(Decoder(codec, DEFAULT_SKIP_THRESHOLD), units) for _ in range(count)]
+    moments = []
+    for _ in decode_many(streams):
+        moments.append(time.perf_counter())
+    counted = np.diff(moments[DROPPED * count - 1 :])
+    return {
+        "fps": len(counted) / float(counted.sum()),
+        "median_s": float(np.median(counted)),
+        "all_s": counted.tolist(),
+        "streams": count,
+    }
+
+
+def scaled_clip(path: str, size: tuple[int, int], count: int) -> list[YuvFrame]:
+    """The first frames of a video, scaled to a size.
+
+    Raises:
+        VideoError: it cannot be read.
+        ConfigError: it has fewer frames.
+    """
+    with open_video(path, frames=count) as reader:
+        colour = coded_colour(reader.info)
+
+        def scaled(frame: Frame) -> YuvFrame:
+            frame = rgb_to_yuv(frame, colour) if isinstance(frame, RgbFrame) else frame
+            sizes = size, *[chroma_size(*size)] * 2
+            return YuvFrame(*map(_scaled, (frame.y, frame.u, frame.v), sizes))
+
+        frames = [scaled(frame) for frame in reader]
+    if len(frames) < count:
+        raise ConfigError(f"{path}: has {len(frames)} frames, and {count} are to be coded; lower --frames.")
+    return frames
+
+
+def _scaled(plane: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    if plane.shape[::-1] == size:
+        return np.array(plane)
+    return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC))

@@ -22,14 +22,16 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
         if number == 0:
             table.add_section()
         table.add_row(name, _ms(row), "", *_shares(row))
-    console.print(table)
+    if table.rows:
+        console.print(table)
 
     table = Table("", "ms", "programs", "kernels", "fusions", "MB", "temporary MB", "close", title=f"Fusion, {title}")
     for name, row in result["fusion"].items():
         counts = (str(row[key]) for key in ("programs", "kernels", "fusions"))
         temporary = "" if row["temporary_bytes"] is None else f"{row['temporary_bytes'] / 1e6:.1f}"
         table.add_row(name, _ms(row), *counts, f"{row['bytes'] / 1e6:.1f}", temporary, "yes" if row["close"] else "NO")
-    console.print(table)
+    if table.rows:
+        console.print(table)
 
     table = Table("network of a P frame", "ms", "GFLOP/s", "of the product peak", title=title)
     peak = result["matmul_peak_gflops"]
@@ -42,7 +44,8 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
         shares = row.get("shares", {})
         overhead = f"{row['overhead']:+.1%}" if "overhead" in row else ""
         table.add_row(name, f"{row['fps']:.2f}", overhead, *(f"{shares[k]:.1%}" if shares else "" for k in _COLOURS))
-    console.print(table)
+    if table.rows:
+        console.print(table)
     console.print(
         f"peaks: matrix product {peak:.0f} GFLOP/s, copy {result['copy_peak_gbs']:.1f} GB/s; "
         "MB are what XLA's kernels read and write, in caches or memory"
@@ -66,9 +69,10 @@ def plot(result: dict[str, Any]) -> bytes:
             milliseconds = 1000.0 / row["fps"] * (row["shares"][part] if "shares" in row else part == "device")
             sequence.barh(name, milliseconds, left=left[name], color=colour if "shares" in row else "#c9c9c9")
             left[name] += milliseconds
-    sequence.legend(_COLOURS, frameon=False, fontsize=7)
-    for handle, colour in zip(sequence.get_legend().legend_handles, _COLOURS.values(), strict=True):  # type: ignore[union-attr]
-        handle.set_color(colour)  # type: ignore[union-attr]
+    if left:
+        sequence.legend(_COLOURS, frameon=False, fontsize=7)
+        for handle, colour in zip(sequence.get_legend().legend_handles, _COLOURS.values(), strict=True):  # type: ignore[union-attr]
+            handle.set_color(colour)  # type: ignore[union-attr]
     _finish(sequence, "end to end, ms per frame")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
@@ -78,7 +82,7 @@ def plot(result: dict[str, Any]) -> bytes:
 def _bars(axes: Axes, rows: dict[str, Any], title: str, label: str | None = None) -> None:
     names = list(rows)
     bars = axes.barh(names, [1000.0 * row["median_s"] for row in rows.values()], color=_BLUE)
-    if label is not None:
+    if label is not None and rows:
         axes.bar_label(bars, [str(row[label]) for row in rows.values()], fontsize=7, padding=2)
         axes.set_xscale("log")
     _finish(axes, title)

@@ -1,0 +1,181 @@
+"""What there is to do on a borrowed GPU, as steps, the most valuable first."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gpu.runner import Step
+
+TOOLS = Path(__file__).resolve().parents[1]
+ROOT = TOOLS.parent
+# Seconds; --limit sets others. Their order is that in which they run.
+LIMITS = {"install": 150.0, "exact": 75.0, "speed": 240.0, "train-speed": 90.0, "train": 600.0, "cpu": 60.0}
+_ON_CPU = {"JAX_PLATFORMS": "cpu"}
+
+
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """Of all steps."""
+    paths = [str(site(options)), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # another process is measured beside ours
+        **(_ON_CPU if options.rehearse else {}),
+    }
+
+
+def site(options: argparse.Namespace) -> Path:
+    """Where packages are installed."""
+    return options.work.resolve() / "site"
+
+
+def install(options: argparse.Namespace) -> list[Step]:
+    """Wheels, our C++, and the extensions of the official code, of which that for CUDA takes longest."""
+    to_site = "--site", str(site(options))
+    program = _python("gpu/install.py")
+    steps = []
+    if options.official:
+        checkout = "--checkout", str(options.official.resolve())
+        cuda = _python("gpu/official.py", "cuda", *checkout, *to_site)
+        if not options.rehearse:
+            steps.append(Step("install", "official_cuda", cuda, 240, background=True))
+        steps.append(Step("install", "official_coder", _python("gpu/official.py", "coder", *checkout, *to_site), 60))
+    wheels = ["--wheels", str(options.wheels.resolve())] if options.wheels else []
+    steps.append(Step("install", "wheels", [*program, "wheels", *to_site, *wheels], 90))
+    steps.append(Step("install", "native", [*program, "native", *to_site], 150))
+    return steps
+
+
+def exact(options: argparse.Namespace) -> list[Step]:
+    """Numbers are what they are elsewhere."""
+    seconds = options.limits["exact"]
+    command = _python("gpu/exact.py", "--output", "{json}", "--seconds", f"{0.75 * seconds:.0f}")
+    for name in ("expected", "golden"):
+        folder = getattr(options, name)
+        if folder:
+            command += [f"--{name}", str(folder.resolve())]
+    return [Step("exact", "checks", command, seconds, needs=("install/native",))]
+
+
+def speed(options: argparse.Namespace) -> list[Step]:
+    """End to end beside the official code, kernels, stages, other precisions, several streams, other sizes."""
+    clip = _clip(options)
+    official = []
+    needs: tuple[str, ...] = ("install/native",)
+    if options.official:
+        official = ["--torch-reference", str(options.official.resolve())]
+        needs += (
+            ("install/official_coder",) if options.rehearse else ("install/official_coder", "install/official_cuda")
+        )
+
+    def bench(
+        name: str, size: str, precision: str, *more: str, model: str = "dcvc_rt", beside: bool = True, frames: int = 50
+    ) -> Step:
+        if options.rehearse:
+            model, size, frames, more = "tiny", "64x64", 12, (*more, "--runs", "2")
+        parts = ["--parts", "sequence", *(["official"] if beside and official else [])]
+        command = ["bench.py", "--model", model, "--size", size, "--precision", precision, "--frames", str(frames)]
+        command += [*parts, *(official if beside else []), *clip, *more, "--output", "{json}"]
+        return Step("speed", name, _python(*command), 200, needs=needs if beside else needs[:1])
+
+    main = "--runs", "10", "--sequences", "3"
+    once = "--runs", "5", "--sequences", "1"
+    profiled = ("tiny", "64x64") if options.rehearse else ("dcvc_rt", "1920x1080")
+    kernels = ["gpu/device_profile.py", "--model", profiled[0], "--size", profiled[1], *clip, "--output", "{json}"]
+    stages = ["bench.py", "--model", profiled[0], "--size", profiled[1], "--precision", "bfloat16", "--runs", "5"]
+    steps = [
+        bench("1080p_bfloat16", "1920x1080", "bfloat16", *main, "--streams", "4", "8"),
+        Step("speed", "kernels_bfloat16", _python(*kernels, "--precision", "bfloat16"), 60, needs=needs[:1]),
+        bench("1080p_float16", "1920x1080", "float16", *once),
+        bench("1080p_int16", "1920x1080", "int16", *once, "--streams", "4"),
+        Step(
+            "speed", "stages_bfloat16", _python(*stages, "--parts", "stages", "--output", "{json}"), 90, needs=needs[:1]
+        ),
+        bench("720p_bfloat16", "1280x720", "bfloat16", *once),
+        bench("4k_bfloat16", "3840x2160", "bfloat16", *once, frames=26),
+        bench("1080p_embedded_int16", "1920x1080", "int16", *once, model="embedded", beside=False),
+        Step("speed", "kernels_int16", _python(*kernels, "--precision", "int16"), 60, needs=needs[:1]),
+        bench("1080p_float32", "1920x1080", "float32", *once, beside=False),
+    ]
+    if "float16" not in _precisions():
+        steps = [step for step in steps if step.name != "1080p_float16"]  # not there yet
+    return steps
+
+
+def train_speed(options: argparse.Namespace) -> list[Step]:
+    """The first inter stage of the full recipe."""
+    config = ["gpu/first_inter_stages.py", "stage0_2_frames"]
+    if options.rehearse:
+        config = ["../configs/smoke.py", "video"]
+    arguments = ["--config", str(TOOLS / config[0]), "--stage", config[1], "--steps", "5", "--output", "{json}"]
+    return [
+        Step(
+            "train-speed",
+            precision,
+            _python("bench_train.py", *arguments, f"precision={precision}"),
+            options.limits["train-speed"],
+            needs=("install/native",),
+        )
+        for precision in ("bfloat16", "float32")
+    ]
+
+
+def train(options: argparse.Namespace) -> list[Step]:
+    """A run to the last minute, and what it leaves."""
+    if not options.train_config:
+        return []
+    workdir = options.train_workdir or options.work.resolve() / "run"
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(options.train_config.resolve())]
+    command += ["--workdir", str(workdir), *options.train_set]
+    if options.data:
+        command.append(f"data.source={options.data.resolve()}")
+    pack = ["gpu/pack.py", "--workdir", str(workdir), "--output", str(options.output.resolve()), "--json", "{json}"]
+    return [
+        Step("train", "run", command, options.train_seconds, stop_s=options.train_stop, needs=("install/native",)),
+        Step("train", "pack", _python(*pack), 30),
+    ]
+
+
+def cpu(options: argparse.Namespace) -> list[Step]:
+    """How the network on the host's processor scales with its cores."""
+    size, model = ("64x64", "tiny") if options.rehearse else ("352x288", "dcvc_rt")
+    cores = sorted(os.sched_getaffinity(0))
+    steps = []
+    for precision in ("int16", "float32"):
+        for count in (len(cores), 1, 2, 4, 8):
+            if count > len(cores) or any(step.name == f"{precision}_{count}_cores" for step in steps):
+                continue
+            pinned = ["taskset", "--cpu-list", ",".join(map(str, cores[:count]))]
+            bench = ["--model", model, "--size", size, "--precision", precision, "--parts", "--runs", "5"]
+            command = [*pinned, *_python("bench.py", *bench, "--output", "{json}")]
+            needs = ("install/native",)
+            steps.append(Step("cpu", f"{precision}_{count}_cores", command, 40, needs=needs, environment=_ON_CPU))
+    return steps
+
+
+PHASES: dict[str, Callable[[argparse.Namespace], list[Step]]] = {
+    "install": install,
+    "exact": exact,
+    "speed": speed,
+    "train-speed": train_speed,
+    "train": train,
+    "cpu": cpu,
+}
+
+
+def _python(program: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(TOOLS / program), *arguments]
+
+
+def _clip(options: argparse.Namespace) -> list[str]:
+    """The first video of the folder, if there is one."""
+    clips = sorted(path for path in options.clips.iterdir() if path.is_file()) if options.clips else []
+    return ["--clip", str(clips[0].resolve())] if clips else []
+
+
+def _precisions() -> str:
+    """The line of the sources that names them; nothing of the package can be imported before it is installed."""
+    text = (ROOT / "nvc_jax" / "spec.py").read_text()
+    return next(line for line in text.splitlines() if line.startswith("PRECISION_NAMES"))

@@ -1,0 +1,98 @@
+"""Gathers what a machine without a network needs into a folder: wheels, clips, streams of this CPU, golden vectors.
+
+Called by `gpu_run.py prepare`, in an environment where the project is installed.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from gpu.phases import ROOT
+
+WHEELS = ("av", "grain", "array_record", "platformdirs", "tensorboardX", "portpicker")
+_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+_GOLDEN = (
+    "weights.py", "shapes_image.json", "shapes_video.json", "fingerprints.json", "streams.json",
+    "video_96x64_qp32_thr012.npz", "stream_a_96x64_qp50-50*", "stream_a_96x64_s308_input.npz",
+    "stream_c_130x98_qp55-63*", "stream_c_130x98_s310_input.npz",
+)  # fmt: skip
+_LIMIT = 64 << 20  # bytes of the tracked files and all that is sent with them
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Fill the folder and tell the sizes; what is there is made anew."""
+    folder = options.output.resolve()
+    parts = {name: folder / name for name in ("wheels", "clips", "expected", "golden", "official")}
+    wheels(parts["wheels"], options.python_version)
+    clip(parts["clips"], options.frames)
+    from gpu.expected import make_expected
+
+    make_expected(parts["expected"])
+    if options.golden:
+        parts["golden"].mkdir(parents=True, exist_ok=True)
+        for pattern in _GOLDEN:
+            for file in options.golden.glob(pattern):
+                shutil.copy(file, parts["golden"])
+    if options.official:
+        shutil.copytree(options.official / "src", parts["official"] / "src", dirs_exist_ok=True)
+    if options.data:
+        parts["data"] = folder / "data"
+        shutil.copytree(options.data, parts["data"], dirs_exist_ok=True)
+    report(parts)
+
+
+def wheels(folder: Path, python_version: str) -> None:
+    """Download wheels for x86-64 Linux, and pack them as one xz archive: two thirds of what zip takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as downloaded:
+        where = [f"--platform={platform}" for platform in _PLATFORMS]
+        command = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
+        version = f"--python-version={python_version}"
+        subprocess.run([sys.executable, *command, version, *where, "--dest", downloaded, *WHEELS], check=True)
+        with tarfile.open(folder / "wheels.tar.xz", "w:xz") as archive:
+            for wheel in sorted(Path(downloaded).glob("*.whl")):
+                _store(wheel)
+                archive.add(wheel, wheel.name)
+                print(wheel.name)
+
+
+def _store(wheel: Path) -> None:
+    """Take the compression out, so that a better one can be put around it."""
+    plain = wheel.with_suffix(".plain")
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(plain, "w", zipfile.ZIP_STORED) as target:
+        for entry in source.infolist():
+            name = zipfile.ZipInfo(entry.filename, entry.date_time)
+            name.external_attr = entry.external_attr
+            target.writestr(name, source.read(entry))
+    plain.replace(wheel)
+
+
+def clip(folder: Path, frames: int, size: tuple[int, int] = (1920, 1080)) -> None:
+    """A natural moving picture of full size."""
+    from nvc_jax.demo_sequence import demo_sequence
+    from nvc_jax.video import create_video
+
+    folder.mkdir(parents=True, exist_ok=True)
+    info, pictures = demo_sequence(*size, frames)
+    with create_video(folder / "moving.mkv", info) as writer:
+        for picture in pictures:
+            writer.write(picture)
+
+
+def report(parts: dict[str, Path]) -> None:
+    """Sizes, and whether everything goes into one transfer."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    total = sum((ROOT / name.decode()).stat().st_size for name in tracked.split(b"\0") if name)
+    print(f"{'tracked files':16}{total / (1 << 20):8.1f} MiB")
+    for name, folder in parts.items():
+        size = sum(file.stat().st_size for file in folder.glob("**/*") if file.is_file())
+        total += size
+        print(f"{name:16}{size / (1 << 20):8.1f} MiB  {folder}")
+    print(f"{'all':16}{total / (1 << 20):8.1f} MiB of {_LIMIT >> 20}")
+    if total > _LIMIT:
+        print("gpu_run.py: too much for one transfer; send the data with a second call.", file=sys.stderr)
