@@ -56,7 +56,10 @@ def exact(options: argparse.Namespace) -> list[Step]:
         folder = getattr(options, name)
         if folder:
             command += [f"--{name}", str(folder.resolve())]
-    return [Step("exact", "checks", command, seconds, needs=("install/native",))]
+    tests = ROOT / "tests"
+    paths = environment(options)["PYTHONPATH"], str(TOOLS), str(tests), str(tests / "codec")
+    with_tests = {"PYTHONPATH": os.pathsep.join(paths)}
+    return [Step("exact", "checks", command, seconds, needs=("install/native",), environment=with_tests)]
 
 
 def speed(options: argparse.Namespace) -> list[Step]:
