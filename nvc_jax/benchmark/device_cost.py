@@ -60,9 +60,14 @@ class DeviceCost:
 
     def times(self, count: int) -> "DeviceCost":
         """The same several times."""
-        kernels = Counter({name: count * number for name, number in self.kernels.items()})
-        numbers = (count * getattr(self, f.name) for f in dataclasses.fields(self)[1:-1])
-        return DeviceCost(kernels, *numbers, self.unknown_loops)
+        return DeviceCost(
+            Counter({name: count * number for name, number in self.kernels.items()}),
+            count * self.transfers,
+            count * self.bytes,
+            count * self.on_chip_bytes,
+            count * self.collective_bytes,
+            self.unknown_loops,
+        )
 
 
 def device_cost(hlo: str) -> DeviceCost:

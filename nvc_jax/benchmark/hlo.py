@@ -128,7 +128,8 @@ class Program:
 def parse(text: str) -> Program:
     """Read what `jax.stages.Compiled.as_text` gives."""
     computations: dict[str, Computation] = {}
-    entry, name, lines = "", "", []
+    entry, name = "", ""
+    lines: list[str] = []
     for line in text.splitlines():
         if header := _HEADER.match(line):
             name, lines = header[2], []
