@@ -8,11 +8,15 @@ packages JAX would look for their devices first.
 """
 
 import argparse
+import dataclasses
 import fnmatch
+import functools
 import json
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -23,6 +27,14 @@ from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.files import atomic_output
 from nvc_jax.spec import PRECISION_NAMES
 
+if TYPE_CHECKING:
+    from nvc_jax.benchmark.device_programs import DeviceProgram
+    from nvc_jax.training.config import Stage
+
+RECIPE = Path(__file__).resolve().parent.parent / "configs" / "dcvc_rt.py"
+
+GRIDS = ((1, 1), (2, 2), (4, 4))  # of the chips that train together
+TRAINING_PROGRAMS = "train_2*,train_6,train_32"
 DEFAULT_PROGRAMS = "encode,picture,decode,decode_4,intra_*,stage_*"
 
 
@@ -39,6 +51,9 @@ def main() -> int:
     parser.add_argument(
         "--programs", default=DEFAULT_PROGRAMS, metavar="NAME,...", help="names or patterns (default: %(default)s)"
     )
+    parser.add_argument("--training", action="store_true", help=f"add {TRAINING_PROGRAMS}")
+    parser.add_argument("--config", default=str(RECIPE), metavar="FILE.py", help="of the training steps")
+    parser.add_argument("--batch", type=int, help="clips per chip (default: the stage's batch over all chips)")
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for one program")
     parser.add_argument("--hlo", metavar="DIR", help="also write what XLA made of each program")
     parser.add_argument("--output", metavar="OUT.json")
@@ -56,18 +71,21 @@ def main() -> int:
     return 0
 
 
-def measure(options: argparse.Namespace, progress: Console) -> dict[str, object]:
+def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
     """Compile for one target after the other."""
     chosen = [targets.find(name) for names in options.target for name in names.split(",")]
     for target in chosen:
         target.check_installed()
     parse_size(options.size)
-    request = {name: getattr(options, name) for name in ("model", "size", "precision", "strategy", "hlo")}
+    request = {
+        name: getattr(options, name) for name in ("model", "size", "precision", "strategy", "hlo", "config", "batch")
+    }
+    programs = options.programs.split(",") + (TRAINING_PROGRAMS.split(",") if options.training else [])
     found = {}
     for target in chosen:
         rows = compiled_rows(
             [sys.executable, str(Path(__file__).resolve()), "--child"],
-            request | {"target": target.name, "programs": options.programs.split(",")},
+            request | {"target": target.name, "programs": programs},
             target.environment(),
             options.limit,
             lambda name, target=target: progress.print(f"{target.name}: {name}"),
@@ -88,7 +106,7 @@ def measure(options: argparse.Namespace, progress: Console) -> dict[str, object]
     }
 
 
-def write(options: argparse.Namespace, result: dict[str, object]) -> None:
+def write(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Write the result and its plot."""
     if options.output is None:
         return
@@ -113,16 +131,19 @@ def child() -> int:
     answers = sys.stdout
     sys.stdout = sys.stderr
 
-    def answer(**line: object) -> None:
+    def answer(**line: Any) -> None:
         print(json.dumps(line), file=answers, flush=True)
 
     try:
         target = find(request["target"])
         target.devices()
         strategy = request["strategy"] or ("int8" if request["precision"] == "int16" else "xla")
-        codec, _ = load(request["model"], request["precision"], strategy)
-        programs = coding_programs(codec, *parse_size(request["size"]))
-        names = selected(list(programs), request["programs"])
+        programs: dict[str, DeviceProgram] = {}
+        if not all(pattern.startswith("train") for pattern in request["programs"]):
+            codec, _ = load(request["model"], request["precision"], strategy)
+            programs = coding_programs(codec, *parse_size(request["size"]))
+        steps = training_steps(request)
+        names = selected([*programs, *steps], request["programs"])
     except NvcError as error:
         answer(error=str(error))
         return 1
@@ -130,11 +151,35 @@ def child() -> int:
     for name in names:
         hlo = Path(request["hlo"]) / f"{target.name}_{name}.hlo" if request["hlo"] else None
         try:
-            row = compile_for(programs[name], target, hlo)
+            row = compile_for(programs[name] if name in programs else steps[name](), target, hlo)
         except NvcError as error:
             row = {"failed": str(error)}
         answer(program=name, row=row)
     return 0
+
+
+def training_steps(request: dict[str, Any]) -> dict[str, Callable[[], "DeviceProgram"]]:
+    """The steps of a recipe by name, on one chip and on grids of them; made when they are needed."""
+    from nvc_jax.benchmark.device_programs import DeviceProgram
+    from nvc_jax.training.abstract import abstract_step, distinct_stages
+    from nvc_jax.training.processes import DEVICES
+    from nvc_jax.training.settings import load_config
+
+    if request["precision"] not in ("float32", "bfloat16"):
+        return {}
+    config = dataclasses.replace(load_config(Path(request["config"])), precision=request["precision"])
+
+    def step(stage: "Stage", grid: tuple[int, int]) -> "DeviceProgram":
+        chips = grid[0] * grid[1]
+        made = abstract_step(config, stage, chips, request["batch"])
+        axis = DEVICES if chips > 1 else ""
+        return DeviceProgram(made.step, (made.state, made.batch), (0,), grid, axis, split=(1,))
+
+    return {
+        name + (f"@{grid[0]}x{grid[1]}" if grid != (1, 1) else ""): functools.partial(step, stage, grid)
+        for name, stage in distinct_stages(config)
+        for grid in GRIDS
+    }
 
 
 def selected(names: list[str], patterns: list[str]) -> list[str]:

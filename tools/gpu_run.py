@@ -1,8 +1,8 @@
 """Everything that a GPU borrowed for some minutes should do, in one command: install, check, measure, train.
 
 python tools/gpu_run.py --output DIR [--phases install,exact,speed,train-speed,train,cpu] [--seconds 570]
-    [--wheels DIR] [--official DCVC/DCVC-family/DCVC-RT] [--golden DIR] [--expected DIR] [--clips DIR] [--limit speed=200]
-    [--train-config FILE --train-seconds N --train-workdir DIR --data DIR]
+    [--limit speed=200 ...] [--wheels DIR] [--official DCVC/DCVC-family/DCVC-RT] [--golden DIR] [--expected DIR]
+    [--clips DIR] [--train-config FILE --train-seconds N --train-workdir DIR --data DIR]
 python tools/gpu_run.py prepare --output DIR [--official ...] [--golden DIR] [--data DIR]
 
 `prepare` gathers on a machine with a network what the other needs: wheels, a clip, what a CPU makes in int16. There,

@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 
 from nvc_jax.benchmark.clock import seconds_of
@@ -35,7 +34,7 @@ class Peaks:
         platform = jax.default_backend()
         side = _SIDE.get(platform, _LARGE_SIDE)
         # Products of ones take less power, and so run at a higher clock.
-        a = jnp.asarray(np.random.default_rng(0).integers(-2, 3, (side, side), np.int8), self.dtype)
+        a = jax.random.randint(jax.random.key(0), (side, side), -2, 3, jnp.int8).astype(self.dtype)
         length = _COPY_BYTES.get(platform, _LARGE_COPY_BYTES) // 8
         x = jnp.zeros(length, jnp.float32)
         _product(a), _copy(x)

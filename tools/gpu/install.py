@@ -8,6 +8,7 @@ pyproject.toml allows is left alone. The C++ is built with the headers of the in
 
 import argparse
 import importlib.metadata
+import itertools
 import os
 import re
 import shutil
@@ -24,9 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def minimum_versions() -> dict[str, tuple[int, ...]]:
     """Of pyproject.toml, by name in lower case."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = project["dependencies"] + [
-        text for texts in project["optional-dependencies"].values() for text in texts
-    ]
+    optional = itertools.chain.from_iterable(project["optional-dependencies"].values())
+    requirements = [*project["dependencies"], *optional]
     found = (re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement) for requirement in requirements)
     return {match[1].lower(): _version(match[2]) for match in found if match}
 

@@ -102,7 +102,7 @@ def speed(options: argparse.Namespace) -> list[Step]:
         Step("speed", "kernels_int16", _python(*kernels, "--precision", "int16"), 60, needs=needs[:1]),
         bench("1080p_float32", "1920x1080", "float32", *once, beside=False),
     ]
-    if "float16" not in _precisions():
+    if '"float16"' not in _precisions():
         steps = [step for step in steps if step.name != "1080p_float16"]  # not there yet
     return steps
 

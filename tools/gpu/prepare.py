@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 from gpu.phases import ROOT
@@ -53,7 +54,8 @@ def wheels(folder: Path, python_version: str) -> None:
         where = [f"--platform={platform}" for platform in _PLATFORMS]
         command = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
         version = f"--python-version={python_version}"
-        subprocess.run([sys.executable, *command, version, *where, "--dest", downloaded, *WHEELS], check=True)
+        names = [f"{name}=={metadata.version(name)}" for name in WHEELS]  # what the tests here have run with
+        subprocess.run([sys.executable, *command, version, *where, "--dest", downloaded, *names], check=True)
         with tarfile.open(folder / "wheels.tar.xz", "w:xz") as archive:
             for wheel in sorted(Path(downloaded).glob("*.whl")):
                 _store(wheel)
