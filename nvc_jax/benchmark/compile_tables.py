@@ -13,31 +13,32 @@ _BLUE, _RED, _GREY = "#30638e", "#d1495b", "#8a8a8a"
 def print_table(result: dict[str, Any], console: Console) -> None:
     """One table for each target."""
     for name, target in result["targets"].items():
-        title = f"{name}: {result['model']}, {result['size']}, {result['precision']}"
-        table = Table(title=title)
+        table = Table(title=f"{name}: {result['model']}, {result['size']}, {result['precision']}")
         table.add_column("")
-        for column in (
-            "kernels", "products", "copies", "custom", "TFLOP", "MB", "on chip MB", "temporary MB", "compile s",
-            "products ms", "memory ms", "roofline ms", "launched ms",
-        ):  # fmt: skip
+        for column in _COLUMNS:
             table.add_column(column, justify="right")
         for program, row in target["programs"].items():
-            if "failed" in row:
-                table.add_row(program, row["failed"])
-                continue
-            classes = row["classes"]
-            table.add_row(
-                program,
-                str(row["kernels"]),
-                str(classes.get("products", 0)),
-                str(classes.get("copies", 0)),
-                str(classes.get("custom_calls", 0)),
-                f"{row['flops'] / 1e12:.3f}",
-                *(f"{row[key] / 1e6:.0f}" for key in ("bytes", "on_chip_bytes", "temporary_bytes")),
-                f"{row['compile_s']:.1f}",
-                *(f"{row[key]:.2f}" for key in ("products_ms", "memory_ms", "roofline_ms", "launched_ms")),
-            )
+            table.add_row(program, *([row["failed"]] if "failed" in row else _cells(row)))
         console.print(table)
+
+
+_COLUMNS = (
+    "kernels", "products", "copies", "custom", "TFLOP", "MB", "on chip MB", "temporary MB", "sent MB", "compile s",
+    "products ms", "memory ms", "roofline ms", "launched ms",
+)  # fmt: skip
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    classes = (row["classes"].get(name, 0) for name in ("products", "copies", "custom_calls"))
+    sizes = ("bytes", "on_chip_bytes", "temporary_bytes", "collective_bytes")
+    return [
+        str(row["kernels"]),
+        *map(str, classes),
+        f"{row['flops'] / 1e12:.3f}",
+        *(f"{row[key] / 1e6:.0f}" for key in sizes),
+        f"{row['compile_s']:.1f}",
+        *(f"{row[key]:.2f}" for key in ("products_ms", "memory_ms", "roofline_ms", "launched_ms")),
+    ]
 
 
 def plot(result: dict[str, Any]) -> bytes:

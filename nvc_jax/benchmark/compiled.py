@@ -1,11 +1,13 @@
 """A program compiled for a chip that is not there, and what it would cost on it."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import SingleDeviceSharding
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from nvc_jax.benchmark import flops
 from nvc_jax.benchmark.device_cost import device_cost
@@ -15,7 +17,7 @@ from nvc_jax.errors import ConfigError
 
 
 def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None) -> dict[str, Any]:
-    """Compile for one chip and count, ready for JSON (`report`).
+    """Compile and count, ready for JSON (`report`); on several chips, what one of them does.
 
     Args:
         program: what to compile.
@@ -25,13 +27,9 @@ def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None)
     Raises:
         ConfigError: XLA cannot compile it.
     """
-    sharding = SingleDeviceSharding(target.devices()[0])
-    inputs = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),  # type: ignore[no-untyped-call]
-        program.inputs,
-    )
+    function, inputs = _placed(program, target)
     start = time.perf_counter()
-    traced = jax.jit(program.function, donate_argnums=program.donated).trace(*inputs)
+    traced = jax.jit(function, donate_argnums=program.donated).trace(*inputs)
     lowered = traced.lower()
     lower_s = time.perf_counter() - start
     start = time.perf_counter()
@@ -47,6 +45,24 @@ def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None)
         "lower_s": round(lower_s, 3),
         "compile_s": round(compile_s, 3),
     }
+
+
+def _placed(program: DeviceProgram, target: Target) -> tuple[Callable[..., Any], list[Any]]:
+    """A function of all chips, and shapes that say on which of them each input lies."""
+    devices = target.devices(*program.grid)
+    shardings: list[Sharding] = [SingleDeviceSharding(devices[0]) for _ in program.inputs]
+    function = program.function
+    if program.axis:
+        mesh = Mesh(np.array(devices), (program.axis,))
+        everywhere, split = PartitionSpec(), PartitionSpec(program.axis)  # type: ignore[no-untyped-call]
+        parts = [split if number in program.split else everywhere for number in range(len(program.inputs))]
+        shardings = [NamedSharding(mesh, part) for part in parts]
+        function = jax.shard_map(function, mesh=mesh, in_specs=tuple(parts), out_specs=everywhere, check_vma=False)
+
+    def place(tree: Any, sharding: Sharding) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)  # type: ignore[no-untyped-call]
+
+    return function, [place(tree, sharding) for tree, sharding in zip(program.inputs, shardings, strict=True)]
 
 
 def report(compiled: Any, operations: dict[str, int], target: Target) -> dict[str, Any]:

@@ -30,11 +30,17 @@ class DeviceProgram:
         function: pure.
         inputs: trees of `jax.ShapeDtypeStruct`.
         donated: numbers of the inputs whose memory the results may take.
+        grid: of the chips that it runs on together.
+        axis: by which the function knows those chips; empty for one alone.
+        split: numbers of the inputs of which every chip has a part, by their first axis; all have the others.
     """
 
     function: Callable[..., Any]
     inputs: tuple[Any, ...]
     donated: tuple[int, ...] = ()
+    grid: tuple[int, int] = (1, 1)
+    axis: str = ""
+    split: tuple[int, ...] = ()
 
 
 def coding_programs(codec: Codec, width: int, height: int) -> dict[str, DeviceProgram]:

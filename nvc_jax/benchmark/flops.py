@@ -41,6 +41,8 @@ def _of_equation(equation: Any) -> Counter[str]:
         if isinstance(value, ClosedJaxpr | Jaxpr):
             total += count(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
     repeats = params["length"] if name == "scan" else 1
+    if name == "pallas_call":
+        repeats = math.prod(side for side in params["grid_mapping"].grid if isinstance(side, int))
     return Counter({kind: repeats * operations for kind, operations in total.items()})
 
 

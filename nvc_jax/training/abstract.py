@@ -1,0 +1,76 @@
+"""Training steps as functions and shapes: to be compiled for devices that are not there."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.models.params import parameter_shapes, unflatten
+from nvc_jax.training.config import Stage, TrainConfig
+from nvc_jax.training.data import Batch
+from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.processes import DEVICES
+from nvc_jax.training.step import Step, TrainState, initial_state
+
+_STEPS = 1000  # of a stage; no number in the program depends on it but those of the schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class AbstractStep:
+    """The step of a stage, and what it is called with.
+
+    Attributes:
+        step: pure; with an axis, `DEVICES`, if there are several chips.
+        state: shapes; every chip has one.
+        batch: shapes, of all chips together.
+    """
+
+    step: Step
+    state: TrainState
+    batch: Batch
+
+
+def distinct_stages(config: TrainConfig) -> Iterator[tuple[str, Stage]]:
+    """The stages of a run whose steps are programs of their own, with names that say the number of frames.
+
+    `train_6`; of others with as many frames, `train_6_512` with the size, or `train_NAME` with the name of the stage.
+    """
+    seen: dict[str, Stage] = {}
+    for stage in config.stages:
+        same = [kept for kept in seen.values() if _program(kept) == _program(stage)]
+        if not same:
+            names = (f"train_{stage.frames}", f"train_{stage.frames}_{stage.size}", f"train_{stage.name}")
+            name = next(name for name in names if name not in seen)
+            seen[name] = stage
+            yield name, stage
+
+
+def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_chip: int | None = None) -> AbstractStep:
+    """The step of a stage on some chips, each with its part of the batch.
+
+    Args:
+        config: the run.
+        stage: one of it.
+        chips: how many.
+        batch_per_chip: clips; None divides the batch of the stage, at least one for each.
+    """
+    batch = chips * (batch_per_chip or max(1, stage.batch // chips))
+    stage = dataclasses.replace(stage, steps=_STEPS, epochs=0.0, batch=batch)
+    shapes = unflatten({name: _shape(shape, jnp.float32) for name, shape in parameter_shapes(config.codec).items()})
+    packing = Packing.of(config.optimiser, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    state = jax.eval_shape(lambda params: initial_state(config, params, packing), shapes)
+    frames = (batch, stage.frames)
+    planes = tuple(_shape((*frames, side, side), jnp.uint8) for side in (stage.size, *[stage.size // 2] * 2))
+    step = Step(config, stage, 0, packing, DEVICES if chips > 1 else None)
+    return AbstractStep(step, state, Batch(planes, _shape((batch,), jnp.uint32)))
+
+
+def _program(stage: Stage) -> tuple[Any, ...]:
+    """What decides about the program of a step."""
+    return stage.frames, stage.size, stage.batch, stage.train, stage.mode, stage.remat, stage.first_reference
+
+
+def _shape(dimensions: tuple[int, ...], dtype: Any) -> Any:
+    return jax.ShapeDtypeStruct(dimensions, dtype)  # type: ignore[no-untyped-call]
