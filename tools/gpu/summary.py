@@ -51,6 +51,6 @@ def _training(result: dict[str, Any]) -> list[str]:
         f"{result['stage']}, batch {result['batch']}, {result['size']}x{result['size']}, {result['precision']}: "
         f"{result['samples_per_second'] / result['batch']:.2f} steps/s, {result['samples_per_second']:.1f} clips/s, "
         f"{result['gflops'] / 1e3:.1f} TFLOP/s, {result['share_of_peak']:.0%} of "
-        f"{result['matmul_peak_gflops'] / 1e3:.0f}; with input {result['samples_per_second_with_input']:.1f} clips/s, input alone "
-        f"{result['input_alone_samples_per_second']:.0f}; compiled in {result['compile_s']:.0f} s{memory}"
+        f"{result['matmul_peak_gflops'] / 1e3:.0f}; with input {result['samples_per_second_with_input']:.1f} clips/s, "
+        f"input alone {result['input_alone_samples_per_second']:.0f}; compiled in {result['compile_s']:.0f} s{memory}"
     ]
