@@ -74,9 +74,13 @@ def main() -> int:
 def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
     """Compile for one target after the other."""
     chosen = [targets.find(name) for names in options.target for name in names.split(",")]
+    if options.limit <= 0:
+        raise ConfigError(f"--limit is {options.limit:g}; it must be above 0.")
+    if options.batch is not None and options.batch < 1:
+        raise ConfigError(f"--batch is {options.batch}; it must be at least 1.")
+    parse_size(options.size)
     for target in chosen:
         target.check_installed()
-    parse_size(options.size)
     request = {
         name: getattr(options, name) for name in ("model", "size", "precision", "strategy", "hlo", "config", "batch")
     }

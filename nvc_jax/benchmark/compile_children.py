@@ -72,8 +72,9 @@ def _lines(stream: IO[bytes]) -> "queue.Queue[bytes]":
     lines: queue.Queue[bytes] = queue.Queue()
 
     def read() -> None:
-        for line in stream:
-            lines.put(line)
+        with stream:
+            for line in stream:
+                lines.put(line)
         lines.put(b"")
 
     threading.Thread(target=read, daemon=True).start()
