@@ -39,7 +39,11 @@ class Target:
 
     def environment(self) -> dict[str, str]:
         """Variables that must be set before JAX is imported. The process itself computes on its CPU."""
-        common = os.environ | {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        common = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_ENABLE_COMPILATION_CACHE": "false",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
         if self.platform == "tpu":
             # No metadata server is asked, and no lock is taken: nothing runs on a TPU.
             return common | {
