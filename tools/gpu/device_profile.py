@@ -32,9 +32,11 @@ _TOP = 60  # kernels that are listed
 def profile(items: Iterator[Any], frames: int) -> dict[str, Any]:
     """Of the frames after the first ones, which an iterator codes."""
     list(islice(items, _BEFORE))
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # it would slow the host down
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        with jax.profiler.trace(folder):
+        with jax.profiler.trace(folder, profiler_options=options):
             list(islice(items, frames))
         seconds = time.perf_counter() - start
         (file,) = Path(folder).glob("**/*.xplane.pb")
