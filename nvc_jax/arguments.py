@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
     encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")
+    encode.add_argument("--track", type=int, metavar="N", help="video track of the source, from 0 (default: FFmpeg's)")
     encode.add_argument(
         "--container", choices=("auto", "nvc", "dcvc"), default="auto",
         help="format of the stream; auto: dcvc, the official one, for *.bin, else nvc (default %(default)s)",

@@ -105,8 +105,10 @@ def _encode(options: argparse.Namespace) -> None:
     with _report_file(options) as file:
         with _progress("encode") as progress:
             _prepare_jax()
+            codec = Codec.load(options.model, precision)
+            schedule = dataclasses.replace(schedule, qp_offsets=codec.stored.qp_offsets)
             report = encode_file(
-                Codec.load(options.model, precision),
+                codec,
                 options.input,
                 options.output,
                 schedule,
@@ -116,6 +118,7 @@ def _encode(options: argparse.Namespace) -> None:
                 size=size,
                 fps=fps,
                 frames=frames,
+                track=options.track,
                 reconstruct=file is not None,
                 progress=progress,
                 note=_note,

@@ -18,7 +18,7 @@ from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.files import atomic_output, same_file
-from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, QP_OFFSETS
+from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import (
     BT709,
     Colour,
@@ -57,6 +57,7 @@ def encode_file(
     size: tuple[int, int] | None = None,
     fps: Fraction | None = None,
     frames: int | None = None,
+    track: int | None = None,
     reconstruct: bool = False,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
@@ -75,6 +76,7 @@ def encode_file(
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
         frames: code at most this many.
+        track: number of the video track, see `open_video`.
         reconstruct: also decode, for PSNRs and hashes in the report.
         progress: called after every frame.
         note: called with sentences for the user.
@@ -96,7 +98,7 @@ def encode_file(
     if rdoq is None:
         rdoq = 0.0 if container == "dcvc" and not motion else DEFAULT_RDOQ
     with ExitStack() as stack:
-        reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames))
+        reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames, track=track))
         info = reader.info
         stack.enter_context(enough_memory(codec, info.width, info.height, reader.name))
         file = stack.enter_context(atomic_output(target))
@@ -112,6 +114,8 @@ def encode_file(
             (progress or _ignore)(report, info.frames)
         if info.frames is not None and len(report.frames) < info.frames:
             (note or _ignore)(f"{source} ends after {len(report.frames)} of about {info.frames} frames; is it cut?")
+        for sentence in reader.findings.notes():
+            (note or _ignore)(sentence)
         if not report.frames:
             raise VideoError(f"{source}: holds no frame to code.")
         report.add_bits(8 * writer.finish())
@@ -175,6 +179,8 @@ def decode_file(
                 skip_threshold = stream.header.skip_threshold
             stack.enter_context(enough_memory(codec, info.width, info.height, str(source)))
             writer = stack.enter_context(create_video(target, info))
+            for sentence in writer.notes:
+                (note or _ignore)(sentence)
             decoder = Decoder(codec, skip_threshold, writer.takes_rgb and _is_coded_rgb(stream.header), conceal)
             report = Report(codec, decoder.timer, info)
             try:
@@ -261,7 +267,7 @@ def _create_writer(
         intra_qp=schedule.intra_qp,
         intra_period=schedule.intra_period,
         reset_interval=schedule.reset_interval,
-        qp_offsets=QP_OFFSETS,
+        qp_offsets=schedule.qp_offsets,
     )
     return NvcWriter(file, header.to_bytes())
 

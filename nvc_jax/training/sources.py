@@ -1,5 +1,6 @@
 """Clips: finding them in a folder, and reading windows of their frames. NumPy only."""
 
+import codecs
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.files import reason
 from nvc_jax.training.config import DEMO
 from nvc_jax.video import Frame, RgbFrame, YuvFrame, coded_colour, open_video, read_png, read_window, yuv_to_rgb
-from nvc_jax.video.png import list_pictures
+from nvc_jax.video.png import is_animated, list_pictures
 
 # 4:2:0: y [T, H, W], u and v [T, ceil(H/2), ceil(W/2)]; RGB: one array [T, H, W, 3]. All uint8.
 Planes = tuple[npt.NDArray[np.uint8], ...]
@@ -116,17 +117,19 @@ def _stack(frames: Iterable[Frame]) -> Planes:
 
 def _clip(path: Path) -> Clip:
     """A video file, a PNG, or a folder of PNGs."""
-    if path.is_dir() or path.suffix.lower() == ".png":
+    if path.is_dir() or (path.suffix.lower() == ".png" and not is_animated(path)):
         return _pictures(path)
     with open_video(path) as reader:
-        info = reader.info
-        if info.frames is None:  # y4m on a disk and most containers tell
+        info, index = reader.info, reader.index
+        if index is not None:
+            frames = index.timeline.frames  # that are there, whatever the container declares
+        elif info.frames is None:  # y4m on a disk tells
             frames = sum(1 for _ in reader)
         else:
             frames = info.frames
 
     def read(start: int, count: int) -> Planes:
-        return _stack(read_window(path, start, count))
+        return _stack(read_window(path, start, count, index))
 
     return Clip(str(path), frames, (info.width, info.height), info.is_rgb, read)
 
@@ -147,7 +150,7 @@ def _of_pictures(name: str, pictures: list[Path], size: tuple[int, int]) -> Clip
 
 def _septuplets(folder: Path) -> list[Clip]:
     """Those of the list: line `00001/0001` is sequences/00001/0001/im1.png to im7.png."""
-    lines = (folder / SEPTUPLETS).read_text().split()
+    lines = _read_list(folder / SEPTUPLETS).split()
     if not lines:
         raise ConfigError(f"{folder / SEPTUPLETS}: lists no septuplet.")
     places = [folder / "sequences" / line for line in lines]
@@ -158,6 +161,18 @@ def _septuplets(folder: Path) -> list[Clip]:
     with open_video(pictures[0][0]) as reader:  # all are of one size
         size = (reader.info.width, reader.info.height)
     return [_of_pictures(str(place), of_clip, size) for place, of_clip in zip(places, pictures, strict=True)]
+
+
+def _read_list(path: Path) -> str:
+    """The text of a file, in UTF-8 or, as editors on Windows may save it, UTF-16."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({reason(error)}).") from None
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not text in UTF-8; save it anew.") from None
 
 
 def _demo() -> Clip:

@@ -11,7 +11,8 @@ from pathlib import Path
 from nvc_jax.errors import OutputError, VideoError
 from nvc_jax.files import STDIO, PathLike, reason
 from nvc_jax.video.colour import BT709, coded_colour, rgb_to_yuv, yuv_to_rgb
-from nvc_jax.video.container import FORMATS, ContainerWriter, open_container
+from nvc_jax.video.container import open_container
+from nvc_jax.video.container_writer import FORMATS, ContainerWriter
 from nvc_jax.video.frame import (
     Colour,
     Frame,
@@ -23,9 +24,10 @@ from nvc_jax.video.frame import (
     chroma_size,
     frame_bytes,
 )
-from nvc_jax.video.png import SIGNATURE, PictureWriter, is_pattern, open_pictures, read_png, write_png
+from nvc_jax.video.png import SIGNATURE, PictureWriter, is_animated, is_pattern, open_pictures, read_png, write_png
 from nvc_jax.video.raw import RawWriter, open_raw
 from nvc_jax.video.stream import VideoReader, VideoWriter
+from nvc_jax.video.timeline import TrackIndex
 from nvc_jax.video.y4m import MAGIC, UnsupportedLayoutError, Y4mWriter, open_y4m
 
 __all__ = [
@@ -58,6 +60,7 @@ def open_video(
     size: tuple[int, int] | None = None,
     fps: Fraction | None = None,
     frames: int | None = None,
+    track: int | None = None,
 ) -> VideoReader:
     """Open a video for reading.
 
@@ -67,18 +70,21 @@ def open_video(
         size: (width, height). Required for .yuv; checked against what other files say.
         fps: replaces the source's frame rate.
         frames: read at most this many.
+        track: number of the video track, from 0, of a file that FFmpeg reads; its choice by default.
 
     Raises:
         VideoError: the path is not a video that can be read.
     """
-    reader = _open(path, size)
+    if fps is not None and fps <= 0:
+        raise VideoError(f"{os.fspath(path)}: frame rate {fps} is not positive")
+    reader = _open(path, size, fps=fps, frames=frames, track=track)
     try:
         if size is not None and size != (reader.info.width, reader.info.height):
             found = f"{reader.info.width}x{reader.info.height}"
             raise VideoError(f"{reader.name}: is {found}, not {size[0]}x{size[1]}; wrong --size?")
+        if track is not None and reader.index is None:
+            raise VideoError(f"{reader.name}: has no tracks to choose from; leave out --track")
         if fps is not None:
-            if fps <= 0:
-                raise VideoError(f"{reader.name}: frame rate {fps} is not positive")
             notes = tuple(note for note in reader.info.notes if not note.startswith("no frame rate"))
             reader.info = replace(reader.info, fps=Fraction(fps), notes=notes)
         return reader.limit(frames)
@@ -87,15 +93,24 @@ def open_video(
         raise
 
 
-def read_window(path: PathLike, start: int, count: int) -> list[Frame]:
+def read_window(path: PathLike, start: int, count: int, index: TrackIndex | None = None) -> list[Frame]:
     """Up to `count` frames from frame `start` on, fewer where the video ends.
 
+    Args:
+        path: the video.
+        start: number of the first frame.
+        count: of frames.
+        index: `index` of an earlier reader of the video, which makes this quicker.
+
     Raises:
-        VideoError: there are none, or they cannot be read.
+        VideoError: there are none, or they cannot be read, or their data is damaged.
     """
-    with _open(path, None) as reader:
+    with _open(path, None, index=index) as reader:
         reader.skip(start)
-        return list(itertools.islice(reader, count))
+        frames = list(itertools.islice(reader, count))
+        if reader.findings.damaged:
+            raise VideoError(f"{reader.name}: frames are damaged from frame {start} to {start + len(frames) - 1}")
+        return frames
 
 
 def check_exists(path: PathLike) -> None:
@@ -108,7 +123,15 @@ def check_exists(path: PathLike) -> None:
         raise VideoError(f"{os.fspath(path)}: no such file")
 
 
-def _open(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
+def _open(
+    path: PathLike,
+    size: tuple[int, int] | None,
+    *,
+    fps: Fraction | None = None,
+    frames: int | None = None,
+    track: int | None = None,
+    index: TrackIndex | None = None,
+) -> VideoReader:
     name = os.fspath(path)
     place = Path(path)
     if name == STDIO:
@@ -130,14 +153,16 @@ def _open(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
     suffix = place.suffix.lower()
     if suffix == ".yuv":
         return open_raw(path, size)
-    if suffix == ".png" or head.startswith(SIGNATURE):
+    if (suffix == ".png" or head.startswith(SIGNATURE)) and not is_animated(path):
         return open_pictures(path)
     if suffix != ".y4m" and head != MAGIC:
-        return open_container(path)
+        return open_container(path, track=track, fps=fps, frames=frames, index=index)
     try:
         return open_y4m(path)
-    except UnsupportedLayoutError:
-        return open_container(path)  # converts to 8-bit 4:2:0 and notes it
+    except UnsupportedLayoutError as error:
+        reader = open_container(path, fps=error.info.fps, frames=frames, index=index)  # converts to 8-bit 4:2:0
+        reader.info = replace(reader.info, notes=(*reader.info.notes, *error.info.notes))
+        return reader
 
 
 def create_video(path: PathLike, info: VideoInfo) -> VideoWriter:

@@ -22,7 +22,48 @@ _WEIGHTS = {  # H.273 matrix code -> (Kr, Kb)
     10: (0.2627, 0.0593),
 }
 
+_CONSTANT_LUMINANCE = 10  # has the weights of 9, but not its formulas
+_NAMES = {
+    1: "BT.709",
+    4: "FCC",
+    5: "BT.601",
+    6: "BT.601",
+    7: "SMPTE 240M",
+    8: "YCgCo",
+    9: "BT.2020",
+    10: "BT.2020 constant luminance",
+    11: "SMPTE 2085",
+    12: "chromaticity-derived",
+    13: "chromaticity-derived constant luminance",
+    14: "ICtCp",
+    15: "IPT-PQ-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+
 _F32 = npt.NDArray[np.float32]
+
+
+def matrix_name(matrix: int | None) -> str:
+    """What people call a matrix code."""
+    return "unspecified" if matrix is None else _NAMES.get(matrix, f"{matrix} (H.273)")
+
+
+def has_formula(matrix: int | None) -> bool:
+    """Whether `yuv_to_rgb` computes what a matrix code stands for."""
+    return matrix is None or (matrix in _WEIGHTS and matrix != _CONSTANT_LUMINANCE)
+
+
+def matrix_key(colour: Colour, height: int) -> tuple[float, float] | int | None:
+    """Equal where numbers mean the same colours: the weights of a matrix, or the code of one that has none."""
+    return matrix_weights(colour, height) if has_formula(colour.matrix) else colour.matrix
+
+
+def substitute_matrix(matrix: int | None, height: int) -> str:
+    """The name of the matrix that `yuv_to_rgb` takes where it has no formula for a code."""
+    if matrix == _CONSTANT_LUMINANCE:
+        return _NAMES[9]
+    return _NAMES[BT709 if height >= 576 else BT601_525]
 
 
 def matrix_weights(colour: Colour, height: int) -> tuple[float, float]:

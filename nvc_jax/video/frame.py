@@ -53,6 +53,31 @@ class VideoInfo:
     notes: tuple[str, ...] = ()
 
 
+@dataclass
+class Findings:
+    """What only the frames of a video show, which its reader learns while they are read.
+
+    Attributes:
+        frames: how many were read.
+        damaged: of these, how many the decoder could not restore from the data.
+        transparent: one of them is not opaque, which the notes of the video do not say.
+    """
+
+    frames: int = 0
+    damaged: int = 0
+    transparent: bool = False
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        notes = []
+        if self.damaged:
+            damaged = f"{self.damaged} of {self.frames} frames are damaged in the source"
+            notes.append(f"{damaged}; they and what is predicted from them look as its decoder left them")
+        if self.transparent:
+            notes.append("transparency is left out")
+        return tuple(notes)
+
+
 @dataclass(frozen=True, eq=False)
 class YuvFrame:
     """8-bit 4:2:0. y: [H, W]; u, v: [ceil(H/2), ceil(W/2)]."""

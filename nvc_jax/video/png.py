@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -23,8 +25,9 @@ from nvc_jax.files import (
     reason,
     staging_folder,
 )
-from nvc_jax.video.colour import yuv_to_rgb
+from nvc_jax.video.colour import has_formula, matrix_name, substitute_matrix, yuv_to_rgb
 from nvc_jax.video.frame import DEFAULT_FPS, U8, Frame, RgbFrame, VideoInfo, YuvFrame, check_size
+from nvc_jax.video.orientation import exif_wish, orientation_note
 from nvc_jax.video.stream import VideoReader, VideoWriter
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -33,6 +36,9 @@ FOLDER_PATTERN = "im%05d.png"  # names in a folder that we write, from 1
 _HEADER_BYTES = 33  # signature and the whole IHDR chunk
 _OWN_NAME = re.compile(r"im\d{5,}\.png")
 _ALPHA = (4, 6)  # IHDR colour types with transparency
+_WANTED = (b"tRNS", b"acTL", b"eXIf")
+_MAX_CHUNK = 1 << 20
+_MAX_MISSING = 10  # numbers left out for each picture, beyond which they do not count frames
 
 
 def is_pattern(path: PathLike) -> bool:
@@ -77,34 +83,86 @@ def open_pictures(path: PathLike) -> VideoReader:
     name = os.fspath(path)
     single = not is_pattern(path) and not os.path.isdir(path)
     pictures = [Path(path)] if single else list_pictures(path)
-    width, height, *_ = first = _read_header(pictures[0])
-    deep, alpha = first[2] > 8, first[3] in _ALPHA
-    for picture in pictures[1:]:
-        w, h, depth, kind = _read_header(picture)
-        if (w, h) != (width, height):
-            raise VideoError(f"{picture}: is {w}x{h}, but {pictures[0].name} is {width}x{height}")
-        deep, alpha = deep or depth > 8, alpha or kind in _ALPHA
+    first = _read_header(pictures[0], to_end=True)
+    headers = [first, *(_read_header(picture) for picture in pictures[1:])]
+    for picture, header in zip(pictures, headers, strict=True):
+        if (header.width, header.height) != (first.width, first.height):
+            found, wanted = f"{header.width}x{header.height}", f"{first.width}x{first.height}"
+            raise VideoError(f"{picture}: is {found}, but {pictures[0].name} is {wanted}")
     notes = [f"no frame rate in the source: {DEFAULT_FPS} assumed"]
-    if deep:
+    if gap := _gap(pictures):
+        notes.append(gap)
+    if any(header.depth > 8 for header in headers):
         notes.append("16-bit pictures are read as 8 bit")
-    if alpha:
+    if any(header.transparent for header in headers):
         notes.append("transparency is left out")
-    info = VideoInfo(width, height, frames=len(pictures), is_rgb=True, notes=tuple(notes))
-    return VideoReader(name, info, _read_pictures(pictures, width, height), ExitStack())
+    if any(header.animated for header in headers):
+        notes.append("of animated PNGs the first picture is read")
+    if wish := exif_wish(first.exif):
+        notes.append(orientation_note(wish))
+    info = VideoInfo(first.width, first.height, frames=len(pictures), is_rgb=True, notes=tuple(notes))
+    return VideoReader(name, info, _read_pictures(pictures, first.width, first.height), ExitStack())
 
 
-def _read_header(path: Path) -> tuple[int, int, int, int]:
-    """(width, height, bit depth, colour type)."""
+def is_animated(path: PathLike) -> bool:
+    """Whether a PNG file holds several pictures (APNG), which FFmpeg reads as a video."""
+    try:
+        return _read_header(Path(path)).animated
+    except VideoError:
+        return False
+
+
+def _gap(pictures: Sequence[Path]) -> str | None:
+    """A note where the numbers in the names of pictures leave some out."""
+    named = [re.fullmatch(r"(.*?)(\d+)(\D*)", picture.name) for picture in pictures]
+    if len({(match[1], match[3]) for match in named if match}) != 1 or None in named:
+        return None
+    numbers = [int(match[2]) for match in named if match]
+    missing = [(a, b) for a, b in itertools.pairwise(numbers) if b > a + 1]
+    count = sum(b - a - 1 for a, b in missing)
+    if not missing or count > _MAX_MISSING * len(pictures):
+        return None
+    after, before = missing[0]
+    left_out = "1 picture is" if count == 1 else f"{count} pictures are"
+    return f"the numbers of the pictures have gaps: {left_out} missing, the first behind {after}; {before} follows it"
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    depth: int
+    transparent: bool
+    animated: bool
+    exif: bytes
+
+
+def _read_header(path: Path, to_end: bool = False) -> _Header:
+    """What a picture says of itself before its pixels, and behind them if asked to."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEADER_BYTES)
+            if len(head) < _HEADER_BYTES or not head.startswith(SIGNATURE) or head[12:16] != b"IHDR":
+                raise VideoError(f"{path}: is not a PNG picture")
+            chunks = dict(_chunks(file, to_end))
     except OSError as error:
         raise VideoError(f"{path}: cannot open ({reason(error)})") from None
-    if len(head) < _HEADER_BYTES or not head.startswith(SIGNATURE) or head[12:16] != b"IHDR":
-        raise VideoError(f"{path}: is not a PNG picture")
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     check_size(width, height, str(path))
-    return width, height, head[24], head[25]
+    transparent = head[25] in _ALPHA or b"tRNS" in chunks
+    return _Header(width, height, head[24], transparent, b"acTL" in chunks, chunks.get(b"eXIf", b""))
+
+
+def _chunks(file: BinaryIO, to_end: bool) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of the chunks that matter here, from where the file is."""
+    while len(head := file.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        if kind == b"IEND" or (kind == b"IDAT" and not to_end):
+            return
+        if kind in _WANTED and length <= _MAX_CHUNK:
+            yield kind, file.read(length)
+            file.seek(4, os.SEEK_CUR)  # check sum
+        else:
+            file.seek(length + 4, os.SEEK_CUR)
 
 
 def _read_pictures(pictures: Sequence[Path], width: int, height: int) -> Iterator[Frame]:
@@ -189,6 +247,9 @@ class PictureWriter(VideoWriter):
     def __init__(self, path: PathLike, info: VideoInfo) -> None:
         super().__init__(os.fspath(path), info)
         place = Path(path)
+        if not has_formula(self.colour.matrix):
+            substitute = substitute_matrix(self.colour.matrix, info.height)
+            self.notes.append(f"RGB is made as if the matrix {matrix_name(self.colour.matrix)} were {substitute}")
         self._target: Path | None = None  # where a pattern's pictures go at the end
         if place.suffix.lower() != ".png" or os.path.isdir(place):
             self._pattern = FOLDER_PATTERN

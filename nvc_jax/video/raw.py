@@ -11,7 +11,8 @@ import numpy as np
 
 from nvc_jax.errors import VideoError
 from nvc_jax.files import PathLike, atomic_output, reason
-from nvc_jax.video.frame import DEFAULT_FPS, Frame, VideoInfo, YuvFrame, check_size, frame_bytes
+from nvc_jax.video.colour import matrix_key, matrix_name
+from nvc_jax.video.frame import DEFAULT_FPS, Colour, Frame, VideoInfo, YuvFrame, check_size, frame_bytes
 from nvc_jax.video.stream import VideoReader, VideoWriter
 
 
@@ -58,6 +59,10 @@ class RawWriter(VideoWriter):
     def __init__(self, path: PathLike, info: VideoInfo) -> None:
         super().__init__(os.fspath(path), info)
         self._file = self._resources.enter_context(atomic_output(path))
+        if self.colour.full_range or matrix_key(self.colour, info.height) != matrix_key(Colour(), info.height):
+            matrix = "" if self.colour.matrix is None else f" of matrix {matrix_name(self.colour.matrix)}"
+            kind = "full" if self.colour.full_range else "limited"
+            self.notes.append(f"a .yuv file does not say its colours: these are {kind} range{matrix}")
 
     def _write_yuv(self, frame: YuvFrame) -> None:
         for plane in (frame.y, frame.u, frame.v):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +13,8 @@ from types import TracebackType
 from nvc_jax.errors import VideoError
 from nvc_jax.files import reason
 from nvc_jax.video.colour import coded_colour, rgb_to_yuv
-from nvc_jax.video.frame import Frame, RgbFrame, VideoInfo, YuvFrame, check_frame
+from nvc_jax.video.frame import Findings, Frame, RgbFrame, VideoInfo, YuvFrame, check_frame
+from nvc_jax.video.timeline import TrackIndex
 
 
 class VideoReader:
@@ -25,14 +27,28 @@ class VideoReader:
         frames: Iterator[Frame],
         resources: ExitStack,
         seek: Callable[[int], Iterator[Frame]] | None = None,
+        findings: Findings | None = None,
+        index: TrackIndex | None = None,
     ) -> None:
-        """Take over `resources`, which is closed with the reader; `seek` gives the frames from a number on."""
+        """Take over an open video.
+
+        Args:
+            name: for messages.
+            info: what is known before the first frame.
+            frames: all frames.
+            resources: closed with the reader.
+            seek: gives the frames from a number on.
+            findings: kept up to date while frames are read.
+            index: what makes opening the file again quick.
+        """
         self.name = name
         self.info = info
         self.count = 0  # frames given out so far
         self._frames = frames
         self._resources = resources
         self._seek = seek
+        self.findings = findings or Findings()
+        self.index = index
 
     def skip(self, frames: int) -> None:
         """Begin at this frame, before any is read; files with key frames are entered at the one before it."""
@@ -46,6 +62,7 @@ class VideoReader:
         if frames is not None:
             if frames < 1:
                 raise VideoError(f"{self.name}: cannot read {frames} frames; ask for at least one")
+            frames = min(frames, sys.maxsize)
             known = self.info.frames
             self.info = replace(self.info, frames=known if known is None else min(known, frames))
             self._frames = islice(self._frames, frames)
@@ -92,6 +109,7 @@ class VideoWriter(ABC):
         self.info = info
         self.colour = coded_colour(info)  # of YUV frames, written or read
         self.count = 0  # frames written so far
+        self.notes: list[str] = []  # sentences for the user about what the format does not keep
         self._resources = ExitStack()
 
     @abstractmethod

@@ -14,11 +14,13 @@ import numpy as np
 
 from nvc_jax.errors import VideoError
 from nvc_jax.files import STDIO, PathLike, atomic_output, reason
+from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import DEFAULT_FPS, U8, Colour, Frame, VideoInfo, YuvFrame, check_size, frame_bytes
 from nvc_jax.video.stream import VideoReader, VideoWriter
 
 MAGIC = b"YUV4MPEG2"
 
+MATRIX = "NVC_MATRIX"  # a tag of ours, code of H.273: y4m has none, and other programs pass over it
 _LINE_LIMIT = 4096  # bytes of a header line; real ones are under 100
 _CHROMA = {"420": None, "420jpeg": "center", "420mpeg2": "left", "420paldv": "topleft"}
 _CHROMA_TAG = {location: tag for tag, location in _CHROMA.items()}
@@ -26,7 +28,15 @@ _RANGE = {"FULL": True, "LIMITED": False}
 
 
 class UnsupportedLayoutError(VideoError):
-    """A y4m stream that is not 8-bit 4:2:0: a file may still be converted on the way in."""
+    """A y4m stream that is not 8-bit 4:2:0: a file may still be converted on the way in.
+
+    Attributes:
+        info: what its header says.
+    """
+
+    def __init__(self, message: str, info: VideoInfo) -> None:
+        super().__init__(message)
+        self.info = info
 
 
 def open_y4m(path: PathLike) -> VideoReader:
@@ -71,11 +81,9 @@ def _parse_header(line: bytes, name: str) -> VideoInfo:
     extra = dict(token[1:].split("=", 1) for token in tokens[1:] if token[0] == "X" and "=" in token)
     width, height = (_integer(tags.get(tag, ""), f"{name}: y4m header, {what}") for tag, what in _SIDES)
     check_size(width, height, name)
-    layout = tags.get("C", "420jpeg")
-    if layout not in _CHROMA:
-        raise UnsupportedLayoutError(
-            f"{name}: y4m layout C{layout} is not 8-bit 4:2:0; convert it, e.g. with ffmpeg -pix_fmt yuv420p"
-        )
+    layout = tags.get("C", extra.get("YSCSS", "420").lower())  # some programs write the second only
+    if "C" not in tags and layout == "420":
+        layout = "420jpeg"
     notes = []
     rate = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", tags.get("F", "0:0"))
     if rate is None:
@@ -89,8 +97,18 @@ def _parse_header(line: bytes, name: str) -> VideoInfo:
         notes.append("the source is interlaced: its fields are coded together, as progressive frames")
     if tags.get("A", "0:0") not in ("0:0", "1:1"):
         notes.append(f"the pixels are not square ({tags['A']}): their shape is not carried")
-    colour = Colour(full_range=_RANGE.get(extra.get("COLORRANGE", "")), chroma_location=_CHROMA[layout])
-    return VideoInfo(width, height, fps, colour, notes=tuple(notes))
+    matrix = extra.get(MATRIX, "")
+    colour = Colour(
+        matrix=int(matrix) if re.fullmatch(r"[0-9]{1,3}", matrix) else None,
+        full_range=_RANGE.get(extra.get("COLORRANGE", "")),
+        chroma_location=_CHROMA.get(layout),
+    )
+    info = VideoInfo(width, height, fps, colour, notes=tuple(notes))
+    if layout not in _CHROMA:
+        raise UnsupportedLayoutError(
+            f"{name}: y4m layout C{layout} is not 8-bit 4:2:0; convert it, e.g. with ffmpeg -pix_fmt yuv420p", info
+        )
+    return info
 
 
 _SIDES = (("W", "width W"), ("H", "height H"))
@@ -150,6 +168,11 @@ class Y4mWriter(VideoWriter):
         ]
         if self.colour.full_range is not None:
             tags.append(f"XCOLORRANGE={'FULL' if self.colour.full_range else 'LIMITED'}")
+        if self.colour.matrix is not None:
+            tags.append(f"X{MATRIX}={self.colour.matrix}")
+            if matrix_key(self.colour, info.height) != matrix_key(Colour(), info.height):
+                matrix = matrix_name(self.colour.matrix)
+                self.notes.append(f"y4m does not say the matrix {matrix}: other programs may show other colours")
         self._head = f"{MAGIC.decode()} {' '.join(tags)}\n".encode()
 
     def _write_yuv(self, frame: YuvFrame) -> None:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 
+import av
 import numpy as np
 import pytest
 import synthetic
@@ -243,3 +244,45 @@ def test_windows_of_a_container_are_those_of_the_whole(tmp_path):
     for start in (0, 1, 17, 38):
         assert [frame.tobytes() for frame in read_window(path, start, 2)] == whole[start : start + 2]
     assert len(read_window(path, 39, 5)) == 1
+
+
+@pytest.mark.parametrize("name", ["a.mpg", "a.ts", "a.avi"])
+def test_clips_of_containers_without_an_exact_index(tmp_path, name):
+    with av.open(str(tmp_path / name), "w") as sink:
+        stream = sink.add_stream("mpeg2video", rate=25, options={"g": "9", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(26):
+            picture = np.full((72, 64), 16 + 8 * number, np.uint8)
+            sink.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "yuv420p")))
+        sink.mux(stream.encode(None))
+    (clip,) = clip_set(tmp_path, memory_mb=0).clips
+    assert clip.frames == 26
+    whole = clip.read(0, 26)[0]
+    assert len(np.unique(whole.mean(axis=(1, 2)).round())) > 15  # most are told apart
+    for start in range(24):
+        np.testing.assert_array_equal(clip.read(start, 2)[0], whole[start : start + 2])
+
+
+def test_animated_png_is_a_clip(tmp_path):
+    with av.open(str(tmp_path / "a.png"), "w", format="apng") as sink:
+        stream = sink.add_stream("apng", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb24"
+        for _ in range(4):
+            sink.mux(stream.encode(av.VideoFrame(16, 16, "rgb24")))
+        sink.mux(stream.encode(None))
+    (clip,) = find_clips(str(tmp_path))[0]
+    assert clip.frames == 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_list_of_septuplets_in_any_unicode(tmp_path, encoding):
+    write_pictures(tmp_path / "sequences" / "00001" / "0001", 7)
+    (tmp_path / "sep_trainlist.txt").write_text("00001/0001\n", encoding=encoding)
+    (clip,) = find_clips(str(tmp_path))[0]
+    assert clip.frames == 7
+
+
+def test_list_of_septuplets_that_is_no_text(tmp_path):
+    (tmp_path / "sep_trainlist.txt").write_bytes(b"\x80\x81\x82")
+    with pytest.raises(ConfigError, match=r"sep_trainlist\.txt: is not text in UTF-8; save it anew\.$"):
+        find_clips(str(tmp_path))

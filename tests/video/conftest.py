@@ -1,5 +1,8 @@
 """Small moving pictures for the tests of video files."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
@@ -41,5 +44,32 @@ def rgb_frames():
     def make(width, height, count):
         rng = np.random.default_rng(8)
         return [RgbFrame(rng.integers(0, 256, (height, width, 3), np.uint8)) for _ in range(count)]
+
+    return make
+
+
+@pytest.fixture
+def film():
+    """Files made by FFmpeg, not by the code under test: film(path, codec, times, ...).
+
+    times: of the frames, in units of 1 / rate. Every frame is one grey, another than that of the frames around it.
+    """
+
+    def make(path, codec, times, *, rate=25, layout="yuv420p", size=(32, 32), form=None, options=None, tune=None):
+        rate = Fraction(rate)
+        with av.open(str(path), "w", format=form) as sink:
+            stream = sink.add_stream(codec, rate=rate, options=options or {})
+            stream.width, stream.height, stream.pix_fmt = *size, layout
+            if tune is not None:
+                tune(stream)
+            for number, time in enumerate(times):
+                grey = np.full((size[1], size[0]), 16 + 8 * number % 216, np.uint8)
+                frame = av.VideoFrame.from_ndarray(grey, "gray")
+                frame.color_range = 2
+                frame = frame.reformat(format=layout, src_color_range=2, dst_color_range=2)
+                frame.pts, frame.time_base = time, 1 / rate
+                sink.mux(stream.encode(frame))
+            sink.mux(stream.encode(None))
+        return path
 
     return make

@@ -229,3 +229,23 @@ def test_real_clips(clips):
         ours = planes(path)
         with av.open(str(path)) as container:
             assert ours == [f.to_ndarray().tobytes() for f in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(("tags", "fps", "note"), [("F0:0 C422", 30, True), ("F25:1 XYSCSS=422", 25, False)])
+def test_header_of_another_layout_counts(tmp_path, tags, fps, note):
+    path = tmp_path / "a.y4m"
+    frame = b"FRAME\n" + bytes(range(16 * 8 // 2)) * 4
+    path.write_bytes(f"YUV4MPEG2 W16 H8 {tags} Ip A1:1\n".encode() + 3 * frame)
+    with open_video(path) as reader:
+        assert reader.info.fps == fps
+        assert ("no frame rate in the source: 30 assumed" in reader.info.notes) == note
+        assert reader.info.notes[0] == "converted from yuv422p to 8-bit 4:2:0"
+        assert len(list(reader)) == 3
+
+
+@pytest.mark.parametrize(("text", "matrix"), [("1", 1), ("9", 9), ("x", None), ("", None)])
+def test_our_tag_of_the_matrix(tmp_path, text, matrix):
+    path = tmp_path / "a.y4m"
+    path.write_bytes(f"YUV4MPEG2 W2 H2 F25:1 XNVC_MATRIX={text}\n".encode() + b"FRAME\n" + b"abcdef")
+    with open_video(path) as reader:
+        assert reader.info.colour.matrix == matrix

@@ -1,0 +1,165 @@
+"""Decoded frames of FFmpeg to ours: one layout, one colour description, and notes on what is lost on the way."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.plane import VideoPlane
+
+from nvc_jax.errors import VideoError
+from nvc_jax.video.colour import matrix_key, matrix_name
+from nvc_jax.video.frame import U8, Colour, Findings, Frame, RgbFrame, YuvFrame, chroma_size
+from nvc_jax.video.track_header import Window
+
+UNSPECIFIED = 2  # H.273, for primaries, transfer and matrix alike
+_BT709 = 1  # any matrix that swscale knows: between layouts of one matrix none is applied
+_RANGE = {1: False, 2: True}
+_RANGE_CODE = {False: 1, True: 2}
+
+
+def reason_of(error: av.FFmpegError) -> str:
+    """FFmpeg's own words for an error."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+def is_rgb(frame: av.VideoFrame) -> bool:
+    """Whether a frame becomes an RgbFrame."""
+    return frame.format.is_rgb or frame.format.has_palette
+
+
+def is_subsampled(frame: av.VideoFrame) -> bool:
+    """Whether chroma is 4:2:0 as it is, so that its location stays what it was."""
+    return frame.format.name.startswith(("yuv420p", "yuvj420p", "yuva420p", "nv12", "nv21", "p010", "p012", "p016"))
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    """Whether a layout can hold transparency."""
+    return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+
+
+def _is_grey(frame: av.VideoFrame) -> bool:
+    return not is_rgb(frame) and sum(not component.is_alpha for component in frame.format.components) == 1
+
+
+def colour_of(frame: av.VideoFrame) -> Colour:
+    """The colour description of a frame, chroma location excepted; grey is full range unless it says otherwise."""
+    codes = (frame.color_primaries, frame.color_trc, 0 if is_rgb(frame) else frame.colorspace)
+    primaries, transfer, matrix = (None if code == UNSPECIFIED or not code else int(code) for code in codes)
+    full = _RANGE.get(int(frame.color_range))
+    if full is None and (_is_grey(frame) or frame.format.name.startswith("yuvj")):
+        full = True
+    return Colour(primaries, transfer, matrix, full)
+
+
+def convert(frame: av.VideoFrame) -> Frame:
+    """The samples of a frame in 8 bits, as 4:2:0 or RGB."""
+    if is_rgb(frame):
+        return RgbFrame(np.ascontiguousarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
+    if _is_grey(frame):
+        y = _plane(frame if frame.format.name == "gray" else _reformat(frame, "gray"), 0)
+        columns, rows = chroma_size(frame.width, frame.height)
+        neutral = np.full((rows, columns), 128, np.uint8)
+        return YuvFrame(y, neutral, neutral)
+    if frame.format.name not in ("yuv420p", "yuvj420p"):
+        frame = _reformat(frame, "yuv420p")
+    return YuvFrame(_plane(frame, 0), _plane(frame, 1), _plane(frame, 2))
+
+
+def _reformat(frame: av.VideoFrame, layout: str) -> av.VideoFrame:
+    """Another layout, the same matrix and range."""
+    range_ = _RANGE_CODE[bool(colour_of(frame).full_range)]
+    return frame.reformat(
+        format=layout,
+        src_colorspace=_BT709,
+        dst_colorspace=_BT709,
+        src_color_range=range_,
+        dst_color_range=range_,
+    )
+
+
+def _plane(frame: av.VideoFrame, index: int) -> U8:
+    return pixels(frame.planes[index]).copy()  # the decoder reuses its memory
+
+
+def pixels(plane: VideoPlane) -> U8:
+    """A view of the picture part of a plane's memory, [H, W]."""
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
+
+
+def can_crop(frame: av.VideoFrame, window: Window) -> bool:
+    """Whether a window begins between chroma samples, as cropping 4:2:0 needs."""
+    return is_rgb(frame) or (window.left % 2 == 0 and window.top % 2 == 0)
+
+
+def crop(frame: Frame, window: Window) -> Frame:
+    """The part of a frame in a window."""
+
+    def part(plane: U8, unit: int) -> U8:
+        rows = slice(window.top // unit, -(-(window.top + window.height) // unit))
+        return np.ascontiguousarray(plane[rows, window.left // unit : -(-(window.left + window.width) // unit)])
+
+    if isinstance(frame, RgbFrame):
+        return RgbFrame(part(frame.rgb, 1))
+    return YuvFrame(part(frame.y, 1), part(frame.u, 2), part(frame.v, 2))
+
+
+class Watch:
+    """Looks at every frame: refuses those that are not like the first, and keeps findings."""
+
+    def __init__(self, first: av.VideoFrame, name: str, said_transparent: bool) -> None:
+        self.findings = Findings()
+        self._name = name
+        self._layout, self._size = first.format.name, (first.width, first.height)
+        self._colour = colour_of(first)
+        self._looks_at_alpha = has_alpha(first) and not said_transparent
+
+    def see(self, frame: av.VideoFrame) -> None:
+        """Look at the next frame.
+
+        Raises:
+            VideoError: its size, layout or colours are not those of the first.
+        """
+        index = self.findings.frames
+        if (frame.width, frame.height) != self._size or frame.format.name != self._layout:
+            found = f"{frame.width}x{frame.height} {frame.format.name}"
+            began = f"{self._size[0]}x{self._size[1]} {self._layout}"
+            raise VideoError(f"{self._name}: frame {index} is {found}, but the first is {began}; cut it there")
+        difference = _difference(colour_of(frame), self._colour, frame.height)
+        if difference:
+            found, began = difference
+            raise VideoError(f"{self._name}: frame {index} is {found}, but the first is {began}; cut it there")
+        self.findings.frames += 1
+        self.findings.damaged += frame.is_corrupt
+        if self._looks_at_alpha and is_transparent(frame):
+            self.findings.transparent, self._looks_at_alpha = True, False
+
+    def pass_over(self, frame: av.VideoFrame) -> None:
+        """Look at a frame that others are predicted from, but that nobody asked for."""
+        self.findings.frames += frame.is_corrupt
+        self.findings.damaged += frame.is_corrupt
+
+
+def _difference(found: Colour, began: Colour, height: int) -> tuple[str, str] | None:
+    """What makes the same numbers mean other colours; unspecified values are what they are taken for."""
+    if bool(found.full_range) != bool(began.full_range):
+        ranges = ("limited range", "full range")
+        return ranges[bool(found.full_range)], ranges[bool(began.full_range)]
+    if matrix_key(found, height) != matrix_key(began, height):
+        return f"in the matrix {matrix_name(found.matrix)}", f"in {matrix_name(began.matrix)}"
+    for what in ("primaries", "transfer"):
+        new, old = getattr(found, what), getattr(began, what)
+        if new and old and new != old:
+            return f"of other {what} ({new} in H.273)", f"of {old}"
+    return None
+
+
+def is_transparent(frame: av.VideoFrame) -> bool:
+    """Whether a pixel of a frame is not opaque."""
+    if not has_alpha(frame):
+        return False
+    try:
+        rgba = frame.to_ndarray(format="rgba", src_colorspace=_BT709, dst_colorspace=_BT709)
+    except (av.FFmpegError, OSError):
+        return True
+    return bool(np.asarray(rgba)[..., 3].min() < 255)

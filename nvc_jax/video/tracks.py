@@ -1,0 +1,57 @@
+"""The video track that is read where a file has several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from nvc_jax.errors import VideoError
+from nvc_jax.video.timeline import Timeline
+
+# AVDISPOSITION: ATTACHED_PIC, TIMED_THUMBNAILS, DEPENDENT
+_PICTURES = 1 << 10 | 1 << 11 | 1 << 19
+_DEFAULT = 1
+
+
+def candidates(source: InputContainer, track: int | None, name: str) -> list[VideoStream]:
+    """The video tracks of a file that may be meant: the one with a number, or all that are not attached pictures.
+
+    Raises:
+        VideoError: there are none.
+    """
+    tracks = source.streams.video
+    if track is not None:
+        if not 0 <= track < len(tracks):
+            known = f"its video tracks are 0 to {len(tracks) - 1}" if tracks else "it has none"
+            raise VideoError(f"{name}: has no video track {track}; {known}")
+        if tracks[track].codec_context is None:
+            raise VideoError(f"{name}: video track {track} cannot be decoded")
+        return [tracks[track]]
+    decodable = [stream for stream in tracks if stream.codec_context is not None]
+    moving = [stream for stream in decodable if not int(stream.disposition) & _PICTURES]
+    if decodable and not moving:
+        raise VideoError(f"{name}: has no video, only an attached picture (--track 0 reads it)")
+    if not moving:
+        raise VideoError(f"{name}: has no video that can be decoded")
+    return moving
+
+
+def choose(streams: list[VideoStream], timelines: Mapping[int, Timeline]) -> VideoStream:
+    """FFmpeg's choice, the default track before others and then the largest, but a video before a single picture."""
+
+    def merit(stream: VideoStream) -> tuple[bool, bool, int]:
+        moves = timelines[stream.index].frames > 1
+        return moves, bool(int(stream.disposition) & _DEFAULT), (stream.width or 0) * (stream.height or 0)
+
+    return max(streams, key=merit)
+
+
+def note_choice(source: InputContainer, stream: VideoStream) -> str:
+    """Which track of several is read."""
+    numbers = [other.index for other in source.streams.video]
+    return (
+        f"{len(numbers)} video tracks: number {numbers.index(stream.index)} is read "
+        f"({stream.codec_context.name} {stream.width}x{stream.height}), --track N reads another"
+    )
