@@ -130,14 +130,23 @@ def train(options: argparse.Namespace) -> list[Step]:
     if not options.train_config:
         return []
     workdir = options.train_workdir or options.work.resolve() / "run"
-    command = [sys.executable, str(ROOT / "train.py"), "--config", str(options.train_config.resolve())]
+    # -P: the sources of native_coder beside it must not hide what was built of them.
+    command = [sys.executable, "-P", str(ROOT / "train.py"), "--config", str(options.train_config.resolve())]
     command += ["--workdir", str(workdir), *options.train_set]
     if options.data:
         command.append(f"data.source={options.data.resolve()}")
     pack = ["gpu/pack.py", "--workdir", str(workdir), "--output", str(options.output.resolve()), "--json", "{json}"]
     return [
-        Step("train", "run", command, options.train_seconds, stop_s=options.train_stop, needs=("install/native",)),
-        Step("train", "pack", _python(*pack), 30),
+        Step(
+            "train",
+            "run",
+            command,
+            options.train_seconds,
+            stop_s=options.train_stop,
+            needs=("install/native",),
+            always=True,
+        ),
+        Step("train", "pack", _python(*pack), 30, always=True),
     ]
 
 

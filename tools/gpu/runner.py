@@ -28,6 +28,7 @@ class Step:
         stop_s: so long before the limit it is asked to end (SIGTERM).
         needs: steps of any phase, as "phase/name", that have to be there; those in the background are waited for.
         background: goes on while later steps run.
+        always: goes on although it was done in an earlier call.
         environment: beside that of all steps.
         folder: in which it is started, if not that of all steps.
     """
@@ -39,6 +40,7 @@ class Step:
     stop_s: float = 0.0
     needs: tuple[str, ...] = ()
     background: bool = False
+    always: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     folder: Path | None = None
 
@@ -90,7 +92,7 @@ class Runner:
         end = time.monotonic() + min(seconds, self.left)
         for step in steps:
             self._order.append(step.key)
-            if again:
+            if again or step.always:
                 self._file(step, ".status.json").unlink(missing_ok=True)
             if self._status(step.key).get("outcome") == "done":
                 continue
@@ -131,7 +133,7 @@ class Runner:
         folder = self._file(step, "")
         command = [part.replace("{json}", str(result)).replace("{folder}", str(folder)) for part in step.command]
         print(f"== {step.key}: at most {seconds:.0f} s of {self.left:.0f}", flush=True)
-        with self._file(step, ".log").open("a") as log:
+        with self._file(step, ".log").open("w") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
