@@ -53,7 +53,7 @@ def run_demo(
             raise OutputError(f"{source}: would be overwritten by the demo; give another folder with --out.")
     points, pictures = [], [last]
     for qp, (stream, decoded) in outputs.items():
-        schedule = Schedule(qp=qp, intra_qp=qp)
+        schedule = Schedule(qp=qp, intra_qp=qp, qp_offsets=codec.stored.qp_offsets)
         coded = encode_file(
             codec, source, stream, schedule, frames=FRAMES, reconstruct=True, progress=progress, note=note
         )

@@ -37,7 +37,7 @@ def integerise(model: StoredModel) -> StoredModel:
     if model.precision == "int16":
         return model
     params = to_integers(in_units(model.params, model.config))
-    return make_model(model.config, params, f"int16 of {model.source}", model.tables)
+    return make_model(model.config, params, f"int16 of {model.source}", model.tables, model.qp_offsets)
 
 
 def to_integers(params: ParamTree) -> dict[str, Any]:

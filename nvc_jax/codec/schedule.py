@@ -31,6 +31,7 @@ class Schedule:
         qp: base qp of inter frames, 0..63; larger is better.
         intra_qp: qp of intra frames.
         intra_period: frames from one intra frame to the next; -1 for only the first.
+        qp_offsets: added to the base qp of inter frame n, by n modulo their number.
         reset_interval: frames from one refresh to the next; 0 for none, 1 for every inter frame (by the official
             rule, 1 never refreshes; decoders follow the stream).
     """
@@ -39,11 +40,13 @@ class Schedule:
     intra_qp: float = 32
     intra_period: int = -1
     reset_interval: int = 64
+    qp_offsets: tuple[int, ...] = QP_OFFSETS
 
     def __post_init__(self) -> None:
         for name, value in (("qp", self.qp), ("intra qp", self.intra_qp)):
             if not 0 <= value <= QP_LEVELS - 1:
                 raise ConfigError(f"{name} is {value:g}; it must be from 0 to {QP_LEVELS - 1}.")
+        check_qp_offsets(self.qp_offsets)
         if self.intra_period < 1 and self.intra_period != -1:
             raise ConfigError(f"intra period is {self.intra_period}; it must be at least 1, or -1 for one intra frame.")
         if self.reset_interval < 0:
@@ -54,4 +57,15 @@ class Schedule:
         if index == 0 or (self.intra_period > 0 and index % self.intra_period == 0):
             return FramePlan(index, "I", self.intra_qp, refresh=False)
         refresh = self.reset_interval > 0 and index % self.reset_interval == 1 % self.reset_interval
-        return FramePlan(index, "P", self.qp + QP_OFFSETS[index % len(QP_OFFSETS)], refresh)
+        return FramePlan(index, "P", self.qp + self.qp_offsets[index % len(self.qp_offsets)], refresh)
+
+
+def check_qp_offsets(offsets: tuple[int, ...]) -> None:
+    """Refuse offsets for which banks have no rows.
+
+    Raises:
+        ConfigError: there are fewer or more than the 8 of a stream's header, or one is out of range.
+    """
+    count, largest = len(QP_OFFSETS), max(QP_OFFSETS)
+    if len(offsets) != count or not all(type(offset) is int and 0 <= offset <= largest for offset in offsets):
+        raise ConfigError(f"qp offsets are {list(offsets)}; give {count} whole numbers from 0 to {largest}.")

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from nvc_jax.codec.schedule import check_qp_offsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.files import atomic_folder, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, flatten
-from nvc_jax.spec import FIXED_ARITHMETIC
+from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
 
 FORMAT = 1
 _FILES = ("config.json", "params", "tables.npz")
@@ -40,6 +41,8 @@ class StoredModel:
         identity: hash of all of the above, hexadecimal.
         source: where the parameters come from, for people.
         precision: "float32" or "int16".
+        qp_offsets: that the encoder adds to the base qp of inter frame n, by n modulo their number; streams say the qp
+            of every frame, so they are no part of the identity.
     """
 
     config: CodecConfig
@@ -48,10 +51,15 @@ class StoredModel:
     identity: str
     source: str
     precision: str = "float32"
+    qp_offsets: tuple[int, ...] = QP_OFFSETS
 
 
 def make_model(
-    config: CodecConfig, params: ParamTree, source: str, tables: Mapping[str, CdfArrays] | None = None
+    config: CodecConfig,
+    params: ParamTree,
+    source: str,
+    tables: Mapping[str, CdfArrays] | None = None,
+    qp_offsets: tuple[int, ...] = QP_OFFSETS,
 ) -> StoredModel:
     """A model from trained parameters. Tables are computed unless they are given; integers need them given.
 
@@ -66,7 +74,8 @@ def make_model(
         rows = part.qp_rows * part.hyper
         if table.rows != rows:
             raise ModelError(f"the {key} tables of z have {table.rows} rows, the model {config.name} needs {rows}.")
-    return StoredModel(config, params, tables, _identity(config, params, tables), source, _precision(params))
+    identity = _identity(config, params, tables)
+    return StoredModel(config, params, tables, identity, source, _precision(params), qp_offsets)
 
 
 def save_model(folder: str | Path, model: StoredModel) -> None:
@@ -89,7 +98,7 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
                 marker.write_text("committed\n")  # Orbax writes this machine's path into it
             with (stage / "tables.npz").open("wb") as file:
                 save_tables(file, model.tables)
-            description = {
+            description: dict[str, Any] = {
                 "format": FORMAT,
                 "identity": model.identity,
                 "precision": model.precision,
@@ -97,6 +106,8 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
                 "config": model.config.to_dict(),
                 "sha256": _file_hashes(stage),
             }
+            if model.qp_offsets != QP_OFFSETS:
+                description["qp_offsets"] = list(model.qp_offsets)
             (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
@@ -125,7 +136,23 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
             f"{folder}: parameters, tables and config.json do not belong together (identity {identity[:12]}, "
             f"config.json says {description['identity'][:12]}); convert or copy the model again."
         )
-    return StoredModel(config, params, tables, identity, description["source"], _precision(params))
+    qp_offsets = model_qp_offsets(description, folder)
+    return StoredModel(config, params, tables, identity, description["source"], _precision(params), qp_offsets)
+
+
+def model_qp_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What a description says of `StoredModel.qp_offsets`.
+
+    Raises:
+        ModelError: nothing that an encoder can use.
+    """
+    found = description.get("qp_offsets", QP_OFFSETS)
+    try:
+        offsets = tuple(found)
+        check_qp_offsets(offsets)
+    except (TypeError, ConfigError):
+        raise ModelError(f"{folder}: config.json is damaged (its qp_offsets are {found!r}).") from None
+    return offsets
 
 
 def this_process_alone() -> Any:

@@ -18,6 +18,7 @@ from nvc_jax.errors import EvaluationError, VideoError
 from nvc_jax.evaluation.metrics import Quality, picture_quality
 from nvc_jax.evaluation.results import FrameResult
 from nvc_jax.evaluation.sequences import Video
+from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.video import Frame, RgbFrame, VideoReader, YuvFrame, open_video, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
@@ -90,6 +91,7 @@ class ModelCoder:
         reset_interval: see `Schedule`.
         skip_threshold: see `encode_file`.
         rdoq: see `Encoder`.
+        qp_offsets: see `Schedule`.
     """
 
     model: str
@@ -100,6 +102,7 @@ class ModelCoder:
     reset_interval: int
     skip_threshold: float | None
     rdoq: float
+    qp_offsets: tuple[int, ...] = QP_OFFSETS
 
     suffix: ClassVar[str] = ".bin"
 
@@ -110,7 +113,8 @@ class ModelCoder:
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Model, precision and schedule."""
-        return {
+        offsets = {} if self.qp_offsets == QP_OFFSETS else {"qp_offsets": list(self.qp_offsets)}
+        return offsets | {
             "identity": self.identity,
             "config": self.config,
             "precision": self.precision,
@@ -122,7 +126,7 @@ class ModelCoder:
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
         """Which frame is coded how."""
-        return Schedule(qp, qp, sequence.intra_period, self.reset_interval)
+        return Schedule(qp, qp, sequence.intra_period, self.reset_interval, self.qp_offsets)
 
     def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`."""

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nvc_jax.arguments import parse_threshold
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.codec.store import find_model, read_description
+from nvc_jax.codec.store import find_model, model_qp_offsets, read_description
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.coders import Coder, ModelCoder
@@ -153,7 +153,10 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         precision = options.precision or own
         if own == "int16" and precision != "int16":
             raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
-        coders.append(kind(name, identity, config, qps, precision, options.reset_interval, threshold, options.rdoq))
+        offsets = model_qp_offsets(description, name)
+        coders.append(
+            kind(name, identity, config, qps, precision, options.reset_interval, threshold, options.rdoq, offsets)
+        )
     for name, count in Counter(coder.name for coder in coders).items():
         if count > 1:
             raise ConfigError(f"{count} models are called {name}; streams and results are named after them.")

@@ -43,6 +43,8 @@ _BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.
 _STILL_NEIGHBOURS = 6  # so many of nine blocks stand still where motion is a surprise,
 _SURPRISE_BITS = 6.0  # which takes so many bits more
 
+_Best = tuple[Array, Array]  # costs of blocks, and the vectors that have them
+
 
 def compensate(picture: Array, vectors: Array) -> Array:
     """Move the blocks of a picture.
@@ -153,7 +155,10 @@ class _Search:
                 moved = _rounded(_interpolated(windows, phase, jnp.asarray(_TAPS, jnp.float32), axis=0))
             return self._cost(moved, candidate, expectation)
 
-        chosen = jnp.argmin(lax.map(cost, candidates), axis=0)
+        costs = lax.platform_dependent(
+            candidates, cpu=lambda each: lax.map(cost, each), default=lambda each: jax.vmap(cost)(each)
+        )
+        chosen = jnp.argmin(costs, axis=0)
         return jnp.take_along_axis(candidates, chosen[None, ..., None], axis=0)[0]
 
     def whole_pixels(self, vectors: Array) -> Array:
@@ -175,8 +180,7 @@ class _Search:
     def _cost(self, moved: Array, candidates: Array, expectation: "_Expectation") -> Array:
         """Of candidates [B, h, w, 2] that give the blocks `moved`."""
         difference = jnp.abs(self.blocks - moved).reshape(BLOCK * BLOCK, -1)
-        # As a product: XLA on CPU leaves a plain sum to one core.
-        sums = jnp.dot(jnp.ones(BLOCK * BLOCK), difference, precision=lax.Precision.HIGHEST)
+        sums: Array = lax.platform_dependent(difference, cpu=_sum_by_product, default=lambda each: each.sum(axis=0))
         return sums.reshape(candidates.shape[:-1]) + self.price * expectation.bits(candidates)
 
 
@@ -191,22 +195,42 @@ def _coarse_search(luma: Array, reference: Array, price: Array) -> Array:
         moved = lax.dynamic_slice(padded, (0, reach + offset[0], reach + offset[1]), small.shape)
         difference = _summed(jnp.abs(small - moved), size)
         vectors = offset * (_COARSE * PRECISION)
-        return _with_surroundings(difference) + price * _difference_bits(vectors), vectors
+        costs = _with_surroundings(difference) + price * _difference_bits(vectors)
+        return costs, jnp.broadcast_to(vectors, (*costs.shape, 2))
 
     return _cheapest_offset(cost, reach, jnp.zeros((b, h // size, w // size, 2), jnp.int32))
 
 
 def _cheapest_offset(cost: Callable[[Array], tuple[Array, Array]], reach: int, vectors: Array) -> Array:
-    """For every block the cheapest of the vectors that `cost` makes of the offsets up to `reach`."""
+    """For every block the cheapest of the vectors that `cost` makes of the offsets up to `reach`.
+
+    On CPU one offset after the other, which stays in its caches; elsewhere those of a row side by side, because the
+    launches of so many small kernels would take longer than what they compute.
+    """
     steps = jnp.arange(-reach, reach + 1)
-    offsets = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+    rows = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1)
+    nothing = (jnp.full(vectors.shape[:-1], jnp.inf), vectors)
 
-    def consider(best: tuple[Array, Array], offset: Array) -> tuple[tuple[Array, Array], None]:
-        found, vectors = cost(offset)
-        better = found < best[0]
-        return (jnp.where(better, found, best[0]), jnp.where(better[..., None], vectors, best[1])), None
+    def better(best: _Best, found: Array, vectors: Array) -> _Best:
+        wins = found < best[0]
+        return jnp.where(wins, found, best[0]), jnp.where(wins[..., None], vectors, best[1])
 
-    return lax.scan(consider, (jnp.full(vectors.shape[:-1], jnp.inf), vectors), offsets)[0][1]
+    def one_by_one(offsets: Array) -> Array:
+        found: _Best = lax.scan(lambda best, offset: (better(best, *cost(offset)), None), nothing, offsets)[0]
+        return found[1]
+
+    def by_rows(offsets: Array) -> Array:
+        def consider(best: _Best, row: Array) -> tuple[_Best, None]:
+            costs, vectors = jax.vmap(cost)(row)
+            chosen = jnp.argmin(costs, axis=0)  # the first of equals, as above
+            vectors = jnp.take_along_axis(vectors, chosen[None, ..., None], axis=0)[0]
+            return better(best, costs.min(axis=0), vectors), None
+
+        found: _Best = lax.scan(consider, nothing, offsets.reshape(rows.shape))[0]
+        return found[1]
+
+    result: Array = lax.platform_dependent(rows.reshape(-1, 2), cpu=one_by_one, default=by_rows)
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +256,11 @@ class _Expectation:
         """About what candidates [B, h, w, 2] take: [B, h, w]."""
         surprise = (candidates != self.median).any(axis=-1) & self.still
         return _difference_bits(candidates - self.median) + jnp.where(surprise, _SURPRISE_BITS, 0.0)
+
+
+def _sum_by_product(x: Array) -> Array:
+    """Sum of the rows: XLA on CPU leaves a plain one to a single core."""
+    return jnp.dot(jnp.ones(len(x)), x, precision=lax.Precision.HIGHEST)
 
 
 def _difference_bits(difference: Array) -> Array:

@@ -69,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="Python file with get_config() -> TrainConfig")
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run: metrics, checkpoints, model")
     parser.add_argument("--steps", type=_positive, help="stop when the run has this many steps; its schedule stays")
+    parser.add_argument(
+        "--seconds",
+        type=_positive,
+        metavar="N",
+        help="train for N seconds, start and compilation included, all calls of the run together: the stages share out "
+        "this time instead of their steps, and end their decay in it (for data.on_device=true)",
+    )
     parser.add_argument("--init", help="start from a model directory or a packaged model (the same as init=DIR)")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, for a run of several processes")
     parser.add_argument("--num-processes", type=_positive, metavar="N", help="how many processes the run has")
@@ -106,7 +113,13 @@ def _train(options: argparse.Namespace) -> Outcome:
     except ImportError as error:
         raise ConfigError(f'{error}; pip install "nvc-jax[train]".') from None
     try:
-        return train(config, options.workdir, options.steps, lambda text: print(f"train.py: {text}", file=sys.stderr))
+        return train(
+            config,
+            options.workdir,
+            options.steps,
+            lambda text: print(f"train.py: {text}", file=sys.stderr),
+            options.seconds,
+        )
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from nvc_jax.codec.schedule import check_qp_offsets
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
@@ -33,6 +34,8 @@ class Stage:
         first_reference: what the first inter frame is predicted from: the intra codec's picture, or the original.
         refresh: inter frames from one start from a picture to the next; 0 starts only the first so. With motion all do.
         remat: compute activations again on the way back instead of keeping them.
+        skip: with motion, leave out the blocks that an encoder would.
+        share: of the time, in a run that is given seconds; 0 in all stages shares it out by what they compute.
         carry_optimiser: go on with the optimiser state of the stage before.
     """
 
@@ -52,6 +55,8 @@ class Stage:
     first_reference: Literal["intra", "original"] = "intra"
     refresh: int = 0
     remat: bool = False
+    skip: bool = False
+    share: float = 0.0
     carry_optimiser: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class Stage:
             raise ConfigError(f"{where}: first_reference=original leaves nothing for the intra codec to do in it.")
         if not (self.learning_rate > 0 and self.clip_norm > 0 and self.warmup_steps >= 0 and self.refresh >= 0):
             raise ConfigError(f"{where}: learning_rate, clip_norm must be above 0; warmup_steps, refresh at least 0.")
+        if not self.share >= 0:
+            raise ConfigError(f"{where}: share is {self.share}; it must be at least 0.")
         if not (0 <= self.decay_from <= 1 and 0 <= self.final_share <= 1):
             raise ConfigError(f"{where}: decay_from and final_share must be from 0 to 1.")
 
@@ -90,6 +97,9 @@ class Data:
         memory_mb: sets that take less than this when decoded are kept in memory.
         threads: that prepare batches.
         prefetch: batches that are prepared ahead.
+        on_device: keep all clips decoded in the memory of every device and cut batches there, several steps a call.
+            For small sets on a fast device. Clips are then drawn with replacement, and `scale` goes from 1 to a whole
+            number: boxes of so many pixels are averaged.
     """
 
     source: str = ""
@@ -103,6 +113,7 @@ class Data:
     memory_mb: int = 4096
     threads: int = 2
     prefetch: int = 4
+    on_device: bool = False
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in ("reverse", "flip", "flip_vertical")}
@@ -115,6 +126,8 @@ class Data:
             raise ConfigError("data.skip, data.threads and data.prefetch must be at least 1.")
         if self.memory_mb < 0:
             raise ConfigError(f"data.memory_mb is {self.memory_mb}; it must be at least 0.")
+        if self.on_device and (self.scale[0] != 1 or self.scale[1] % 1):
+            raise ConfigError(f"data.scale is {self.scale}; with data.on_device it goes from 1 to a whole number.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,21 +137,24 @@ class Loss:
     Attributes:
         intra_lambda: weight of the distortion at qp 0 and 63, intra frames.
         inter_lambda: the same for inter frames.
+        qp_offsets: added to the base qp of inter frame n, by n modulo their number; models keep them.
         frame_weights: (qp offset, weight of the distortion) of inter frames.
         balance: every sample's loss is divided by lambda to this power. 0 is the official loss, where large qps
             dominate the gradient; 0.5 lets every qp count alike.
-        random_position: the first inter frame of a clip takes a random place in the hierarchy of 8 frames instead of
-            the second one, so that short clips train all offsets.
+        random_position: the first inter frame of a clip takes a random place in the hierarchy instead of the second
+            one, so that short clips train all offsets.
     """
 
     intra_lambda: tuple[float, float] = (10.0, 2048.0)
     inter_lambda: tuple[float, float] = (1.0, 768.0)
+    qp_offsets: tuple[int, ...] = QP_OFFSETS
     frame_weights: tuple[tuple[int, float], ...] = ((0, 0.5), (8, 1.2), (4, 0.9))
     balance: float = 0.0
     random_position: bool = False
 
     def __post_init__(self) -> None:
-        missing = set(QP_OFFSETS) - dict(self.frame_weights).keys()
+        check_qp_offsets(self.qp_offsets)
+        missing = set(self.qp_offsets) - dict(self.frame_weights).keys()
         if missing:
             raise ConfigError(f"loss.frame_weights has no weight for the qp offsets {sorted(missing)}.")
         if min(*self.intra_lambda, *self.inter_lambda) <= 0:
@@ -239,6 +255,7 @@ class TrainConfig:
         precision: of the networks; parameters, loss and entropy are float32 in any case.
         average_decay: of the exponential moving average of the parameters, which is then what is exported; 0 for none.
         significant_bits: of the parameters that are exported; 24 is float32, fewer make a smaller model directory.
+        steps_per_call: with `data.on_device`, steps that the device makes before the host hears of them.
         max_bad_steps: a run stops after so many steps in a row without a finite gradient.
         seed: of parameters, crops, qps and noise.
     """
@@ -255,6 +272,7 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     average_decay: float = 0.0
     significant_bits: int = 24
+    steps_per_call: int = 10
     max_bad_steps: int = 10
     seed: int = 0
 
@@ -267,6 +285,8 @@ class TrainConfig:
             raise ConfigError("init and transform_init exclude each other; set transform_init=false.")
         if not 0 <= self.average_decay < 1 or not 1 <= self.significant_bits <= 24 or self.max_bad_steps < 1:
             raise ConfigError("average_decay must be in 0..1, significant_bits in 1..24, max_bad_steps at least 1.")
+        if self.steps_per_call < 1:
+            raise ConfigError(f"steps_per_call is {self.steps_per_call}; it must be at least 1.")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; it must be at least 0.")
 
@@ -274,6 +294,13 @@ class TrainConfig:
     def steps(self) -> int:
         """Batches of all stages; epochs must have been resolved."""
         return sum(stage.steps for stage in self.stages)
+
+    def shares(self) -> list[float]:
+        """Of the time that each stage gets in a run that is given seconds."""
+        given = [stage.share for stage in self.stages]
+        if not all(given):
+            given = [float(stage.steps * stage.batch * stage.frames * stage.size**2) for stage in self.stages]
+        return [share / sum(given) for share in given]
 
     def stage_starts(self) -> list[tuple[int, int]]:
         """Of each stage, the steps and the clips of the run before it."""

@@ -54,6 +54,7 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         reset_interval=64,
         skip_threshold=DEFAULT_SKIP_THRESHOLD,
         rdoq=0.0,
+        qp_offsets=model.qp_offsets,
     )
     measured = coder.measure(sequence, qp, folder / f"stream{coder.suffix}")
     bits = sum(frame.bits for frame in measured.frames)

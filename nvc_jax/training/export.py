@@ -48,7 +48,8 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
     best = state.params if state.average is None else state.average
     params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
     source = f"trained with train.py, {int(state.step)} steps"
-    return make_model(config.codec, rounded(params, config.significant_bits), source)
+    exported = rounded(params, config.significant_bits)
+    return make_model(config.codec, exported, source, qp_offsets=config.loss.qp_offsets)
 
 
 def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:

@@ -68,6 +68,7 @@ def code_frame(
     frame: FrameInput,
     reference: Reference | None,
     precision: str = "float32",
+    skip: bool = False,
 ) -> Coded:
     """Code one frame: straight-through rounding towards the picture, uniform noise towards the rate.
 
@@ -79,6 +80,7 @@ def code_frame(
         frame: what to code.
         reference: None for intra.
         precision: that the networks compute in.
+        skip: with motion, leave out blocks as the encoder does.
     """
     params, dtype = cast(params, precision), jnp.dtype(precision)
     qp = frame.qp
@@ -87,10 +89,10 @@ def code_frame(
         return model.apply({"params": params}, *args, method=method)
 
     features, temporal, context = None, None, None
-    bits_motion = jnp.zeros(len(qp))
+    prediction, skipped, bits_motion = None, None, jnp.zeros(len(qp))
     if reference is not None:
         if model.config.motion:
-            prediction, bits_motion = motion_compensated(reference.value, frame)
+            prediction, skipped, bits_motion = motion_compensated(reference.value, frame, skip)
             reference = Reference(prediction, "picture")
         reference = Reference(reference.value.astype(dtype), reference.kind)
         features, temporal = apply("temporal", reference, qp)
@@ -116,12 +118,17 @@ def code_frame(
         active_mean = fold(mean, steps, step)
         residual = fold(y, steps, step) - active_mean
         bits = gaussian_bits(noisy[1 + step](residual), fold(scale, steps, step))
+        if skipped is not None:
+            residual, bits = (jnp.where(skipped[..., None], 0.0, x) for x in (residual, bits))
         bits_y = bits_y + bits.sum(axis=(1, 2, 3))
         y_hat = y_hat + unfold(round_ste(residual) + active_mean, steps, step)
 
     feature = apply("synthesise", (y_hat * prior.gain_out).astype(dtype), context, qp)
+    picture = apply("reconstruct", feature, qp).astype(jnp.float32)
+    if prediction is not None and skipped is not None:
+        picture = motion.replace_skipped(picture, prediction, skipped)
     return Coded(
-        picture=apply("reconstruct", feature, qp).astype(jnp.float32),
+        picture=picture,
         feature=feature,
         bits_y=bits_y,
         bits_z=likelihood_bits(z_likelihood).sum(axis=(1, 2, 3)),
@@ -138,6 +145,7 @@ def code_inter_frames(
     refresh: int = 0,
     remat: bool = False,
     precision: str = "float32",
+    skip: bool = False,
 ) -> Kept:
     """Code the inter frames of a clip, as the encoder would: a scan with the reference buffer as carry.
 
@@ -150,24 +158,31 @@ def code_inter_frames(
         refresh: see `Stage`.
         remat: compute activations again on the way back.
         precision: that the network computes in.
+        skip: with motion, leave out blocks as the encoder does.
 
     Returns:
         What is kept, of all frames, with T in front.
     """
 
     def code(reference: Reference, frame: FrameInput) -> tuple[Coded, Kept]:
-        coded = code_frame(model, params, frame, reference, precision)
+        coded = code_frame(model, params, frame, reference, precision, skip)
         return coded, keep(coded, frame)
 
     def step(carry: tuple[Array, Array], frame: FrameInput) -> tuple[tuple[Array, Array], Kept]:
         coded, kept = code(reference_after(model.config, *carry), frame)
-        return (coded.feature, coded.picture if refresh or model.config.motion else carry[1]), kept
+        return (coded.feature, coded.picture if refresh else carry[1]), kept
+
+    def step_from_picture(picture: Array, frame: FrameInput) -> tuple[Array, Kept]:
+        coded, kept = code(Reference(picture, "picture"), frame)
+        return coded.picture, kept
 
     if remat:
         code = jax.checkpoint(code)  # type: ignore[assignment]
+    if model.config.motion:  # every frame starts from a picture: one program for all
+        return jax.lax.scan(step_from_picture, first, frames)[1]
     kept_of_runs = []
     for run in runs(frames, refresh):
-        # Without motion the first frame of a run goes through another adaptor: no matter of data but of the network.
+        # The first frame of a run goes through another adaptor: no matter of data but of the network.
         coded, kept_first = code(Reference(first, "picture"), jax.tree.map(lambda x: x[0], run))
         carry = (coded.feature, coded.picture)
         kept_of_runs.append(jax.tree.map(lambda x: x[None], kept_first))
@@ -178,15 +193,20 @@ def code_inter_frames(
     return joined(kept_of_runs)
 
 
-def motion_compensated(picture: Array, frame: FrameInput) -> tuple[Array, Array]:
-    """The picture before a frame, moved to be like it. No gradient goes through the search; no block is skipped.
+def motion_compensated(picture: Array, frame: FrameInput, skip: bool) -> tuple[Array, Array | None, Array]:
+    """The picture before a frame, moved to be like it. No gradient goes through the encoder's choices.
 
     Returns:
-        The prediction [B, H, W, 3], and the bits of the motion of blocks [B].
+        The prediction [B, H, W, 3], which blocks are skipped [B, H/16, W/16], if any may be, and the bits of the motion
+        of blocks [B].
     """
     vectors = motion.estimate(frame.picture, jax.lax.stop_gradient(picture), frame.qp)
-    blocks = jnp.pad(vectors, ((0, 0), (0, 0), (0, 0), (0, 1)))
-    return motion.compensate(picture, vectors), motion_bits(blocks, jnp)
+    prediction = motion.compensate(picture, vectors)
+    if not skip:
+        return prediction, None, motion_bits(jnp.pad(vectors, ((0, 0), (0, 0), (0, 0), (0, 1))), jnp)
+    skipped = motion.skippable(frame.picture, jax.lax.stop_gradient(prediction), frame.qp)
+    blocks = jnp.concatenate([vectors, skipped[..., None].astype(jnp.int8)], axis=-1)
+    return prediction, skipped, motion_bits(blocks, jnp)
 
 
 def joined(parts: Sequence[Kept]) -> Kept:

@@ -103,12 +103,19 @@ def _shared_rows_backward(reach: float, _: None, g: Array) -> tuple[Array]:
 _shared_rows.defvjp(_shared_rows_forward, _shared_rows_backward)
 
 
-def learning_rate(stage: Stage, step: Array) -> Array:
-    """Of a step of a stage, counted from 0: linear warm-up, constant, half a cosine down to `final_share`."""
+def learning_rate(stage: Stage, step: Array, position: Array | None = None) -> Array:
+    """Of a step of a stage, counted from 0: linear warm-up, constant, half a cosine down to `final_share`.
+
+    Args:
+        stage: it says how.
+        step: number within the stage.
+        position: in 0..`stage.steps`, where the decay is; None: where `step` says.
+    """
     step = step.astype(jnp.float32)
+    position = step if position is None else position
     warm = jnp.minimum(1.0, (step + 1.0) / max(stage.warmup_steps, 1))
     begin = stage.decay_from * stage.steps
-    progress = jnp.clip((step - begin) / max(stage.steps - begin, 1.0), 0.0, 1.0)
+    progress = jnp.clip((position - begin) / max(stage.steps - begin, 1.0), 0.0, 1.0)
     share = stage.final_share + (1.0 - stage.final_share) * 0.5 * (1.0 + jnp.cos(math.pi * progress))
     return stage.learning_rate * warm * share
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -113,24 +113,25 @@ class Records:
                 if self._board is not None:
                     self._board.close()
 
-    def step(self, step: int, stage: str, metrics: Mapping[str, float], samples: int) -> float:
-        """Log a step.
+    def steps(self, first: int, stage: str, metrics: Sequence[Mapping[str, float]], samples: int) -> float:
+        """Log steps that follow each other.
 
         Args:
-            step: its number.
+            first: number of the first one.
             stage: its name.
-            metrics: values; those that are not finite become null.
-            samples: clips in its batch.
+            metrics: values of each; those that are not finite become null.
+            samples: clips in a batch.
 
         Returns:
             Clips per second since the last call.
         """
         now = time.perf_counter()
-        speed, self._last = samples / (now - self._last), now
-        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        self._write(METRICS, {"step": step, "stage": stage, **finite})
-        self._write(SPEED, {"step": step, "samples_per_second": speed})
-        self._plot(step, {**metrics, "samples_per_second": speed}, "train")
+        speed, self._last = samples * len(metrics) / (now - self._last), now
+        for step, values in enumerate(metrics, start=first):
+            finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            self._write(METRICS, {"step": step, "stage": stage, **finite})
+            self._write(SPEED, {"step": step, "samples_per_second": speed})
+            self._plot(step, {**values, "samples_per_second": speed}, "train")
         return speed
 
     def evaluation(self, step: int, point: Mapping[str, Any]) -> None:

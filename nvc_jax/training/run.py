@@ -23,27 +23,29 @@ from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
+from nvc_jax.training.clock import Clock, read_clock
 from nvc_jax.training.config import DEMO, TrainConfig, resolved
-from nvc_jax.training.data import ClipSet, batches, on_devices, open_clips, samples
+from nvc_jax.training.data import ClipSet, open_clips, samples
 from nvc_jax.training.evaluate import evaluate, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
+from nvc_jax.training.feed import Feed, HostFeed, StagePlace, device_feeds
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import from_first, is_first, on_all, together
 from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_folder, save_config
 from nvc_jax.training.settings import to_json
 from nvc_jax.training.step import (
     PARTS,
-    Step,
+    Metrics,
     TrainState,
     bucket_names,
     fresh_moments,
     initial_state,
-    on_all_devices,
     pictures,
 )
 from nvc_jax.training.transform_init import patch_statistics, transform_codec
 
 _STATISTICS_CLIPS = 64
+_ENDLESS = 1 << 30  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,13 @@ class Outcome:
     signal: signal.Signals | None
 
 
-def train(config: TrainConfig, workdir: Path, stop_at: int | None, note: Callable[[str], Any]) -> Outcome:
+def train(
+    config: TrainConfig,
+    workdir: Path,
+    stop_at: int | None,
+    note: Callable[[str], Any],
+    seconds: float | None = None,
+) -> Outcome:
     """Start a run, or go on with the one in `workdir`.
 
     Args:
@@ -71,10 +79,15 @@ def train(config: TrainConfig, workdir: Path, stop_at: int | None, note: Callabl
         workdir: all that it writes.
         stop_at: stop when the run has this many steps; the schedule is that of the whole run all the same.
         note: takes sentences for the user.
+        seconds: that the run may take, all calls together, from now on to its last step; its stages then share out
+            time, not steps.
 
     Raises:
         NvcError: it cannot be done.
     """
+    began = time.monotonic()
+    if seconds is not None and not (config.data.on_device and jax.process_count() == 1):
+        raise ConfigError("--seconds needs a configuration with data.on_device=true, and a single process.")
 
     def opened() -> tuple[tuple[TrainConfig, ClipSet], str]:
         clips = open_clips(config.data, config.seed, note)
@@ -88,7 +101,21 @@ def train(config: TrainConfig, workdir: Path, stop_at: int | None, note: Callabl
 
     config, clips = together(opened)
     with ExitStack() as stack:
-        return _Run(config, clips, workdir, note, stack).go(config.steps if stop_at is None else stop_at)
+        run = _Run(config, clips, workdir, note, stack)
+        if seconds is not None:
+            run.clock = Clock(workdir, seconds, config.shares(), run.step, began)
+        elif str(run.step) in read_clock(workdir):
+            raise ConfigError(f"{workdir}: holds a run that was begun with --seconds; give it again to go on.")
+        return run.go(stop_at)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """Steps that the devices may still work on: the first one, how many, and their metrics."""
+
+    step: int
+    count: int
+    metrics: Metrics
 
 
 class _Run:
@@ -104,6 +131,7 @@ class _Run:
         self.stack = stack
         self.checkpoints: Checkpoints | None = None
         self.records: Records | None = None
+        self.clock: Clock | None = None
         params = initialise(config.codec, config.seed)
         self.packing = Packing.of(config.optimiser, params)
         state = together(lambda: (self._begin(params) if is_first() else self._start_from(params), ""))
@@ -145,20 +173,29 @@ class _Run:
         state: TrainState = _on_host(initial_state(self.config, params, self.packing))
         return state
 
-    def go(self, stop_at: int) -> Outcome:
+    def go(self, stop_at: int | None) -> Outcome:
         """Train until a step, or until a signal."""
-        config, stop_at = self.config, min(stop_at, self.config.steps)
+        config = self.config
+        limit = self.step + _ENDLESS if self.clock else config.steps
+        limit = limit if stop_at is None else min(stop_at, limit)
         signals = self.stack.enter_context(_signals())
         progress = self.stack.enter_context(_progress(config.steps, self.step))
+        feeds = device_feeds(config, self.clips, self.packing, self.state) if config.data.on_device else None
         stopped = False
-        for number, (start, first_sample) in enumerate(config.stage_starts()):
-            stage = config.stages[number]
-            end = min(start + stage.steps, stop_at)
+        for number, stage in enumerate(config.stages):
+            if self.clock and number + 1 < len(self.clock.starts):
+                continue
+            place = self._place(number)
+            end = limit if self.clock else min(place.start + stage.steps, limit)
             if self.step >= end:
                 continue
-            if self.step == start and not stage.carry_optimiser and start > 0:
+            if self.step == place.start and not stage.carry_optimiser and place.start > 0:
                 self._reset_moments()
-            stopped = self._stage(number, start, first_sample, end, signals, progress)
+            if feeds:
+                stopped = self._stage(number, feeds[number].begin(place), end, signals, progress)
+            else:
+                feed = HostFeed(config, self.clips, self.packing, place, self.step)
+                stopped = self._stage(number, feed, end, signals, progress)
             if stopped:
                 break
         model = None
@@ -167,30 +204,35 @@ class _Run:
                 self._save()
             model = export(config, from_first(self.state), self.packing, self.workdir)
         by_signal = (signals or [signal.SIGTERM])[0] if stopped else None  # SIGTERM: another process was asked
-        return Outcome(self.step, config.steps, model, by_signal)
+        return Outcome(self.step, self.step if self.clock else config.steps, model, by_signal)
 
-    def _stage(
-        self, number: int, start: int, first_sample: int, end: int, signals: list[signal.Signals], progress: "_Shown"
-    ) -> bool:
+    def _place(self, number: int) -> StagePlace:
+        """Where a stage begins, or has begun."""
+        if self.clock is None:
+            return StagePlace(number, *self.config.stage_starts()[number])
+        self.clock.enter(number, self.step)
+        starts = self.clock.starts
+        before = zip(starts, starts[1:], self.config.stages, strict=False)
+        return StagePlace(number, starts[number], sum((end - start) * stage.batch for start, end, stage in before))
+
+    def _stage(self, number: int, feed: Feed, end: int, signals: list[signal.Signals], progress: "_Shown") -> bool:
         """Train in a stage; whether the processes have agreed to stop, as one of them was asked to before a step."""
-        stage = self.config.stages[number]
-        shard = (jax.process_index(), jax.process_count())
-        iterator = batches(self.clips, stage, number, first_sample, shard)
-        done = self.step - start
-        if done:
-            iterator.set_state({"next_index": done})
-        update = on_all_devices(Step(self.config, stage, start, self.packing))
-        pending: tuple[int, Any] | None = None
+        pending: _Pending | None = None
+        self._logged = time.monotonic()
         while self.step < end:
-            batch = on_devices(next(iterator), jax.local_device_count())
+            count, ration = min(feed.most, end - self.step, *self._until_due()), None
+            if self.clock:
+                ration = self.clock.ration(number, 0 if pending is None else pending.count, count)
+                count = ration.steps
+                if count == 0:
+                    break
             asked = np.full(jax.local_device_count(), len(signals) > 0, np.float32)
-            self.state, metrics = update(self.state, batch, asked)
-            # While the devices work on this step, the one before is logged.
+            self.state, metrics = feed(self.state, asked, self.step, count, ration)
+            # While the devices work on this call, the one before is logged.
             stopped = self._log(pending, number, progress)
-            pending = (self.step, metrics)
-            self.step += 1
-            save = self.step % self.config.logging.checkpoint_steps == 0
-            measure = self.config.evaluation.steps and self.step % self.config.evaluation.steps == 0
+            pending = _Pending(self.step, count, metrics)
+            self.step += count
+            save, measure = (left == 0 for left in self._until_due(past=True))
             if save or measure or stopped or self.step == end:
                 stopped = self._log(pending, number, progress) or stopped
                 pending = None
@@ -200,23 +242,36 @@ class _Run:
                     self._save()
             if stopped:
                 return True
+        if self._log(pending, number, progress):
+            return True
         return jax.process_count() == 1 and len(signals) > 0
 
-    def _log(self, pending: tuple[int, Any] | None, number: int, progress: "_Shown") -> bool:
-        """Log a step, once its metrics are there; whether any process was asked to stop before it."""
+    def _until_due(self, past: bool = False) -> tuple[int, int]:
+        """Steps to the next checkpoint and the next evaluation; past: 0 if one is due now."""
+        every = (self.config.logging.checkpoint_steps, self.config.evaluation.steps or _ENDLESS)
+        return every[0] * (not past) - self.step % every[0], every[1] * (not past) - self.step % every[1]
+
+    def _log(self, pending: "_Pending | None", number: int, progress: "_Shown") -> bool:
+        """Log the steps of a call, once their metrics are there; whether any process was asked to stop before it."""
         if pending is None:
             return False
-        step, metrics = pending
-        values = {name: float(value) for name, value in from_first(metrics).items()}
-        stopped = values.pop("asked") > 0
-        bad, stage = values.pop("bad"), self.config.stages[number]
+        metrics, count = from_first(pending.metrics), pending.count
+        now = time.monotonic()
+        if self.clock:
+            self.clock.took(count, now - self._logged)
+        self._logged = now
+        stopped, stage = float(metrics.pop("asked")) > 0, self.config.stages[number]
+        series = {name: np.atleast_1d(values)[:count] for name, values in metrics.items()}
+        bad = series.pop("bad")
+        by_step = [{name: float(values[i]) for name, values in series.items()} for i in range(count)]
         if self.records is not None:
-            speed = self.records.step(step, stage.name, values, stage.batch)
-            progress.show(step + 1, values, speed, PARTS[stage.train][-1])
-        if bad >= self.config.max_bad_steps:
+            speed = self.records.steps(pending.step, stage.name, by_step, stage.batch)
+            for step, values in enumerate(by_step, start=pending.step + 1):
+                progress.show(step, values, speed, PARTS[stage.train][-1])
+        if bad.max() >= self.config.max_bad_steps:
             raise TrainingError(
-                f"step {step}: no finite loss or gradient for {int(bad)} steps in a row; the last checkpoint is kept; "
-                "try a lower learning rate or clip_norm in a new run."
+                f"step {pending.step + count - 1}: no finite loss or gradient for {int(bad.max())} steps in a row; the "
+                "last checkpoint is kept; try a lower learning rate or clip_norm in a new run."
             )
         return stopped
 
@@ -224,6 +279,8 @@ class _Run:
         assert self.checkpoints is not None
         assert self.records is not None
         self.records.flush()
+        if self.clock:
+            self.clock.save(self.step)
         self.checkpoints.save(self.step, from_first(self.state))
 
     def _evaluate(self) -> None:
@@ -236,6 +293,7 @@ class _Run:
         except NvcError as error:
             self.note(f"step {self.step}: the evaluation has failed, and training goes on: {error}")
         self.records.restart_clock()
+        self._logged = time.monotonic()
 
     def _reset_moments(self) -> None:
         """A stage begins with an optimiser that knows nothing."""

@@ -15,7 +15,7 @@ from nvc_jax.training import config as config_module
 from nvc_jax.training.config import TrainConfig
 
 # Keys, and beginnings of keys, that change no result.
-NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb")
+NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb", "steps_per_call")
 
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 

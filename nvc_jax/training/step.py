@@ -16,9 +16,10 @@ from nvc_jax.models.intra import IntraModel
 from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Reference, reference_after
 from nvc_jax.ops.colour import planes_to_picture, rgb_to_ycbcr
-from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+from nvc_jax.spec import QP_LEVELS
 from nvc_jax.training.config import Loss, Stage, TrainConfig
 from nvc_jax.training.data import Batch
+from nvc_jax.training.device_data import DeviceClips, cut_batch
 from nvc_jax.training.forward import Coded, FrameInput, code_frame, code_inter_frames, joined, runs
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
@@ -117,15 +118,15 @@ def prepare(loss: Loss, batch: Batch, key: Array) -> Clips:
     qp = jax.vmap(lambda k: jax.random.randint(k, (), 0, QP_LEVELS))(keys[:, 0]).astype(jnp.float32)
     place = jnp.ones(len(qp), jnp.int32)  # the first inter frame of a sequence has number 1
     if loss.random_position:
-        place = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(QP_OFFSETS)))(keys[:, 1])
+        place = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(loss.qp_offsets)))(keys[:, 1])
     noise = jax.vmap(lambda k: jax.random.split(k, frames), out_axes=1)(keys[:, 2])
     first = FrameInput(clip[0], qp, noise[0], Weighting(rate_weight(qp, *loss.intra_lambda), jnp.ones_like(qp)))
     if frames == 1:
         return Clips(first, None, qp)
-    places = (place[None] + jnp.arange(frames - 1)[:, None]) % len(QP_OFFSETS)
-    weights = jnp.array([dict(loss.frame_weights)[offset] for offset in QP_OFFSETS])
+    places = (place[None] + jnp.arange(frames - 1)[:, None]) % len(loss.qp_offsets)
+    weights = jnp.array([dict(loss.frame_weights)[offset] for offset in loss.qp_offsets])
     lambdas = jnp.broadcast_to(rate_weight(qp, *loss.inter_lambda), places.shape)
-    offsets = jnp.array(QP_OFFSETS, jnp.float32)
+    offsets = jnp.array(loss.qp_offsets, jnp.float32)
     rest = FrameInput(clip[1:], qp + offsets[places], noise[1:], Weighting(lambdas, weights[places]))
     return Clips(first, rest, qp)
 
@@ -158,14 +159,14 @@ class Step:
 
     config: TrainConfig
     stage: Stage
-    start: int
+    start: int | Array | np.int32
     packing: Packing
     axis: str | None = None
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Update the parameters with a batch. All metrics are scalars."""
+    def __call__(self, state: TrainState, batch: Batch, position: Array | None = None) -> tuple[TrainState, Metrics]:
+        """Update the parameters with a batch. All metrics are scalars. position: see `learning_rate`."""
         clips = prepare(self.config.loss, batch, jax.random.wrap_key_data(state.key))
-        rate = learning_rate(self.stage, state.step - self.start)
+        rate = learning_rate(self.stage, state.step - self.start, position)
         old = state
         if self.stage.mode == "plain":
             state, by_frame, norms = self._plain(state, clips, rate)
@@ -230,6 +231,7 @@ class Step:
                 self.stage.refresh,
                 self.stage.remat,
                 self.config.precision,
+                self.stage.skip,
             )
         return by_frame
 
@@ -243,7 +245,7 @@ class Step:
         ) -> tuple[TrainState, Coded, Terms, Array]:
             def of_frame(params: Tree) -> tuple[Array, tuple[Coded, Terms]]:
                 tree = self._unpacked({part: params}, part)
-                coded = code_frame(model, tree, frame, reference, self.config.precision)
+                coded = code_frame(model, tree, frame, reference, self.config.precision, self.stage.skip)
                 found = terms(loss, coded, frame)
                 return found.loss.mean(), (coded, found)
 
@@ -358,6 +360,59 @@ def fresh_moments(config: TrainConfig, packed: dict[str, Tree]) -> dict[str, Tre
     """The optimiser's state before its first update."""
     transformation = direction(config.optimiser)
     return {part: transformation.init(leaves) for part, leaves in packed.items()}
+
+
+@flax.struct.dataclass
+class Place:
+    """Where a call of several steps stands in the run.
+
+    Attributes:
+        start: steps of the run before the stage.
+        sample: clips of the run before the call, uint32.
+        count: steps to make.
+        timed: the schedule follows a clock rather than steps.
+        position: of the first step in the stage's schedule, see `learning_rate`; if timed.
+        pace: how far a step goes there; if timed.
+    """
+
+    start: Array | np.int32
+    sample: Array | np.uint32
+    count: Array | np.int32
+    timed: Array | np.bool_
+    position: Array | np.float32
+    pace: Array | np.float32
+
+
+def several_on_all_devices(
+    step: Step, clips: DeviceClips, most: int
+) -> Callable[[TrainState, npt.NDArray[np.float32], Place], tuple[TrainState, Metrics]]:
+    """Up to `most` steps in one call on batches that are cut on the devices; see `on_all_devices`.
+
+    Metrics are arrays, of which `count` values were set.
+    """
+    mine = step.stage.batch // jax.device_count()
+
+    def update(state: TrainState, clips: DeviceClips, asked: Array, place: Place) -> tuple[TrainState, Metrics]:
+        mapped = dataclasses.replace(step, start=place.start, axis=DEVICES)
+        first = place.sample + (lax.axis_index(DEVICES) * mine).astype(jnp.uint32) + jnp.arange(mine, dtype=jnp.uint32)
+
+        def one(number: Array, state: TrainState) -> tuple[TrainState, Metrics]:
+            sample = first + number.astype(jnp.uint32) * jnp.uint32(step.stage.batch)
+            batch = cut_batch(clips, step.stage, sample, jax.random.wrap_key_data(state.key))
+            steps = (state.step - place.start).astype(jnp.float32)
+            return mapped(state, batch, jnp.where(place.timed, place.position + number * place.pace, steps))
+
+        def body(number: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, metrics = one(number, carry[0])
+            return state, jax.tree.map(lambda kept, value: kept.at[number].set(value), carry[1], metrics)
+
+        shapes = jax.eval_shape(one, jnp.int32(0), state)[1]
+        kept = jax.tree.map(lambda value: jnp.zeros(most, value.dtype), shapes)
+        state, metrics = lax.fori_loop(0, place.count, body, (state, kept))
+        return state, metrics | {"asked": lax.pmax(asked, DEVICES)}
+
+    several = jax.pmap(update, axis_name=DEVICES, in_axes=(0, 0, 0, None), donate_argnums=0)
+    return lambda state, asked, place: several(state, clips, asked, place)
 
 
 def on_all_devices(step: Step) -> Callable[[TrainState, Batch, npt.NDArray[np.float32]], tuple[TrainState, Metrics]]:

@@ -164,3 +164,14 @@ def test_skipped_blocks_are_replaced():
     np.testing.assert_array_equal(replaced[:, 32:48, 16:32], picture("other")[:, 32:48, 16:32])
     replaced[:, 32:48, 16:32] = picture()[:, 32:48, 16:32]
     np.testing.assert_array_equal(replaced, picture())
+
+
+def test_candidates_side_by_side_give_the_same_vectors(monkeypatch):
+    """The way of GPUs and TPUs, on this machine."""
+    reference, picture = smooth(count=2)
+    qps = np.array([20.0], np.float32)
+    expected = jax.jit(estimate)(picture, reference, qps)
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *operands, cpu, default: default(*operands))
+    found = jax.jit(lambda *inputs: estimate(*inputs))(picture, reference, qps)
+    np.testing.assert_array_equal(found, expected)
+    assert np.asarray(found).any()

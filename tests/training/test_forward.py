@@ -59,7 +59,7 @@ def test_refresh_cuts_a_clip_into_runs():
 def test_refresh_is_that_of_the_schedule(refresh, monkeypatch):
     """Frames start from the picture before them where the encoder's do, and from its feature elsewhere."""
 
-    def code(model, params, frame, reference, precision):
+    def code(model, params, frame, reference, precision, skip):
         number = frame.qp
         from_picture = jnp.full_like(number, reference.kind == "picture")
         before = jnp.broadcast_to(reference.value, number.shape)

@@ -14,7 +14,7 @@ from launch import metrics
 
 from nvc_jax.errors import ConfigError, EvaluationError, ModelError, TrainingError
 from nvc_jax.models.config import tiny
-from nvc_jax.training import command, processes, run
+from nvc_jax.training import command, feed, processes, run
 from nvc_jax.training.config import DEMO, Data, Evaluation, Logging, Stage, TrainConfig
 from nvc_jax.training.data import open_clips
 from nvc_jax.training.settings import override
@@ -57,7 +57,7 @@ def counted(monkeypatch):
 
         return update
 
-    monkeypatch.setattr(run, "on_all_devices", counting)
+    monkeypatch.setattr(feed, "on_all_devices", counting)
     monkeypatch.setattr(run, "export", lambda config, state, packing, workdir: workdir / "model")
     return happens, seen
 

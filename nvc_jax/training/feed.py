@@ -1,0 +1,128 @@
+"""What gives steps their batches: grain on the host, one by one, or the devices themselves, several a call."""
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from nvc_jax.training.clock import Ration
+from nvc_jax.training.config import TrainConfig
+from nvc_jax.training.data import ClipSet, batches, on_devices
+from nvc_jax.training.device_data import device_clips
+from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.processes import on_all
+from nvc_jax.training.step import Metrics, Place, Step, TrainState, on_all_devices, several_on_all_devices
+
+Asked = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlace:
+    """Where a stage stands in the run.
+
+    Attributes:
+        number: of the stage.
+        start: steps of the run before it.
+        sample: clips of the run before it.
+    """
+
+    number: int
+    start: int
+    sample: int
+
+
+class Feed(Protocol):
+    """Makes steps of a stage.
+
+    Attributes:
+        most: how many in one call.
+    """
+
+    most: int
+
+    def __call__(
+        self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
+    ) -> tuple[TrainState, Metrics]:
+        """Steps from `step` of the run on.
+
+        Args:
+            state: is used up.
+            asked: see `on_all_devices`.
+            step: number of the first one.
+            count: how many.
+            ration: where the schedule is; None: where the steps are.
+
+        Returns:
+            The state after them, and metrics; of several steps in arrays of `most`.
+        """
+
+
+class HostFeed:
+    """Batches from grain, one step a call."""
+
+    most = 1
+
+    def __init__(self, config: TrainConfig, clips: ClipSet, packing: Packing, place: StagePlace, step: int) -> None:
+        """Begin at a step of the run."""
+        stage = config.stages[place.number]
+        self._batches = batches(clips, stage, place.number, place.sample, (jax.process_index(), jax.process_count()))
+        if step > place.start:
+            self._batches.set_state({"next_index": step - place.start})
+        self._update = on_all_devices(Step(config, stage, place.start, packing))
+
+    def __call__(
+        self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
+    ) -> tuple[TrainState, Metrics]:
+        """One step."""
+        del step, count, ration
+        return self._update(state, on_devices(next(self._batches), jax.local_device_count()), asked)
+
+
+class DeviceFeed:
+    """Batches that the devices cut, several steps a call."""
+
+    def __init__(self, config: TrainConfig, clips: ClipSet, packing: Packing, number: int) -> None:
+        """Put the clips of a stage on the devices."""
+        self._stage = config.stages[number]
+        self._place = StagePlace(number, 0, 0)
+        self.most = config.steps_per_call
+        held = on_all(device_clips(clips, self._stage))
+        self._update = several_on_all_devices(Step(config, self._stage, 0, packing), held, self.most)
+
+    def begin(self, place: StagePlace) -> "DeviceFeed":
+        """Say where the stage stands."""
+        self._place = place
+        return self
+
+    def compile(self, state: TrainState) -> None:
+        """Make the program, by a call without a step."""
+        copy = jax.tree.map(jnp.copy, state)  # what is given is used up
+        jax.block_until_ready(self(copy, np.zeros(jax.local_device_count(), np.float32), 0, 0, None))
+
+    def __call__(
+        self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
+    ) -> tuple[TrainState, Metrics]:
+        """Several steps."""
+        steps = self._stage.steps
+        place = Place(
+            start=np.int32(self._place.start),
+            sample=np.uint32((self._place.sample + (step - self._place.start) * self._stage.batch) % 2**32),
+            count=np.int32(count),
+            timed=np.bool_(ration is not None),
+            position=np.float32(0.0 if ration is None else ration.over * steps),
+            pace=np.float32(0.0 if ration is None else ration.pace * steps),
+        )
+        return self._update(state, asked, place)
+
+
+def device_feeds(config: TrainConfig, clips: ClipSet, packing: Packing, state: TrainState) -> Sequence[DeviceFeed]:
+    """Those of all stages, their programs made side by side."""
+    feeds = [DeviceFeed(config, clips, packing, number) for number in range(len(config.stages))]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda feed: feed.compile(state), feeds))
+    return feeds
