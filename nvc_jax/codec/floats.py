@@ -2,19 +2,23 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.params import ParamTree, flatten, is_depthwise, is_kernel, unflatten
+from nvc_jax.models.params import ParamTree, flatten, is_block_kernel, is_depthwise, is_kernel, unflatten
 from nvc_jax.ops import native, native_float32
+from nvc_jax.ops.block import PallasKernel
 
 XLA = "xla"
+PALLAS = "pallas"  # DC blocks in the kernels of ops/pallas_block.py, everything else by XLA
 
 
 def strategies(dtype: DTypeLike) -> tuple[str, ...]:
-    """How this machine can convolve in a precision, the fastest first. Results differ by roundings."""
-    return (*native.available(jnp.dtype(dtype).name), XLA)
+    """How this machine can convolve in a precision, the default first. Results differ by roundings."""
+    pallas = (PALLAS,) if jax.default_backend() == "gpu" and jnp.dtype(dtype).itemsize == 2 else ()
+    return (*native.available(jnp.dtype(dtype).name), XLA, *pallas)
 
 
 def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[str, Any]:
@@ -35,7 +39,9 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[s
         )
 
     def prepared(name: str, leaf: Any) -> Any:
-        if strategy == XLA or not is_kernel(name) or is_depthwise(name):
+        if strategy == PALLAS and is_block_kernel(name):
+            return PallasKernel(jnp.asarray(leaf, dtype))
+        if strategy in (XLA, PALLAS) or not is_kernel(name) or is_depthwise(name):
             return jnp.asarray(leaf, dtype)
         return native_float32.pack(leaf, strategy, parts=2 if name.endswith("ffn/kernel_in") else 1)
 

@@ -35,7 +35,7 @@ class Codec:
 
     Attributes:
         stored: the model as it is on disk; in int16, the integer model that was made of it.
-        precision: "float32", "bfloat16" or "int16". Streams decode only in the precision they were made in.
+        precision: a key of PRECISIONS. Streams decode only in the precision they were made in.
         strategy: how it multiplies.
     """
 

@@ -65,6 +65,11 @@ def is_depthwise(name: str) -> bool:
     return name.endswith("depthwise/kernel")
 
 
+def is_block_kernel(name: str) -> bool:
+    """Whether it is that of a 1x1 convolution within a DC block."""
+    return name.endswith(("pointwise_in/kernel", "pointwise_out/kernel", "ffn/kernel_in", "ffn/kernel_out"))
+
+
 def flatten(tree: ParamTree) -> dict[str, Any]:
     """Nested parameters to `{"inter/encoder_in/kernel": leaf}`."""
     return dict(flax.traverse_util.flatten_dict(tree, sep="/"))

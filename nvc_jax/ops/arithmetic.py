@@ -31,7 +31,7 @@ class Arithmetic(Protocol):
     def to_symbols(self, x: Array, mean: Array) -> Array: ...  # noqa: D102
     def from_symbols(self, symbols: Array, mean: Array) -> Array: ...  # noqa: D102
     def table_indexes(self, scale: Array, skip_threshold: Array) -> Array: ...  # noqa: D102
-    def to_uint8(self, x: Array, over: tuple[int, ...] = ()) -> Array: ...  # noqa: D102
+    def to_uint8(self, total: Array, count: int = 1) -> Array: ...  # noqa: D102
 
 
 def arithmetic(x: Array) -> Arithmetic:

@@ -1,6 +1,11 @@
 """What a DC block is made of, in any arithmetic."""
 
+import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import jax
+from jax import Array
 
 Layer = tuple[Any, Any]  # kernel and bias
 
@@ -21,3 +26,17 @@ class BlockLayers(NamedTuple):
     project: Layer
     widen: Layer
     narrow: Layer
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["interpret"])
+@dataclass(frozen=True)
+class PallasKernel:
+    """A matrix of weights [K, N] that takes the place of a DC block's kernel in a parameter tree.
+
+    Attributes:
+        weights: in the precision of the computation.
+        interpret: run the kernels by XLA's operations instead of compiling them, to test them without a GPU.
+    """
+
+    weights: Array
+    interpret: bool = False

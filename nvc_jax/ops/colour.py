@@ -45,22 +45,26 @@ def split_planes(picture: Array) -> tuple[Array, Array, Array]:
     """
     if picture.dtype == jnp.int16:
         picture = to_precision(picture, jnp.float32)
-    chroma = _chroma_cells(picture).mean(axis=(2, 4))
+    chroma = _chroma_of_cells(picture) / 4.0
     return picture[..., 0], chroma[..., 0], chroma[..., 1]
 
 
 def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
     """The same, rounded to 8 bits, uint8; of an int16 picture by integers alone."""
     to_uint8 = arithmetic(picture).to_uint8
-    chroma = to_uint8(_chroma_cells(picture), over=(2, 4))
+    chroma = to_uint8(_chroma_of_cells(picture), 4)
     return to_uint8(picture[..., 0]), chroma[..., 0], chroma[..., 1]
 
 
-def _chroma_cells(picture: Array) -> Array:
-    """[B, H, W, 3] -> [B, H/2, 2, W/2, 2, 2]: both chroma components of each cell of 2x2 pixels."""
+def _chroma_of_cells(picture: Array) -> Array:
+    """[B, H, W, 3] -> [B, H/2, W/2, 2]: sums of both chroma components over cells of 2x2 pixels, float32 or int32.
+
+    Row by row, so that every picture size and machine rounds them in the same way.
+    """
     chroma = pad_to_multiple(picture[..., 1:], 2)
-    b, h, w, _ = chroma.shape
-    return chroma.reshape(b, h // 2, 2, w // 2, 2, 2)
+    chroma = chroma.astype(jnp.int32 if chroma.dtype == jnp.int16 else jnp.float32)
+    upper, lower = (chroma[:, row::2, ::2] + chroma[:, row::2, 1::2] for row in range(2))
+    return upper + lower
 
 
 def picture_to_rgb(picture: Array) -> Array:

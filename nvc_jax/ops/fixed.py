@@ -196,12 +196,9 @@ def table_indexes(scale: Array, skip_threshold: Array) -> Array:
     return jnp.where(scale > skip_threshold, index, NOT_CODED).astype(jnp.uint8)
 
 
-def to_uint8(x: Array, over: tuple[int, ...] = ()) -> Array:
-    """The mean over some axes of values 0..1, times 255, rounded."""
-    total, count = x.astype(jnp.int32), 1
-    for axis in over:
-        count *= x.shape[axis]
-    total = total.sum(over) if over else total
+def to_uint8(total: Array, count: int = 1) -> Array:
+    """The mean of `count` values 0..1 with a sum, times 255, rounded."""
+    total = total.astype(jnp.int32)
     return jnp.clip((2 * 255 * total + count * ONE) // (2 * count * ONE), 0, 255).astype(jnp.uint8)
 
 

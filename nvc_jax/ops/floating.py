@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nvc_jax.ops import bounds, latents, native_float32
-from nvc_jax.ops.block import BlockLayers
+from nvc_jax.ops.block import BlockLayers, PallasKernel
 from nvc_jax.ops.convolution import convolve3x3 as _convolve3x3
 from nvc_jax.ops.depthwise import depthwise3x3
 from nvc_jax.ops.native_float32 import PackedKernel
@@ -36,6 +36,10 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
     """
     if isinstance(layers.first[0], PackedKernel):
         return native_float32.dc_block(x, layers, shortcut)
+    if isinstance(layers.first[0], PallasKernel):
+        from nvc_jax.ops import pallas_block  # takes a third of a second to import
+
+        return pallas_block.dc_block(x, layers, shortcut)
     h = wsilu(affine(x, *layers.first))
     with jax.named_scope("depthwise"):
         kernel, bias = layers.depthwise
@@ -106,6 +110,6 @@ def from_symbols(symbols: Array, mean: Array) -> Array:
 table_indexes = latents.table_indexes
 
 
-def to_uint8(x: Array, over: tuple[int, ...] = ()) -> Array:
-    """The mean over some axes of values 0..1, times 255, rounded half to even and clamped."""
-    return jnp.clip(jnp.round(x.astype(jnp.float32).mean(over) * 255.0), 0, 255).astype(jnp.uint8)
+def to_uint8(total: Array, count: int = 1) -> Array:
+    """The mean of `count` values 0..1 with a sum, times 255, rounded half to even and clamped."""
+    return jnp.clip(jnp.round(total.astype(jnp.float32) / count * 255.0), 0, 255).astype(jnp.uint8)
