@@ -90,6 +90,8 @@ def speed(options: argparse.Namespace) -> list[Step]:
     stages = ["bench.py", "--model", profiled[0], "--size", profiled[1], "--precision", "bfloat16", "--runs", "5"]
     steps = [
         bench("1080p_bfloat16", "1920x1080", "bfloat16", *main, "--streams", "4", "8"),
+        Step("speed", "block_kernels", _python("bench_kernels.py", "--output", "{json}"), 75, needs=needs[:1]),
+        bench("1080p_bfloat16_pallas", "1920x1080", "bfloat16", *once, "--strategy", "pallas", beside=False),
         Step("speed", "kernels_bfloat16", _python(*kernels, "--precision", "bfloat16"), 60, needs=needs[:1]),
         bench("1080p_float16", "1920x1080", "float16", *once),
         bench("1080p_int16", "1920x1080", "int16", *once, "--streams", "4"),
@@ -102,8 +104,10 @@ def speed(options: argparse.Namespace) -> list[Step]:
         Step("speed", "kernels_int16", _python(*kernels, "--precision", "int16"), 60, needs=needs[:1]),
         bench("1080p_float32", "1920x1080", "float32", *once, beside=False),
     ]
-    if '"float16"' not in _precisions():
-        steps = [step for step in steps if step.name != "1080p_float16"]  # not there yet
+    if options.rehearse:
+        steps = [
+            step for step in steps if step.name not in ("block_kernels", "1080p_bfloat16_pallas")
+        ]  # for GPUs alone
     return steps
 
 
@@ -185,9 +189,3 @@ def _clip(options: argparse.Namespace) -> list[str]:
     """The first video of the folder, if there is one."""
     clips = sorted(path for path in options.clips.iterdir() if path.is_file()) if options.clips else []
     return ["--clip", str(clips[0].resolve())] if clips else []
-
-
-def _precisions() -> str:
-    """The line of the sources that names them; nothing of the package can be imported before it is installed."""
-    text = (ROOT / "nvc_jax" / "spec.py").read_text()
-    return next(line for line in text.splitlines() if line.startswith("PRECISION_NAMES"))
