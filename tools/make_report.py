@@ -38,6 +38,8 @@ def main() -> int:
     except NvcError as error:
         print(f"make_report.py: {error}", file=sys.stderr)
         return 1
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(options.output)
     return 0
 

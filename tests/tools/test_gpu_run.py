@@ -1,0 +1,90 @@
+"""tools/gpu_run.py goes through its phases with a tiny codec on a CPU, and keeps what a phase at its limit has done."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
+
+from gpu.runner import Runner, Step  # noqa: E402
+
+
+def call(code, **settings):
+    return Step(
+        "phase", settings.pop("name", "step"), [sys.executable, "-c", code, "{json}"], **{"seconds": 30, **settings}
+    )
+
+
+WRITES = "import json, sys; json.dump({'lines': ['told']}, open(sys.argv[1], 'w'))"
+SLEEPS = f"{WRITES}; import sys, time; print('begun', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(tmp_path / "work", tmp_path / "out", tmp_path, {}, 60)
+
+
+def test_limits_and_failures(runner, tmp_path):
+    """What a step wrote before its limit is kept, a failure stops no other, and a step without what it needs is left out."""
+    steps = [
+        call(SLEEPS, name="slow", seconds=2),
+        call("raise SystemExit('no good')", name="bad"),
+        call(WRITES, name="good", needs=("phase/beside",)),
+        call(WRITES, name="lonely", needs=("phase/bad",)),
+    ]
+    runner.run("phase", [call(WRITES, name="beside", background=True), *steps], 30, again=False)
+    runner.finish()
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    outcomes = {key: row["status"]["outcome"] for key, row in results.items()}
+    assert outcomes == {
+        "phase/beside": "done",
+        "phase/slow": "limit",
+        "phase/bad": "failed",
+        "phase/good": "done",
+        "phase/lonely": "left out",
+    }
+    assert results["phase/slow"]["result"] == {"lines": ["told"]}
+    summary = (tmp_path / "out" / "summary.txt").read_text()
+    assert "    | begun\n" in summary
+    assert "    | no good\n" in summary
+
+
+def test_a_second_call_goes_on(tmp_path):
+    appends = "open('count', 'a').write('x')"
+    for _ in range(2):
+        runner = Runner(tmp_path / "work", tmp_path / "out", tmp_path, {}, 60)
+        runner.run("phase", [call(appends), call(appends, name="always", always=True)], 30, again=False)
+    assert (tmp_path / "count").read_text() == "xxx"
+
+
+def test_a_step_is_asked_to_end_before_its_limit(runner, tmp_path):
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'w'), exit(143))); time.sleep(60)"
+    )
+    runner.run("phase", [call(code, seconds=12, stop_s=10)], 30, again=False)
+    assert (tmp_path / "asked").exists()
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["phase/step"]["status"]["outcome"] == "done"
+
+
+@pytest.mark.slow
+def test_rehearsal(tmp_path, compilation_cache):
+    """Checks and speed, with the installed package in place of the one that `install` makes."""
+    work, out = tmp_path / "work", tmp_path / "out"
+    (work / "install").mkdir(parents=True)
+    (work / "install" / "native.status.json").write_text('{"outcome": "done"}')
+    command = [sys.executable, "-P", str(TOOLS / "gpu_run.py"), "--rehearse", "--output", str(out), "--work", str(work)]
+    environment = os.environ | compilation_cache | {"PYTHONPATH": str(TOOLS)}
+    subprocess.run([*command, "--phases", "exact,speed", "--seconds", "400"], check=True, env=environment)
+    results = json.loads((out / "results.json").read_text())
+    checks = results["exact/checks"]["result"]["checks"]
+    assert len(checks) >= 4
+    assert all(row["passed"] for row in checks)
+    speed = results["speed/1080p_bfloat16"]["result"]
+    assert speed["end_to_end"]["nvc_jax/encode"]["fps"] > 0
+    assert speed["end_to_end"]["nvc_jax/decode 4 streams"]["streams"] == 4
+    assert results["speed/kernels_bfloat16"]["result"]["decode"]["kernels_per_frame"] > 10
