@@ -21,6 +21,7 @@ from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load, moving
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.complexity import Complexity, frame_complexity
 from nvc_jax.ops.exact import STRATEGIES
 
@@ -73,7 +74,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     complexity = frame_complexity(codec.stored.config, "P", *options.size)
     peaks = Peaks(_peak_dtype(codec))
     peaks.measure()
-    officials = _officials(options, codec)
+    officials = _officials(options, codec, progress)
     try:
         progress("network of a P frame")
         points = _network(options, subject, officials, peaks)
@@ -142,8 +143,8 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     }
 
 
-def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
-    """The official code, and without its extension if it has one."""
+def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) -> dict[str, OfficialCode]:
+    """The official code, and without its extension if it has one; none if it does not start."""
     if options.torch_reference is None or "official" not in options.parts:
         return {}
     start = functools.partial(
@@ -154,7 +155,11 @@ def _officials(options: Options, codec: Codec) -> dict[str, OfficialCode]:
         options.size,
         codec.stored,
     )
-    first = start()
+    try:
+        first = start()
+    except ConfigError as error:  # ours is worth measuring
+        progress(str(error))
+        return {}
     plain = first.about["cuda_extension"] and "official_plain" in options.parts
     return {"official": first} | ({"official plain": start(plain=True)} if plain else {})
 
@@ -178,10 +183,15 @@ def _network(
             peaks.measure()
         for side, function in ours.items():
             taken = {"nvc_jax": seconds_of(function)}
-            taken |= {name: official.ask(side) for name, official in officials.items()}
+            for name, official in officials.items():
+                if "failure" not in official.about:
+                    try:
+                        taken[name] = official.ask(side)
+                    except ConfigError as error:
+                        official.about["failure"] = str(error)
             for who, value in taken.items():
                 seconds.setdefault(f"{who}/{side}", []).append(value)
-    return {name: Times(values[1:]) for name, values in seconds.items()}
+    return {name: Times(values[1:]) for name, values in seconds.items() if len(values) > 1}
 
 
 def _parts(
@@ -213,13 +223,17 @@ def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, Official
         size_bytes = sum(len(unit.payload) for unit in units)
         taken = {"nvc_jax": {"encode": run.to_json() | {"bytes": size_bytes}}}
         taken["nvc_jax"]["decode"] = sequence.decode(codec, units).to_json()
-        taken |= {name: o.sequence(frames) for name, o in officials.items() if o.about["entropy_coder"]}
+        taken |= {name: o.sequence(frames) for name, o in officials.items() if _can_code(o)}
         for who, sides in taken.items():
             for side, result in sides.items():
                 runs.setdefault(f"{who}/{side}", []).append(result)
         for count in options.streams:
             runs.setdefault(f"nvc_jax/decode {count} streams", []).append(sequence.decode_at_once(codec, units, count))
     return {name: sorted(rows, key=lambda row: row["fps"])[len(rows) // 2] for name, rows in runs.items()}
+
+
+def _can_code(official: OfficialCode) -> bool:
+    return official.about["entropy_coder"] and "failure" not in official.about
 
 
 def _macs(complexity: Complexity, pixels: int) -> dict[str, int]:

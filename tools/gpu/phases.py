@@ -66,12 +66,10 @@ def speed(options: argparse.Namespace) -> list[Step]:
     """End to end beside the official code, kernels, stages, other precisions, several streams, other sizes."""
     clip = _clip(options)
     official = []
-    needs: tuple[str, ...] = ("install/native",)
+    needs = ("install/native",)
     if options.official:
         official = ["--torch-reference", str(options.official.resolve())]
-        needs += (
-            ("install/official_coder",) if options.rehearse else ("install/official_coder", "install/official_cuda")
-        )
+    built = ("install/official_cuda",)  # what else runs would disturb it, or be disturbed
 
     def bench(
         name: str, size: str, precision: str, *more: str, model: str = "dcvc_rt", beside: bool = True, frames: int = 50
@@ -81,7 +79,7 @@ def speed(options: argparse.Namespace) -> list[Step]:
         parts = ["--parts", "sequence", *(["official"] if beside and official else [])]
         command = ["bench.py", "--model", model, "--size", size, "--precision", precision, "--frames", str(frames)]
         command += [*parts, *(official if beside else []), *clip, *more, "--output", "{json}"]
-        return Step("speed", name, _python(*command), 200, needs=needs if beside else needs[:1])
+        return Step("speed", name, _python(*command), 200, needs=needs, awaits=built)
 
     main = "--runs", "10", "--sequences", "3"
     once = "--runs", "5", "--sequences", "1"
@@ -90,18 +88,16 @@ def speed(options: argparse.Namespace) -> list[Step]:
     stages = ["bench.py", "--model", profiled[0], "--size", profiled[1], "--precision", "bfloat16", "--runs", "5"]
     steps = [
         bench("1080p_bfloat16", "1920x1080", "bfloat16", *main, "--streams", "4", "8"),
-        Step("speed", "block_kernels", _python("bench_kernels.py", "--output", "{json}"), 75, needs=needs[:1]),
+        Step("speed", "block_kernels", _python("bench_kernels.py", "--output", "{json}"), 75, needs=needs),
         bench("1080p_bfloat16_pallas", "1920x1080", "bfloat16", *once, "--strategy", "pallas", beside=False),
-        Step("speed", "kernels_bfloat16", _python(*kernels, "--precision", "bfloat16"), 60, needs=needs[:1]),
+        Step("speed", "kernels_bfloat16", _python(*kernels, "--precision", "bfloat16"), 60, needs=needs),
         bench("1080p_float16", "1920x1080", "float16", *once),
         bench("1080p_int16", "1920x1080", "int16", *once, "--streams", "4"),
-        Step(
-            "speed", "stages_bfloat16", _python(*stages, "--parts", "stages", "--output", "{json}"), 90, needs=needs[:1]
-        ),
+        Step("speed", "stages_bfloat16", _python(*stages, "--parts", "stages", "--output", "{json}"), 90, needs=needs),
         bench("720p_bfloat16", "1280x720", "bfloat16", *once),
         bench("4k_bfloat16", "3840x2160", "bfloat16", *once, frames=26),
         bench("1080p_embedded_int16", "1920x1080", "int16", *once, model="embedded", beside=False),
-        Step("speed", "kernels_int16", _python(*kernels, "--precision", "int16"), 60, needs=needs[:1]),
+        Step("speed", "kernels_int16", _python(*kernels, "--precision", "int16"), 60, needs=needs),
         bench("1080p_float32", "1920x1080", "float32", *once, beside=False),
     ]
     if options.rehearse:

@@ -27,6 +27,7 @@ class Step:
         seconds: its limit.
         stop_s: so long before the limit it is asked to end (SIGTERM).
         needs: steps of any phase, as "phase/name", that have to be there; those in the background are waited for.
+        awaits: steps that are waited for and may have failed.
         background: goes on while later steps run.
         always: goes on although it was done in an earlier call.
         environment: beside that of all steps.
@@ -39,6 +40,7 @@ class Step:
     seconds: float
     stop_s: float = 0.0
     needs: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
     background: bool = False
     always: bool = False
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -97,7 +99,7 @@ class Runner:
             if self._status(step.key).get("outcome") == "done":
                 continue
             left = end - time.monotonic()
-            for need in step.needs:
+            for need in (*step.needs, *step.awaits):
                 if need in self._background:
                     self._wait(self._background.pop(need), time.monotonic() + left)
             left = end - time.monotonic()
