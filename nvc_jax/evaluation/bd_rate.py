@@ -15,7 +15,8 @@ from nvc_jax.evaluation.results import Point, Results
 Method = Literal["pchip", "akima", "cubic"]
 
 METHODS: tuple[Method, ...] = ("pchip", "akima", "cubic")
-QUALITIES = {name: f"ave_all_frame_{name}" for name in ("psnr", "psnr_y", "psnr_u", "psnr_v", "msssim", "msssim_y")}
+_NAMES = ("psnr", "psnr_y", "psnr_u", "psnr_v", "msssim", "msssim_y", "msssim_u", "msssim_v")
+QUALITIES = {name: f"ave_all_frame_{name}" for name in _NAMES}
 RATES = {"all": "ave_all_frame_bpp", "payload": "ave_all_frame_payload_bpp"}
 MIN_POINTS = 4
 LITTLE_OVERLAP = 0.5  # BD-rates of curves that share less of their qualities say little
@@ -40,21 +41,37 @@ class Curve:
         Args:
             points: in any order.
             quality: a key of `QUALITIES`.
-            rate: a key of `RATES`; files without rates of the coded pictures alone give all bits.
+            rate: a key of `RATES`.
 
         Raises:
-            EvaluationError: the points do not say their quality.
+            EvaluationError: the points do not say their quality or their rate.
         """
         pairs = []
         for point in points:
-            value = point.get(QUALITIES[quality])
-            if not isinstance(value, float | int):
+            value = point_quality(point, quality)
+            if value is None:
                 raise EvaluationError(f"the results have no {QUALITIES[quality]}.")
-            value = msssim_decibels(value) if quality.startswith("msssim") else float(value)
-            pairs.append((point.get(RATES[rate], point[RATES["all"]]), value))
+            if quality.startswith("msssim"):
+                value = msssim_decibels(value)
+            bits = point.get(RATES[rate])
+            if not isinstance(bits, float | int):
+                raise EvaluationError(f"the results have no {RATES[rate]}; --rate all compares all bits.")
+            pairs.append((bits, value))
         pairs.sort()
         rates, qualities = zip(*pairs, strict=True) if pairs else ((), ())
         return cls(rates, qualities)
+
+
+def point_quality(point: Point, quality: str) -> float | None:
+    """A quality of a point, by its key in `QUALITIES`; None if the point does not say it.
+
+    Files of other programs, and older ones of this, count chroma planes that are too small for MS-SSIM as 0. They are
+    left out here, as they are where points are measured now.
+    """
+    value = point.get(QUALITIES[quality])
+    if quality == "msssim" and point.get(QUALITIES["msssim_u"]) == point.get(QUALITIES["msssim_v"]) == 0:
+        value = point.get(QUALITIES["msssim_y"]) or None
+    return float(value) if isinstance(value, float | int) else None
 
 
 def msssim_decibels(value: float) -> float:

@@ -130,7 +130,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _line(job: Job, point: Point) -> str:
     rate, psnr, msssim = (point[f"ave_all_frame_{what}"] for what in ("bpp", "psnr", "msssim"))
-    return f"{job.coder.name:12} {job.video!s:40} qp {job.qp:>2}  {rate:.4f} bpp  {psnr:.2f} dB  {msssim:.4f}"
+    similarity = "too small for MS-SSIM" if msssim is None else f"{msssim:.4f}"
+    if msssim is not None and point["msssim_planes"] == "y":
+        similarity += " (luma: chroma is too small for MS-SSIM)"
+    return f"{job.coder.name:12} {job.video!s:40} qp {job.qp:>2}  {rate:.4f} bpp  {psnr:.2f} dB  {similarity}"
 
 
 def _progress() -> Progress:

@@ -6,6 +6,7 @@ on the device and over their results in float64 on the host, which keeps PSNR wi
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,16 +37,17 @@ class Quality:
 
     Attributes:
         psnr: dB, capped at 99.9: (6:1:1, Y, U, V) for 4:2:0 sources, (RGB,) for RGB sources.
-        msssim: the same for MS-SSIM, at most 1; 0 where a plane has fewer than 88 pixels on a side.
+        msssim: the same for MS-SSIM, at most 1. None for planes with fewer than 88 pixels on a side, for which it is
+            not defined; the first value weighs the planes that have one.
     """
 
     psnr: tuple[float, ...]
-    msssim: tuple[float, ...]
+    msssim: tuple[float | None, ...]
 
     @property
     def finite(self) -> bool:
         """Whether all values are numbers."""
-        return bool(np.isfinite(self.psnr + self.msssim).all())
+        return bool(np.isfinite([value for value in (*self.psnr, *self.msssim) if value is not None]).all())
 
 
 def picture_quality(picture: Array, source: Frame) -> Quality:
@@ -69,14 +71,22 @@ def frame_quality(decoded: YuvFrame, source: YuvFrame) -> Quality:
 
 def _yuv_quality(luma: Planes, chroma: Planes, source: YuvFrame) -> Quality:
     pairs = [(luma, source.y[None]), (chroma, np.stack([source.u, source.v]))]
-    psnr, msssim = (np.concatenate(values) for values in zip(*(_compare(*pair) for pair in pairs), strict=True))
-    weighted = [(float(_PLANE_WEIGHTS @ values), *values.tolist()) for values in (_decibels(psnr), msssim)]
-    return Quality(*weighted)
+    mse, similarities = zip(*(_compare(*pair) for pair in pairs), strict=True)
+    psnr = _decibels(np.concatenate(mse))
+    luma_msssim, chroma_msssim = (None if values is None else values.tolist() for values in similarities)
+    msssim = [*(luma_msssim or [None]), *(chroma_msssim or [None, None])]
+    return Quality((float(_PLANE_WEIGHTS @ psnr), *psnr.tolist()), (_weighted(msssim), *msssim))
+
+
+def _weighted(planes: Sequence[float | None]) -> float | None:
+    """Mean of the planes that have a value, by their weights."""
+    known = [(weight, value) for weight, value in zip(_PLANE_WEIGHTS, planes, strict=True) if value is not None]
+    return float(sum(w * v for w, v in known) / sum(w for w, _ in known)) if known else None
 
 
 def _rgb_quality(decoded: Planes, source: RgbFrame) -> Quality:
     mse, msssim = _compare(decoded, np.ascontiguousarray(source.rgb.transpose(2, 0, 1)))
-    return Quality((float(_decibels(mse.mean())),), (float(msssim.mean()),))
+    return Quality((float(_decibels(mse.mean())),), (None if msssim is None else float(msssim.mean()),))
 
 
 def _decibels(mse: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -84,11 +94,12 @@ def _decibels(mse: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.minimum(MAX_PSNR, 10.0 * np.log10(255.0**2 / np.maximum(mse, 1e-10)))
 
 
-def _compare(decoded: Planes, source: Planes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean squared error and MS-SSIM of each of N planes [N, H, W]."""
+def _compare(decoded: Planes, source: Planes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+    """Mean squared error of each of N planes [N, H, W], and MS-SSIM, None where it is not defined."""
     squared, similarity = _compare_on_device(decoded, source)
     pixels = source.shape[1] * source.shape[2]
-    return np.asarray(squared, np.float64).sum(axis=1) / pixels, np.asarray(similarity, np.float64)
+    mse = np.asarray(squared, np.float64).sum(axis=1) / pixels
+    return mse, None if similarity is None else np.asarray(similarity, np.float64)
 
 
 @functools.partial(jax.jit, static_argnames=("width", "height"))
@@ -106,16 +117,16 @@ def _rgb_planes(picture: Array, width: int, height: int) -> Array:
 
 
 @jax.jit
-def _compare_on_device(decoded: Array, source: Array) -> tuple[Array, Array]:
+def _compare_on_device(decoded: Array, source: Array) -> tuple[Array, Array | None]:
     """Sum of squared errors of every row [N, H], and MS-SSIM [N], of planes [N, H, W] in 0..255."""
     decoded, source = decoded.astype(jnp.float32), source.astype(jnp.float32)
     return jnp.square(decoded - source).sum(axis=2), _msssim(decoded, source)
 
 
-def _msssim(a: Array, b: Array) -> Array:
+def _msssim(a: Array, b: Array) -> Array | None:
     side = min(a.shape[1:])
     if side < MIN_SIDE:
-        return jnp.zeros(len(a))
+        return None
     weights = _SCALE_WEIGHTS[5 if side >= _FIVE_SCALES_FROM else 4]
     result = jnp.ones(len(a))
     for scale, weight in enumerate(weights):

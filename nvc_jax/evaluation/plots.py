@@ -18,13 +18,17 @@ _COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#8d5a97", "#
 _MARKERS = "os^Dv<>"
 
 
-def rd_figure(curves: Mapping[str, tuple[Curve, Curve]]) -> bytes:
-    """Rate-distortion curves: (PSNR, MS-SSIM) of each codec."""
-    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-    for axes, label, which in zip(figure.subplots(1, 2), ("PSNR 6:1:1, dB", "MS-SSIM 6:1:1, dB"), (0, 1), strict=True):
+def rd_figure(curves: Mapping[str, tuple[Curve, Curve | None]]) -> bytes:
+    """Rate-distortion curves: (PSNR, MS-SSIM) of each codec, the second None where it was not measured."""
+    labels = ("PSNR 6:1:1, dB", "MS-SSIM 6:1:1, dB")
+    shown = [which for which in (0, 1) if any(pair[which] for pair in curves.values())]
+    figure = Figure(figsize=(4.5 * len(shown), 3.8), layout="constrained")
+    for axes, which in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        label = labels[which]
         for name, style in _styles(curves):
             curve = curves[name][which]
-            axes.plot(curve.rates, curve.qualities, label=name, **style)
+            if curve is not None:
+                axes.plot(curve.rates, curve.qualities, label=name, **style)
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)
         _label(axes, "bits per pixel (logarithmic)", label)

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nvc_jax.errors import EvaluationError
-from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, Curve, compare, msssim_decibels
+from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, QUALITIES, RATES, Curve, compare, msssim_decibels, point_quality
 from nvc_jax.evaluation.complexity import Complexity, frame_complexity
 from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure
 from nvc_jax.evaluation.results import Point, Results
@@ -30,10 +30,12 @@ class Report:
     Attributes:
         html: self-contained.
         pictures: PNG bytes by file name; all are in the page too.
+        notes: sentences about what the page lacks.
     """
 
     html: str
     pictures: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,13 @@ def make_report(
     """
     if anchor not in results:
         raise EvaluationError(f"the anchor {anchor} is not among the results; they are {', '.join(results)}.")
+    for name, result in results.items():
+        if any(point_quality(point, "psnr") is None for point in _points(result)):
+            raise EvaluationError(f"{name}: a point has no {QUALITIES['psnr']}, which a report needs.")
+    without_payload, without_msssim = (
+        [name for name, result in results.items() if not all(map(says, _points(result)))]
+        for says in (_says_payload, _says_msssim)
+    )
     shown = _shown_sequence(results, sequence)
     near = _near_in_rate(results, *shown)
     pictures = {f"rd_{dataset}.png": rd_figure(curves) for dataset, curves in _class_curves(results).items()}
@@ -82,7 +91,11 @@ def make_report(
         bd_rates=[
             (title, {name: compare(results[anchor], result, rate=rate) for name, result in others.items()})
             for title, rate in (("All bits", "all"), ("Coded pictures only, without headers and texts", "payload"))
+            if rate == "all" or not without_payload
         ],
+        without_payload=without_payload,
+        without_msssim=without_msssim,
+        frames={name: sum(map(_frame_count, _points(result))) for name, result in results.items()},
         little_overlap=LITTLE_OVERLAP,
         shown="/".join(shown),
         near=near,
@@ -91,7 +104,21 @@ def make_report(
         machines=_machines(results),
         speeds={name: _speed(result) for name, result in results.items()},
     )
-    return Report(html, pictures)
+    missing = (("MS-SSIM", without_msssim), ("the rate of the coded pictures alone", without_payload))
+    notes = tuple(f"results without {what}: {', '.join(names)}" for what, names in missing if names)
+    return Report(html, pictures, notes)
+
+
+def _says_payload(point: Point) -> bool:
+    return isinstance(point.get(RATES["payload"]), float | int)
+
+
+def _says_msssim(point: Point) -> bool:
+    return point_quality(point, "msssim") is not None
+
+
+def _frame_count(point: Point) -> int:
+    return int(sum(point.get(key) or 0 for key in ("i_frame_num", "p_frame_num")))
 
 
 def _points(results: Results) -> Iterable[Point]:
@@ -129,20 +156,24 @@ def _near_in_rate(results: Mapping[str, Results], dataset: str, name: str) -> di
     return {codec: min(of_codec, key=distance) for codec, of_codec in points.items()}
 
 
-def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[Curve, Curve]]]:
+def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[Curve, Curve | None]]]:
     """By class and codec: the mean (PSNR, MS-SSIM) curves of the sequences, in the order of the qualities."""
-    curves: dict[str, dict[str, tuple[Curve, Curve]]] = {}
+    curves: dict[str, dict[str, tuple[Curve, Curve | None]]] = {}
     for codec, result in results.items():
         for dataset, videos in result.items():
             measured = [points for points in videos.values() if points]
             keys = sorted(set.intersection(*(set(points) for points in measured))) if measured else []
             if not keys:
                 continue
-            rates, psnr, msssim = (
+            rates, psnr = (
                 [statistics.fmean(points[key][f"ave_all_frame_{what}"] for points in measured) for key in keys]
-                for what in ("bpp", "psnr", "msssim")
+                for what in ("bpp", "psnr")
             )
-            similarity = Curve(tuple(rates), tuple(map(msssim_decibels, msssim)))
+            msssim = [[point_quality(points[key], "msssim") for points in measured] for key in keys]
+            known = [[value for value in values if value is not None] for values in msssim]
+            similarity = None
+            if known == msssim:
+                similarity = Curve(tuple(rates), tuple(msssim_decibels(statistics.fmean(values)) for values in known))
             curves.setdefault(dataset, {})[codec] = Curve(tuple(rates), tuple(psnr)), similarity
     return curves
 

@@ -3,6 +3,9 @@
 A point has every key that the official test writes with `--verbose_json 1`, and these of ours:
 
 - `codec`, `settings`: what coded, and how; `versions`, `machine`: where
+- `source`: a hash of the video, and the size that was asked for
+- `msssim_planes`: the planes that MS-SSIM is a mean of, `yuv`, `y` or none: below 88 pixels on a side it is not
+  defined, and values of such planes are null
 - `frame_bits`: bits of every frame, and `frame_payload_bits`: of it the coded pictures, without headers and texts
 - `ave_all_frame_payload_bpp`: the rate of the coded pictures alone
 - `stream`, `picture`: files in the stream folder; no stream where the rate is estimated, as `settings` say then
@@ -25,7 +28,7 @@ Results = dict[str, dict[str, dict[str, Point]]]
 
 _DIGITS = 6  # as in official files
 _KINDS: tuple[FrameKind, ...] = ("I", "P")  # 0 and 1 in official files
-_NUMBERS = re.compile(r"\[[-\d.eE,\s]*\]")  # lists that go on one line
+_NUMBERS = re.compile(r"\[(?:[-\d.eE,\s]|null)*\]")  # lists that go on one line
 _PARTS = {1: ("",), 4: ("", "_y", "_u", "_v")}
 
 
@@ -62,6 +65,9 @@ def summarise(frames: Sequence[FrameResult], pixels: int, seconds: float) -> Poi
     for index, part in enumerate(_parts(frames)):
         point[f"frame_psnr{part}"] = [f.quality.psnr[index] for f in frames]
         point[f"frame_msssim{part}"] = [f.quality.msssim[index] for f in frames]
+    measured = frames[0].quality.msssim
+    planes = "yuv" if len(measured) > 1 else ("rgb",)
+    point["msssim_planes"] = "".join(p for p, v in zip(planes, measured[-len(planes) :], strict=True) if v is not None)
     point["frame_bits"] = [f.bits for f in frames]
     point["frame_payload_bits"] = [f.payload_bits for f in frames]
     point["test_time"] = seconds
@@ -81,7 +87,9 @@ def _averages(prefix: str, chosen: Sequence[FrameResult], frames: Sequence[Frame
     averages: Point = {f"ave_{prefix}_frame_bpp": sum(f.bits for f in chosen) / (count * pixels)}
     for index, part in enumerate(_parts(frames)):
         averages[f"ave_{prefix}_frame_psnr{part}"] = sum(f.quality.psnr[index] for f in chosen) / count
-        averages[f"ave_{prefix}_frame_msssim{part}"] = sum(f.quality.msssim[index] for f in chosen) / count
+        values = [f.quality.msssim[index] for f in chosen]
+        known = [value for value in values if value is not None]
+        averages[f"ave_{prefix}_frame_msssim{part}"] = None if len(known) < len(values) else sum(known) / count
     return averages
 
 

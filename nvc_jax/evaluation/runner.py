@@ -2,10 +2,11 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -17,7 +18,7 @@ from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.coders import Coder
 from nvc_jax.evaluation.results import Point, read_point, summarise, write_json
-from nvc_jax.evaluation.sequences import Video
+from nvc_jax.evaluation.sequences import Video, content_hash
 from nvc_jax.files import make_folder
 from nvc_jax.video import write_png
 
@@ -31,7 +32,7 @@ class Job:
         video: what is coded.
         rate_index: number of the quality among the coder's.
         folder: streams, points and pictures go below it.
-        check_existing: take a finished point from the folder if it has the same settings and is newer than the video.
+        check_existing: take a finished point from the folder if it has the same settings and is of the same video.
     """
 
     coder: Coder
@@ -64,9 +65,10 @@ class Job:
             suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix
         }
         settings = self.coder.settings(self.video, self.qp) | {"frames": self.video.frames}
-        if self.check_existing and self._is_older_than(files.values()):
+        source = {"hash": _hash_once(self.video.path), "size": self.video.size and list(self.video.size)}
+        if self.check_existing and source["hash"] is not None and all(path.is_file() for path in files.values()):
             point = read_point(files[".json"])
-            if point is not None and point.get("settings") == settings:
+            if point is not None and (point.get("settings"), point.get("source")) == (settings, source):
                 return point | {"rate_idx": self.rate_index}
         make_folder(base.parent)
         start = time.perf_counter()
@@ -84,24 +86,23 @@ class Job:
             "stream": self.stem.as_posix() + self.coder.suffix if self.coder.suffix else None,
             "picture": self.stem.as_posix() + ".png",
             "settings": settings,
+            "source": source,
             "machine": machine(),
             "versions": versions(),
         }
         original, decoded = measured.pictures
-        source = self.folder / source_picture(point)
-        make_folder(source.parent)
-        write_png(source, original.rgb)
+        shown = self.folder / source_picture(point)
+        make_folder(shown.parent)
+        write_png(shown, original.rgb)
         write_png(files[".png"], decoded.rgb)
         write_json(files[".json"], point)
         return point
 
-    def _is_older_than(self, files: Iterable[Path]) -> bool:
-        """Whether all files are there and newer than the video."""
-        try:
-            made = self.video.path.stat().st_mtime_ns
-            return all(path.stat().st_mtime_ns > made for path in files)
-        except OSError:
-            return False
+
+@functools.cache
+def _hash_once(path: Path) -> str | None:
+    """The hash of a video, computed once for all its points; `run_all` begins anew."""
+    return content_hash(path)
 
 
 def source_picture(point: Point) -> Path:
@@ -119,6 +120,7 @@ def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Point | Nv
     Yields:
         Number of a job and what came of it, in the order in which they finish.
     """
+    _hash_once.cache_clear()
     if workers == 1:
         prepare_process()
         for number, job in enumerate(jobs):

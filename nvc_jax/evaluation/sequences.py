@@ -3,15 +3,20 @@
 import dataclasses
 import glob
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nvc_jax.errors import ConfigError
+import xxhash
+
+from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.files import reason
+from nvc_jax.video.png import is_pattern, list_pictures
 
 _SOURCE_TYPES = ("yuv420", "png")
+_BLOCK_BYTES = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +96,8 @@ def from_files(patterns: Iterable[str]) -> list[Video]:
     """
     paths: list[Path] = []
     for pattern in patterns:
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        magic = _without_real_names(pattern)
+        found = sorted(glob.glob(magic)) if glob.has_magic(magic) else [pattern]
         if not found:
             raise ConfigError(f"{pattern}: no file matches.")
         paths += [Path(name) for name in found if Path(name) not in paths]
@@ -100,6 +106,36 @@ def from_files(patterns: Iterable[str]) -> list[Video]:
         if count > 1:
             raise ConfigError(f"{count} videos are called {name}; results are named after file and folder.")
     return sequences
+
+
+def _without_real_names(pattern: str) -> str:
+    """A pattern in which the names of folders and files that are there stand for themselves, brackets and all."""
+    if os.path.lexists(pattern):
+        return glob.escape(pattern) if glob.has_magic(pattern) else pattern
+    parent, name = os.path.split(pattern)
+    if not name or not parent or parent == pattern:
+        return pattern
+    return os.path.join(_without_real_names(parent), name)
+
+
+def content_hash(path: Path) -> str | None:
+    """What a video is by its bytes, whatever its name and date; None where it is no file or cannot be read."""
+    digest = xxhash.xxh3_128()
+    try:
+        if os.path.isfile(path):
+            pictures = [path]
+        elif os.path.isdir(path) or is_pattern(path):
+            pictures = list_pictures(path)
+        else:
+            return None
+        for picture in pictures:
+            digest.update(os.path.getsize(picture).to_bytes(8))
+            with open(picture, "rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+    except (OSError, VideoError):
+        return None
+    return digest.hexdigest()
 
 
 def _get(holder: Any, key: str, kind: type, where: str) -> Any:

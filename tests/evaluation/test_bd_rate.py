@@ -130,3 +130,51 @@ def test_tool(tmp_path, vtm, shared):
     assert "no sequence is in both results" in nothing.stderr
     (tmp_path / "test.json").write_text("[1]")
     assert "is no result file" in run("--anchor", anchor, tmp_path / "test.json").stderr
+
+
+def curve_of(rates, qualities, **more):
+    points = {}
+    for index, (rate, quality) in enumerate(zip(rates, qualities, strict=True)):
+        point = {"ave_all_frame_bpp": rate, "ave_all_frame_psnr": quality}
+        points[f"{index:03d}"] = point | {key: values[index] for key, values in more.items()}
+    return {"D": {"s": points}}
+
+
+RATES_, PSNRS = (0.1, 0.2, 0.4, 0.8), (30.0, 33.0, 36.0, 39.0)
+
+
+def test_rate_of_the_payload_is_never_mixed_with_all_bits(tmp_path):
+    payload = {"ave_all_frame_payload_bpp": [rate / 2 for rate in RATES_]}
+    anchor = curve_of(RATES_, PSNRS)
+    test = curve_of([0.9 * rate for rate in RATES_], PSNRS, **payload)
+    assert compare(anchor, test).average == pytest.approx(-10)
+    for pair in ((anchor, test), (test, anchor)):
+        comparison = compare(*pair, rate="payload")
+        assert comparison.average is None
+        reason = str(comparison.sequences["D", "s"])
+        assert reason == "the results have no ave_all_frame_payload_bpp; --rate all compares all bits."
+    both = compare(curve_of(RATES_, PSNRS, **payload), test, rate="payload")
+    assert both.average == pytest.approx(0)
+    for name, results in (("anchor", anchor), ("test", test)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(results))
+    told = run("--anchor", tmp_path / "anchor.json", tmp_path / "test.json", "--rate", "payload")
+    assert told.returncode == 1
+    assert "the results have no ave_all_frame_payload_bpp" in told.stdout
+
+
+def test_msssim_of_chroma_that_is_too_small_does_not_count():
+    """As 0 it would cap the mean at 0.75: -37 % here instead of -31 %."""
+    luma = (0.90, 0.95, 0.98, 0.99)
+
+    def results(scale, chroma):
+        mean = [value if chroma is None else 0.75 * value for value in luma]
+        keys = {f"ave_all_frame_msssim{part}": values for part, values in (("", mean), ("_y", luma))}
+        keys |= {f"ave_all_frame_msssim_{plane}": [chroma] * 4 for plane in "uv"}
+        return curve_of([scale * rate for rate in RATES_], PSNRS, **keys)
+
+    for pair in ((None, None), (0.0, 0.0), (0.0, None)):
+        anchor, test = results(1, pair[0]), results(0.7, pair[1])
+        assert compare(anchor, test, quality="msssim").average == pytest.approx(-30)
+    assert "no ave_all_frame_msssim_u" in str(
+        compare(results(1, None), results(0.7, None), quality="msssim_u").sequences["D", "s"]
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from nvc_jax.demo_sequence import demo_sequence
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
-from nvc_jax.video import create_video
+from nvc_jax.video import create_video, write_png
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("psnr", "msssim", "psnr_y", "psnr_u", "psnr_v", "msssim_y", "msssim_u", "msssim_v")
@@ -41,9 +42,10 @@ def without_times(points):
     return {key: {k: v for k, v in point.items() if k not in times} for key, point in points.items()}
 
 
-def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model, tmp_path):
+def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model, tmp_path, capsys):
     clip = make_clip(32, 32, 9)
     assert evaluate("--model", tiny_model, "--videos", clip, "--qps", 5, 60) == 0
+    assert capsys.readouterr().out.count(" dB  too small for MS-SSIM\n") == 2
     points = points_of(tmp_path / "out.json")
     assert list(points) == [("clips", "clip.y4m", "000"), ("clips", "clip.y4m", "001")]
     for (_, _, rate), point in points.items():
@@ -217,12 +219,63 @@ def test_existing_points_of_other_settings_are_measured_again(evaluate, make_cli
     assert point["settings"]["reset_interval"] == 0
 
 
-def test_existing_points_of_an_older_video_are_measured_again(evaluate, make_clip, tiny_model, tmp_path):
+def frames_measured(tmp_path):
+    return [len(point["frame_bpp"]) for point in points_of(tmp_path / "out.json").values()]
+
+
+def test_existing_points_of_another_video_are_measured_again(evaluate, make_clip, tiny_model, tmp_path):
+    """An older file, one of the same name elsewhere, and pictures that changed in place: dates tell nothing."""
     arguments = ["--model", tiny_model, "--qps", 20, "--check-existing", "--videos"]
-    assert evaluate(*arguments, make_clip(32, 32, 2, "changed.y4m")) == 0
-    assert evaluate(*arguments, make_clip(32, 32, 3, "changed.y4m")) == 0
-    (point,) = points_of(tmp_path / "out.json").values()
-    assert len(point["frame_bpp"]) == 3
+    clip = make_clip(32, 32, 2, "changed.y4m")
+    assert evaluate(*arguments, clip) == 0
+    make_clip(32, 32, 3, "changed.y4m")
+    os.utime(clip, (1e9, 1e9))
+    assert evaluate(*arguments, clip) == 0
+    assert frames_measured(tmp_path) == [3]
+    elsewhere = tmp_path / "clips" / "changed.y4m"
+    elsewhere.parent.mkdir()
+    shutil.copy(make_clip(32, 32, 4, "longer.y4m"), elsewhere)
+    os.utime(elsewhere, (1e9, 1e9))
+    assert evaluate(*arguments, elsewhere) == 0
+    assert frames_measured(tmp_path) == [4]
+
+
+def test_existing_points_of_pictures_that_changed_in_place(evaluate, tiny_model, tmp_path):
+    folder = tmp_path / "clips" / "scene"
+    folder.mkdir(parents=True)
+    arguments = ["--model", tiny_model, "--qps", 20, "--check-existing", "--videos", folder]
+    psnr = []
+    for seed in (0, 0, 1):
+        for number in range(2):
+            picture = np.random.default_rng(seed + 10 * number).integers(0, 256, (32, 32, 3), np.uint8)
+            write_png(folder / f"{number}.png", picture)
+            os.utime(folder / f"{number}.png", (1e9, 1e9))
+        os.utime(folder, (1e9, 1e9))
+        assert evaluate(*arguments) == 0
+        (point,) = points_of(tmp_path / "out.json").values()
+        psnr.append((point["ave_all_frame_psnr"], point["test_time"]))
+    assert psnr[0] == psnr[1]
+    assert psnr[0][0] != psnr[2][0]
+
+
+def test_existing_points_of_a_video_that_was_only_touched_are_kept(evaluate, make_clip, tiny_model, tmp_path):
+    clip = make_clip(32, 32, 2, "touched.y4m")
+    arguments = ["--model", tiny_model, "--qps", 20, "--check-existing", "--videos", clip]
+    assert evaluate(*arguments) == 0
+    first = points_of(tmp_path / "out.json")
+    os.utime(clip)
+    assert evaluate(*arguments) == 0
+    assert points_of(tmp_path / "out.json") == first
+
+
+@pytest.mark.parametrize("name", ["clip[1].y4m", "[ab].y4m", "a?.y4m"])
+def test_names_with_brackets(evaluate, make_clip, tiny_model, tmp_path, name):
+    folder = tmp_path / "set [1]"
+    folder.mkdir()
+    shutil.copy(make_clip(32, 32, 2), folder / name)
+    for given in (folder / name, folder / "*.y4m"):
+        assert evaluate("--model", tiny_model, "--qps", 20, "--check-existing", "--videos", given) == 0
+        assert list(points_of(tmp_path / "out.json")) == [("set [1]", name, "000")]
 
 
 def test_rgb_sources_are_measured_in_rgb(evaluate, tiny_model, tmp_path):

@@ -2,7 +2,11 @@
 
 import base64
 import io
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -67,3 +71,37 @@ def test_what_is_not_there(results):
         make_report(results, "vtm")
     with pytest.raises(EvaluationError, match=r"the sequence a/b is not in all results; these are: clips/report.y4m"):
         make_report(results, "x264", sequence="a/b")
+
+
+def test_results_of_bits_and_psnr_alone(tmp_path):
+    rates = {
+        f"{i:03d}": {"ave_all_frame_bpp": 0.1 * 2**i, "ave_all_frame_psnr": quality}
+        for i, quality in enumerate((30.0, 33.0, 32.9, 39.0))
+    }
+    small = {"D": {"s": rates}}
+    report = make_report({"anchor": small, "test": small}, "anchor")
+    assert set(report.pictures) == {"rd_D.png"}
+    assert "not monotone" in report.html
+    assert report.notes == (
+        "results without MS-SSIM: anchor, test",
+        "results without the rate of the coded pictures alone: anchor, test",
+    )
+    assert "Without MS-SSIM" in report.html
+    assert "Coded pictures only" not in report.html
+    (tmp_path / "a.json").write_text(json.dumps(small))
+    tool = Path(__file__).resolve().parents[2] / "tools" / "make_report.py"
+    command = [sys.executable, tool, tmp_path / "a.json", "--anchor", "a", "--output", tmp_path / "r.html"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr.count("note: results without") == 2
+    for point in rates.values():
+        del point["ave_all_frame_psnr"]
+    with pytest.raises(EvaluationError, match="test: a point has no ave_all_frame_psnr, which a report needs"):
+        make_report({"test": small}, "test")
+
+
+def test_pictures_too_small_for_msssim(results):
+    points = results["x264"]["clips"]["report.y4m"].values()
+    assert {point["msssim_planes"] for point in points} == {"y"}  # 96x96
+    assert all(point["ave_all_frame_msssim"] == point["ave_all_frame_msssim_y"] > 0.5 for point in points)
+    assert all(point["ave_all_frame_msssim_u"] is None for point in points)
