@@ -116,7 +116,7 @@ def _expectation(neighbours: Any, far: bool, xp: Any) -> tuple[Any, Any]:
     vectors = xp.moveaxis(xp.sort(neighbours[..., :2].astype(np.int32), axis=-3), -3, 0)
     spread = (vectors[3] - vectors[0]).sum(axis=-1)
     still = ~vectors.any(axis=(0, -1))
-    row = xp.where(still, 0, 1 + xp.searchsorted(xp.asarray(_SPREADS), spread, side="right")) + _FAR * far
+    row = xp.where(still, 0, 1 + (spread[..., None] >= xp.asarray(_SPREADS)).sum(axis=-1)) + _FAR * far
     skipped = (neighbours[..., 2] != 0).sum(axis=-2)
     expected = (vectors[1] + vectors[2]) >> 1
     none = xp.zeros_like(expected[..., :1])
