@@ -12,6 +12,7 @@ import dataclasses
 import fnmatch
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs" / "dcvc_rt.py"
 
+SETTINGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_OPTIMIZATION_LEVEL")  # of XLA's compilers, by the user
 GRIDS = ((1, 1), (2, 2), (4, 4))  # of the chips that train together
 TRAINING_PROGRAMS = "train_2*,train_6,train_32"
 DEFAULT_PROGRAMS = "encode,picture,decode,decode_4,intra_*,stage_*"
@@ -104,6 +106,7 @@ def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
         "date": date.today().isoformat(),
         "command": " ".join(["python", *sys.argv]),
         **{name: request[name] for name in ("model", "size", "precision", "strategy")},
+        "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "launch_us": 1e6 * targets.LAUNCH_S,
         "versions": targets.versions(),
         "targets": found,
