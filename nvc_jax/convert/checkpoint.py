@@ -20,7 +20,7 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
     """Parameters of `config` from the state_dicts of the official image and video models.
 
     Raises:
-        CheckpointError: tensors are missing, left over or of another shape; all of them are named.
+        CheckpointError: tensors are missing, left over or of another shape, which are all named, or not finite.
     """
     given = {"intra": image, "inter": video}
     tensors = official_tensors(config)
@@ -39,6 +39,14 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
                 problems.append(f"{len(names)} tensors {label} in the {_FILES[model]}: {', '.join(names)}")
     if problems:
         raise CheckpointError(f"the checkpoints do not fit the codec {config.name!r}: {'; '.join(problems)}")
+    for model, state_dict in given.items():
+        names = [t.name for t in tensors.values() if t.model == model]
+        broken = [name for name in names if not np.isfinite(state_dict[name]).all()]
+        if broken:
+            raise CheckpointError(
+                f"{len(broken)} of {len(names)} tensors in the {_FILES[model]} have values that are not finite, "
+                f"such as {broken[0]}; the training that wrote it has diverged, take an earlier checkpoint"
+            )
     return unflatten({ours: t.to_ours(given[t.model][t.name].astype(np.float32)) for ours, t in tensors.items()})
 
 

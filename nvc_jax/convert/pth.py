@@ -28,7 +28,7 @@ MAX_EXPANSION = 4  # arrays may take this many times the file (bfloat16 widens, 
 MAX_EXPANSION_SLACK_BYTES = 16 << 20  # ... and this much more (expanded tensors of small files)
 
 _WRAPPERS = ("state_dict", "net", "model", "model_state_dict")
-_PARALLEL_PREFIX = "module."  # what DataParallel puts before every name
+_WRAPPED = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 _ALIGNMENT = 64  # of the records, as PyTorch has it, so that it can map the file
 _LOCAL_HEADER_BYTES = 30  # of a zip record, without its name
 # what zipfile raises for damaged files: its own error, and whatever the damaged field leads to
@@ -40,8 +40,8 @@ def read_pth(path: Path) -> dict[str, Array]:
     """The tensors of a checkpoint by name, in file order, as C-contiguous arrays.
 
     The state_dict may be the whole file or sit in a dictionary (`state_dict`, `net`, `model`, ...) beside
-    other things, which are ignored; a `module.` before every name is dropped. bfloat16 becomes float32, all
-    else keeps its dtype.
+    other things of plain kinds, which are ignored; see `pth_pickle`. A `module.` or `_orig_mod.` before every name is
+    dropped, and `_orig_mod.` within names. bfloat16 becomes float32, all else keeps its dtype.
 
     Raises:
         CheckpointError: The file is not such a checkpoint, is damaged, or asks for anything but tensors.
@@ -176,8 +176,19 @@ def _read_arrays(records: _Records, file_bytes: int) -> dict[str, Array]:
         data = records.read(f"data/{key}")
         for name in names:
             arrays[name] = _array(tensors[name], data, byte_order)
-    common = all(name.startswith(_PARALLEL_PREFIX) for name in tensors)
-    return {name.removeprefix(_PARALLEL_PREFIX) if common else name: arrays[name] for name in tensors}
+    names = _unwrapped(list(tensors))
+    if len(set(names)) < len(names):
+        raise CheckpointError("has tensors whose names differ by `_orig_mod.` only")
+    return {name: arrays[original] for name, original in zip(names, tensors, strict=True)}
+
+
+def _unwrapped(names: list[str]) -> list[str]:
+    """Names as the model has them, without those of wrappers around it."""
+    taken: set[str] = set()
+    while prefix := next((p for p in _WRAPPED if p not in taken and all(n.startswith(p) for n in names)), None):
+        taken.add(prefix)
+        names = [name.removeprefix(prefix) for name in names]
+    return [name.replace("._orig_mod.", ".").removeprefix("_orig_mod.") for name in names]
 
 
 def _find_state_dict(value: object, depth: int = 0) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 `loads` is a machine of its own rather than a subclass of `pickle.Unpickler`: it imports nothing, calls
 nothing named by the file, sets no attributes and does not recurse, so a hostile file can at worst be refused.
-Values that a state_dict has no use for (devices, dtypes, bytes) come back as inert strings.
+Values that a state_dict has no use for come back inert: devices, dtypes and bytes as strings, and what else is known
+to lie beside weights (a Namespace, a Counter, NumPy values) as `Inert`. Anything else is refused by its name.
 """
 
 import pickle  # for the names of the opcodes only
@@ -40,6 +41,38 @@ _BUILDERS = frozenset(
         "__builtin__.bytes",
     }
 )
+# What programs keep beside the weights. Nothing of it is built: it comes back as an Inert.
+_IGNORED = frozenset(
+    {
+        "argparse.Namespace",
+        "types.SimpleNamespace",
+        "collections.Counter",
+        "collections.defaultdict",
+        "collections.deque",
+        "datetime.datetime",
+        "datetime.timedelta",
+        "pathlib.Path",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "pathlib.PurePosixPath",
+        "pathlib._local.PosixPath",
+        "pathlib._local.WindowsPath",
+        "numpy.dtype",
+        "numpy.ndarray",
+        *(f"{core}.multiarray.{name}" for core in ("numpy.core", "numpy._core") for name in ("scalar", "_reconstruct")),
+        *(
+            f"{module}.{name}"
+            for module in ("__builtin__", "builtins")
+            for name in ("set", "frozenset", "complex", "list", "dict")
+        ),
+        *(
+            f"{module}.{name}"
+            for module in ("__builtin__", "builtins")
+            for name in ("int", "float", "str", "slice", "range")
+        ),
+        "__builtin__.xrange",
+    }
+)
 _DTYPES = frozenset(
     f"torch.{name}" for name in "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 bool".split()
 )
@@ -62,6 +95,13 @@ class Tensor:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inert:
+    """A value of a kind that is known to lie beside weights, and of which nothing is kept."""
+
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +225,19 @@ class _Machine:
             case pickle.REDUCE:
                 arguments, function = pop(), pop()
                 push(_reduce(function, arguments))
+            case pickle.NEWOBJ:
+                arguments, kind = pop(), pop()
+                push(_ignored(kind))
+            case pickle.EMPTY_SET:
+                push(Inert("builtins.set"))
+            case pickle.FROZENSET:
+                self._since_mark()
+                push(Inert("builtins.frozenset"))
+            case pickle.ADDITEMS:
+                self._append(self._since_mark())
             case pickle.BUILD:  # the `_metadata` of a state_dict, which nothing needs
                 pop()
-                if not isinstance(self._stack[-1], dict):
+                if not isinstance(self._stack[-1], dict | Inert):
                     raise CheckpointError("refused: the file sets the state of something not a dictionary")
             case pickle.PROTO:
                 self._take(1)
@@ -217,12 +267,16 @@ class _Machine:
 
     def _append(self, items: list[object]) -> None:
         target = self._stack[-1]
+        if isinstance(target, Inert):
+            return
         if not isinstance(target, list):
             raise CheckpointError("refused: the file appends to something that is not a list")
         target.extend(items)
 
     def _set_items(self, items: list[object]) -> None:
         target = self._stack[-1]
+        if isinstance(target, Inert):
+            return
         if not isinstance(target, dict):
             raise CheckpointError("refused: the file sets items of something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -238,7 +292,7 @@ def _text(value: object) -> str:
 
 
 def _find_global(name: str) -> object:
-    if name in _STORAGES or name in _BUILDERS:
+    if name in _STORAGES or name in _BUILDERS or name in _IGNORED:
         return _Global(name)
     if name in _DTYPES:
         return name
@@ -278,9 +332,18 @@ def _reduce(function: object, arguments: object) -> object:
             return text  # encoding would copy, and a file could ask for that a million times
         case _Global("__builtin__.bytes"), ():
             return ""
+        case _Global(name), tuple() if name in _IGNORED:
+            return Inert(name)
         case _Global(name), _:
             raise CheckpointError(f"data.pkl calls {name} with arguments that do not fit")
     raise CheckpointError("refused: the file calls something that is not a function")
+
+
+def _ignored(kind: object) -> Inert:
+    """An object of a class, if that is one of which nothing is kept."""
+    if isinstance(kind, _Global) and kind.name in _IGNORED:
+        return Inert(kind.name)
+    raise CheckpointError("refused: the file makes an object of something that is not a plain container")
 
 
 def _count(value: object) -> int:

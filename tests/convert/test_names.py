@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -46,6 +47,18 @@ def state_dicts():
         {t.name: rng.normal(size=t.shape).astype(np.float32) for t in tensors if t.model == model}
         for model in FILES.values()
     ]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite(state_dicts, value):
+    image, video = state_dicts
+    name = next(name for name in video if name.endswith("weight"))
+    video[name].flat[3] = value
+    message = (
+        rf"^1 of \d+ tensors in the video checkpoint have values that are not finite, such as {re.escape(name)}; the tr"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        params_from_official(tiny, image, video)
 
 
 def test_round_trip(state_dicts):

@@ -22,9 +22,12 @@ tests/data/torch_types.pth was made by PyTorch 2.13 with:
                 "state_dict": sd}, path)
 """
 
+import argparse
 import builtins
 import collections
 import copyreg
+import datetime
+import fractions
 import os
 import pickle
 import struct
@@ -127,6 +130,29 @@ def test_wrappers_and_parallel_prefix(tmp_path, wrapper):
     assert list(read_pth(tmp_path / "x.pth")) == ["module.a", "module.module.b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["_orig_mod.a", "_orig_mod.b.c"], ["a", "b.c"]),
+        (["module._orig_mod.a", "module._orig_mod.b"], ["a", "b"]),
+        (["_orig_mod.module.a", "_orig_mod.module.b"], ["a", "b"]),
+        (["encoder._orig_mod.a", "b"], ["encoder.a", "b"]),
+        (["_orig_mod.a", "b"], ["a", "b"]),
+        (["module.module.a", "module.module.b"], ["module.a", "module.b"]),
+        (["my_orig_mod.a", "b"], ["my_orig_mod.a", "b"]),
+    ],
+)
+def test_wrappers_around_the_model(tmp_path, names, expected):
+    write_pth(tmp_path / "x.pth", {name: np.ones(1, np.float32) for name in names})
+    assert list(read_pth(tmp_path / "x.pth")) == expected
+
+
+def test_names_that_fall_together(tmp_path):
+    write_pth(tmp_path / "x.pth", {"a.b": np.ones(1), "a._orig_mod.b": np.ones(1)})
+    with pytest.raises(CheckpointError, match=r"names differ by `_orig_mod\.` only"):
+        read_pth(tmp_path / "x.pth")
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_pickle_module_agrees(protocol):
     value = {"a": [1, -7, 300, 70_000, -(2**40), 2.5, None, True], "b": ("é" * 300, (), {}, {1: [[]]})}
@@ -147,7 +173,7 @@ def test_pickle_module_agrees(protocol):
     wrapper=st.none() | st.text(max_size=8),
 )
 def test_round_trip(tmp_path, arrays, wrapper):
-    assume(not all(name.startswith("module.") for name in arrays))
+    assume(not all(name.startswith("module.") for name in arrays) and not any("_orig_mod." in name for name in arrays))
     path = tmp_path / "x.pth"
     write_pth(path, arrays, wrapper)
     assert_same(read_pth(path), arrays)
@@ -295,8 +321,9 @@ MARKER = "NVC_JAX_TEST_HOSTILE"
         (Call(copyreg._reconstructor, object, object, None), r"copy_?reg\._reconstructor"),
         (Call(map, Call(builtins.getattr, "", "format"), "ab"), r"\.i?map"),
         (Call(os.putenv, Call(os.getenv, "HOME"), "1"), r"putenv"),
-        (collections.Counter(a=1), r"collections\.Counter"),
-        (np.float32(1), r"numpy\..*scalar"),
+        (fractions.Fraction(1), r"fractions\.Fraction"),
+        (Call(collections.namedtuple, "a", "b"), r"collections\.namedtuple"),
+        (Call(np.load, "x"), r"numpy\..*load"),
     ],
 )
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -305,6 +332,35 @@ def test_hostile_globals(tmp_path, value, named, protocol):
     with pytest.raises(CheckpointError, match=f"refused: the file asks for '.*{named}'"):
         read_pth(checkpoint(tmp_path / "x.pth", data))
     assert MARKER not in os.environ
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        argparse.Namespace(lr=0.1, nested=argparse.Namespace(a=[1])),
+        collections.Counter(a=1),
+        collections.defaultdict(list, {("a", 1): [2]}),
+        np.float32(1),
+        np.arange(3.0),
+        {"state": [{1, 2}, frozenset("a"), Path("x"), datetime.datetime(2020, 1, 1), range(3), 1j]},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_what_lies_beside_the_weights_is_ignored(tmp_path, value, protocol):
+    weights = pth_pickle.dumps(
+        {"w": pth_pickle.Tensor(pth_pickle.Storage("FloatStorage", "0", 6), 0, (6,), (1,))}, None
+    )
+    beside = pickle.dumps(value, protocol)
+    head = pickle.PROTO + bytes([protocol]) + b"}("
+    body = weights[2:-1].replace(b"\x80\x02", b"")
+    inner = beside[beside.index(pickle.FRAME) + 9 if protocol == 4 and pickle.FRAME in beside[:4] else 2 : -1]
+    data = head + b"X\x04\0\0\0args" + inner + b"X\x05\0\0\0model" + body + b"u."
+    path = checkpoint(tmp_path / "x.pth", data, {"data/0": np.arange(6, dtype="<f4").tobytes()})
+    assert_same(read_pth(path), {"w": np.arange(6, dtype=np.float32)})
+    inside = checkpoint(tmp_path / "y.pth", pickle.dumps({"state_dict": {"w": value}}, protocol))
+    with pytest.raises(CheckpointError, match="does not hold one dictionary of tensors"):
+        read_pth(inside)
 
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -325,7 +381,10 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
         (b"}}K\x01s.", "dictionary key is of type dict"),
         (b"})K\x01s.", "dictionary key is of type tuple"),
         (b"}K\x01a.", "not a list"),
-        (b")\x81.", "instruction"),  # NEWOBJ
+        (b"}})\x81.", "makes an object of something that is not a plain container"),  # NEWOBJ
+        (REBUILD + b")\x81.", "makes an object"),
+        (b"\x82\x01.", "instruction"),  # EXT1
+        (b"cargparse\nNamespace\n}b.", "sets the state"),  # of the class itself
         (b".", "damaged near byte 3"),
         (b"X\xff\xff\xff\x7fa.", "needs 2147483647 bytes"),
         (b"X\x01\x00\x00\x00\xff.", "damaged near"),
