@@ -58,19 +58,38 @@ def main() -> int:
     parser.add_argument("--batch", type=int, help="clips per chip (default: the stage's batch over all chips)")
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for one program")
     parser.add_argument("--hlo", metavar="DIR", help="also write what XLA made of each program")
+    parser.add_argument("--before", type=Path, metavar="OLD.json", help="an older result to compare with")
     parser.add_argument("--output", metavar="OUT.json")
     options = parser.parse_args()
     progress = Console(stderr=True)
     try:
+        before = None if options.before is None else older_result(options.before)
         result = measure(options, progress)
         write(options, result)
     except NvcError as error:
         print(f"compile_for.py: {error}", file=sys.stderr)
         return 1
-    from nvc_jax.benchmark.compile_tables import print_table
+    from nvc_jax.benchmark.compile_tables import print_comparison, print_table
 
-    print_table(result, Console(width=None if sys.stdout.isatty() else 150))
+    console = Console(width=None if sys.stdout.isatty() else 170)
+    print_table(result, console)
+    if before is not None:
+        print_comparison(before, result, console)
     return 0
+
+
+def older_result(path: Path) -> dict[str, Any]:
+    """A result of this program.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+        result["targets"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: is no result of compile_for.py ({error}).") from None
+    return result
 
 
 def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:

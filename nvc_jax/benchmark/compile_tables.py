@@ -41,6 +41,24 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def print_comparison(before: dict[str, Any], result: dict[str, Any], console: Console) -> None:
+    """What two results have in common, the older one first."""
+    columns = {"kernels": 1.0, "bytes": 1e6, "on_chip_bytes": 1e6, "temporary_bytes": 1e6, "roofline_ms": 1.0}
+    table = Table(title=f"{result['model']}, {result['size']}: before and after")
+    for name in ("", "", "kernels", "MB", "on chip MB", "temporary MB", "roofline ms"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, target in result["targets"].items():
+        older = before["targets"].get(name, {"programs": {}})["programs"]
+        for program, row in target["programs"].items():
+            old = older.get(program, {"failed": ""})
+            if "failed" in row or "failed" in old:
+                continue
+            digits = {key: 2 if key == "roofline_ms" else 0 for key in columns}
+            pairs = {key: [f"{r[key] / unit:.{digits[key]}f}" for r in (old, row)] for key, unit in columns.items()}
+            table.add_row(name, program, *(" > ".join(pair) for pair in pairs.values()))
+    console.print(table)
+
+
 def plot(result: dict[str, Any]) -> bytes:
     """Roofline times as a PNG: products beside memory, one panel for each target."""
     targets = result["targets"]
@@ -50,15 +68,13 @@ def plot(result: dict[str, Any]) -> bytes:
     for axes, (name, target) in zip(figure.subplots(1, len(targets), squeeze=False)[0], targets.items(), strict=True):
         rows = {program: row for program, row in target["programs"].items() if "failed" not in row}
         places = range(len(rows))
-        for shift, key, label, colour in (
-            (-0.27, "products_ms", "products", _BLUE),
-            (0.0, "memory_ms", "memory", _RED),
-            (0.27, "launched_ms", "with launches", _GREY),
-        ):
-            values = [row[key] for row in rows.values()]
-            bars = axes.barh([place + shift for place in places], values, 0.25, color=colour, label=label)
-            if key == "launched_ms":
-                axes.bar_label(bars, [f"{row['kernels']}" for row in rows.values()], fontsize=6, padding=2)
+        kinds = [("products_ms", "products", _BLUE), ("memory_ms", "memory", _RED)]
+        if any(row["launched_ms"] > row["roofline_ms"] for row in rows.values()):
+            kinds.append(("launched_ms", "with launches", _GREY))
+        for number, (key, label, colour) in enumerate(kinds):
+            heights = [place + 0.27 * (number - 1) for place in places]
+            bars = axes.barh(heights, [row[key] for row in rows.values()], 0.25, color=colour, label=label)
+        axes.bar_label(bars, [f"{row['kernels']}" for row in rows.values()], fontsize=6, padding=2)
         axes.set_yticks(list(places), list(rows))
         axes.invert_yaxis()
         axes.set_title(f"{name}: ms at the published peaks (kernels)", fontsize=9)

@@ -33,10 +33,7 @@ def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None)
     lowered = traced.lower()
     lower_s = time.perf_counter() - start
     start, start_cpu = time.perf_counter(), time.process_time()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise ConfigError(target.explain(error)) from None
+    compiled, options = _compiled(lowered, target)
     compile_s, compile_cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
     if hlo is not None:
         hlo.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +42,22 @@ def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None)
         "lower_s": round(lower_s, 3),
         "compile_s": round(compile_s, 3),
         "compile_cpu_s": round(compile_cpu_s, 3),
+        "options": options,
     }
+
+
+def _compiled(lowered: Any, target: Target) -> tuple[Any, dict[str, bool]]:
+    """What XLA makes of a program, and the options that it needed."""
+    try:
+        return lowered.compile(), {}
+    except jax.errors.JaxRuntimeError as error:
+        options, sentence = target.other_options(error), target.explain(error)
+    try:
+        if options:
+            return lowered.compile(compiler_options=options), options
+    except jax.errors.JaxRuntimeError as error:
+        sentence = target.explain(error)
+    raise ConfigError(sentence)
 
 
 def _placed(program: DeviceProgram, target: Target) -> tuple[Callable[..., Any], list[Any]]:

@@ -90,6 +90,12 @@ class Target:
             raise ConfigError(f"XLA's compiler for {self.name} does not start ({_first_line(error)}).") from None
         return list(description.devices)[:count]
 
+    def other_options(self, error: Exception) -> dict[str, bool]:
+        """Options of XLA with which a program may compile that failed; empty if there are none."""
+        if self.platform == "cuda" and "output tile sizes" in str(error):
+            return {"xla_gpu_enable_triton_gemm": False}  # without a device no tiles are tried; cuBLAS needs none
+        return {}
+
     def explain(self, error: Exception) -> str:
         """One sentence about a failed compilation."""
         text = str(error)

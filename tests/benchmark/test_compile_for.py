@@ -35,6 +35,10 @@ def run_tool(*arguments):
         (("--target", "h300"), "unknown target 'h300'; known: h100, h200, a100, v5e, v5p, v6e, v4."),
         (("--target", "h100", "--limit", "0"), "--limit is 0; it must be above 0."),
         (("--target", "h100", "--batch", "0"), "--batch is 0; it must be at least 1."),
+        (
+            ("--target", "h100", "--before", "README.md"),
+            "README.md: is no result of compile_for.py (Expecting value: line 1 column 1 (char 0)).",
+        ),
     ],
 )
 def test_refused_options(arguments, message):
@@ -50,9 +54,12 @@ def test_a_missing_compiler_is_named(monkeypatch, name, package):
         TARGETS[name].check_installed()
 
 
-def test_a_missing_assembler_is_named():
+def test_failed_compilations_are_explained():
     error = RuntimeError("INTERNAL: Couldn't find a suitable version of ptxas.\nand more")
     assert TARGETS["h100"].explain(error).startswith("compiling for h100 needs ptxas and libdevice")
+    no_tiles = RuntimeError("INTERNAL: Couldn't find output tile sizes that satisfy hlo")
+    assert TARGETS["h100"].other_options(no_tiles) == {"xla_gpu_enable_triton_gemm": False}
+    assert not TARGETS["v5e"].other_options(no_tiles)
     assert TARGETS["v5e"].explain(RuntimeError("no\nidea")) == "XLA cannot compile it for v5e (no)."
 
 
@@ -153,6 +160,10 @@ def test_tiny_programs_compile_without_a_device(name, tmp_path):
     assert rows["train_1"]["kernels"] > rows["encode"]["kernels"]
     assert plot(result).startswith(b"\x89PNG")
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+    compared = run_tool("--target", name, *options, "--programs", "picture", "--before", output)
+    kernels = rows["picture"]["kernels"]
+    assert f"{kernels} > {kernels}" in compared.stdout, compared.stderr
 
     unknown = run_tool("--target", name, *options, "--programs", "encode,decodes")
     assert unknown.returncode == 1
