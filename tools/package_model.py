@@ -1,0 +1,238 @@
+"""Ship what a training run made: weights, and everything that is made from them.
+
+python tools/package_model.py RUN --clips '../shared/data/clips/eval/*.mkv' [--name embedded] [--only PART ...]
+
+RUN is the folder of train.py, or one that holds its `model` and `metrics.jsonl`. The parts, in their order:
+
+weights    nvc_jax/weights/NAME
+training   benchmarks/results/NAME_training.json and docs/NAME_training.png, from metrics.jsonl
+results    benchmarks/results/eval/NAME.json: real streams of the clips at six qps
+figures    docs/NAME_rd.png, of all results in that folder
+demo       docs/demo.png
+report     docs/example_report.html: the demo sequence beside x264 medium and x264 ultrafast
+card       the figures of docs/MODELS.md, between its marks
+
+`card` reads the other parts only; tests/evaluation/test_package_model.py says when they have changed since.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from nvc_jax.codec.store import load_model, save_model
+from nvc_jax.errors import ConfigError, NvcError, OutputError
+from nvc_jax.evaluation.bd_rate import compare
+from nvc_jax.evaluation.results import read_results
+from nvc_jax.files import atomic_output
+from nvc_jax.models.params import flatten
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS, DOCS, RESULTS = ROOT / "nvc_jax" / "weights", ROOT / "docs", ROOT / "benchmarks" / "results"
+QPS = ("0", "13", "26", "39", "52", "63")
+RDOQ = "0.06"  # what .nvc files get
+ANCHORS = ("x264-ultrafast", "mpeg4", "x264", "x265", "svt-av1")
+MEANS = 100  # steps that a point of the training curve is the mean of
+BEGIN, END = "<!-- figures of {}: made by tools/package_model.py -->", "<!-- end of figures -->"
+
+
+def main() -> int:
+    """Make the parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--clips", nargs="+", default=[], metavar="GLOB", help="for `results`")
+    parser.add_argument("--name", default="embedded")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="keep streams there, and go on with them")
+    options = parser.parse_args()
+    try:
+        for part in options.only:
+            print(f"{part} ...", flush=True)
+            PARTS[part](options)
+    except NvcError as error:
+        print(f"package_model.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def ship_weights(options: argparse.Namespace) -> None:
+    """The model directory of the run."""
+    save_model(WEIGHTS / options.name, load_model(options.run / "model"))
+
+
+def training_curve(options: argparse.Namespace) -> None:
+    """Means of the metrics over some steps, and a plot of them."""
+    path = options.run / "metrics.jsonl"
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is none; give the folder of a training run.")
+    curve = summarised([json.loads(line) for line in path.read_text().splitlines()])
+    _write(RESULTS / f"{options.name}_training.json", json.dumps(curve) + "\n")
+    figure = Figure(figsize=(9.0, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(curve["stages"]), squeeze=False)[0]
+    for axis, stage in zip(axes, curve["stages"], strict=True):
+        column = stage["columns"].index("loss")
+        axis.plot([row[0] for row in stage["rows"]], [row[column] for row in stage["rows"]], color="#00798c", lw=1.2)
+        axis.set(title=stage["stage"], xlabel="step", yscale="log")
+        axis.grid(alpha=0.3, which="both")
+    axes[0].set_ylabel("loss")
+    figure.savefig(DOCS / f"{options.name}_training.png", dpi=100)
+
+
+def summarised(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By stage, means of loss, rate and PSNR over every `MEANS` steps."""
+    stages = []
+    for name in dict.fromkeys(record["stage"] for record in records):
+        mine = [record for record in records if record["stage"] == name]
+        part = "inter" if "bpp_inter" in mine[0] else "intra"
+        columns = ["learning_rate", "loss", f"bpp_{part}", f"psnr_y_{part}"]
+        rows = []
+        for group in (mine[i : i + MEANS] for i in range(0, len(mine), MEANS)):
+            known = [[record[column] for record in group if record[column] is not None] for column in columns]
+            means = [float(f"{statistics.fmean(values):.5g}") if values else None for values in known]
+            rows.append([group[-1]["step"] + 1, *means])
+        stages.append({"stage": name, "columns": ["step", *columns], "rows": rows})
+    return {"means_over_steps": MEANS, "stages": stages}
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """The clips, by real streams."""
+    if not options.clips:
+        raise ConfigError("results needs --clips.")
+    with tempfile.TemporaryDirectory() as temporary:
+        streams = options.stream_dir or Path(temporary)
+        _run(
+            "eval.py", "--model", options.name, "--videos", *options.clips, "--qps", *QPS, "--rdoq", RDOQ,
+            "--stream-dir", str(streams / "eval"), "--check-existing", "--output", str(_results(options.name)),
+        )  # fmt: skip
+
+
+def figures(options: argparse.Namespace) -> None:
+    """Curves of all results."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _run(
+            "tools/make_report.py", *map(str, sorted((RESULTS / "eval").glob("*.json"))), "--anchor", "x265",
+            "--output", str(folder / "report.html"), "--pictures", str(folder),
+        )  # fmt: skip
+        shutil.copyfile(folder / "rd_eval.png", DOCS / f"{options.name}_rd.png")
+
+
+def demo(options: argparse.Namespace) -> None:
+    """The picture of the README."""
+    with tempfile.TemporaryDirectory() as folder:
+        _run(_NVC_JAX, "demo", "--model", options.name, "--out", folder)
+        shutil.copyfile(Path(folder) / "side_by_side.png", DOCS / "demo.png")
+
+
+def example_report(options: argparse.Namespace) -> None:
+    """The demo sequence, measured."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _run(_NVC_JAX, "demo", "--model", options.name, "--out", str(folder / "demo"))
+        (folder / "demo" / "source.y4m").rename(folder / "demo.y4m")
+        _run(
+            "eval.py", "--model", options.name, "x264", "x264-ultrafast", "--videos", str(folder / "demo.y4m"),
+            "--qps", *QPS, "--rdoq", RDOQ, "--stream-dir", str(folder / "streams"), "--output", str(folder / "results"),
+        )  # fmt: skip
+        results = sorted(map(str, (folder / "results").glob("*.json")))
+        _run(
+            "tools/make_report.py", *results, "--anchor", "x264", "--stream-dir", str(folder / "streams"),
+            "--output", str(DOCS / "example_report.html"),
+        )  # fmt: skip
+
+
+def card(options: argparse.Namespace) -> None:
+    """The figures between the marks of the model card."""
+    path = DOCS / "MODELS.md"
+    _write(path, with_figures(path.read_text(), options.name))
+
+
+def with_figures(text: str, name: str) -> str:
+    """The model card with the figures of a model as they are now.
+
+    Raises:
+        OutputError: it has no place for them.
+    """
+    begin = BEGIN.format(name)
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(END)
+    if not (found and ended):
+        raise OutputError(f"docs/MODELS.md: has no lines {begin!r} and {END!r}.")
+    return f"{before}{begin}\n{model_figures(name)}{END}{after}"
+
+
+def model_figures(name: str) -> str:
+    """What the weights and the results say."""
+    model = load_model(WEIGHTS / name)
+    parts = {part: sum(leaf.size for leaf in flatten(tree).values()) for part, tree in model.params.items()}
+    size = sum(path.stat().st_size for path in (WEIGHTS / name).rglob("*") if path.is_file())
+    ours = read_results(_results(name))
+    clips = _clips(ours)
+    lines = [
+        f"Identity `{model.identity[:12]}`, {model.source}; {parts['intra'] / 1e6:.1f} M parameters for intra and "
+        f"{parts['inter'] / 1e6:.1f} M for inter frames, {size / 1e6:.1f} MB.",
+        "",
+        "| BD-rate (PSNR 6:1:1, all bits) against | mean | "
+        + " | ".join(clip.partition("_")[0] for _, clip in _clips(ours))
+        + " |",
+        "|---|---|" + "---|" * len(clips),
+    ]
+    for anchor in ANCHORS:
+        found = compare(read_results(_results(anchor)), ours)
+        values = [found.sequences.get(key) for key in clips]
+        shown = [f"{value.percent:+.0f} %" if hasattr(value, "percent") else "-" for value in values]
+        mean = "-" if found.average is None else f"{found.average:+.1f} %"
+        lines.append(f"| {anchor} | {mean} | " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _clips(results: Any) -> list[tuple[str, str]]:
+    return [(dataset, clip) for dataset, clips in results.items() for clip in clips]
+
+
+def _results(name: str) -> Path:
+    return RESULTS / "eval" / f"{name}.json"
+
+
+_NVC_JAX = str(Path(sys.executable).with_name("nvc-jax"))
+
+
+def _run(program: str, *arguments: str) -> None:
+    """One of our programs.
+
+    Raises:
+        OutputError: it has failed; it has said why.
+    """
+    command = [str(ROOT / program), *arguments]
+    if program != _NVC_JAX:
+        command.insert(0, sys.executable)
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise OutputError(f"{program} {' '.join(arguments[:3])} ... has failed.")
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_output(path) as file:
+        file.write(text.encode())
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "weights": ship_weights,
+    "training": training_curve,
+    "results": evaluate,
+    "figures": figures,
+    "demo": demo,
+    "report": example_report,
+    "card": card,
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
