@@ -123,7 +123,7 @@ def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
         }
     return {
         "date": date.today().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", "tools/compile_for.py", *sys.argv[1:]]),
         **{name: request[name] for name in ("model", "size", "precision", "strategy")},
         "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "launch_us": 1e6 * targets.LAUNCH_S,

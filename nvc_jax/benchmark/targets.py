@@ -81,9 +81,8 @@ class Target:
                     platform="cuda", target_config=self.description, topology=f"1x1x{count}"
                 )
             else:
-                # One chip of a board stands for one alone where there are no smaller topologies.
-                smallest = (2, 2, 1) if self.third_axis else (1, 1)
-                shape = smallest if count == 1 else (*sides, 1) if self.third_axis else sides
+                # A chip of a board stands for one alone: not every libtpu knows smaller topologies.
+                shape = (max(sides[0], 2), max(sides[1], 2), *[1] * self.third_axis)
                 name = f"{self.name}:{'x'.join(map(str, shape))}"
                 description = topologies.get_topology_desc(platform="tpu", topology_name=name)
         except Exception as error:  # plugins raise what they like
