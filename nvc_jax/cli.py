@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from nvc_jax.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
-from nvc_jax.files import STDIO, atomic_output, reason, same_file
+from nvc_jax.files import STDIO, accept_any_name, atomic_output, reason, same_file
 from nvc_jax.spec import FILE_PRECISION
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry_point() -> None:
     """Console script."""
     _open_missing_streams()
+    accept_any_name()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.unraisablehook = _report_unraisable

@@ -1,6 +1,7 @@
 """The demonstration: one moving picture at three qualities, with pictures to look at."""
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,9 @@ from nvc_jax.codec.files import Progress, decode_file, encode_file
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.demo_sequence import demo_sequence
-from nvc_jax.errors import OutputError
-from nvc_jax.files import make_folder, same_file
-from nvc_jax.video import Colour, RgbFrame, create_video, open_video, write_png, yuv_to_rgb
+from nvc_jax.errors import OutputError, VideoError
+from nvc_jax.files import STDIO, make_folder, same_file
+from nvc_jax.video import Colour, RgbFrame, check_exists, create_video, open_video, write_png, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
 QPS = (10, 32, 54)
@@ -44,6 +45,8 @@ def run_demo(
     Raises:
         NvcError: the video cannot be read or the results cannot be written.
     """
+    if video is not None:
+        _check_readable_again(video)
     source = _write_demo_sequence(folder) if video is None else Path(video)
     colour, last = _last_frame(source)
     make_folder(folder)
@@ -75,6 +78,14 @@ def run_demo(
     picture = folder / "side_by_side.png"
     write_png(picture, np.concatenate(pictures, axis=1))
     return {"source": str(source), "points": points, "picture": str(picture)}
+
+
+def _check_readable_again(video: str) -> None:
+    """Refuse what can be read only once: the demo codes its video several times."""
+    check_exists(video)
+    if video == STDIO or (os.path.exists(video) and not os.path.isfile(video) and not os.path.isdir(video)):
+        name = "standard input" if video == STDIO else video
+        raise VideoError(f"{name}: the demo reads its video several times, and a pipe only once; give a file.")
 
 
 def _write_demo_sequence(folder: Path) -> Path:

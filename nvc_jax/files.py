@@ -95,6 +95,12 @@ def _is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def accept_any_name() -> None:
+    """Let standard output show the names of all files: those that are not text in its encoding are escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def check_parent(path: Path) -> None:
     """Refuse an output in a folder that does not exist."""
     if not os.path.isdir(path.parent):

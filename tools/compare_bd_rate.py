@@ -16,6 +16,7 @@ from rich.table import Table
 from nvc_jax.errors import NvcError
 from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, METHODS, QUALITIES, RATES, BdRate, compare
 from nvc_jax.evaluation.results import read_results
+from nvc_jax.files import accept_any_name
 
 
 def main() -> int:
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--method", choices=METHODS, default=METHODS[0])
     parser.add_argument("--json", action="store_true", help="for scripts")
     options = parser.parse_args()
+    accept_any_name()
     try:
         anchor = read_results(options.anchor)
         comparisons = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.report import make_report
 from nvc_jax.evaluation.results import read_results
-from nvc_jax.files import atomic_output, make_folder
+from nvc_jax.files import accept_any_name, atomic_output, make_folder
 
 
 def main() -> int:
@@ -23,12 +23,13 @@ def main() -> int:
     parser.add_argument("--output", required=True, type=Path, metavar="REPORT.html")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the pictures as PNG files")
     options = parser.parse_args()
+    accept_any_name()
     try:
         results = {path.stem: read_results(path) for path in options.results}
         if len(results) < len(options.results):
             raise EvaluationError("two result files have the same name; results are shown by it.")
         report = make_report(results, options.anchor, options.stream_dir, options.sequence)
-        files = {options.output: report.html.encode()}
+        files = {options.output: report.html.encode(errors="backslashreplace")}
         if options.pictures:
             make_folder(options.pictures)
             files |= {options.pictures / name: data for name, data in report.pictures.items()}

@@ -115,9 +115,9 @@ class DcvcReader:
                 self._headers[header_id] = self._sequence_header()
                 continue
             if unit not in _KIND_OF_UNIT:
-                raise cursor.error(f"unknown unit type {unit}; is this a DCVC-RT file?", unit_offset)
+                raise self._error(f"unknown unit type {unit}", unit_offset)
             if header_id not in self._headers:
-                raise cursor.error(f"sequence header {header_id} was never sent; is this a DCVC-RT file?", unit_offset)
+                raise self._error(f"sequence header {header_id} was never sent", unit_offset)
             kind, header = _KIND_OF_UNIT[unit], self._headers[header_id]
             qp, payload = self._frame(kind)
             yield FrameUnit(
@@ -140,17 +140,21 @@ class DcvcReader:
         if cursor.offset > begin:
             raise TruncatedError(f"{cursor.where}: missing after its sequence header (byte {cursor.offset})")
 
+    def _error(self, text: str, offset: int) -> BitstreamError:
+        """Damage, or before the first frame rather another kind of file."""
+        return self._cursor.error(text if self._frames else f"{text}; this is not an nvc or dcvc stream", offset)
+
     def _sequence_header(self) -> _SequenceHeader:
         offset = self._cursor.offset
         height, width = self._uint("picture height"), self._uint("picture width")
         flags_offset = self._cursor.offset
         flags = self._cursor.take(1, "sequence flags")[0]
         if flags & ~(_USE_ADAPTOR_I | _TWO_STREAMS):
-            raise self._cursor.error(f"unknown sequence flags {flags:#04x}", flags_offset)
+            raise self._error(f"unknown sequence flags {flags:#04x}", flags_offset)
         try:
             check_picture_size(width, height)
         except ConfigError as error:
-            raise self._cursor.error(str(error), offset) from None
+            raise self._error(str(error), offset) from None
         return _SequenceHeader(height, width, bool(flags & _USE_ADAPTOR_I), bool(flags & _TWO_STREAMS))
 
     def _frame(self, kind: FrameKind) -> tuple[int, bytes]:

@@ -1,6 +1,7 @@
 """Settings of the whole process, for programs (a library import changes nothing)."""
 
 import ctypes
+import os
 import sys
 
 import jax
@@ -17,14 +18,18 @@ def prepare_process() -> None:
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that only the first run of a size compiles."""
-    folder = platformdirs.user_cache_path("nvc-jax") / "jax"
+    """Keep compiled programs in the user's cache folder, so that only the first run of a size compiles.
+
+    What the user has set, as with JAX_COMPILATION_CACHE_DIR, stays.
+    """
+    folder = getattr(jax.config, "jax_compilation_cache_dir", None) or platformdirs.user_cache_path("nvc-jax") / "jax"
     for name, value in (
         ("jax_compilation_cache_dir", str(folder)),
         ("jax_persistent_cache_min_compile_time_secs", 0.0),
         ("jax_persistent_cache_min_entry_size_bytes", -1),
     ):
-        jax.config.update(name, value)  # type: ignore[no-untyped-call]
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
 def keep_freed_memory() -> None:

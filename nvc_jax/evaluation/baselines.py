@@ -93,8 +93,10 @@ class Baseline:
     ) -> list[tuple[bool, int, int]]:
         """(is a keyframe, bytes, bytes of the coded picture) of every packet."""
         info, packets = source.info, []
-        if info.is_rgb or info.width % 2 or info.height % 2:
-            raise EvaluationError(f"{sequence}: {self.name} codes 4:2:0 pictures with even sides only.")
+        if info.is_rgb:
+            raise EvaluationError(f"{sequence}: {self.name} codes 4:2:0 here, and this video is RGB; convert it first.")
+        if info.width % 2 or info.height % 2:
+            raise EvaluationError(f"{sequence}: is {info.width}x{info.height}; {self.name} codes even sides only.")
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 tells all its settings otherwise
         with atomic_output(stream) as file:
             try:

@@ -21,7 +21,7 @@ from nvc_jax.evaluation.estimate import EstimatingCoder
 from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
-from nvc_jax.files import make_folder
+from nvc_jax.files import accept_any_name, make_folder
 from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, QP_LEVELS
 
 
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
+    accept_any_name()
     try:
         return _evaluate(options)
     except NvcError as error:

@@ -86,11 +86,11 @@ def test_foreign(nvc, stream, clip, work):
     (work / "empty").touch()
     (work / "folder").mkdir()
     for name, words in {
-        "text": "text: frame 0: unknown unit type 5; is this a DCVC-RT file? (byte 0)",
+        "text": "text: frame 0: unknown unit type 5; this is not an nvc or dcvc stream (byte 0)",
         "empty": "empty: the file is empty",
         "folder": "folder: cannot read (Is a directory)",
         "missing": "missing: no such file",
-        clip: "is this a DCVC-RT file?",
+        clip: "this is not an nvc or dcvc stream",
     }.items():
         with unchanged(work):
             assert words in nvc("decode", name, "d.y4m").refusal()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import av
 import numpy as np
 import pytest
 import recording
@@ -244,3 +245,44 @@ def test_packaged_model(nvc, clip):
     assert encoded["psnr"] > 20
     assert nvc("decode", "s.bin", "d.y4m", "--model", "embedded", *report).code == 0
     assert hashes(read_report("r.json")) == hashes(encoded)
+
+
+def test_more_frames_than_there_can_be(nvc, clip):
+    many = 10**26
+    assert nvc("encode", clip, "s.nvc", "--frames", many, "--json").json()["frame_count"] == FRAMES
+    assert nvc("decode", "s.nvc", "d.y4m", "--frames", many, "--json").json()["frame_count"] == FRAMES
+
+
+def test_notes_of_what_the_frames_showed(nvc, work):
+    """Two video tracks, of which the larger is read or the one asked for, and damage in it."""
+    with av.open(str(work / "a.mkv"), "w") as sink:
+        streams = {}
+        for side in (WIDTH, 64):
+            stream = streams[side] = sink.add_stream("libx264", rate=25, options={"bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = side, HEIGHT, "yuv420p"
+        for side, stream in streams.items():
+            for number in range(3):
+                picture = np.random.default_rng(number).integers(0, 256, (HEIGHT * 3 // 2, side), np.uint8)
+                sink.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "yuv420p")))
+            sink.mux(stream.encode(None))
+    with av.open(str(work / "a.mkv")) as source:
+        packets = [bytes(packet) for packet in source.demux(video=0) if packet.size]
+    data = (work / "a.mkv").read_bytes()
+    broken = packets[1][:200] + b"\xff" * (len(packets[1]) - 200)
+    (work / "b.mkv").write_bytes(data.replace(packets[1], broken))
+    result = nvc("encode", "b.mkv", "s.nvc", "--track", 0)
+    assert result.code == 0, result.err
+    assert f"note: 2 video tracks: number 0 is read (h264 {WIDTH}x{HEIGHT}), --track N reads another\n" in result.err
+    assert " of 3 frames are damaged in the source; " in result.err
+    assert (
+        "has no video track 2; its video tracks are 0 to 1" in nvc("encode", "b.mkv", "s.nvc", "--track", 2).refusal()
+    )
+
+
+def test_note_of_what_y4m_does_not_say(nvc, work):
+    write_png(work / "a.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    assert nvc("encode", "a.png", "s.nvc").code == 0
+    told = "note: y4m does not say the matrix BT.709: other programs may show other colours\n"
+    assert told in nvc("decode", "s.nvc", "d.y4m").err
+    assert "note: a .yuv file does not say its colours" in nvc("decode", "s.nvc", "d.yuv").err
+    assert "note" not in nvc("decode", "s.nvc", "d.mp4").err

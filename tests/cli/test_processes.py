@@ -54,6 +54,14 @@ def test_pipes(nvc_command, clip, coded):
     assert sizes == [frame_bytes(WIDTH, HEIGHT)] * FRAMES
 
 
+def test_demo_of_a_pipe_is_refused(nvc_process, work):
+    os.mkfifo(work / "pipe.y4m")
+    for name, told in (("pipe.y4m", "pipe.y4m"), ("-", "standard input")):
+        process = nvc_process("demo", "--video", name, stdin=subprocess.DEVNULL)
+        sentence = f"nvc-jax: {told}: the demo reads its video several times, and a pipe only once; give a file."
+        assert refusal(process) == sentence
+
+
 def test_cut_pipe_gives_the_whole_frames(nvc_process, coded):
     stream, _ = coded
     process = nvc_process("decode", "-", "-", input=stream.read_bytes()[:-1])
@@ -75,6 +83,18 @@ def test_results_that_cannot_be_printed(nvc_process, stream):
     with open("/dev/full", "wb") as full:
         process = nvc_process("info", stream, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert refusal(process) == "nvc-jax: standard output: cannot write the result (No space left on device)."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf_8(nvc_process, clip, work):
+    name = os.fsdecode(b"caf\xe9")
+    (work / f"{name}.y4m").write_bytes(clip.read_bytes())
+    process = nvc_process("encode", f"{name}.y4m", f"{name}.nvc", "--frames", 1)
+    assert process.returncode == 0, process.stderr.decode()
+    assert process.stdout.startswith(rb"caf\udce9.nvc: 1 frame ")
+    assert (work / f"{name}.nvc").stat().st_size
+    missing = nvc_process("info", f"{name}.bin")
+    assert refusal(missing) == r"nvc-jax: caf\udce9.bin: no such file."
 
 
 def closed(command, *numbers):

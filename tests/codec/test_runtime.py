@@ -1,5 +1,6 @@
 """Settings of the whole process."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -27,3 +28,27 @@ def test_freed_memory_is_used_again():
         for way in ("keep", "give back")
     }
     assert 10 * faults["keep"] < faults["give back"]
+
+
+CACHE = """
+import jax
+from nvc_jax.codec.runtime import use_compilation_cache
+use_compilation_cache()
+print(jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "/home/cache/nvc-jax/jax 0.0"),
+        ({"JAX_COMPILATION_CACHE_DIR": "/mine"}, "/mine 0.0"),
+        ({"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "2"}, "/home/cache/nvc-jax/jax 2.0"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder is that of Linux")
+def test_cache_of_the_user(given, expected):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"XDG_CACHE_HOME": "/home/cache", **given}
+    done = subprocess.run([sys.executable, "-c", CACHE], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == expected

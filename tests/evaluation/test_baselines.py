@@ -3,13 +3,14 @@
 import contextlib
 
 import av
+import numpy as np
 import pytest
 
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation import baselines
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.sequences import from_files
-from nvc_jax.video import open_video
+from nvc_jax.video import open_video, write_png
 
 
 @pytest.fixture(params=BASELINES.values(), ids=BASELINES)
@@ -49,9 +50,16 @@ def test_headers_are_told_from_pictures(make_clip, tmp_path):
 
 def test_odd_sizes_are_refused(make_clip, tmp_path):
     (odd,) = from_files([str(make_clip(33, 32, 2, "odd.y4m"))])
-    with pytest.raises(EvaluationError, match=r"clips/odd.y4m: x264 codes 4:2:0 pictures with even sides only"):
+    with pytest.raises(EvaluationError, match=r"clips/odd.y4m: is 33x32; x264 codes even sides only\.$"):
         BASELINES["x264"].measure(odd, 30, tmp_path / "stream")
     assert not (tmp_path / "stream").exists()
+
+
+def test_rgb_is_refused_for_what_it_is(tmp_path):
+    write_png(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
+    (picture,) = from_files([str(tmp_path / "a.png")])
+    with pytest.raises(EvaluationError, match=r"x264 codes 4:2:0 here, and this video is RGB; convert it first\.$"):
+        BASELINES["x264"].measure(picture, 30, tmp_path / "stream")
 
 
 def test_streams_that_lose_frames(make_clip, tmp_path, monkeypatch):
