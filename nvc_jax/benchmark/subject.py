@@ -124,7 +124,7 @@ class RecordedSymbols(FrameDecoder):
         """Nothing to check."""
 
 
-def qps() -> npt.NDArray[np.float32]:
+def qps() -> Array:
     """The qp of the frame as the stages take it."""
     return batched(QP)
 

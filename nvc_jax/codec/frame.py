@@ -4,11 +4,13 @@ Encoder and decoder run the same stages in the same order; where the encoder qua
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -225,6 +227,10 @@ class FrameCodec:
         return stages.reconstruct(self.model, self.params, synthesis, batched(qp))
 
 
-def batched(qp: float) -> npt.NDArray[np.float32]:
-    """A qp as the stages take it, [1] float32: traced, so that another quality never compiles anew."""
-    return np.full((1,), qp, np.float32)
+@functools.lru_cache(maxsize=1024)
+def batched(qp: float) -> Array:
+    """A qp as the stages take it, [1] float32: traced, so that another quality never compiles anew.
+
+    Kept on the device, where every stage of a frame would have it copied otherwise.
+    """
+    return jax.device_put(np.full((1,), qp, np.float32))

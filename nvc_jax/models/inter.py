@@ -1,5 +1,8 @@
 """The inter codec (spec 2). Each public method is one stage of a frame's way; `codec/stages.py` compiles them."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -18,6 +21,16 @@ class InterModel(nn.Module):
     """Codes a picture given a reference. [B, H, W, 3] YCbCr 4:4:4 in 0..1; H and W are multiples of 16."""
 
     config: InterConfig
+
+    modules: ClassVar[Mapping[str, tuple[str, ...]]] = {  # that each method runs
+        "temporal": ("adaptor_picture", "adaptor_feature", "extractor_prior", "q_feature"),
+        "context": ("extractor_context",),
+        "analyse": ("encoder_in", "encoder_blocks", "q_encoder", "encoder_down", "hyper_encoder"),
+        "prior": ("temporal_prior", "hyper_decoder", "fusion_blocks", "fusion_out"),
+        "refine": ("spatial_blocks", "spatial_out"),
+        "synthesise": ("decoder_up", "decoder_blocks", "decoder_out", "q_decoder"),
+        "reconstruct": ("recon_blocks", "q_recon", "recon_out"),
+    }
 
     def setup(self) -> None:
         """Declare every module of the spec."""

@@ -1,5 +1,8 @@
 """The intra codec (spec 3), with the same stages as the inter codec but without context."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -16,6 +19,14 @@ class IntraModel(nn.Module):
     """Codes a picture by itself. [B, H, W, 3] YCbCr 4:4:4 in 0..1; H and W are multiples of 16."""
 
     config: IntraConfig
+
+    modules: ClassVar[Mapping[str, tuple[str, ...]]] = {  # that each method runs
+        "analyse": ("encoder_in", "q_encoder", "encoder_blocks", "encoder_down", "hyper_encoder"),
+        "prior": ("hyper_decoder", "fusion_blocks", "fusion_out", "spatial_reduction"),
+        "refine": ("spatial_adaptors", "spatial_blocks", "spatial_out"),
+        "synthesise": ("decoder_up", "decoder_blocks", "q_decoder"),
+        "reconstruct": ("decoder_out",),
+    }
 
     def setup(self) -> None:
         """Declare every module of the spec."""

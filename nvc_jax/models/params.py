@@ -1,6 +1,8 @@
 """Parameter trees: creating them, their shapes, their names."""
 
+import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +55,16 @@ def _initial_value(name: str, shape: tuple[int, ...], rng: np.random.Generator) 
     taps = math.prod(shape[:-2]) if len(shape) == 4 else 1
     fan_in, fan_out = (9, 9) if len(shape) == 3 else (taps * shape[-2], taps * shape[-1])
     return np.float32(math.sqrt(2.0 / (fan_in + fan_out))) * noise  # Xavier
+
+
+def modules_of(params: ParamTree, modules: tuple[str, ...]) -> dict[str, Any]:
+    """The parameters of some modules of a network; `blocks` stands for `blocks_0`, `blocks_1`, ..."""
+    return {name: params[name] for name in _names_of(tuple(params), modules)}
+
+
+@functools.cache
+def _names_of(names: tuple[str, ...], modules: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in modules or re.sub(r"_\d+$", "", name) in modules)
 
 
 def is_kernel(name: str) -> bool:

@@ -20,9 +20,9 @@ def depth_to_space(x: Array, block: int) -> Array:
     """[B, H, W, C*block*block] -> [B, H*block, W*block, C], the inverse of `space_to_depth`."""
     few = x.shape[-1] // block**2 < LANES // block and x.dtype in (jnp.bfloat16, jnp.float16)
     if few:  # a picture
-        return lax.platform_dependent(
-            x, tpu=partial(_interleave_by_product, block=block), default=partial(_interleave, block=block)
-        )
+        by_product, plain = partial(_interleave_by_product, block=block), partial(_interleave, block=block)
+        pixels: Array = lax.platform_dependent(x, tpu=by_product, default=plain)
+        return pixels
     return _interleave(x, block)
 
 
