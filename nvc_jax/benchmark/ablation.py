@@ -28,8 +28,9 @@ STAGES = (
     *("prior", "quantise", "refine", "synthesise", "reconstruct"),
 )
 _BLOCKS = DCBlock, Conv3x3, Pointwise, QualityBank
-_EXACT = {"float32": 0.999, "bfloat16": 0.9, "float16": 0.95, "int16": 1.0}  # share of the symbols that must agree between two variants
-_UNROUNDED = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02, "int16": 0.0}  # largest mean difference of the pictures, in 0..1
+# Between two variants: the share of the symbols that must agree, and the largest mean difference of pictures in 0..1.
+_EXACT = {"float32": 0.999, "bfloat16": 0.9, "float16": 0.95, "int16": 1.0}
+_UNROUNDED = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02, "int16": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
