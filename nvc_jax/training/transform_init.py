@@ -164,7 +164,7 @@ def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     latent = config.intra.latent
     for module, first in (("fusion_out", 2), ("spatial_out", 0)):
         kernel, bias = flat[f"intra/{module}/kernel"], flat[f"intra/{module}/bias"]
-        kernel *= 0.1
+        kernel *= 0.02
         bias[first : first + latent] = deviation / middle
     flat["intra/fusion_out/kernel"][:, :2] = 0.0
     flat["intra/fusion_out/bias"][:2] = -np.log(2.0)  # both gains are 0.5 + 1.5 / 3
@@ -226,8 +226,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
         fusion[:, carried] = 0.0
         fusion[c.latent + carried, carried] = 1.0
     prior = flat["inter/fusion_out/kernel"]
-    prior *= 0.1
-    prior[:, : 2 * c.latent] *= 0.1
+    prior *= 0.002
     prior[0, : c.latent] = CARRIED_STEP_UNIT
     prior[1, c.latent : 2 * c.latent] = deviation
 
@@ -236,6 +235,5 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     read[:, 0] = 0.0
     read[2 * c.latent : 3 * c.latent, 0] = 1.0 / (c.latent * deviation)
     spatial = flat["inter/spatial_out/kernel"]
-    spatial *= 0.1
-    spatial[:, : c.latent] *= 0.1
+    spatial *= 0.002
     spatial[0, : c.latent] = deviation

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.codec.integers import integerise
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.errors import ModelError
@@ -84,3 +85,18 @@ def test_damage(folder, tmp_path):
             load_model(folder)
         path.write_bytes(data)
     load_model(folder)
+
+
+def test_qp_offsets_belong_to_a_model_but_not_to_its_identity(tmp_path):
+    """They are kept, also by its int16 model, and damaged ones are refused."""
+    model = synthetic.tiny_model()
+    flat = dataclasses.replace(model, qp_offsets=(0,) * 8)
+    save_model(tmp_path / "flat", flat)
+    loaded = load_model(tmp_path / "flat")
+    assert (loaded.qp_offsets, loaded.identity) == (flat.qp_offsets, model.identity)
+    assert integerise(loaded).qp_offsets == flat.qp_offsets
+    description = tmp_path / "flat" / "config.json"
+    for damaged in ([0, 1], [0, 0, 0, 0, 0, 0, 0, 9], 3):
+        description.write_text(json.dumps(json.loads(description.read_text()) | {"qp_offsets": damaged}))
+        with pytest.raises(ModelError, match="its qp_offsets are"):
+            load_model(tmp_path / "flat")
