@@ -12,17 +12,14 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
+from nvc_jax.benchmark.hlo import Computation, Program, parse
+
 # Instructions that cost nothing at run time.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
-_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = .*? ([a-z][\w\-]*)\(")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-_CALLED = re.compile(r"(?:to_apply|body|calls)=%?([\w.\-]+)")
 _FUNCTION = re.compile(
     r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) custom-call\(.*?operand_layout_constraints=(.*?), api_version=", re.M
 )
 _SHAPE = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")  # of real numbers and integers
-_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,35 +78,24 @@ def _bytes_of_functions(hlo: str) -> int:
 
 def count_instructions(hlo: str) -> Counter[str]:
     """Executed instructions of an HLO text by opcode: calls and loops are followed, insides of fusions are not."""
-    computations: dict[str, list[str]] = {}
-    entry, lines = "", []
-    for line in hlo.splitlines():
-        if header := _COMPUTATION.match(line):
-            lines = computations[header[2]] = []
-            entry = header[2] if header[1] else entry
-        else:
-            lines.append(line)
-    return _count(computations, entry)
+    program = parse(hlo)
+    return _count(program, program.entry)
 
 
-def _count(computations: dict[str, list[str]], name: str) -> Counter[str]:
+def _count(program: Program, computation: Computation) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for line in computations.get(name, []):
-        instruction = _INSTRUCTION.match(line)
-        if instruction is None or instruction[1] in _FREE:
+    for instruction in computation.instructions.values():
+        opcode, inner = instruction.opcode, program.computations.get(instruction.called or "")
+        if opcode in _FREE:
             continue
-        opcode = instruction[1]
-        called = _CALLED.search(line)
-        if opcode == "while" and (body := re.search(r"body=%?([\w.\-]+)", line)):
-            trips = _TRIPS.search(line)
-            for inner, count in _count(computations, body[1]).items():
-                counts[inner] += count * int(trips[1] if trips else 1)
-        elif opcode == "call" and called:
-            counts += _count(computations, called[1])
-        elif opcode == "conditional" and (branches := _BRANCHES.search(line)):
-            names = [branch.strip().lstrip("%") for branch in branches[1].split(",")]
-            largest = max((_count(computations, branch) for branch in names), key=Counter.total)
-            counts += largest
+        if opcode == "while" and inner is not None:
+            for name, count in _count(program, inner).items():
+                counts[name] += count * (instruction.trips or 1)
+        elif opcode == "call" and inner is not None:
+            counts += _count(program, inner)
+        elif opcode == "conditional" and instruction.branches:
+            branches = [_count(program, program.computations[name]) for name in instruction.branches]
+            counts += max(branches, key=lambda branch: branch.total())
         else:
             counts[opcode] += 1
     return counts
