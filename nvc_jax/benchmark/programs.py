@@ -95,7 +95,8 @@ def _count(program: Program, computation: Computation) -> Counter[str]:
             counts += _count(program, inner)
         elif opcode == "conditional" and instruction.branches:
             branches = [_count(program, program.computations[name]) for name in instruction.branches]
-            counts += max(branches, key=lambda branch: branch.total())
+            largest: Counter[str] = max(branches, key=Counter.total)
+            counts += largest
         else:
             counts[opcode] += 1
     return counts
