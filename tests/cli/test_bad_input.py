@@ -96,7 +96,7 @@ def test_pictures_of_different_sizes(refused, work):
         (["--fps", "0"], "--fps 0 is not a frame rate"),
         (["--fps", "1/0"], "--fps 1/0 is not a frame rate"),
         (["--fps", "nan"], "--fps nan is not a frame rate"),
-        (["--precision", "float64"], "choose from float32, bfloat16, int16"),
+        (["--precision", "float64"], "choose from float32, bfloat16, float16, int16"),
         (["--model", "missing"], "missing: not a model"),
     ],
     ids=" ".join,
