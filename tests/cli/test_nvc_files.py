@@ -274,7 +274,7 @@ def test_another_precision_is_refused(nvc, stream, work):
         sentence = nvc("decode", stream, "d.y4m", "--precision", "bfloat16").refusal()
         unknown = nvc("decode", stream, "d.y4m", "--precision", "fp32").refusal()
     assert "made in float32 and does not decode in bfloat16" in sentence
-    assert "choose from float32, bfloat16, int16" in unknown
+    assert "choose from float32, bfloat16, float16, int16" in unknown
 
 
 def test_the_packaged_model_is_found(clip, work, capsys):
