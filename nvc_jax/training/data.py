@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import av
@@ -102,18 +103,22 @@ def open_clips(data: Data, seed: int, note: Callable[[str], Any]) -> ClipSet:
         notes.append(f"{data.source}: holds 4:2:0 and RGB clips; all are taken as RGB.")
         clips = [as_rgb(clip) for clip in clips]
     if sum(clip.size_bytes for clip in clips) <= data.memory_mb * _MIB:
-        kept = []
-        for clip in clips:
-            try:
-                kept.append(in_memory(clip))
-            except VideoError as error:
-                notes.append(f"{error}; the clip is left out.")
-        clips = kept
+        with ThreadPoolExecutor() as threads:
+            decoded = list(threads.map(_decoded, clips))
+        notes += [f"{clip}; the clip is left out." for clip in decoded if isinstance(clip, VideoError)]
+        clips = [clip for clip in decoded if isinstance(clip, Clip)]
     for text in notes:
         note(text)
     if not clips:
         raise ConfigError(f"{data.source}: no clip can be decoded.")
     return ClipSet(tuple(clips), data, seed, note)
+
+
+def _decoded(clip: Clip) -> Clip | VideoError:
+    try:
+        return in_memory(clip)
+    except VideoError as error:
+        return error
 
 
 def batches(
