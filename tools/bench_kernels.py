@@ -1,20 +1,21 @@
-"""The DC block on a GPU: XLA beside the Pallas kernels in every tiling that fits, in one run.
+"""The DC block on a GPU: XLA beside the Pallas kernels in their tilings, in one run.
 
-python tools/bench_kernels.py --output OUT.json [--size 1920x1080] [--precision bfloat16]
+python tools/bench_kernels.py --output OUT.json [--size 1920x1080] [--precision bfloat16] [--budget SECONDS]
 
 For each width and stride of dcvc_rt's inter codec: microseconds of a block by XLA (with its own products and with
-cuBLAS alone), of `head` and of `tail` in each tiling, and how far the results are from float32. Blocks are chained in
-one program, as in the codec.
+cuBLAS alone), of each kernel in each tiling, and of blocks that take the fastest tilings: all three kernels, and some
+of them with the rest by XLA. Blocks are chained in one program, as in the codec; errors are mean differences from
+float32 over the mean activation, behind all blocks of the chain. Tilings that are not compiled when the budget is spent
+are left out.
 """
 
 import argparse
 import functools
-import itertools
 import json
 import statistics
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import jax
@@ -24,21 +25,38 @@ import numpy as np
 from nvc_jax.arguments import parse_size
 from nvc_jax.files import atomic_output
 from nvc_jax.ops import floating, pallas_block
-from nvc_jax.ops.block import BlockLayers, PallasKernel
-from nvc_jax.ops.pallas_block import Tiling
+from nvc_jax.ops.block import BlockLayers, PallasKernel, paired_halves
+from nvc_jax.ops.depthwise import depthwise3x3
+from nvc_jax.ops.pallas_block import Strip, Tiling
 
-SHAPES = ((256, 8), (320, 8), (384, 16), (128, 16))  # (channels, stride)
+SHAPES = ((256, 8), (320, 8), (384, 16))  # (channels, stride)
 CHAINED = 8
-RUNS = 7
-SQUARES = ((64, 4), (64, 8), (128, 8))  # (positions, warps)
-TAILS = [
-    Tiling(positions, channels, middle, warps, stages)
-    for (positions, warps), channels, middle, stages in itertools.product(SQUARES, (32, 64), (32, 64), (2, 3))
-]
-HEADS = [
-    Tiling(positions, channels, 0, warps, stages)
-    for (positions, warps), channels, stages in itertools.product(SQUARES, (32, 64), (2, 3, 4))
-]
+RUNS = 5
+HEADS = [Tiling(64, 64, 0, 8, 2), Tiling(128, 64, 0, 8, 3), Tiling(64, 32, 0, 8, 3)]
+STRIPS = [Strip(4, 16, 64, 4), Strip(8, 16, 64, 4), Strip(4, 8, 64, 2), Strip(2, 32, 64, 8)]
+TAILS = {  # by channels: (positions, channels, middle, warps, stages)
+    256: [
+        Tiling(128, 64, 32, 8, 2),
+        Tiling(128, 64, 32, 8, 3),
+        Tiling(128, 64, 16, 8, 3),
+        Tiling(128, 32, 32, 16, 2),
+        Tiling(64, 64, 32, 8, 2),
+        Tiling(64, 64, 32, 4, 2),
+    ],
+    320: [
+        Tiling(128, 64, 32, 8, 2),
+        Tiling(128, 64, 16, 8, 3),
+        Tiling(128, 32, 32, 16, 2),
+        Tiling(64, 64, 32, 8, 2),
+        Tiling(64, 64, 32, 8, 3),
+    ],
+    384: [
+        Tiling(64, 64, 32, 8, 2),
+        Tiling(64, 64, 16, 8, 3),
+        Tiling(64, 64, 16, 8, 2),
+        Tiling(128, 64, 16, 16, 2),
+    ],
+}
 CUBLAS = {"xla_gpu_enable_triton_gemm": False}
 
 
@@ -61,9 +79,56 @@ def random_layers(rng, channels, dtype):
 
 def packed(layers, interpret=False):
     """The same layers for the Pallas kernels."""
+    layers = layers._replace(widen=tuple(paired_halves(parameters) for parameters in layers.widen))
     return BlockLayers(
         *((kernel if kernel.ndim == 3 else PallasKernel(kernel, interpret), bias) for kernel, bias in layers)
     )
+
+
+def in_float32(x, layers):
+    """The block that the others are compared with."""
+    with jax.default_matmul_precision("highest"):
+        return floating.dc_block(x, layers, shortcut=False)
+
+
+def head_by_xla(x, first):
+    """The first kernel's part of a block."""
+    return floating.wsilu(floating.affine(x, *first))
+
+
+def depthwise_by_xla(x, layer):
+    """The second's."""
+    kernel, bias = layer
+    return depthwise3x3(x, kernel) + bias
+
+
+def tail_by_xla(h, x, layers):
+    """The third's."""
+    h = floating.affine(h, *layers.project) + x
+    first, second = jnp.split(floating.wsilu(floating.affine(h, *layers.widen)), 2, axis=-1)
+    return h + floating.affine(first + second, *layers.narrow)
+
+
+def mixed(x, layers, kernels, tilings, ours):
+    """A block of which some kernels are ours."""
+    h = pallas_block.head(x, kernels.first, tilings.head) if "head" in ours else head_by_xla(x, layers.first)
+    if "depthwise" in ours:
+        h = pallas_block.depthwise(h, layers.depthwise, tilings.depthwise)
+    else:
+        h = depthwise_by_xla(h, layers.depthwise)
+    return pallas_block.tail(h, x, kernels, False, tilings.tail) if "tail" in ours else tail_by_xla(h, x, layers)
+
+
+MIXES = {
+    "pallas": ("head", "depthwise", "tail"),
+    "tail only": ("tail",),
+    "depthwise only": ("depthwise",),
+}
+PARTS = {
+    "head": lambda x, layers, kernels, tiling: pallas_block.head(x, kernels.first, tiling),
+    "depthwise": lambda x, layers, kernels, tiling: pallas_block.depthwise(x, layers.depthwise, tiling),
+    "tail": lambda x, layers, kernels, tiling: pallas_block.tail(x, x, kernels, False, tiling),
+}
 
 
 def compiled(function, *inputs, compiler_options=None):
@@ -94,53 +159,79 @@ def microseconds(program):
     return 1e6 * statistics.median(times)
 
 
-def measure(channels, height, width, dtype, threads):
-    """All ways of a block of one size."""
-    rng = np.random.default_rng(0)
-    layers = random_layers(rng, channels, dtype)
-    x = jnp.asarray(rng.standard_normal((1, height, width, channels)), dtype)
-    kernels = packed(layers)
-    plain = functools.partial(floating.dc_block, shortcut=False)
-    with jax.default_matmul_precision("highest"):
-        exact = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), layers)
-        expected = np.asarray(jax.jit(plain)(x.astype(jnp.float32), exact))
+class Width:
+    """The programs of one width, which other threads compile."""
 
-    def error(result):
-        return float(np.abs(np.asarray(result, np.float32) - expected).mean() / np.abs(expected).mean())
+    def __init__(self, channels, height, width, dtype, threads):
+        rng = np.random.default_rng(0)
+        self.shape = {"channels": channels, "height": height, "width": width}
+        self.layers = random_layers(rng, channels, dtype)
+        self.x = jnp.asarray(rng.standard_normal((1, height, width, channels)), dtype)
+        self.kernels = packed(self.layers)
+        self.submit = functools.partial(threads.submit, compiled)
+        self.tilings = pallas_block.TILINGS[channels]
+        plain = functools.partial(floating.dc_block, shortcut=False)
+        self.by_xla = {
+            name: self.submit(plain, self.x, self.layers, compiler_options=flags)
+            for name, flags in (("xla", None), ("cublas", CUBLAS))
+        }
+        exact = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), self.layers)
+        self.exact = threads.submit(compiled, in_float32, self.x.astype(jnp.float32), exact, compiler_options=CUBLAS)
+        self.parts = {}
 
-    def head(x, kernels, tiling):
-        return pallas_block.head(x, kernels.first, tiling)
+    def submit_parts(self):
+        """Compile every kernel in every tiling."""
+        every = {"head": HEADS, "depthwise": STRIPS, "tail": TAILS[self.shape["channels"]]}
+        for part, tilings in every.items():
+            self.parts[part] = [
+                (tiling, self.submit(functools.partial(PARTS[part], tiling=tiling), *self._inputs()))
+                for tiling in tilings
+            ]
 
-    def tail(x, kernels, tiling):
-        return pallas_block.tail(x, x, kernels, False, tiling)
+    def _inputs(self):
+        return self.x, self.layers, self.kernels
 
-    ways = {
-        "xla": threads.submit(compiled, plain, x, layers),
-        "cublas": threads.submit(compiled, plain, x, layers, compiler_options=CUBLAS),
-        "pallas": threads.submit(compiled, plain, x, kernels),
-    }
-    tilings = {"heads": (head, HEADS), "tails": (tail, TAILS)}
-    programs = {
-        kind: [
-            (tiling, threads.submit(compiled, functools.partial(part, tiling=tiling), x, kernels)) for tiling in every
-        ]
-        for kind, (part, every) in tilings.items()
-    }
-    row = {
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "flops": 2.0 * height * width * channels**2 * 8,  # of the products
-        "xla_error": error(jax.jit(plain)(x, layers)),
-    }
-    if ways["pallas"].result() is not None:  # it fits
-        row["pallas_error"] = error(jax.jit(plain)(x, kernels))
-    row |= {f"{name}_us": microseconds(program.result()) for name, program in ways.items() if program.result()}
-    for kind, every in programs.items():
-        fitting = [(tiling, program.result()) for tiling, program in every if program.result() is not None]
-        found = [{**vars(tiling), "us": microseconds(program)} for tiling, program in fitting]
-        row[kind] = sorted(found, key=lambda entry: entry["us"])
-    return row
+    def measure_parts(self, deadline):
+        """XLA and every kernel in every tiling: a row of the report."""
+        row = {**self.shape, "us": {}, "errors": {}}
+        row["us"] = {name: microseconds(program.result()) for name, program in self.by_xla.items()}
+        for part, every in self.parts.items():
+            found = []
+            for tiling, future in every:
+                try:
+                    program = future.result(max(deadline - time.monotonic(), 0))
+                except TimeoutError:
+                    future.cancel()
+                    continue
+                if program:
+                    found.append((microseconds(program), tiling))
+            found.sort(key=lambda entry: entry[0])
+            row[part] = [{"us": us, "tiling": list(vars(tiling).values())} for us, tiling in found]
+            if found:
+                self.tilings = self.tilings._replace(**{part: found[0][1]})
+        return row
+
+    def submit_mixes(self):
+        """Compile blocks of the fastest tilings."""
+        self.mixes = {
+            name: self.submit(
+                functools.partial(mixed, tilings=self.tilings, ours=ours), *self._inputs(), compiler_options=CUBLAS
+            )
+            for name, ours in MIXES.items()
+        }
+
+    def measure_mixes(self, row):
+        """Complete a row of the report."""
+        programs = {name: future.result() for name, future in self.mixes.items()}
+        row["us"] |= {name: microseconds(program) for name, program in programs.items() if program}
+        ways = {"xla": self.by_xla["xla"].result(), "pallas": programs["pallas"]}
+        expected = self.exact.result()()
+        row["errors"] = {name: relative_error(way(), expected) for name, way in ways.items() if way}
+
+
+def relative_error(found, expected):
+    """Mean difference over the mean magnitude."""
+    return float(jnp.abs(found.astype(jnp.float32) - expected).mean() / jnp.abs(expected).mean())
 
 
 def main():
@@ -148,23 +239,54 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", choices=("bfloat16", "float16"), default="bfloat16")
+    parser.add_argument("--budget", type=float, default=30.0, metavar="SECONDS", help="for tilings of the kernels")
     parser.add_argument("--output", required=True, metavar="OUT.json")
     options = parser.parse_args()
     if jax.default_backend() != "gpu":
         sys.exit("bench_kernels.py: JAX finds no GPU; the kernels run on one only.")
+    start = time.monotonic()
     width, height = parse_size(options.size)
+    dtype = jnp.dtype(options.precision)
     result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "rows": []}
     with ThreadPoolExecutor(12) as threads:
-        for channels, stride in SHAPES:
-            size = -(-height // stride), -(-width // stride)
-            row = measure(channels, *size, jnp.dtype(options.precision), threads)
-            result["rows"].append(row)
-            times = {name: round(value, 1) for name, value in row.items() if name.endswith("_us")}
-            best = {kind: row[kind][:2] for kind in ("heads", "tails")}
-            print(f"{channels} channels at 1/{stride}: {times}", best, flush=True)
-            print("  mean error:", {name: f"{row[name]:.1e}" for name in row if name.endswith("_error")}, flush=True)
-            with atomic_output(Path(options.output)) as file:
-                file.write((json.dumps(result, indent=1) + "\n").encode())
+        widths = [
+            Width(channels, *(-(-side // stride) for side in (height, width)), dtype, threads)
+            for channels, stride in SHAPES
+        ]
+        for one in widths:
+            one.submit_parts()
+        for one in widths:  # XLA tries its products on the GPU while it compiles them
+            for program in (*one.by_xla.values(), one.exact):
+                program.result()
+        for one in widths:
+            result["rows"].append(one.measure_parts(start + options.budget))
+            write(options.output, result)
+        for one in widths:
+            one.submit_mixes()
+        for one in widths:  # XLA's trials would disturb a time
+            for program in one.mixes.values():
+                program.result()
+        for one, row in zip(widths, result["rows"], strict=True):
+            one.measure_mixes(row)
+            write(options.output, result)
+            print_row(row)
+    print(f"{time.monotonic() - start:.0f} s", flush=True)
+
+
+def write(path, result):
+    """The report, as far as it is."""
+    with atomic_output(Path(path)) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
+
+
+def print_row(row):
+    """A few lines on one width."""
+    times = ", ".join(f"{name} {us:.0f}" for name, us in row["us"].items())
+    errors = ", ".join(f"{name} {error:.1e}" for name, error in row["errors"].items())
+    print(f"{row['channels']} channels at {row['width']}x{row['height']}: {times} us; mean error {errors}")
+    for part in PARTS:
+        rows = (f"{entry['us']:.0f} {tuple(entry['tiling'])}" for entry in row[part])
+        print(f"  {part}: {', '.join(rows)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.params import ParamTree, flatten, is_block_kernel, is_depthwise, is_kernel, unflatten
 from nvc_jax.ops import native, native_float32
-from nvc_jax.ops.block import PallasKernel
+from nvc_jax.ops.block import PallasKernel, paired_halves
 
 XLA = "xla"
 PALLAS = "pallas"  # DC blocks in the kernels of ops/pallas_block.py, everything else by XLA
@@ -39,6 +39,8 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[s
         )
 
     def prepared(name: str, leaf: Any) -> Any:
+        if strategy == PALLAS and name.endswith(("ffn/kernel_in", "ffn/bias_in")):
+            leaf = paired_halves(jnp.asarray(leaf, dtype))
         if strategy == PALLAS and is_block_kernel(name):
             return PallasKernel(jnp.asarray(leaf, dtype))
         if strategy in (XLA, PALLAS) or not is_kernel(name) or is_depthwise(name):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 Layer = tuple[Any, Any]  # kernel and bias
@@ -40,3 +41,9 @@ class PallasKernel:
 
     weights: Array
     interpret: bool = False
+
+
+def paired_halves(parameters: Array) -> Array:
+    """Kernel [..., 4C] or bias [4C] of `widen`, for the Pallas kernels: the channels of a sum side by side."""
+    halves = parameters.reshape(*parameters.shape[:-1], 2, -1)
+    return jnp.swapaxes(halves, -1, -2).reshape(parameters.shape)

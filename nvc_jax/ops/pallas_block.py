@@ -1,19 +1,25 @@
-"""The DC block in two kernels for GPUs, written in Pallas (lowered through Triton).
+"""The DC block in three kernels for GPUs, written in Pallas (lowered through Triton).
 
 XLA takes nine kernels for a block: it fuses biases into its products, but neither the WSiLU behind them nor the
-depthwise convolution in front, and the 4C middle of the FFN passes through device memory. Here `head` is everything up
-to the depthwise convolution, which needs neighbours of other tiles, and `tail` everything from it on; a tile of
-positions stays in registers, and the FFN's middle exists only a few channels at a time.
+residuals, and the 4C middle of the FFN passes through device memory. Here
+
+    head       is the first 1x1 convolution with its WSiLU;
+    depthwise  is bounded by memory: a thread goes down a column and uses each value that it loads for three rows;
+    tail       is the second 1x1 convolution, the FFN and the residuals: a tile of positions stays on its
+               multiprocessor, and the FFN's middle exists only a few channels at a time.
+
+Beside its products, `tail` is bounded by reading all weights from L2 once for every tile: a tile is as large as the
+accumulators of its result allow. Both halves of the middle come from one product, because `paired_halves` of
+block.py has put the two channels of each sum side by side, where one thread holds both.
 
 Sums, biases, WSiLU and the depthwise convolution are in float32; operands of products are in the precision of the
 parameters.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,17 +29,15 @@ from jax.experimental.pallas import triton as plgpu
 
 from nvc_jax.ops.block import BlockLayers, Layer
 
-TAPS = tuple(itertools.product((-1, 0, 1), repeat=2))
-
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a kernel is cut up.
+    """How a kernel of products is cut up.
 
     Attributes:
         positions: of the picture in a tile, a power of two.
         channels: of the tile that are read at a time for a product, a power of two.
-        middle: channels of each half of the FFN's middle that exist at a time, a power of two.
+        middle: sums of the FFN's halves that exist at a time, a power of two.
         warps: threads of a tile divided by 32.
         stages: of the software pipeline that loads weights ahead of the products.
     """
@@ -45,16 +49,52 @@ class Tiling:
     stages: int
 
 
-HEAD = Tiling(positions=128, channels=64, middle=0, warps=8, stages=3)
-TAIL = Tiling(positions=64, channels=64, middle=32, warps=4, stages=2)
+@dataclass(frozen=True)
+class Strip:
+    """How the depthwise convolution is cut up.
+
+    Attributes:
+        rows: that a thread goes down.
+        columns: side by side, a power of two.
+        channels: a power of two.
+        warps: threads of a strip divided by 32.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    warps: int
 
 
-def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
-    """A DC block; see `floating`."""
-    return tail(head(x, layers.first), x, layers, shortcut)
+class Tilings(NamedTuple):
+    """Those of the three kernels of a block."""
+
+    head: Tiling
+    depthwise: Strip
+    tail: Tiling
 
 
-def head(x: Array, first: Layer, tiling: Tiling = HEAD) -> Array:
+_HEAD, _DEPTHWISE = Tiling(64, 64, 0, 8, 2), Strip(4, 16, 64, 4)
+# By channels. Tiles of 128 positions halve the traffic of the weights; at 384 channels and 1/16 of 1080p, tiles of 64
+# give every multiprocessor one.
+TILINGS = {
+    128: Tilings(_HEAD, _DEPTHWISE, Tiling(64, 64, 32, 4, 3)),
+    256: Tilings(_HEAD, _DEPTHWISE, Tiling(128, 64, 32, 8, 2)),
+    320: Tilings(Tiling(128, 32, 0, 8, 3), _DEPTHWISE, Tiling(128, 64, 16, 8, 3)),
+    384: Tilings(Tiling(64, 32, 0, 8, 3), _DEPTHWISE, Tiling(64, 64, 32, 8, 2)),
+}
+OTHERS = Tilings(_HEAD, _DEPTHWISE, Tiling(64, 64, 16, 8, 2))  # fit in shared memory up to 512 channels
+
+
+def dc_block(x: Array, layers: BlockLayers, shortcut: bool, tilings: Tilings | None = None) -> Array:
+    """A DC block; see `floating`. Kernel and bias of `widen` are by `paired_halves`."""
+    tilings = tilings or TILINGS.get(x.shape[-1], OTHERS)
+    h = head(x, layers.first, tilings.head)
+    h = depthwise(h, layers.depthwise, tilings.depthwise, layers.first[0].interpret)
+    return tail(h, x, layers, shortcut, tilings.tail)
+
+
+def head(x: Array, first: Layer, tiling: Tiling) -> Array:
     """The first 1x1 convolution with its WSiLU: what the depthwise convolution reads.
 
     Args:
@@ -65,152 +105,173 @@ def head(x: Array, first: Layer, tiling: Tiling = HEAD) -> Array:
     kernel, bias = first
     total, channels = x.size // x.shape[-1], x.shape[-1]
     block = min(tiling.positions, pl.next_power_of_2(total))
-    parts, dtype = _parts(channels), x.dtype
 
     def run(x_ref: Any, weights: Any, bias: Any, out: Any) -> None:
         tile = pl.ds(pl.program_id(0) * block, block)
         inside = (tile.start + jnp.arange(block) < total)[:, None]
-
-        def load(channel: Any) -> Array:
-            values: Array = plgpu.load(x_ref.at[tile, channel], mask=inside, other=0.0)
-            return values
-
-        sums = _affine_by_channels(load, weights, bias, block, math.gcd(tiling.channels, channels))
-        for part, value in zip(parts, sums, strict=True):
-            plgpu.store(out.at[tile, pl.ds(*part)], _wsilu(value).astype(dtype), mask=inside)
+        sums = _affine_by_channels(x_ref, tile, inside, weights, bias, math.gcd(tiling.channels, channels))
+        for part, value in zip(_parts(channels), sums, strict=True):
+            plgpu.store(out.at[tile, part], _wsilu(value, kernel.interpret).astype(x.dtype), mask=inside)
 
     operands = x.reshape(total, channels), kernel.weights, bias
-    return _call(run, operands, total, channels, block, tiling, kernel.interpret, "dc_block_head").reshape(x.shape)
+    grid = (pl.cdiv(total, block),)
+    return _call(run, operands, grid, tiling.warps, tiling.stages, kernel.interpret, "dc_block_head").reshape(x.shape)
 
 
-def tail(h: Array, x: Array, layers: BlockLayers, shortcut: bool, tiling: Tiling = TAIL) -> Array:
-    """The depthwise convolution and everything behind it.
+def depthwise(x: Array, layer: Layer, strip: Strip, interpret: bool = False) -> Array:
+    """The 3x3 depthwise convolution, zero padding 1.
 
     Args:
-        h: [B, H, W, C], from `head`.
+        x: [B, H, W, C].
+        layer: kernel [3, 3, C] and bias.
+        strip: how it is cut up.
+        interpret: see `PallasKernel`.
+    """
+    kernel, bias = layer
+    batch, height, width, channels = x.shape
+    size, columns = math.gcd(strip.channels, channels), min(strip.columns, pl.next_power_of_2(width))
+    strips = pl.cdiv(height, strip.rows)
+
+    def run(x_ref: Any, taps: Any, bias: Any, out: Any) -> None:
+        part = pl.ds(pl.program_id(0) * size, size)
+        channel = (part.start + jnp.arange(size))[None]
+        column = pl.program_id(1) * columns + jnp.arange(columns)
+        image, top = pl.program_id(2) // strips, pl.program_id(2) % strips * strip.rows
+
+        def positions(row: Array, column: Array) -> tuple[Array, Array]:
+            """Numbers of positions in x, and which of them are in the picture."""
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            return ((image * height + row) * width + column)[:, None], inside[:, None]
+
+        def load(row: Array, column: Array) -> Array:
+            position, inside = positions(row, column)
+            values: Array = plgpu.load(x_ref.at[position, channel], mask=inside, other=0.0)
+            return values.astype(jnp.float32)
+
+        weights = [[taps[3 * dy + dx, part].astype(jnp.float32) for dx in range(3)] for dy in range(3)]
+        sums = [jnp.broadcast_to(bias[part].astype(jnp.float32), (columns, size))] * strip.rows
+        for row in range(-1, strip.rows + 1):
+            values = [load(top + row, column + dx) for dx in (-1, 0, 1)]
+            for dy in (-1, 0, 1):
+                if 0 <= row - dy < strip.rows:
+                    for value, weight in zip(values, weights[dy + 1], strict=True):
+                        sums[row - dy] += value * weight
+        for row, value in enumerate(sums):
+            position, inside = positions(top + row, column)
+            plgpu.store(out.at[position, channel], value.astype(x.dtype), mask=inside)
+
+    operands = x.reshape(-1, channels), kernel.reshape(9, channels), bias
+    grid = channels // size, pl.cdiv(width, columns), batch * strips
+    return _call(run, operands, grid, strip.warps, 1, interpret, "dc_block_depthwise").reshape(x.shape)
+
+
+def tail(h: Array, x: Array, layers: BlockLayers, shortcut: bool, tiling: Tiling) -> Array:
+    """Everything behind the depthwise convolution.
+
+    Args:
+        h: [B, H, W, C], from `depthwise`.
         x: [B, H, W, C], the input of the block.
-        layers: of the block.
+        layers: of the block, those of `widen` by `paired_halves`.
         shortcut: add x to the result.
         tiling: of the kernel.
     """
-    batch, height, width, channels = h.shape
-    total, half = batch * height * width, layers.narrow[0].weights.shape[0]
+    channels, half = h.shape[-1], layers.narrow[0].weights.shape[0]
+    total = h.size // channels
     block = min(tiling.positions, pl.next_power_of_2(total))
     middle = math.gcd(tiling.middle, half)
-    parts, dtype = _parts(channels), h.dtype
+    parts, dtype, interpret = _parts(channels), h.dtype, layers.project[0].interpret
 
     def run(*refs: Any) -> None:
-        h_ref, x_ref, taps, taps_bias, *refs = refs
-        project, project_bias, widen, widen_bias, narrow, narrow_bias, out_ref = refs
+        h_ref, x_ref, project, project_bias, widen, widen_bias, narrow, narrow_bias, out = refs
         tile = pl.ds(pl.program_id(0) * block, block)
-        positions = tile.start + jnp.arange(block)
-        row, column = (positions // width) % height, positions % width
-        inside = positions < total
+        inside = (tile.start + jnp.arange(block) < total)[:, None]
 
-        def depthwise(channel: Any) -> Array:
-            start, size = channel.start, channel.size
-            result = jnp.broadcast_to(taps_bias[channel].astype(jnp.float32), (block, size))
-            for number, (dy, dx) in enumerate(TAPS):
-                there = inside & (row + dy >= 0) & (row + dy < height) & (column + dx >= 0) & (column + dx < width)
-                source = h_ref.at[(positions + dy * width + dx)[:, None], (start + jnp.arange(size))[None]]
-                tap = plgpu.load(source, mask=there[:, None], other=0.0)
-                result += tap.astype(jnp.float32) * taps[number, channel].astype(jnp.float32)
-            return result.astype(dtype)
-
-        def input_of(start: int, size: int) -> Array:
-            source = x_ref.at[tile, pl.ds(start, size)]
-            values: Array = plgpu.load(source, mask=inside[:, None], other=0.0).astype(jnp.float32)
+        def load(ref: Any, part: Any) -> Array:
+            values: Array = plgpu.load(ref.at[tile, part], mask=inside, other=0.0)
             return values
 
-        sums = _affine_by_channels(depthwise, project, project_bias, block, math.gcd(tiling.channels, channels))
-        sums = [value + input_of(*part) for value, part in zip(sums, parts, strict=True)]
-        operand = [value.astype(dtype) for value in sums]
-        out = [value + narrow_bias[pl.ds(*part)].astype(jnp.float32) for value, part in zip(sums, parts, strict=True)]
+        projected = _affine_by_channels(h_ref, tile, inside, project, project_bias, math.gcd(tiling.channels, channels))
+        for part, value in zip(parts, projected, strict=True):
+            value += load(x_ref, part).astype(jnp.float32)
+            plgpu.store(out.at[tile, part], value.astype(dtype), mask=inside)
+        # Read again, the FFN's input is an operand in shared memory. In registers, it would leave the accumulators too
+        # few, and every product would wait for the one before it.
+        if not interpret:
+            plgpu.debug_barrier()  # type: ignore[no-untyped-call]
+        operand = [load(out, part) for part in parts]
 
-        def add_middle(number: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
-            start = pl.multiple_of(number * middle, middle)
-            first = _wsilu(_affine(operand, widen, parts, widen_bias, (start, middle)))
-            second = _wsilu(_affine(operand, widen, parts, widen_bias, (half + start, middle)))
-            added = (first + second).astype(dtype)
-            rows = pl.ds(start, middle)
-            return tuple(
-                value + _product(added, narrow[rows, pl.ds(*part)]) for value, part in zip(out, parts, strict=True)
-            )
+        def add_middle(number: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+            rows = pl.ds(pl.multiple_of(number * middle, middle), middle)
+            pairs = pl.ds(pl.multiple_of(number * 2 * middle, 2 * middle), 2 * middle)
+            bias = widen_bias[pairs].astype(jnp.float32)
+            wide = sum(_product(value, widen[part, pairs]) for value, part in zip(operand, parts, strict=True))
+            added = _wsilu(wide + bias, interpret).reshape(block, middle, 2).sum(axis=-1).astype(dtype)
+            return tuple(value + _product(added, narrow[rows, part]) for value, part in zip(sums, parts, strict=True))
 
-        out = jax.lax.fori_loop(0, half // middle, add_middle, tuple(out))
-        for value, (start, size) in zip(out, parts, strict=True):
+        sums = jax.lax.fori_loop(0, half // middle, add_middle, _biases(narrow_bias, parts, block))
+        for value, part in zip(sums, parts, strict=True):
+            value += load(out, part).astype(jnp.float32)
             if shortcut:
-                value = value + input_of(start, size)
-            plgpu.store(out_ref.at[tile, pl.ds(start, size)], value.astype(dtype), mask=inside[:, None])
+                value += load(x_ref, part).astype(jnp.float32)
+            plgpu.store(out.at[tile, part], value.astype(dtype), mask=inside)
 
-    kernel_3x3, bias_3x3 = layers.depthwise
-    operands = [h.reshape(total, channels), x.reshape(total, channels), kernel_3x3.reshape(9, channels), bias_3x3]
+    operands = [h.reshape(total, channels), x.reshape(total, channels)]
     for weights, bias in (layers.project, layers.widen, layers.narrow):
         operands += [weights.weights, bias]
-    found = _call(run, operands, total, channels, block, tiling, layers.project[0].interpret, "dc_block_tail")
-    return found.reshape(h.shape)
+    grid = (pl.cdiv(total, block),)
+    return _call(run, operands, grid, tiling.warps, tiling.stages, interpret, "dc_block_tail").reshape(h.shape)
 
 
 def _call(
-    kernel: Any,
-    operands: Sequence[Array],
-    total: int,
-    channels: int,
-    block: int,
-    tiling: Tiling,
-    interpret: bool,
-    name: str,
+    kernel: Any, operands: Sequence[Array], grid: tuple[int, ...], warps: int, stages: int, interpret: bool, name: str
 ) -> Array:
-    """Run a kernel for every tile: its result [total, channels]."""
+    """Run a kernel for every tile: a result like the first operand."""
     result: Array = pl.pallas_call(
         kernel,
-        out_shape=jax.ShapeDtypeStruct((total, channels), operands[0].dtype),  # type: ignore[no-untyped-call]
-        grid=(pl.cdiv(total, block),),
-        compiler_params=plgpu.CompilerParams(num_warps=tiling.warps, num_stages=tiling.stages),
+        out_shape=jax.ShapeDtypeStruct(operands[0].shape, operands[0].dtype),  # type: ignore[no-untyped-call]
+        grid=grid,
+        compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=stages),
         interpret=interpret,
         name=name,
     )(*operands)
     return result
 
 
-def _parts(channels: int) -> list[tuple[int, int]]:
-    """(start, size) of the powers of two that sum to a number of channels: the sizes that Triton allows."""
+def _parts(channels: int) -> list[Any]:
+    """Slices of the channels whose sizes are powers of two, as Triton needs them."""
     parts, start = [], 0
     for bit in reversed(range(channels.bit_length())):
         if channels >> bit & 1:
-            parts.append((start, 1 << bit))
+            parts.append(pl.ds(start, 1 << bit))
             start += 1 << bit
     return parts
 
 
-def _affine_by_channels(
-    load: Callable[[Any], Array], weights: Any, bias: Any, block: int, size: int
-) -> Sequence[Array]:
+def _biases(bias: Any, parts: Sequence[Any], block: int) -> tuple[Array, ...]:
+    """Those of each part for a tile, float32: where its sums start."""
+    return tuple(jnp.broadcast_to(bias[part].astype(jnp.float32), (block, part.size)) for part in parts)
+
+
+def _affine_by_channels(x: Any, tile: Any, inside: Array, weights: Any, bias: Any, size: int) -> Sequence[Array]:
     """The product of a tile with all weights, from `size` channels of the tile at a time; by parts, float32."""
     channels, features = weights.shape
     parts = _parts(features)
-    start = tuple(jnp.broadcast_to(bias[pl.ds(*part)].astype(jnp.float32), (block, part[1])) for part in parts)
 
     def add(number: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         rows = pl.ds(pl.multiple_of(number * size, size), size)
-        x = load(rows)
-        return tuple(value + _product(x, weights[rows, pl.ds(*part)]) for value, part in zip(sums, parts, strict=True))
+        values = plgpu.load(x.at[tile, rows], mask=inside, other=0.0)
+        return tuple(value + _product(values, weights[rows, part]) for value, part in zip(sums, parts, strict=True))
 
-    sums: Sequence[Array] = jax.lax.fori_loop(0, channels // size, add, start)
+    sums: Sequence[Array] = jax.lax.fori_loop(0, channels // size, add, _biases(bias, parts, tile.size))
     return sums
-
-
-def _affine(x: Sequence[Array], weights: Any, rows: Sequence[tuple[int, int]], bias: Any, columns: Any) -> Array:
-    """The sum of the products of parts of the channels with their rows of the weights, float32."""
-    out = pl.ds(*columns)
-    products = (_product(value, weights[pl.ds(*row), out]) for value, row in zip(x, rows, strict=True))
-    result: Array = sum(products, start=bias[out].astype(jnp.float32))
-    return result
 
 
 def _product(a: Array, b: Array) -> Array:
     return jnp.dot(a, b, preferred_element_type=jnp.float32)
 
 
-def _wsilu(x: Array) -> Array:
-    return x * jax.nn.sigmoid(4.0 * x)
+def _wsilu(x: Array, interpret: bool) -> Array:
+    """X * sigmoid(4x) by the GPU's tanh, one instruction; its error is below the rounding to bfloat16."""
+    tanh = jnp.tanh if interpret else plgpu.approx_tanh
+    half = 0.5 * x
+    return half + half * tanh(2.0 * x)

@@ -1,0 +1,60 @@
+"""The Pallas kernels of a DC block, interpreted, against the plain function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nvc_jax.ops import floating, pallas_block
+from nvc_jax.ops.block import BlockLayers, PallasKernel, paired_halves
+from nvc_jax.ops.pallas_block import Strip, Tiling, Tilings
+
+TILINGS = Tilings(Tiling(32, 16, 0, 4, 2), Strip(4, 8, 16, 4), Tiling(32, 16, 16, 4, 2))  # several tiles of each kind
+
+
+def random_layers(rng, channels):
+    """A block whose activations stay near 1."""
+
+    def layer(*shape, fan_in):
+        kernel = rng.normal(0, 1 / np.sqrt(fan_in), shape).astype(np.float32)
+        return jnp.asarray(kernel), jnp.asarray(rng.normal(0, 0.1, shape[-1]), jnp.float32)
+
+    c = channels
+    return BlockLayers(
+        layer(c, c, fan_in=c),
+        layer(3, 3, c, fan_in=9),
+        layer(c, c, fan_in=c),
+        layer(c, 4 * c, fan_in=c),
+        layer(2 * c, c, fan_in=2 * c),
+    )
+
+
+def for_kernels(layers):
+    """The same layers as `prepare_params` gives them to the kernels."""
+
+    def wrapped(kernel, bias):
+        return PallasKernel(kernel, interpret=True), bias
+
+    widen = wrapped(*(paired_halves(parameters) for parameters in layers.widen))
+    return BlockLayers(
+        wrapped(*layers.first), layers.depthwise, wrapped(*layers.project), widen, wrapped(*layers.narrow)
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "width", "shortcut", "tilings"),
+    [(16, 9, 7, False, TILINGS), (48, 5, 13, True, TILINGS), (48, 3, 2, False, None)],
+)
+def test_kernels_compute_the_block(channels, height, width, shortcut, tilings):
+    rng = np.random.default_rng(0)
+    layers = random_layers(rng, channels)
+    x = jnp.asarray(rng.standard_normal((2, height, width, channels)), jnp.float32)
+    with jax.default_matmul_precision("highest"):
+        expected = floating.dc_block(x, layers, shortcut)
+        found = pallas_block.dc_block(x, for_kernels(layers), shortcut, tilings)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_pairs_are_of_both_halves():
+    paired = paired_halves(jnp.arange(16).reshape(2, 8))
+    np.testing.assert_array_equal(paired, [[0, 4, 1, 5, 2, 6, 3, 7], [8, 12, 9, 13, 10, 14, 11, 15]])
