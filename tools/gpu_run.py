@@ -63,6 +63,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--train-workdir", type=Path)
     parser.add_argument("--train-seconds", type=float, default=500.0)
     parser.add_argument("--train-stop", type=float, default=40.0, help="seconds for the last checkpoint and the export")
+    parser.add_argument(
+        "--train-clock", action="store_true", help="its stages share out these seconds, not their steps"
+    )
     parser.add_argument("--train-set", nargs="*", default=[], metavar="KEY=VALUE", help="settings for train.py")
     options = parser.parse_args()
     options.phases = options.phases.split(",")

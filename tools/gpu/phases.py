@@ -135,6 +135,8 @@ def train(options: argparse.Namespace) -> list[Step]:
     command += ["--workdir", str(workdir), *options.train_set]
     if options.data:
         command.append(f"data.source={options.data.resolve()}")
+    if options.train_clock:  # its learning rate ends its decay before it is stopped
+        command += ["--seconds", str(max(1, int(options.train_seconds) - 5))]
     pack = ["gpu/pack.py", "--workdir", str(workdir), "--output", str(options.output.resolve()), "--json", "{json}"]
     return [
         Step(
