@@ -90,7 +90,7 @@ def _of_instruction(program: Program, computation: Computation, instruction: Ins
     inner = program.computations.get(instruction.called or "")
     if opcode == "while" and inner is not None:
         body = _of_computation(program, inner)
-        trips = instruction.trips
+        trips = program.trips(computation, instruction)
         return body.times(trips) if trips is not None else body + DeviceCost(unknown_loops=1)
     if opcode in ("call", "async-start") and inner is not None:
         return _of_computation(program, inner)

@@ -17,6 +17,7 @@ _CALLED = re.compile(r"(?:to_apply|body|calls)=%?([\w.\-]+)")
 _BRANCHES = re.compile(
     r"(?:branch_computations=\{([^}]*)\}|true_computation=%?([\w.\-]+), false_computation=%?([\w.\-]+))"
 )
+_CONDITION = re.compile(r"condition=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 
@@ -43,7 +44,7 @@ class Instruction:
         opcode: "fusion", "copy", ...
         shape: text of its result.
         operands: names of other instructions of the computation.
-        attributes: the rest of the line.
+        attributes: the rest of the line; of constants and parameters with what is in the brackets.
     """
 
     name: str
@@ -72,9 +73,21 @@ class Instruction:
         return [name.strip().lstrip("%") for name in (found[1].split(",") if found[1] else found.groups()[1:])]
 
     @property
-    def trips(self) -> int | None:
-        """How often a loop runs; None where XLA does not know."""
+    def condition(self) -> str | None:
+        """The computation that says whether a loop goes on."""
+        found = _CONDITION.search(self.attributes)
+        return found[1] if found else None
+
+    @property
+    def known_trips(self) -> int | None:
+        """How often a loop runs, where XLA wrote it down."""
         found = _TRIPS.search(self.attributes)
+        return int(found[1]) if found else None
+
+    @property
+    def number(self) -> int | None:
+        """What a constant is, of integers; the number of a parameter; None for other instructions."""
+        found = re.match(r"(-?\d+)\)", self.attributes) if self.opcode in ("constant", "parameter") else None
         return int(found[1]) if found else None
 
     @property
@@ -100,7 +113,7 @@ class Computation:
     def parameters(self) -> dict[int, Instruction]:
         """By number."""
         found = (i for i in self.instructions.values() if i.opcode == "parameter")
-        return {int(i.attributes.split(")")[0]): i for i in found}
+        return {i.number: i for i in found if i.number is not None}
 
     @functools.cached_property
     def users(self) -> dict[str, list[Instruction]]:
@@ -123,6 +136,30 @@ class Program:
 
     computations: Mapping[str, Computation]
     entry: Computation
+
+    def trips(self, computation: Computation, loop: Instruction) -> int | None:
+        """How often a loop runs; None if that is not known before it does.
+
+        Loops of JAX count up by one until a limit. Where XLA did not write down how often, both ends are looked up.
+        """
+        condition = self.computations.get(loop.condition or "")
+        if loop.known_trips is not None or condition is None or "direction=LT" not in condition.root.attributes:
+            return loop.known_trips
+        counter, limit = (condition.instructions.get(name) for name in condition.root.operands)
+        place = re.search(r"index=(\d+)", counter.attributes) if counter is not None else None
+        state = _source(computation, loop.operands[0])
+        if limit is None or limit.number is None or place is None or state.opcode != "tuple":
+            return None
+        start = _source(computation, state.operands[int(place[1])]).number
+        return None if start is None else limit.number - start
+
+
+def _source(computation: Computation, name: str) -> Instruction:
+    """What an instruction copies, if it does."""
+    instruction = computation.instructions[name]
+    while instruction.opcode in ("copy", "bitcast", "copy-start", "copy-done") and instruction.operands:
+        instruction = computation.instructions[instruction.operands[0]]
+    return instruction
 
 
 def parse(text: str) -> Program:
@@ -162,7 +199,7 @@ def _instruction(line: str) -> Instruction:
     close = _end_of_group(line, opcode.end() - 1)
     inside = line[opcode.end() : close - 1]
     attributes = line[close:]
-    if opcode[1] == "parameter":
+    if opcode[1] in ("parameter", "constant"):
         attributes = f"{inside}){attributes}"
     return Instruction(start[2], opcode[1], line[start.end() : end], tuple(_OPERAND.findall(inside)), attributes)
 

@@ -90,7 +90,7 @@ def _count(program: Program, computation: Computation) -> Counter[str]:
             continue
         if opcode == "while" and inner is not None:
             for name, count in _count(program, inner).items():
-                counts[name] += count * (instruction.trips or 1)
+                counts[name] += count * (program.trips(computation, instruction) or 1)
         elif opcode == "call" and inner is not None:
             counts += _count(program, inner)
         elif opcode == "conditional" and instruction.branches:

@@ -138,6 +138,24 @@ def test_a_loop_runs_its_body_and_changes_rows_in_place():
     assert cost.unknown_loops == 0
 
 
+def test_a_loop_that_counts_to_a_limit():
+    """XLA does not always write down how often a loop runs; here it counts from 0, through a copy, to 7."""
+    ends = {
+        "ROOT %yes = pred[] constant(true)": """%i = s32[] get-tuple-element(%t), index=0
+  %limit = s32[] constant(7)
+  ROOT %less = pred[] compare(%i, %limit), direction=LT""",
+        "%start = (s32[], f32[10,100]{1,0}, f32[10,100]{1,0}) tuple(%zero,": """%from = s32[] copy(%zero)
+  %start = (s32[], f32[10,100]{1,0}, f32[10,100]{1,0}) tuple(%from,""",
+    }
+    text = LOOP.replace(" TRIPS", "")
+    for old, new in ends.items():
+        assert old in text
+        text = text.replace(old, new)
+    cost = device_cost(text)
+    assert cost.kernels == {"copies": 2 + 7, "fusions": 7}
+    assert cost.unknown_loops == 0
+
+
 def test_a_loop_of_unknown_length_is_counted_once_and_said_to_be():
     cost = device_cost(LOOP.replace(" TRIPS", ""))
     assert (cost.kernels.total(), cost.unknown_loops) == (3, 1)
