@@ -1,6 +1,6 @@
 """Kernels for one kind of device against the plain functions that they stand in for.
 
-A check gives whether it passed and what to say about it. Add one to KERNEL_CHECKS with every kernel that is written.
+A check gives whether it passed and what to say about it. Add one to `kernel_checks` with every kernel that is written.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,9 @@ def pallas_dc_block() -> Outcome:
     return ours <= 1.2 * xla, f"largest difference {ours:.1e} of the largest activation; XLA's {xla:.1e}"
 
 
-KERNEL_CHECKS: list[tuple[str, Callable[[], Outcome]]] = [
-    ("depthwise convolution, float32", depthwise_by_grouped_convolution),
-    *([("DC block in Pallas, bfloat16", pallas_dc_block)] if jax.default_backend() == "gpu" else []),
-]
+def kernel_checks() -> list[tuple[str, Callable[[], Outcome]]]:
+    """Those for this device. A function: asking for the device starts JAX, whose settings come first."""
+    return [
+        ("depthwise convolution, float32", depthwise_by_grouped_convolution),
+        *([("DC block in Pallas, bfloat16", pallas_dc_block)] if jax.default_backend() == "gpu" else []),
+    ]
