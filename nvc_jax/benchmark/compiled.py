@@ -87,12 +87,19 @@ def report(compiled: Any, operations: dict[str, int], target: Target) -> dict[st
         target: what it was compiled for.
 
     Returns:
-        `kernels` and `classes`, `flops` by kind, `bytes`, memory, and times in ms: `products_ms` and `memory_ms` at the
-        published peaks, `roofline_ms` the larger one, `launched_ms` with the launches of kernels that no graph holds.
+        `kernels` and `classes`, `flops` by kind, `bytes`, memory, and times in ms. `peak_bytes` are arguments, results that
+        do not take their place, and what is temporary. `products_ms` and `memory_ms` are at the published peaks,
+        `roofline_ms` the larger one, `launched_ms` with the launches of kernels that no graph holds.
     """
     cost = device_cost(compiled.as_text())
     analysis = (compiled.cost_analysis() or {}) if target.platform == "tpu" else {}
     memory = compiled.memory_analysis()
+    inputs, outputs, temporary = (
+        int(memory.argument_size_in_bytes),
+        int(memory.output_size_in_bytes),
+        int(memory.temp_size_in_bytes),
+    )
+    peak = inputs + outputs - int(memory.alias_size_in_bytes) + temporary
     products_ms = sum(1e3 * n / target.peaks[kind] for kind, n in operations.items() if kind in target.peaks)
     memory_ms = 1e3 * cost.bytes / target.bandwidth
     roofline_ms = max(products_ms, memory_ms)
@@ -109,9 +116,11 @@ def report(compiled: Any, operations: dict[str, int], target: Target) -> dict[st
         "collective_bytes": cost.collective_bytes,
         "xla_bytes": analysis.get("bytes accessed"),
         "xla_flops": analysis.get("flops"),
-        "temporary_bytes": int(memory.temp_size_in_bytes),
-        "argument_bytes": int(memory.argument_size_in_bytes),
-        "output_bytes": int(memory.output_size_in_bytes),
+        "temporary_bytes": temporary,
+        "argument_bytes": inputs,
+        "output_bytes": outputs,
+        "peak_bytes": peak,
+        "fits": peak <= target.memory_bytes,
         "code_bytes": int(memory.generated_code_size_in_bytes),
         "products_ms": round(products_ms, 4),
         "memory_ms": round(memory_ms, 4),

@@ -154,6 +154,8 @@ def test_tiny_programs_compile_without_a_device(name, tmp_path):
         assert row["roofline_ms"] == max(row["products_ms"], row["memory_ms"])
         assert (row["launched_ms"] > row["roofline_ms"]) == (name == "h100")
         assert row["bytes"] + row["on_chip_bytes"] >= row["output_bytes"]
+        assert row["fits"]
+        assert 0 < row["temporary_bytes"] < row["peak_bytes"] < 1e9
         assert (row["collective_bytes"] > 0) == ("@" in program), program
     assert rows["decode_4"]["flops"] == 4 * rows["decode"]["flops"]
     assert rows["decode_4"]["kernels"] < 2 * rows["decode"]["kernels"]
