@@ -13,22 +13,8 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 def prepare_process() -> None:
     """What programs that code or train want, to be called before JAX computes anything."""
-    start_kernels_in_order()
     use_compilation_cache()
     keep_freed_memory()
-
-
-def start_kernels_in_order() -> None:
-    """Have no GPU kernel start before the one before it has ended, for JAX from 0.11 on.
-
-    XLA lets kernels for NVIDIA GPUs from Hopper on start early (programmatic dependent launch). Its products tell that
-    the next kernel may start before they have written their results, which that one may read through caches that
-    are not kept coherent: only the operand that the very next kernel takes is guarded. int16 streams came out
-    different. What the user has set in XLA_FLAGS stays; nothing happens once JAX has computed something.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if jax.version.__version_info__ >= (0, 11) and "xla_gpu_enable_pdl" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_enable_pdl=false".strip()
 
 
 def use_compilation_cache() -> None:

@@ -52,29 +52,3 @@ def test_cache_of_the_user(given, expected):
     environment |= {"XDG_CACHE_HOME": "/home/cache", **given}
     done = subprocess.run([sys.executable, "-c", CACHE], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == expected
-
-
-FLAGS = """
-import jax, os
-from nvc_jax.codec.runtime import prepare_process
-jax.version.__version_info__ = (0, 11, 2) if {new} else (0, 10, 2)
-prepare_process()
-print(os.environ.get("XLA_FLAGS", ""))
-"""
-
-
-@pytest.mark.parametrize(
-    ("new", "given", "expected"),
-    [
-        (True, "", "--xla_gpu_enable_pdl=false"),
-        (True, "--xla_a=1", "--xla_a=1 --xla_gpu_enable_pdl=false"),
-        (True, "--xla_gpu_enable_pdl=true", "--xla_gpu_enable_pdl=true"),
-        (False, "--xla_a=1", "--xla_a=1"),
-    ],
-)
-def test_kernels_start_in_order(new, given, expected):
-    """Of JAX versions that let them start early; older ones may not know the flag, and end the process then."""
-    environment = os.environ | {"XLA_FLAGS": given}
-    program = FLAGS.format(new=new)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.strip() == expected
