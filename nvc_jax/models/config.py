@@ -158,6 +158,37 @@ dcvc_rt_large = CodecConfig(
 embedded = CodecConfig(
     "embedded",
     IntraConfig(
+        width=96,
+        encoder_blocks=1,
+        decoder_blocks=2,
+        latent=192,
+        hyper=32,
+        prior_width=128,
+        fusion_blocks=1,
+        spatial_blocks=1,
+    ),
+    InterConfig(
+        width=112,
+        recon_width=112,
+        latent=192,
+        hyper=32,
+        temporal_width=128,
+        prior_width=160,
+        prior_blocks=1,
+        context_blocks=1,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        recon_blocks=1,
+        fusion_blocks=1,
+        spatial_blocks=1,
+        motion=True,
+    ),
+)
+
+# Prepared, not trained yet; meant to become the packaged model: more latent channels, because high qps buy too little.
+embedded_v2 = CodecConfig(
+    "embedded_v2",
+    IntraConfig(
         width=112,
         encoder_blocks=2,
         decoder_blocks=3,
@@ -215,4 +246,4 @@ tiny = CodecConfig(
     ),
 )
 
-CONFIGS = {config.name: config for config in (dcvc_rt, dcvc_rt_large, embedded, tiny)}
+CONFIGS = {config.name: config for config in (dcvc_rt, dcvc_rt_large, embedded, embedded_v2, tiny)}

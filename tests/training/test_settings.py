@@ -92,7 +92,7 @@ def test_configurations_older_than_a_key_have_its_default():
     ]
 
 
-@pytest.mark.parametrize("name", ["smoke", "dcvc_rt", "embedded"])
+@pytest.mark.parametrize("name", ["smoke", "dcvc_rt", "embedded", "embedded_v2"])
 def test_configurations_of_the_project(name, request):
     config = load_config(request.config.rootpath / "configs" / f"{name}.py")
     assert config.stages

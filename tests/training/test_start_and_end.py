@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from nvc_jax.demo_sequence import demo_sequence
-from nvc_jax.models.config import embedded
+from nvc_jax.models.config import embedded, embedded_v2
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.training.export import rounded
@@ -26,12 +27,13 @@ def test_patch_transform_inverts_on_subsampled_chroma():
     np.testing.assert_allclose(patch @ analysis @ synthesis, patch, atol=1e-12)
 
 
-def test_transform_codec_codes_pictures_before_any_training():
+@pytest.mark.parametrize("config", [embedded, embedded_v2], ids=lambda config: config.name)
+def test_transform_codec_codes_pictures_before_any_training(config):
     _, frames = demo_sequence(128, 64, 3)
     clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[0] for f in frames])
     statistics = patch_statistics(np.asarray(clip)[None])
-    params = transform_codec(embedded, statistics, (8.0, 4096.0), (4.0, 2048.0), 0)
-    model, variables = IntraModel(embedded.intra), {"params": jax.tree.map(jnp.asarray, params["intra"])}
+    params = transform_codec(config, statistics, (8.0, 4096.0), (4.0, 2048.0), 0)
+    model, variables = IntraModel(config.intra), {"params": jax.tree.map(jnp.asarray, params["intra"])}
 
     @jax.jit
     def code(qp):
