@@ -13,6 +13,7 @@ import native_coder  # noqa: TID251
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 
+from gpu import train  # noqa: E402
 from gpu.runner import Runner, Step  # noqa: E402
 
 
@@ -69,6 +70,54 @@ def test_a_step_is_asked_to_end_before_its_limit(runner, tmp_path):
     runner.run("phase", [call(code, seconds=12, stop_s=10)], 30, again=False)
     assert (tmp_path / "asked").exists()
     assert json.loads((tmp_path / "out" / "results.json").read_text())["phase/step"]["status"]["outcome"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("flags", "other"),
+    [
+        ("", "--xla_gpu_enable_triton_gemm=false"),
+        ("--xla_a=1 --xla_gpu_enable_triton_gemm=false", "--xla_a=1 --xla_gpu_enable_triton_gemm=true"),
+        ("--xla_gpu_enable_triton_gemm=true", "--xla_gpu_enable_triton_gemm=false"),
+    ],
+)
+def test_training_that_fails_at_its_start_begins_again_with_other_products(monkeypatch, tmp_path, flags, other):
+    """With the seconds that are left; one that fails later, and one that goes well, do not."""
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    told = tmp_path / "told"
+    tells = f"import os, sys; print(os.environ['XLA_FLAGS'], file=open({str(told)!r}, 'a'));"
+
+    def training(what):
+        seconds = []
+        return seconds, lambda left: seconds.append(left) or [sys.executable, "-c", f"{tells} {what}"]
+
+    handler = train.signal.getsignal(train.signal.SIGTERM)
+    try:
+        for what, code, start_s, expected in (
+            (f"sys.exit(os.environ['XLA_FLAGS'] != {other!r} and 3)", 0, 90, [flags, other]),
+            ("sys.exit(3)", 3, 90, [flags, other]),
+            ("sys.exit(3)", 3, 0, [flags]),
+            ("sys.exit(0)", 0, 90, [flags]),
+            ("os.abort()", 134, 90, [flags, other]),
+        ):
+            told.unlink(missing_ok=True)
+            seconds, command = training(what.replace("os.abort()", "sys.stdout.flush(); os.kill(os.getpid(), 6)"))
+            assert train.run(command, 100.0, start_s) == code
+            assert told.read_text().splitlines() == expected
+            assert seconds == sorted(seconds, reverse=True)
+            assert 90 < seconds[-1] <= 100
+    finally:
+        train.signal.signal(train.signal.SIGTERM, handler)
+
+
+def test_training_that_is_asked_to_end_is_not_begun_again(runner, tmp_path):
+    """It leaves what it has: its checkpoint and its model."""
+    leaves = "signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'a').write('x'), sys.exit(143)))"
+    trains = f"import signal, sys, time; {leaves}; time.sleep(60)"
+    code = f"import sys; sys.path[:0] = [{str(TOOLS)!r}]; from gpu.train import run; "
+    code += f"sys.exit(run(lambda left: [sys.executable, '-c', {trains!r}], 60.0))"
+    runner.run("phase", [call(code, seconds=14, stop_s=11)], 30, again=False)
+    assert (tmp_path / "asked").read_text() == "x"
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["phase/step"]["status"]["returncode"] == 143
 
 
 @pytest.mark.slow

@@ -126,17 +126,16 @@ def train_speed(options: argparse.Namespace) -> list[Step]:
 
 
 def train(options: argparse.Namespace) -> list[Step]:
-    """A run to the last minute, and what it leaves."""
+    """A run to the last minute, and what it leaves. XLA's flags are its own: see gpu/train.py."""
     if not options.train_config:
         return []
     workdir = options.train_workdir or options.work.resolve() / "run"
-    # -P: the sources of native_coder beside it must not hide what was built of them.
-    command = [sys.executable, "-P", str(ROOT / "train.py"), "--config", str(options.train_config.resolve())]
-    command += ["--workdir", str(workdir), *options.train_set]
+    # With a clock, its learning rate ends its decay before it is stopped.
+    command = _python("gpu/train.py", "--seconds", f"{max(1.0, options.train_seconds - 5):.0f}")
+    command += [*(["--clock"] if options.train_clock else []), str(options.train_config.resolve()), str(workdir)]
+    command += options.train_set
     if options.data:
         command.append(f"data.source={options.data.resolve()}")
-    if options.train_clock:  # its learning rate ends its decay before it is stopped
-        command += ["--seconds", str(max(1, int(options.train_seconds) - 5))]
     pack = ["gpu/pack.py", "--workdir", str(workdir), "--output", str(options.output.resolve()), "--json", "{json}"]
     return [
         Step(
