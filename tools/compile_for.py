@@ -166,7 +166,9 @@ def child() -> int:
         strategy = request["strategy"] or ("int8" if request["precision"] == "int16" else "xla")
         programs: dict[str, DeviceProgram] = {}
         if not all(pattern.startswith("train") for pattern in request["programs"]):
-            codec, _ = load(request["model"], request["precision"], strategy)
+            codec, _ = load(
+                request["model"], request["precision"], strategy, {"cuda": "gpu"}.get(target.platform, target.platform)
+            )
             programs = coding_programs(codec, *parse_size(request["size"]))
         steps = training_steps(request)
         names = selected([*programs, *steps], request["programs"])

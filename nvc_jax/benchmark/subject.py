@@ -35,19 +35,19 @@ _RANDOM_SCALES = {
 }
 
 
-def load(name: str, precision: str, strategy: str | None = None) -> tuple[Codec, bool]:
-    """A model by name or folder; a configuration without weights gets random ones. precision, strategy: see `Codec`.
+def load(name: str, precision: str, strategy: str | None = None, platform: str | None = None) -> tuple[Codec, bool]:
+    """A model by name or folder; a configuration without weights gets random ones. Other arguments: see `Codec`.
 
     Returns:
         The codec, and whether its weights are random.
     """
     if name not in CONFIGS or name in packaged_models():
-        return Codec(load_model(name), precision, strategy), False
+        return Codec(load_model(name), precision, strategy, platform), False
     flat = {
         key: np.float32(next((s for part, s in _RANDOM_SCALES.items() if key.endswith(part)), 1.0)) * leaf
         for key, leaf in flatten(initialise(CONFIGS[name], 0)).items()
     }
-    return Codec(make_model(CONFIGS[name], unflatten(flat), "random"), precision, strategy), True
+    return Codec(make_model(CONFIGS[name], unflatten(flat), "random"), precision, strategy, platform), True
 
 
 @dataclasses.dataclass(frozen=True)

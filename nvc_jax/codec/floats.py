@@ -13,26 +13,32 @@ from nvc_jax.ops.block import PallasKernel, paired_halves
 
 XLA = "xla"
 PALLAS = "pallas"  # DC blocks in the kernels of ops/pallas_block.py, everything else by XLA
+PALLAS_DEPTHWISE = "pallas_depthwise"  # their depthwise convolutions alone
 
 
-def strategies(dtype: DTypeLike) -> tuple[str, ...]:
-    """How this machine can convolve in a precision, the default first. Results differ by roundings."""
-    pallas = (PALLAS,) if jax.default_backend() == "gpu" and jnp.dtype(dtype).itemsize == 2 else ()
-    return (*native.available(jnp.dtype(dtype).name), XLA, *pallas)
+def strategies(dtype: DTypeLike, platform: str | None = None) -> tuple[str, ...]:
+    """How a platform, by default this machine's, can convolve in a precision, the default first.
+
+    Results differ by roundings.
+    """
+    if (platform or jax.default_backend()) == "gpu" and jnp.dtype(dtype).itemsize == 2:
+        return XLA, PALLAS_DEPTHWISE, PALLAS
+    return (*(native.available(jnp.dtype(dtype).name) if platform is None else ()), XLA)
 
 
-def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[str, Any]:
+def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str, platform: str | None = None) -> dict[str, Any]:
     """Parameters in a precision, kernels packed unless they are for XLA.
 
     Args:
         params: trees of float32.
         dtype: the precision of the computation.
         strategy: one of `strategies`.
+        platform: that will compute.
 
     Raises:
-        ConfigError: this machine does not have the strategy.
+        ConfigError: the platform does not have the strategy.
     """
-    choices = strategies(dtype)
+    choices = strategies(dtype, platform)
     if strategy not in choices:
         raise ConfigError(
             f"there is no way to multiply called {strategy!r} on this machine; choose from {', '.join(choices)}."
@@ -43,7 +49,9 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str) -> dict[s
             leaf = paired_halves(jnp.asarray(leaf, dtype))
         if strategy == PALLAS and is_block_kernel(name):
             return PallasKernel(jnp.asarray(leaf, dtype))
-        if strategy in (XLA, PALLAS) or not is_kernel(name) or is_depthwise(name):
+        if strategy == PALLAS_DEPTHWISE and is_depthwise(name):
+            return PallasKernel(jnp.asarray(leaf, dtype))
+        if strategy in (XLA, PALLAS, PALLAS_DEPTHWISE) or not is_kernel(name) or is_depthwise(name):
             return jnp.asarray(leaf, dtype)
         return native_float32.pack(leaf, strategy, parts=2 if name.endswith("ffn/kernel_in") else 1)
 

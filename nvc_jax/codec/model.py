@@ -39,7 +39,13 @@ class Codec:
         strategy: how it multiplies.
     """
 
-    def __init__(self, stored: StoredModel, precision: str | None = None, strategy: str | None = None) -> None:
+    def __init__(
+        self,
+        stored: StoredModel,
+        precision: str | None = None,
+        strategy: str | None = None,
+        platform: str | None = None,
+    ) -> None:
         """Put a model on the device.
 
         Args:
@@ -49,6 +55,7 @@ class Codec:
                 fastest on this machine; in int16 all give the same integers. Programs that are exported, and
                 gradients, need one of XLA's, "xla" or in int16 a key of `ops.exact.STRATEGIES`: others hold functions
                 of this process.
+            platform: that programs are compiled for, "cpu", "gpu" or "tpu"; None is this machine's.
 
         Raises:
             ConfigError: the precision is not known or not that of an integer model, or this machine does not have the
@@ -66,8 +73,8 @@ class Codec:
             )
         else:
             dtype = PRECISIONS[precision]
-            self.strategy = strategy or floats.strategies(dtype)[0]
-            self._params = floats.prepare_params(stored.params, dtype, self.strategy)
+            self.strategy = strategy or floats.strategies(dtype, platform)[0]
+            self._params = floats.prepare_params(stored.params, dtype, self.strategy, platform)
         self.stored = stored
         self.precision = precision
         self._models = models(stored.config)

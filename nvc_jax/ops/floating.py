@@ -37,13 +37,12 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
     if isinstance(layers.first[0], PackedKernel):
         return native_float32.dc_block(x, layers, shortcut)
     if isinstance(layers.first[0], PallasKernel):
-        from nvc_jax.ops import pallas_block  # takes a third of a second to import
+        from nvc_jax.ops import pallas_block
 
         return pallas_block.dc_block(x, layers, shortcut)
     h = wsilu(affine(x, *layers.first))
     with jax.named_scope("depthwise"):
-        kernel, bias = layers.depthwise
-        h = depthwise3x3(h, kernel) + bias
+        h = _depthwise(h, *layers.depthwise)
 
     def of_positions(h: Array, x: Array) -> Array:
         h = affine(h, *layers.project) + x
@@ -52,6 +51,14 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
         return out + x if shortcut else out
 
     return by_rows(of_positions, h, x)
+
+
+def _depthwise(x: Array, kernel: Array | PallasKernel, bias: Array) -> Array:
+    if isinstance(kernel, PallasKernel):
+        from nvc_jax.ops import pallas_block  # takes a third of a second to import
+
+        return pallas_block.depthwise(x, (kernel.weights, bias), interpret=kernel.interpret)
+    return depthwise3x3(x, kernel) + bias
 
 
 def multiply(x: Array, gain: Array) -> Array:

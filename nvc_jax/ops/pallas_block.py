@@ -74,16 +74,15 @@ class Tilings(NamedTuple):
     tail: Tiling
 
 
-_HEAD, _DEPTHWISE = Tiling(64, 64, 0, 8, 2), Strip(4, 16, 64, 4)
-# By channels. Tiles of 128 positions halve the traffic of the weights; at 384 channels and 1/16 of 1080p, tiles of 64
-# give every multiprocessor one.
+_HEAD, DEPTHWISE = Tiling(64, 64, 0, 8, 2), Strip(4, 16, 64, 4)
+# By channels, the fastest of those tried on an H200 at 1080p, 384 channels at 1/16 of it (benchmarks/results).
 TILINGS = {
-    128: Tilings(_HEAD, _DEPTHWISE, Tiling(64, 64, 32, 4, 3)),
-    256: Tilings(_HEAD, _DEPTHWISE, Tiling(128, 64, 32, 8, 2)),
-    320: Tilings(Tiling(128, 32, 0, 8, 3), _DEPTHWISE, Tiling(128, 64, 16, 8, 3)),
-    384: Tilings(Tiling(64, 32, 0, 8, 3), _DEPTHWISE, Tiling(64, 64, 32, 8, 2)),
+    128: Tilings(_HEAD, DEPTHWISE, Tiling(64, 64, 32, 4, 3)),
+    256: Tilings(Tiling(64, 32, 0, 8, 3), DEPTHWISE, Tiling(64, 64, 32, 4, 2)),
+    320: Tilings(Tiling(128, 64, 0, 8, 3), DEPTHWISE, Tiling(128, 64, 16, 8, 3)),
+    384: Tilings(_HEAD, DEPTHWISE, Tiling(64, 64, 32, 8, 2)),
 }
-OTHERS = Tilings(_HEAD, _DEPTHWISE, Tiling(64, 64, 16, 8, 2))  # fit in shared memory up to 512 channels
+OTHERS = Tilings(_HEAD, DEPTHWISE, Tiling(64, 64, 16, 8, 2))  # fit in shared memory up to 512 channels
 
 
 def dc_block(x: Array, layers: BlockLayers, shortcut: bool, tilings: Tilings | None = None) -> Array:
@@ -118,7 +117,7 @@ def head(x: Array, first: Layer, tiling: Tiling) -> Array:
     return _call(run, operands, grid, tiling.warps, tiling.stages, kernel.interpret, "dc_block_head").reshape(x.shape)
 
 
-def depthwise(x: Array, layer: Layer, strip: Strip, interpret: bool = False) -> Array:
+def depthwise(x: Array, layer: Layer, strip: Strip = DEPTHWISE, interpret: bool = False) -> Array:
     """The 3x3 depthwise convolution, zero padding 1.
 
     Args:

@@ -58,3 +58,12 @@ def test_kernels_compute_the_block(channels, height, width, shortcut, tilings):
 def test_pairs_are_of_both_halves():
     paired = paired_halves(jnp.arange(16).reshape(2, 8))
     np.testing.assert_array_equal(paired, [[0, 4, 1, 5, 2, 6, 3, 7], [8, 12, 9, 13, 10, 14, 11, 15]])
+
+
+def test_depthwise_alone():
+    rng = np.random.default_rng(0)
+    layers = random_layers(rng, 16)
+    kernel, bias = layers.depthwise
+    x = jnp.asarray(rng.standard_normal((1, 6, 11, 16)), jnp.float32)
+    mixed = layers._replace(depthwise=(PallasKernel(kernel, interpret=True), bias))
+    np.testing.assert_allclose(floating.dc_block(x, mixed, True), floating.dc_block(x, layers, True), atol=2e-5)
