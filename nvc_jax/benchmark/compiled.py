@@ -87,9 +87,9 @@ def report(compiled: Any, operations: dict[str, int], target: Target) -> dict[st
         target: what it was compiled for.
 
     Returns:
-        `kernels` and `classes`, `flops` by kind, `bytes`, memory, and times in ms. `peak_bytes` are arguments, results that
-        do not take their place, and what is temporary. `products_ms` and `memory_ms` are at the published peaks,
-        `roofline_ms` the larger one, `launched_ms` with the launches of kernels that no graph holds.
+        `kernels` and `classes`, `flops` by kind, `bytes`, memory, and times in ms. `peak_bytes` are arguments,
+        results that do not take their place, and what is temporary. `products_ms` and `memory_ms` are at the published
+        peaks, `roofline_ms` the larger one, `launched_ms` with the launches of kernels that no graph holds.
     """
     cost = device_cost(compiled.as_text())
     analysis = (compiled.cost_analysis() or {}) if target.platform == "tpu" else {}
