@@ -72,6 +72,10 @@ def _parse() -> argparse.Namespace:
     unknown = [phase for phase in options.phases if phase not in PHASES]
     if unknown:
         parser.error(f"unknown phase {unknown[0]!r}; available: {', '.join(PHASES)}")
+    given = (options.wheels, options.official, options.golden, options.expected, options.clips, options.data)
+    for path in (*given, options.train_config):
+        if path is not None and not path.exists():
+            parser.error(f"{path}: no such file or folder")
     options.limits = dict(LIMITS)
     for text in options.limit:
         phase, _, seconds = text.partition("=")

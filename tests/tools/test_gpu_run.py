@@ -13,8 +13,9 @@ import native_coder  # noqa: TID251
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 
-from gpu import train  # noqa: E402
+from gpu import install, train  # noqa: E402
 from gpu.runner import Runner, Step  # noqa: E402
+from gpu.summary import lines_of  # noqa: E402
 
 
 def call(code, **settings):
@@ -70,6 +71,34 @@ def test_a_step_is_asked_to_end_before_its_limit(runner, tmp_path):
     runner.run("phase", [call(code, seconds=12, stop_s=10)], 30, again=False)
     assert (tmp_path / "asked").exists()
     assert json.loads((tmp_path / "out" / "results.json").read_text())["phase/step"]["status"]["outcome"] == "done"
+
+
+def test_a_path_that_is_not_there_is_refused_at_once(tmp_path):
+    command = [sys.executable, str(TOOLS / "gpu_run.py"), "--output", str(tmp_path / "out"), "--clips", "no/clips"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("error: no/clips: no such file or folder\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_checks_that_were_left_out_are_told():
+    row = {"name": "first", "passed": True, "detail": "the same", "seconds": 1.0}
+    told = lines_of({"checks": [row], "left_out": ["second"]})
+    assert told == ["ok   first: the same (1.0 s)", "left out: second"]
+
+
+@pytest.mark.parametrize(
+    ("version", "installed"), [("13.1.0", False), ("14.0", True), ("18.1.0", True), ("19.0", False)]
+)
+def test_packages_are_left_alone_in_versions_that_are_allowed(monkeypatch, tmp_path, version, installed):
+    monkeypatch.setattr(install, "ROOT", tmp_path)
+    project = '[project]\ndependencies = ["av>=14,<19"]\n[project.optional-dependencies]\ntrain = ["grain>=0.2.10"]\n'
+    (tmp_path / "pyproject.toml").write_text(project)
+    about = tmp_path / f"av-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: av\nVersion: {version}\n")
+    assert install.is_installed("av", tmp_path) == installed
+    assert not install.is_installed("no-such-package", tmp_path)
 
 
 @pytest.mark.parametrize(

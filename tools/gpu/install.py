@@ -22,13 +22,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def minimum_versions() -> dict[str, tuple[int, ...]]:
-    """Of pyproject.toml, by name in lower case."""
+def allowed_versions() -> dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]]:
+    """The lowest version that pyproject.toml allows and the first one that it does not, by name in lower case."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = itertools.chain.from_iterable(project["optional-dependencies"].values())
     requirements = [*project["dependencies"], *optional]
-    found = (re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement) for requirement in requirements)
-    return {match[1].lower(): _version(match[2]) for match in found if match}
+    found = (re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,<([\d.]+))?", requirement) for requirement in requirements)
+    return {
+        match[1].lower(): (_version(match[2]), _version(match[3]) if match[3] else None) for match in found if match
+    }
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -36,10 +38,13 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def is_installed(name: str, site: Path) -> bool:
-    """In a version that is new enough, in the environment or in the folder."""
+    """In a version that pyproject.toml allows, in the environment or in the folder."""
     paths = [str(site), *sys.path]
     found = next(iter(importlib.metadata.distributions(name=name, path=paths)), None)
-    return found is not None and _version(found.version) >= minimum_versions().get(name.lower(), ())
+    lowest, beyond = allowed_versions().get(name.lower(), ((), None))
+    if found is None or _version(found.version) < lowest:
+        return False
+    return beyond is None or _version(found.version) < beyond
 
 
 def install_wheels(folder: Path, site: Path) -> None:

@@ -10,7 +10,8 @@ def lines_of(result: dict[str, Any] | None) -> list[str]:
     if "lines" in result:
         return list(result["lines"])
     if "checks" in result:
-        return _checks(result["checks"])
+        left_out = [f"left out: {name}" for name in result.get("left_out", [])]
+        return _checks(result["checks"]) + left_out
     if "end_to_end" in result:
         return _benchmark(result)
     if "samples_per_second" in result:
