@@ -33,7 +33,8 @@ def main() -> int:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument(
         "--strategy",
-        help="how to multiply: avx512 or avx2, in C++; xla, or in int16 a way of XLA (default: the fastest)",
+        help="how to multiply: avx512 or avx2, in C++; pallas or pallas_depthwise, on GPUs; xla, or in int16 a way of "
+        "XLA (default: the fastest)",
     )
     parser.add_argument("--runs", type=int, default=5, help="of every part of the network")
     parser.add_argument(
@@ -63,7 +64,7 @@ def main() -> int:
     prepare_process()  # compiling does not count, and a second run need not wait for it
     try:
         if min(options.runs, options.sequences, *options.streams) < 1 or options.frames <= DROPPED:
-            raise ConfigError(f"--runs and --sequences must be at least 1, --frames more than {DROPPED}.")
+            raise ConfigError(f"--runs, --sequences and --streams must be at least 1, --frames more than {DROPPED}.")
         result = measure(
             Options(
                 model=options.model,

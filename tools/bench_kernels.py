@@ -237,7 +237,7 @@ def relative_error(found, expected):
 def main():
     """Measure, write, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1920x1080", metavar="WxH")
+    parser.add_argument("--size", type=parse_size, default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", choices=("bfloat16", "float16"), default="bfloat16")
     parser.add_argument("--budget", type=float, default=30.0, metavar="SECONDS", help="for tilings of the kernels")
     parser.add_argument("--output", required=True, metavar="OUT.json")
@@ -245,7 +245,7 @@ def main():
     if jax.default_backend() != "gpu":
         sys.exit("bench_kernels.py: JAX finds no GPU; the kernels run on one only.")
     start = time.monotonic()
-    width, height = parse_size(options.size)
+    width, height = options.size
     dtype = jnp.dtype(options.precision)
     result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "rows": []}
     with ThreadPoolExecutor(12) as threads:

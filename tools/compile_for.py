@@ -3,7 +3,7 @@
 python tools/compile_for.py --target h100 --target v5e [--model NAME|DIR] [--size WxH] [--precision P]
     [--programs encode,picture,decode] --output OUT.json
 
-Writes OUT.json and the plot OUT.png. Needs `pip install 'nvc-jax[compile]'`, in an environment of its own: with these
+Writes OUT.json and the plot OUT.png. Needs `pip install '.[compile]'`, in an environment of its own: with these
 packages JAX would look for their devices first.
 """
 
@@ -87,7 +87,7 @@ def older_result(path: Path) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads(path.read_text())
         result["targets"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{path}: is no result of compile_for.py ({error}).") from None
     return result
 

@@ -11,7 +11,7 @@ from typing import Any
 from nvc_jax.errors import ConfigError
 
 LAUNCH_S = 4e-6  # of a CUDA kernel that no graph holds; 3 to 5 us are usual
-INSTALL = "pip install 'nvc-jax[compile]'"
+INSTALL = "pip install '.[compile]'"
 _CUDA_PLUGINS = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
 
 

@@ -147,7 +147,7 @@ def test_tool(tmp_path, compilation_cache):
     ("options", "message"),
     [
         (["--size", "64"], "--size 64 is not of the form WIDTHxHEIGHT, such as 352x288."),
-        (["--frames", "10"], "--runs and --sequences must be at least 1, --frames more than 10."),
+        (["--frames", "10"], "--runs, --sequences and --streams must be at least 1, --frames more than 10."),
     ],
 )
 def test_bad_options(tmp_path, options, message):

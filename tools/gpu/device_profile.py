@@ -5,6 +5,7 @@ python tools/gpu/device_profile.py --model NAME|DIR --size WxH --precision P [--
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -23,6 +24,7 @@ from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import NvcError
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 
 _BEFORE = 6  # frames that compile and warm up
@@ -30,7 +32,7 @@ _TOP = 60  # kernels that are listed
 
 
 def profile(items: Iterator[Any], frames: int) -> dict[str, Any]:
-    """Of the frames after the first ones, which an iterator codes."""
+    """Kernels of the frames after the first ones, which an iterator codes."""
     list(islice(items, _BEFORE))
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # it would slow the host down
@@ -110,12 +112,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     prepare_process()
-    codec, _ = load(options.model, options.precision)
     count = _BEFORE + options.frames + 2  # the encoder is ahead of what it gives
-    if options.clip:
-        frames = scaled_clip(options.clip, options.size, count)
-    else:
-        frames = list(moving_picture(*options.size, count))
+    try:
+        codec, _ = load(options.model, options.precision)
+        if options.clip:
+            frames = scaled_clip(options.clip, options.size, count)
+        else:
+            frames = list(moving_picture(*options.size, count))
+    except NvcError as error:
+        sys.exit(f"device_profile.py: {error}")
     schedule = Schedule(QP, QP)
     units, _ = encode(codec, [*frames, *frames], schedule)
     sides = {

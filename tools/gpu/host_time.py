@@ -8,6 +8,7 @@ Run it with XLA_FLAGS=--xla_gpu_enable_command_buffer= to see what CUDA graphs a
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import jax
 from nvc_jax.arguments import parse_size
 from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load
 from nvc_jax.codec.runtime import prepare_process
+from nvc_jax.errors import NvcError
 from nvc_jax.files import atomic_output
 
 _FRAMES = 24
@@ -50,14 +52,17 @@ def main():
     """Measure, write, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="dcvc_rt")
-    parser.add_argument("--size", default="1920x1080", metavar="WxH")
+    parser.add_argument("--size", type=parse_size, default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--strategy")
     parser.add_argument("--output", required=True, metavar="OUT.json")
     options = parser.parse_args()
     prepare_process()
-    codec, _ = load(options.model, options.precision, options.strategy)
-    subject = Subject.of(codec, *parse_size(options.size))
+    try:
+        codec, _ = load(options.model, options.precision, options.strategy)
+    except NvcError as error:
+        sys.exit(f"host_time.py: {error}")
+    subject = Subject.of(codec, *options.size)
     frame, picture, reference = subject.codec, subject.picture, subject.reference
 
     def encode():
