@@ -33,11 +33,11 @@ CLASSES = ("products", "fusions", "copies", "custom_calls", "collectives", "othe
 
 @dataclasses.dataclass(frozen=True)
 class DeviceCost:
-    """Of one run of a program on one chip.
+    """Cost of one run of a program on one chip.
 
     Attributes:
         kernels: launches by class (`CLASSES`): matrix products and convolutions with what is fused to them, other
-            fusions, copies and fusions that only move numbers, custom calls such as Pallas kernels, collectives, and
+            fusions, copies and fusions that only move numbers, custom calls (Pallas kernels), collectives, and
             single operations. The body of a loop counts as often as it runs.
         transfers: copies that run beside the kernels, from device memory to that of the core and back.
         bytes: that kernels and transfers read and write in device memory, by the sizes of their operands and results.
@@ -71,7 +71,7 @@ class DeviceCost:
 
 
 def device_cost(hlo: str) -> DeviceCost:
-    """Of a compiled program, given as text."""
+    """Cost of a compiled program, given as text."""
     program = parse(hlo)
     return _of_computation(program, program.entry)
 
@@ -197,7 +197,7 @@ def _read_of_parameter(fused: Computation, number: int) -> int | None:
 
 
 def _written_by_fusion(fused: Computation, sizes: list[int]) -> list[int]:
-    """Of each result: all of it, or where it is changed in place, the changed part."""
+    """Bytes written of each result: all of it, or where it is changed in place, the changed part."""
     roots = [fused.root]
     if fused.root.opcode == "tuple":
         roots = [fused.instructions[name] for name in fused.root.operands]

@@ -14,7 +14,7 @@ _HIGHEST = lax.Precision.HIGHEST
 def count(jaxpr: Jaxpr) -> Counter[str]:
     """Multiplications and additions by kind: the type of the factors ("bfloat16", "int8", ...).
 
-    Of float32 there are two kinds: "float32" is multiplied as it is, "float32_default" may be shortened (to TF32 or
+    There are two kinds of float32: "float32" is multiplied as it is, "float32_default" may be shortened (to TF32 or
     bfloat16). Elementwise work does not count, depthwise convolutions included. The body of a loop counts as often as
     it runs where the trace knows, else once; of branches the largest counts.
     """

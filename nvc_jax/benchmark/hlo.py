@@ -227,7 +227,7 @@ def _buffer(dtype: str, dimensions: str, layout: str | None) -> Buffer:
 
 
 def _bits(dtype: str) -> int:
-    """Of a number; 0 for what is no array."""
+    """Bits of a number; 0 for what is no array."""
     if dtype == "pred":
         return 8
     found = re.match(r"[a-z]+(\d+)", dtype)

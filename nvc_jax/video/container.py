@@ -237,9 +237,8 @@ class _Reading:
         for frame in decoded:
             if frame.pts is None or frame.pts > target:
                 return None
-            whole = whole or bool(
-                (self._timeline.keys == frame.pts).any()
-            )  # frames before may refer to what was not decoded
+            # Frames before a key frame may refer to what was not decoded.
+            whole = whole or bool((self._timeline.keys == frame.pts).any())
             if frame.pts == target:
                 return (frame, decoded) if whole else None
             if whole:

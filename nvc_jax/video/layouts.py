@@ -11,7 +11,7 @@ from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import U8, Colour, Findings, Frame, RgbFrame, YuvFrame, chroma_size
 from nvc_jax.video.track_header import Window
 
-UNSPECIFIED = 2  # H.273, for primaries, transfer and matrix alike
+UNSPECIFIED = 2  # H.273, for each of primaries, transfer and matrix
 _BT709 = 1  # any matrix that swscale knows: between layouts of one matrix none is applied
 _RANGE = {1: False, 2: True}
 _RANGE_CODE = {False: 1, True: 2}

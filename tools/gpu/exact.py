@@ -112,7 +112,7 @@ def _others(parts: list[bytes], pinned: Sequence[str]) -> list[int]:
 
 
 def _agreement(same_bytes: bool, decoded: list[YuvFrame], y: np.ndarray, uv: Iterator) -> Outcome:
-    """Of pictures that another machine decoded."""
+    """Compare with pictures that another machine decoded."""
     equal, largest = 0, 0
     for planes, *theirs in zip(decoded, y, *zip(*uv, strict=True), strict=True):
         differences = [

@@ -16,7 +16,7 @@ _ON_CPU = {"JAX_PLATFORMS": "cpu"}
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
-    """Of all steps."""
+    """Variables of all steps."""
     paths = [str(site(options)), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(paths),
