@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "smoke.py"
 
+QUICKLY = {"xla_backend_optimization_level": 0}  # how tests compile that run a large program once
+
 
 def environment(cache: Path, devices: int) -> dict[str, str]:
     """For a process with a number of virtual devices; `cache` keeps compiled programs."""

@@ -1,5 +1,6 @@
 """The training graph against the codec: the same frames, the same pictures, the same bits."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import synthetic
+from launch import QUICKLY
 
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
@@ -37,8 +39,9 @@ def test_scan_is_the_unrolled_sequence(motion):
     qps = jnp.array([[28.0], [20.0], [24.0]])
     frames = FrameInput(clip[1:], qps, None)
     model = InterModel(stored.config.inter)
-    scanned = jax.jit(lambda f: code_inter_frames(model, params, f, clip[0], lambda coded, _: coded))(frames)
-    code = jax.jit(lambda frame, reference: code_frame(model, params, frame, reference))
+    quick = functools.partial(jax.jit, compiler_options=QUICKLY)
+    scanned = quick(lambda f: code_inter_frames(model, params, f, clip[0], lambda coded, _: coded))(frames)
+    code = quick(lambda frame, reference: code_frame(model, params, frame, reference))
     reference = Reference(clip[0], "picture")
     for number in range(3):
         coded = code(jax.tree.map(lambda x, n=number: x[n], frames), reference)

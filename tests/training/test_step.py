@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import synthetic
+from launch import QUICKLY
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import tiny
@@ -40,7 +41,7 @@ def stepper(stage, motion=False, **settings):
 @pytest.fixture(scope="module")
 def video_step():
     step, state = stepper(VIDEO, average_decay=0.9)
-    return jax.jit(lambda state, batch: step(state, batch)), state
+    return jax.jit(lambda state, batch: step(state, batch), compiler_options=QUICKLY), state
 
 
 @pytest.mark.slow
