@@ -11,15 +11,19 @@ _BLUE, _RED, _GREY = "#30638e", "#d1495b", "#8a8a8a"
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:
-    """One table for each target."""
+    """One table for each target, and below it why programs are missing."""
     for name, target in result["targets"].items():
         table = Table(title=f"{name}: {result['model']}, {result['size']}, {result['precision']}")
         table.add_column("")
         for column in _COLUMNS:
             table.add_column(column, justify="right")
         for program, row in target["programs"].items():
-            table.add_row(program, *([row["failed"]] if "failed" in row else _cells(row)))
+            if "failed" not in row:
+                table.add_row(program, *_cells(row))
         console.print(table)
+        for program, row in target["programs"].items():
+            if "failed" in row:
+                console.print(f"{program}: {row['failed']}", markup=False, soft_wrap=True)
 
 
 _COLUMNS = (

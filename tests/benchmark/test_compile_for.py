@@ -1,6 +1,7 @@
 """tools/compile_for.py: what it refuses, children that hang or die, and (slow) real compilations without a device."""
 
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import jax
 import pytest
+from rich.console import Console
 
 from nvc_jax.benchmark import targets
 from nvc_jax.benchmark.compile_children import compiled_rows
-from nvc_jax.benchmark.compile_tables import plot
+from nvc_jax.benchmark.compile_tables import plot, print_table
 from nvc_jax.benchmark.device_programs import STREAMS, coding_programs
 from nvc_jax.benchmark.subject import load
 from nvc_jax.benchmark.targets import TARGETS
@@ -61,6 +63,15 @@ def test_failed_compilations_are_explained():
     assert TARGETS["h100"].other_options(no_tiles) == {"xla_gpu_enable_triton_gemm": False}
     assert not TARGETS["v5e"].other_options(no_tiles)
     assert TARGETS["v5e"].explain(RuntimeError("no\nidea")) == "XLA cannot compile it for v5e (no)."
+
+
+def test_a_program_that_was_not_compiled_is_told_with_its_reason():
+    failed = {"encode": {"failed": "over the limit of 600 s, [so] it was ended, and a sentence may be long."}}
+    result = {"model": "tiny", "size": "64x64", "precision": "int16", "targets": {"h100": {"programs": failed}}}
+    console = Console(file=io.StringIO(), width=80)
+    print_table(result, console)
+    assert console.file.getvalue().endswith(f"\nencode: {failed['encode']['failed']}\n")
+    assert plot(result).startswith(b"\x89PNG")
 
 
 FAKE = """
