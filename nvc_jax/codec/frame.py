@@ -233,4 +233,5 @@ def batched(qp: float) -> Array:
 
     Kept on the device, where every stage of a frame would have it copied otherwise.
     """
-    return jax.device_put(np.full((1,), qp, np.float32))
+    with jax.ensure_compile_time_eval():  # a tracer must not be kept
+        return jax.device_put(np.full((1,), qp, np.float32))

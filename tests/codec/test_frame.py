@@ -1,5 +1,6 @@
 """One frame: fractional qps, reference kinds, batches."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -67,3 +68,9 @@ def test_a_batch_is_its_pictures(tiny_codec, pictures):
         one_y, one_z = stages.analyse(codec.model, codec.params, picture, None, batched(qp))
         np.testing.assert_allclose(y[number], one_y[0], rtol=0, atol=1e-4)
         np.testing.assert_array_equal(z[number], one_z[0])
+
+
+def test_a_qp_first_seen_in_a_trace_is_no_tracer():
+    qp = 17.25  # of no other test
+    jax.jit(lambda x: x + batched(qp))(1.0)
+    np.testing.assert_array_equal(batched(qp), [qp])
