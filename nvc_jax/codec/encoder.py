@@ -76,7 +76,7 @@ class Encoder:
         self._codec = codec
         self._size = width, height
         self._dialect: Dialect = dialect
-        self._schedule = schedule
+        self._schedule = schedule.for_model(codec.stored.qp_offsets)
         self._reconstruct = reconstruct
         self._frame_codecs = codec.frame_codecs(skip_threshold, rdoq)
         self._buffer = ReferenceBuffer(self._frame_codecs["P"])

@@ -267,7 +267,7 @@ def _create_writer(
         intra_qp=schedule.intra_qp,
         intra_period=schedule.intra_period,
         reset_interval=schedule.reset_interval,
-        qp_offsets=schedule.qp_offsets,
+        qp_offsets=schedule.qp_offsets or codec.stored.qp_offsets,
     )
     return NvcWriter(file, header.to_bytes())
 

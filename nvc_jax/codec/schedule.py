@@ -31,7 +31,7 @@ class Schedule:
         qp: base qp of inter frames, 0..63; larger is better.
         intra_qp: qp of intra frames.
         intra_period: frames from one intra frame to the next; -1 for only the first.
-        qp_offsets: added to the base qp of inter frame n, by n modulo their number.
+        qp_offsets: added to the base qp of inter frame n, by n modulo their number; None takes those of the model.
         reset_interval: frames from one refresh to the next; 0 for none, 1 for every inter frame (by the official
             rule, 1 never refreshes; decoders follow the stream).
     """
@@ -40,13 +40,14 @@ class Schedule:
     intra_qp: float = 32
     intra_period: int = -1
     reset_interval: int = 64
-    qp_offsets: tuple[int, ...] = QP_OFFSETS
+    qp_offsets: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("qp", self.qp), ("intra qp", self.intra_qp)):
             if not 0 <= value <= QP_LEVELS - 1:
                 raise ConfigError(f"{name} is {value:g}; it must be from 0 to {QP_LEVELS - 1}.")
-        check_qp_offsets(self.qp_offsets)
+        if self.qp_offsets is not None:
+            check_qp_offsets(self.qp_offsets)
         if self.intra_period < 1 and self.intra_period != -1:
             raise ConfigError(f"intra period is {self.intra_period}; it must be at least 1, or -1 for one intra frame.")
         if self.reset_interval < 0:
@@ -57,7 +58,12 @@ class Schedule:
         if index == 0 or (self.intra_period > 0 and index % self.intra_period == 0):
             return FramePlan(index, "I", self.intra_qp, refresh=False)
         refresh = self.reset_interval > 0 and index % self.reset_interval == 1 % self.reset_interval
-        return FramePlan(index, "P", self.qp + self.qp_offsets[index % len(self.qp_offsets)], refresh)
+        offsets = QP_OFFSETS if self.qp_offsets is None else self.qp_offsets
+        return FramePlan(index, "P", self.qp + offsets[index % len(offsets)], refresh)
+
+    def for_model(self, qp_offsets: tuple[int, ...]) -> "Schedule":
+        """The schedule with the offsets of a model, unless it has its own."""
+        return self if self.qp_offsets is not None else dataclasses.replace(self, qp_offsets=qp_offsets)
 
 
 def check_qp_offsets(offsets: tuple[int, ...]) -> None:

@@ -1,5 +1,7 @@
 """Encoder and decoder over sequences: what the decoder gives is what the encoder said it would."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import recording
@@ -55,6 +57,14 @@ def test_schedules(tiny_codec, schedule, kinds, refreshed, threshold):
     offsets = (0, 8, 0, 4, 0, 4, 0)  # by frame number, spec 9
     expected = [schedule.intra_qp if k == "I" else schedule.qp + o for k, o in zip(kinds, offsets, strict=True)]
     assert [frame.unit.qp for frame in decoded] == expected
+
+
+def test_qp_offsets_are_those_of_the_model_unless_the_schedule_has_its_own():
+    codec = Codec(dataclasses.replace(synthetic.tiny_model(), qp_offsets=(0,) * 8), "float32")
+    own = dataclasses.replace(SCHEDULE, qp_offsets=(0, 2) * 4)
+    for schedule, expected in ((SCHEDULE, [36, 30, 30]), (own, [36, 32, 30])):
+        _, coded = encode(codec, synthetic.moving_picture(*SIZE, 3), schedule)
+        assert [frame.coded.qp for frame in coded] == expected
 
 
 def test_one_frame(tiny_codec):
