@@ -40,9 +40,7 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str, platform:
     """
     choices = strategies(dtype, platform)
     if strategy not in choices:
-        raise ConfigError(
-            f"there is no way to multiply called {strategy!r} on this machine; choose from {', '.join(choices)}."
-        )
+        raise ConfigError(f"unknown kernel backend {strategy!r}; available: {', '.join(choices)}.")
 
     def prepared(name: str, leaf: Any) -> Any:
         if strategy == PALLAS and name.endswith(("ffn/kernel_in", "ffn/bias_in")):

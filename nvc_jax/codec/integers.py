@@ -177,10 +177,8 @@ def _prepared(name: str, weights: npt.NDArray[np.int16], bits: npt.NDArray[np.ui
         return exact.prepare_taps(weights, bits) if depthwise else exact.prepare(weights, bits, strategy, unit)
     kinds = native.available("int16")
     if strategy not in kinds:
-        raise ConfigError(
-            f"there is no way to multiply called {strategy!r} on this machine; "
-            f"choose from {', '.join([*kinds, *exact.STRATEGIES])}."
-        )
+        available = ", ".join([*kinds, *exact.STRATEGIES])
+        raise ConfigError(f"unknown kernel backend {strategy!r}; available: {available}.")
     if depthwise:
         return native_int16.pack_taps(weights, bits, strategy)
     return native_int16.pack(weights, bits, strategy, unit)
