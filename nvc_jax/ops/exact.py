@@ -70,7 +70,7 @@ class Strategy:
         reaches: for each plane the largest magnitude of an activation (or of a plane of it) that meets it.
         limit: sums of magnitudes up to it are exact in the accumulator.
         multiply: activations int16 [..., K] and the planes of a block to their product.
-        padded: K is padded with zeros where a GPU multiplies wrongly otherwise (`_padded`).
+        padded: pad K with zeros to a size that GPUs multiply correctly (`_padded`).
     """
 
     dtype: DTypeLike
@@ -111,7 +111,7 @@ def prepare(
 
 
 def _padded(plane: Integers) -> Integers:
-    """A plane [K, N] with K padded to a multiple of 64 where it is none of 16.
+    """A plane [K, N], with K padded to a multiple of 64 unless it is a multiple of 16.
 
     On an H200 with JAX 0.11.2, products of int8 by Triton came out as twice their value for K = 34, and right for
     every multiple of 8 that was tried (8 to 384).

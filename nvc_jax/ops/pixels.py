@@ -18,8 +18,7 @@ def space_to_depth(x: Array, block: int) -> Array:
 
 def depth_to_space(x: Array, block: int) -> Array:
     """[B, H, W, C*block*block] -> [B, H*block, W*block, C], the inverse of `space_to_depth`."""
-    few = x.shape[-1] // block**2 < LANES // block and x.dtype in (jnp.bfloat16, jnp.float16)
-    if few:  # a picture
+    if x.shape[-1] // block**2 < LANES // block and x.dtype == jnp.bfloat16:  # a picture
         by_product, plain = partial(_interleave_by_product, block=block), partial(_interleave, block=block)
         pixels: Array = lax.platform_dependent(x, tpu=by_product, default=plain)
         return pixels
@@ -33,7 +32,7 @@ def _interleave(x: Array, block: int) -> Array:
 
 
 def _interleave_by_product(x: Array, block: int) -> Array:
-    """`_interleave` whose columns are put in place by a product with a permutation, exact in any precision.
+    """`_interleave` whose columns are put in place by a product with a permutation, exact in bfloat16.
 
     A TPU holds the innermost axis in 128 lanes. The transposition passes through an array with `block` columns there,
     padded to 16 times the size of the picture: 1 GB at 1920x1080. The product takes 0.1 ms on a v5e.
