@@ -68,8 +68,9 @@ def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_c
 
 
 def _program(stage: Stage) -> tuple[Any, ...]:
-    """What decides about the program of a step."""
-    return stage.frames, stage.size, stage.batch, stage.train, stage.mode, stage.remat, stage.first_reference
+    """The settings of a stage that change the program of its step."""
+    shape = stage.frames, stage.size, stage.batch
+    return *shape, stage.train, stage.mode, stage.remat, stage.first_reference, stage.refresh, stage.skip
 
 
 def _shape(dimensions: tuple[int, ...], dtype: Any) -> Any:

@@ -1,5 +1,6 @@
 """tools/compile_for.py: what it refuses, children that hang or die, and (slow) real compilations without a device."""
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -133,6 +134,8 @@ def test_training_steps_of_the_full_recipe():
     stages = dict(distinct_stages(config))
     assert {"train_2", "train_6", "train_32"} <= stages.keys()
     assert (stages["train_6"].mode, stages["train_32"].mode, stages["train_32"].remat) == ("plain", "cascaded", True)
+    skipping = dataclasses.replace(config.stages[0], name="skipping", skip=True)
+    assert skipping in dict(distinct_stages(dataclasses.replace(config, stages=(*config.stages, skipping)))).values()
     smoke = load_config(ROOT / "configs" / "smoke.py")
     made = abstract_step(smoke, dict(distinct_stages(smoke))["train_3"], chips=4)
     assert [plane.shape for plane in made.batch.planes] == [(8, 3, 32, 32), (8, 3, 16, 16), (8, 3, 16, 16)]
