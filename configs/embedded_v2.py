@@ -1,4 +1,4 @@
-"""A wider successor of the model that ships with the package: from videos to a model in five minutes of one GPU.
+"""A wider successor of the model that ships with the package: planned for five minutes of one GPU.
 
 Run: python train.py --config configs/embedded_v2.py --workdir DIR --seconds 300 data.source=FOLDER_OF_VIDEOS
 

@@ -49,7 +49,7 @@ class Clock:
             began: when this call began, by `time.monotonic`.
 
         Raises:
-            ConfigError: the run was begun without a clock.
+            ConfigError: the run was begun without a clock, or what was kept of it is damaged.
         """
         self._workdir, self._seconds, self._shares, self._began = workdir, seconds, shares, began
         self.starts: list[int] = []
@@ -60,8 +60,11 @@ class Clock:
         kept = read_clock(workdir).get(str(step))
         if kept is None:
             raise ConfigError(f"{workdir}: holds a run that was begun without --seconds; leave it out to go on.")
-        self.starts, self._entered = kept["starts"], kept["entered"]
-        self._began -= kept["seconds"]
+        try:
+            self.starts, self._entered = list(kept["starts"]), list(kept["entered"])
+            self._began -= kept["seconds"]
+        except (KeyError, TypeError):
+            raise ConfigError(f"{workdir / CLOCK}: is damaged; name a new folder.") from None
 
     @property
     def elapsed(self) -> float:

@@ -69,3 +69,7 @@ def test_damaged_time_is_one_sentence(tmp_path):
     (tmp_path / clock.CLOCK).write_text("[1,")
     with pytest.raises(ConfigError, match="is damaged"):
         clock.read_clock(tmp_path)
+    for damaged in ('{"5": 3}', '{"5": {}}'):
+        (tmp_path / clock.CLOCK).write_text(damaged)
+        with pytest.raises(ConfigError, match="is damaged"):
+            Clock(tmp_path, 10.0, [1.0], 5, 0.0)
