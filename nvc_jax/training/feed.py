@@ -1,7 +1,7 @@
 """What gives steps their batches: grain on the host, one by one, or the devices themselves, several a call."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -120,9 +120,11 @@ class DeviceFeed:
         return self._update(state, asked, place)
 
 
-def device_feeds(config: TrainConfig, clips: ClipSet, packing: Packing, state: TrainState) -> Sequence[DeviceFeed]:
-    """Those of all stages, their programs made side by side."""
-    feeds = [DeviceFeed(config, clips, packing, number) for number in range(len(config.stages))]
+def device_feeds(
+    config: TrainConfig, clips: ClipSet, packing: Packing, state: TrainState, stages: Sequence[int]
+) -> Mapping[int, DeviceFeed]:
+    """The feeds of some stages by their numbers, compiled in parallel."""
+    feeds = {number: DeviceFeed(config, clips, packing, number) for number in stages}
     with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda feed: feed.compile(state), feeds))
+        list(threads.map(lambda feed: feed.compile(state), feeds.values()))
     return feeds

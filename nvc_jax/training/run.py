@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -180,15 +180,14 @@ class _Run:
         limit = limit if stop_at is None else min(stop_at, limit)
         signals = self.stack.enter_context(_signals())
         progress = self.stack.enter_context(_progress(config.steps, self.step))
-        feeds = device_feeds(config, self.clips, self.packing, self.state) if config.data.on_device else None
+        left = self._stages_left(limit)
+        feeds = device_feeds(config, self.clips, self.packing, self.state, left) if config.data.on_device else None
         stopped = False
-        for number, stage in enumerate(config.stages):
-            if self.clock and number + 1 < len(self.clock.starts):
-                continue
-            place = self._place(number)
+        for number in left:
+            if self.step >= limit:  # the clock enters no stage that has not begun
+                break
+            stage, place = config.stages[number], self._place(number)
             end = limit if self.clock else min(place.start + stage.steps, limit)
-            if self.step >= end:
-                continue
             if self.step == place.start and not stage.carry_optimiser and place.start > 0:
                 self._reset_moments()
             if feeds:
@@ -205,6 +204,15 @@ class _Run:
             model = export(config, from_first(self.state), self.packing, self.workdir)
         by_signal = (signals or [signal.SIGTERM])[0] if stopped else None  # SIGTERM: another process was asked
         return Outcome(self.step, self.step if self.clock else config.steps, model, by_signal)
+
+    def _stages_left(self, limit: int) -> Sequence[int]:
+        """Numbers of the stages with steps between here and a limit; with a clock, of all that are not over."""
+        stages = range(len(self.config.stages))
+        if self.clock:
+            return stages[max(0, len(self.clock.starts) - 1) :]
+        starts = [start for start, _ in self.config.stage_starts()]
+        ends = (start + stage.steps for start, stage in zip(starts, self.config.stages, strict=True))
+        return [n for n, start, end in zip(stages, starts, ends, strict=True) if start < limit and end > self.step]
 
     def _place(self, number: int) -> StagePlace:
         """Where a stage begins, or has begun."""

@@ -11,6 +11,7 @@ from launch import metrics
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import tiny
 from nvc_jax.training import run
+from nvc_jax.training.clock import read_clock
 from nvc_jax.training.config import Data, Logging, Stage, TrainConfig
 from nvc_jax.training.data import ClipSet
 from nvc_jax.training.device_data import cut_batch, device_clips
@@ -118,5 +119,6 @@ def test_runs_go_on_value_for_value(tmp_path):
 @pytest.mark.slow
 def test_seconds_and_steps_do_not_mix(tmp_path):
     assert run.train(CONFIG, tmp_path, 1, print, seconds=1000).step == 1
+    assert read_clock(tmp_path)["1"]["starts"] == [0]  # the second stage has not begun
     with pytest.raises(ConfigError, match="was begun with --seconds"):
         run.train(CONFIG, tmp_path, None, print)
