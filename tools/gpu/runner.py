@@ -159,7 +159,7 @@ class Runner:
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(max(0.1, end - time.monotonic()))
-                    outcome = "done"
+                    outcome = "done" if process.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM) else "failed"
                 except subprocess.TimeoutExpired:
                     pass
         finally:
