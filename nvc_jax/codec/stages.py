@@ -65,7 +65,7 @@ def _network_stage(**options: Any) -> Callable[[Callable[..., Any]], Any]:
                 model, modules_of(params, (*model.modules[function.__name__], "q_encoder")), *inputs, **named
             )
 
-        call._cache_size = compiled._cache_size  # type: ignore[attr-defined]
+        call.compiled = compiled  # type: ignore[attr-defined]
         return call
 
     return compile_it
