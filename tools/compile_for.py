@@ -44,6 +44,8 @@ def main() -> int:
     """Compile, write, and print."""
     if sys.argv[1:] == ["--child"]:
         return child()
+    from nvc_jax.benchmark.compile_tables import plot, print_comparison, print_table
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", action="append", required=True, metavar="CHIP[,CHIP]", help="h100, v5e, ...")
     parser.add_argument("--model", default="dcvc_rt", metavar="NAME|DIR", help="model or configuration")
@@ -65,12 +67,11 @@ def main() -> int:
     try:
         before = None if options.before is None else older_result(options.before)
         result = measure(options, progress)
-        write(options, result)
+        if options.output is not None:
+            write(Path(options.output).with_suffix(".png"), plot(result))
     except NvcError as error:
         print(f"compile_for.py: {error}", file=sys.stderr)
         return 1
-    from nvc_jax.benchmark.compile_tables import print_comparison, print_table
-
     console = Console(width=None if sys.stdout.isatty() else 170)
     print_table(result, console)
     if before is not None:
@@ -93,7 +94,7 @@ def older_result(path: Path) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
-    """Compile for one target after the other."""
+    """Compile for one target after the other, and write the result after every program."""
     chosen = [targets.find(name) for names in options.target for name in names.split(",")]
     if options.limit <= 0:
         raise ConfigError(f"--limit is {options.limit:g}; it must be above 0.")
@@ -106,22 +107,8 @@ def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
         name: getattr(options, name) for name in ("model", "size", "precision", "strategy", "hlo", "config", "batch")
     }
     programs = options.programs.split(",") + (TRAINING_PROGRAMS.split(",") if options.training else [])
-    found = {}
-    for target in chosen:
-        rows = compiled_rows(
-            [sys.executable, str(Path(__file__).resolve()), "--child"],
-            request | {"target": target.name, "programs": programs},
-            target.environment(),
-            options.limit,
-            lambda name, target=target: progress.print(f"{target.name}: {name}"),
-        )
-        found[target.name] = {
-            "peaks": dict(target.peaks),
-            "bandwidth": target.bandwidth,
-            "memory_bytes": target.memory_bytes,
-            "programs": dict(rows),
-        }
-    return {
+    found: dict[str, Any] = {}
+    result = {
         "date": date.today().isoformat(),
         "command": " ".join(["python", "tools/compile_for.py", *sys.argv[1:]]),
         **{name: request[name] for name in ("model", "size", "precision", "strategy")},
@@ -130,20 +117,26 @@ def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
         "versions": targets.versions(),
         "targets": found,
     }
+    for target in chosen:
+        about = {"bandwidth": target.bandwidth, "memory_bytes": target.memory_bytes}
+        found[target.name] = {"peaks": dict(target.peaks), **about, "programs": {}}
+        for name, row in compiled_rows(
+            [sys.executable, str(Path(__file__).resolve()), "--child"],
+            request | {"target": target.name, "programs": programs},
+            target.environment(),
+            options.limit,
+            lambda name, target=target: progress.print(f"{target.name}: {name}"),
+        ):
+            found[target.name]["programs"][name] = row
+            if options.output is not None:
+                write(Path(options.output), (json.dumps(result, indent=1) + "\n").encode())
+    return result
 
 
-def write(options: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Write the result and its plot."""
-    if options.output is None:
-        return
-    from nvc_jax.benchmark.compile_tables import plot
-
-    for path, data in (
-        (Path(options.output), (json.dumps(result, indent=1) + "\n").encode()),
-        (Path(options.output).with_suffix(".png"), plot(result)),
-    ):
-        with atomic_output(path) as file:
-            file.write(data)
+def write(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with atomic_output(path) as file:
+        file.write(data)
 
 
 def child() -> int:

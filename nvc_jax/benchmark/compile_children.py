@@ -13,6 +13,10 @@ from nvc_jax.errors import ConfigError
 _START_S = 300.0  # to import JAX, start the compiler and make the codec
 
 
+class _EndedError(ConfigError):
+    """A child ended before it had answered."""
+
+
 def compiled_rows(
     command: Sequence[str],
     request: Mapping[str, Any],
@@ -20,7 +24,7 @@ def compiled_rows(
     limit_s: float,
     progress: Callable[[str], None],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Compile programs one after the other in a child, which is started again behind one that takes too long.
+    """Compile programs one after the other in a child, which is started again behind one that it does not get past.
 
     The child reads the request as JSON. Its answers are lines of JSON: first `names` of the programs it is going to
     compile, then `program` and its `row` for each; or `error`, a sentence, at which it ends.
@@ -33,10 +37,10 @@ def compiled_rows(
         progress: takes lines for the user.
 
     Yields:
-        The name of a program and its row; `{"failed": ...}` for one that took too long.
+        The name of a program and its row; `{"failed": ...}` for one that took too long or at which the child died.
 
     Raises:
-        ConfigError: what the child's error says, or that it ended without one.
+        ConfigError: what the child's error says, or that it ended before the first program.
     """
     left: list[str] | None = None
     while left is None or left:
@@ -57,6 +61,9 @@ def compiled_rows(
                         answer = _answer(lines, limit_s, child, log)
                     except queue.Empty:
                         yield left.pop(0), {"failed": f"over the limit of {limit_s:g} s"}
+                        break
+                    except _EndedError as error:  # killed, out of memory, ...
+                        yield left.pop(0), {"failed": str(error)}
                         break
                     left.remove(answer["program"])
                     yield answer["program"], answer["row"]
@@ -88,7 +95,7 @@ def _answer(
     if not line:
         log.seek(0)
         last = (log.read().decode(errors="replace").strip().splitlines() or [""])[-1]
-        raise ConfigError(f"the compiler ended with exit code {child.wait()} ({last[:300]}).")
+        raise _EndedError(f"the compiler ended with exit code {child.wait()} ({last[:300]}).")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise ConfigError(answer["error"])
