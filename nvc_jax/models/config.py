@@ -188,32 +188,8 @@ embedded = CodecConfig(
 # Prepared, not trained yet; meant to become the packaged model: more latent channels, because high qps buy too little.
 embedded_v2 = CodecConfig(
     "embedded_v2",
-    IntraConfig(
-        width=112,
-        encoder_blocks=2,
-        decoder_blocks=3,
-        latent=256,
-        hyper=32,
-        prior_width=128,
-        fusion_blocks=1,
-        spatial_blocks=1,
-    ),
-    InterConfig(
-        width=128,
-        recon_width=128,
-        latent=256,
-        hyper=32,
-        temporal_width=128,
-        prior_width=160,
-        prior_blocks=1,
-        context_blocks=1,
-        encoder_blocks=1,
-        decoder_blocks=1,
-        recon_blocks=1,
-        fusion_blocks=1,
-        spatial_blocks=1,
-        motion=True,
-    ),
+    dataclasses.replace(embedded.intra, width=112, encoder_blocks=2, decoder_blocks=3, latent=256),
+    dataclasses.replace(embedded.inter, width=128, recon_width=128, latent=256),
 )
 
 # For tests: every module is there, as small as it can be.
