@@ -359,6 +359,8 @@ def main() -> int:
     if options.record:
         options.record.write_bytes(pickle.dumps(record()))
         return 0
+    if jax.default_backend() == "cpu":
+        parser.exit(1, "diagnose_int16.py: JAX finds no accelerator whose integers to compare with the CPU's.\n")
     calls = pickle.loads(options.calls.read_bytes()) if options.calls else record()
     rows: list[dict[str, Any]] = []
     base = NO_AUTOTUNE if options.no_autotune and jax.default_backend() == "gpu" else {}
