@@ -137,9 +137,10 @@ def example_report(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _run(_NVC_JAX, "demo", "--model", options.name, "--out", str(folder / "demo"))
-        (folder / "demo" / "source.y4m").rename(folder / "demo.y4m")
+        video = folder / "demo" / "demo.y4m"  # the report names both
+        (folder / "demo" / "source.y4m").rename(video)
         _run(
-            "eval.py", "--model", options.name, "x264", "x264-ultrafast", "--videos", str(folder / "demo.y4m"),
+            "eval.py", "--model", options.name, "x264", "x264-ultrafast", "--videos", str(video),
             "--qps", *QPS, "--rdoq", RDOQ, "--stream-dir", str(folder / "streams"), "--output", str(folder / "results"),
         )  # fmt: skip
         results = sorted(map(str, (folder / "results").glob("*.json")))

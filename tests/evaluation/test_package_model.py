@@ -1,10 +1,12 @@
 """What is made from a packaged model follows it."""
 
+import html
 import importlib.util
 from pathlib import Path
 
 import pytest
 
+from nvc_jax.codec.store import load_model
 from nvc_jax.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +23,12 @@ def tool():
 def test_model_card_has_the_figures_of_the_model(tool):
     text = (ROOT / "docs" / "MODELS.md").read_text()
     assert tool.with_figures(text, "embedded") == text, "run tools/package_model.py RUN --only card"
+
+
+def test_example_report_is_of_the_packaged_model():
+    identity = load_model("embedded").identity
+    text = (ROOT / "docs" / "example_report.html").read_text()
+    assert identity in html.unescape(text), "run tools/package_model.py RUN --only report"
 
 
 def test_card_without_a_place_is_refused(tool):
