@@ -15,14 +15,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nvc_jax.arguments import parse_size
 from nvc_jax.benchmark.result import PARTS, Options, measure
 from nvc_jax.benchmark.sequence import DROPPED
 from nvc_jax.benchmark.tables import plot, print_tables
+from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 
 
 def main() -> int:

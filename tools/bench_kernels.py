@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvc_jax.arguments import parse_size
-from nvc_jax.files import atomic_output
+from nvc_jax.cli.arguments import parse_size
+from nvc_jax.io.files import atomic_output
 from nvc_jax.ops import floating, pallas_block
 from nvc_jax.ops.block import BlockLayers, PallasKernel, paired_halves
 from nvc_jax.ops.depthwise import depthwise3x3

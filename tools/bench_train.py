@@ -20,7 +20,7 @@ import numpy as np
 
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import frame_complexity
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import initialise
 from nvc_jax.training.config import Stage, resolved

@@ -16,7 +16,7 @@ from rich.table import Table
 from nvc_jax.errors import NvcError
 from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, METHODS, QUALITIES, RATES, BdRate, compare
 from nvc_jax.evaluation.results import read_results
-from nvc_jax.files import accept_any_name
+from nvc_jax.io.files import accept_any_name
 
 
 def main() -> int:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from nvc_jax.arguments import parse_size
 from nvc_jax.benchmark import targets
 from nvc_jax.benchmark.compile_children import compiled_rows
+from nvc_jax.cli.arguments import parse_size
 from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 from nvc_jax.spec import PRECISION_NAMES
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import sys
 
-from nvc_jax.cli import main
+from nvc_jax.cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main(["convert", *sys.argv[1:]]))

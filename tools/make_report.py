@@ -10,7 +10,7 @@ from pathlib import Path
 from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.report import make_report
 from nvc_jax.evaluation.results import read_results
-from nvc_jax.files import accept_any_name, atomic_output, make_folder
+from nvc_jax.io.files import accept_any_name, atomic_output, make_folder
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError, NvcError, OutputError
 from nvc_jax.evaluation.bd_rate import compare
 from nvc_jax.evaluation.results import read_results
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 from nvc_jax.models.params import flatten
 
 ROOT = Path(__file__).resolve().parents[1]

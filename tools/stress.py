@@ -25,7 +25,7 @@ import xxhash
 
 from nvc_jax.bitstream import FrameUnit, NvcReader, open_reader
 from nvc_jax.bitstream.cursor import Cursor
-from nvc_jax.cli import main
+from nvc_jax.cli.command import main
 from nvc_jax.errors import NvcError
 from nvc_jax.video import open_video
 

@@ -16,7 +16,7 @@ from nvc_jax.codec.store import StoredModel
 from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import write_pth
 from nvc_jax.errors import ConfigError
-from nvc_jax.files import reason
+from nvc_jax.io.files import reason
 from nvc_jax.models.config import dcvc_rt
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.video import YuvFrame

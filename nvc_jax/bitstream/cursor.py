@@ -3,8 +3,8 @@
 import os
 from typing import BinaryIO
 
-from nvc_jax.checks import Check
 from nvc_jax.errors import BitstreamError, TruncatedError
+from nvc_jax.io.checks import Check
 
 CHUNK_BYTES = 1 << 16
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nvc_jax.bitstream.frames import check_picture_size
-from nvc_jax.checks import Check
 from nvc_jax.errors import ConfigError
+from nvc_jax.io.checks import Check
 from nvc_jax.spec import FrameKind
 
 MAGIC = b"\x8bNVC\r\n\x1a\n"

@@ -13,7 +13,7 @@ from nvc_jax.bitstream.frames import LostFrame
 from nvc_jax.bitstream.nvc import NvcReader, NvcWriter
 from nvc_jax.bitstream.nvc_syntax import MAGIC
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError
-from nvc_jax.files import STDIO, reason
+from nvc_jax.io.files import STDIO, reason
 
 
 @contextmanager

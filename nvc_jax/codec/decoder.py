@@ -13,8 +13,8 @@ from nvc_jax.codec.pictures import Download, download_planes, download_rgb
 from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.reference import ReferenceBuffer
 from nvc_jax.errors import BitstreamError
+from nvc_jax.io.timing import Timer
 from nvc_jax.spec import PICTURE_STRIDE
-from nvc_jax.timing import Timer
 from nvc_jax.video import RgbFrame, YuvFrame
 
 

@@ -10,8 +10,8 @@ from nvc_jax.codec.pictures import Download, download_planes, upload
 from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.reference import ReferenceBuffer
 from nvc_jax.codec.schedule import FramePlan, Schedule
+from nvc_jax.io.timing import Timer
 from nvc_jax.spec import Dialect
-from nvc_jax.timing import Timer
 from nvc_jax.video import Frame, YuvFrame, check_frame
 
 

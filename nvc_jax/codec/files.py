@@ -17,7 +17,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
-from nvc_jax.files import atomic_output, same_file
+from nvc_jax.io.files import atomic_output, same_file
 from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import (
     BT709,

@@ -10,7 +10,7 @@ import jax
 
 from nvc_jax import __version__
 from nvc_jax.codec.model import Codec
-from nvc_jax.timing import Timer
+from nvc_jax.io.timing import Timer
 from nvc_jax.video import VideoInfo, YuvFrame
 from nvc_jax.video.quality import frame_psnr
 

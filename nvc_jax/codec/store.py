@@ -21,7 +21,7 @@ import numpy as np
 from nvc_jax.codec.schedule import check_qp_offsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
-from nvc_jax.files import atomic_folder, reason
+from nvc_jax.io.files import atomic_folder, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS

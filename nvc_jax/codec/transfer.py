@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array
 
+from nvc_jax.io.timing import Timer
 from nvc_jax.spec import FrameKind
-from nvc_jax.timing import Timer
 
 # What the host waits for before it can go on with a frame. Pictures are copied beside the coding of the next frame.
 ENCODER_COPIES = 1

@@ -7,7 +7,7 @@ from nvc_jax.convert.checkpoint import params_from_official, params_to_official
 from nvc_jax.convert.pth import dump_pth, read_pth
 from nvc_jax.entropy.tables import load_tables
 from nvc_jax.errors import CheckpointError, OutputError
-from nvc_jax.files import atomic_output, same_file
+from nvc_jax.io.files import atomic_output, same_file
 from nvc_jax.models.config import CONFIGS
 
 TABLE_NAMES = {"image": "intra", "video": "inter"}  # in files made by tools/official_tables.py

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nvc_jax.convert import pth_pickle
 from nvc_jax.convert.pth_pickle import STORAGE_DTYPES, Storage, Tensor, quote
 from nvc_jax.errors import CheckpointError
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 
 Array = npt.NDArray[Any]
 Path = str | os.PathLike[str]

@@ -19,11 +19,11 @@ from native_coder import (  # noqa: TID251
     TruncatedError,
 )
 from nvc_jax import errors
-from nvc_jax.checks import Check
 from nvc_jax.entropy.motion import decode_motion, encode_motion, motion_tables
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
+from nvc_jax.io.checks import Check
+from nvc_jax.io.timing import Timer
 from nvc_jax.spec import CHECK_BITS, Dialect
-from nvc_jax.timing import Timer
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]

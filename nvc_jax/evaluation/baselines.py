@@ -21,8 +21,8 @@ from nvc_jax.evaluation.coders import Measured, check_count, open_source, viewab
 from nvc_jax.evaluation.metrics import frame_quality
 from nvc_jax.evaluation.results import FrameResult
 from nvc_jax.evaluation.sequences import Video
-from nvc_jax.files import atomic_output
-from nvc_jax.timing import Timer
+from nvc_jax.io.files import atomic_output
+from nvc_jax.io.timing import Timer
 from nvc_jax.video import Frame, VideoReader, YuvFrame, open_video
 
 _ENDLESS = 99999  # frames from one intra frame to the next

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nvc_jax.arguments import parse_threshold
+from nvc_jax.cli.arguments import parse_threshold
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import find_model, model_qp_offsets, read_description
@@ -21,7 +21,7 @@ from nvc_jax.evaluation.estimate import EstimatingCoder
 from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
-from nvc_jax.files import accept_any_name, make_folder
+from nvc_jax.io.files import accept_any_name, make_folder
 from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, QP_LEVELS
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.metrics import Quality
-from nvc_jax.files import PathLike, atomic_output, reason
+from nvc_jax.io.files import PathLike, atomic_output, reason
 from nvc_jax.spec import FrameKind
 
 Point = dict[str, Any]

@@ -19,7 +19,7 @@ from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.coders import Coder
 from nvc_jax.evaluation.results import Point, read_point, summarise, write_json
 from nvc_jax.evaluation.sequences import Video, content_hash
-from nvc_jax.files import make_folder
+from nvc_jax.io.files import make_folder
 from nvc_jax.video import write_png
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import xxhash
 
 from nvc_jax.errors import ConfigError, VideoError
-from nvc_jax.files import reason
+from nvc_jax.io.files import reason
 from nvc_jax.video.png import is_pattern, list_pictures
 
 _SOURCE_TYPES = ("yuv420", "png")

@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 
 from nvc_jax.codec.store import this_process_alone
 from nvc_jax.errors import TrainingError
-from nvc_jax.files import make_folder
+from nvc_jax.io.files import make_folder
 from nvc_jax.training.config import Logging
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 
 CLOCK = "clock.json"
 

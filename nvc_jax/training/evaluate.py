@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.codec.store import StoredModel, save_model
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.evaluation.sequences import Video
-from nvc_jax.files import make_folder
+from nvc_jax.io.files import make_folder
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.training.config import DEMO, Evaluation
 from nvc_jax.video import create_video, open_video, write_png

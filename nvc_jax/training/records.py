@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from nvc_jax.errors import ConfigError, OutputError
-from nvc_jax.files import atomic_output, reason
+from nvc_jax.io.files import atomic_output, reason
 from nvc_jax.training.config import Logging, TrainConfig
 from nvc_jax.training.settings import differences, to_json
 

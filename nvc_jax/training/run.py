@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from nvc_jax.errors import ConfigError, NvcError, TrainingError
-from nvc_jax.files import make_folder
+from nvc_jax.io.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
 from nvc_jax.training.clock import Clock, read_clock

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError, VideoError
-from nvc_jax.files import reason
+from nvc_jax.io.files import reason
 from nvc_jax.training.config import DEMO
 from nvc_jax.video import Frame, RgbFrame, YuvFrame, coded_colour, open_video, read_png, read_window, yuv_to_rgb
 from nvc_jax.video.png import is_animated, list_pictures

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from nvc_jax.errors import OutputError, VideoError
-from nvc_jax.files import STDIO, PathLike, reason
+from nvc_jax.io.files import STDIO, PathLike, reason
 from nvc_jax.video.colour import BT709, coded_colour, rgb_to_yuv, yuv_to_rgb
 from nvc_jax.video.container import open_container
 from nvc_jax.video.container_writer import FORMATS, ContainerWriter

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from nvc_jax.errors import VideoError
-from nvc_jax.files import PathLike
+from nvc_jax.io.files import PathLike
 from nvc_jax.video.colour import has_formula, matrix_name, substitute_matrix
 from nvc_jax.video.frame import DEFAULT_FPS, Frame, VideoInfo, check_size
 from nvc_jax.video.layouts import (

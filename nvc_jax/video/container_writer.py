@@ -12,7 +12,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from nvc_jax.errors import OutputError, VideoError
-from nvc_jax.files import PathLike, atomic_output
+from nvc_jax.io.files import PathLike, atomic_output
 from nvc_jax.video.frame import VideoInfo, YuvFrame
 from nvc_jax.video.layouts import UNSPECIFIED, pixels, reason_of
 from nvc_jax.video.stream import VideoWriter

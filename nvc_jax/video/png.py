@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from nvc_jax.errors import OutputError, VideoError
-from nvc_jax.files import (
+from nvc_jax.io.files import (
     PATTERN,
     PathLike,
     atomic_folder,

@@ -11,7 +11,7 @@ from itertools import islice
 from types import TracebackType
 
 from nvc_jax.errors import VideoError
-from nvc_jax.files import reason
+from nvc_jax.io.files import reason
 from nvc_jax.video.colour import coded_colour, rgb_to_yuv
 from nvc_jax.video.frame import Findings, Frame, RgbFrame, VideoInfo, YuvFrame, check_frame
 from nvc_jax.video.timeline import TrackIndex

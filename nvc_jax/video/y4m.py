@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nvc_jax.errors import VideoError
-from nvc_jax.files import STDIO, PathLike, atomic_output, reason
+from nvc_jax.io.files import STDIO, PathLike, atomic_output, reason
 from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import DEFAULT_FPS, U8, Colour, Frame, VideoInfo, YuvFrame, check_size, frame_bytes
 from nvc_jax.video.stream import VideoReader, VideoWriter

@@ -9,7 +9,7 @@ import pytest
 import synthetic
 from command_line import FRAMES, HEIGHT, WIDTH, Result, read_report
 
-from nvc_jax.cli import main
+from nvc_jax.cli.command import main
 from nvc_jax.codec.store import save_model
 from nvc_jax.video import Colour, VideoInfo, create_video
 

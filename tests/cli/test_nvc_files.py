@@ -15,7 +15,7 @@ import synthetic
 from command_line import HEIGHT, WIDTH, hashes, planes, read_report, unchanged, wait_for
 
 from nvc_jax.bitstream import open_reader
-from nvc_jax.cli import main
+from nvc_jax.cli.command import main
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.store import load_model, make_model, save_model

@@ -211,7 +211,7 @@ def test_convert_to_int16(nvc, work, model, clip):
 
 
 def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
-    from nvc_jax import demo
+    from nvc_jax.demo import run as demo
 
     monkeypatch.setattr(demo, "FRAMES", 2)
     points = nvc("demo", "--video", clip, "--json").json()["points"]
@@ -221,8 +221,8 @@ def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
 
 def test_demo(nvc, work, monkeypatch):
     pytest.importorskip("skimage")
-    from nvc_jax import demo
-    from nvc_jax.demo_sequence import demo_sequence
+    from nvc_jax.demo import run as demo
+    from nvc_jax.demo.sequence import demo_sequence
 
     monkeypatch.setattr(demo, "demo_sequence", lambda: demo_sequence(WIDTH, HEIGHT, 2))
     results = nvc("demo", "--json").json()

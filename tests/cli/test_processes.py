@@ -156,7 +156,7 @@ def test_cache_that_cannot_be_used(nvc_process):
 
 def test_help_is_instant(nvc_process):
     """It imports no JAX."""
-    code = "import sys; from nvc_jax.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    code = "import sys; from nvc_jax.cli.command import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not {"jax", "numpy", "flax", "av"} & set(process.stderr.decode().split())
     seconds = []

@@ -4,7 +4,7 @@ import pytest
 import synthetic
 
 from nvc_jax.codec.store import save_model
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.evaluation.command import main
 from nvc_jax.video import create_video
 

@@ -14,7 +14,7 @@ import pytest
 import synthetic
 
 from nvc_jax.codec.store import make_model, save_model
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.models.config import embedded, embedded_v2
 from nvc_jax.models.intra import IntraModel
 from nvc_jax.ops.colour import planes_to_picture

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError
 
 pytest.importorskip("skimage", reason="needs the optional extra demo")

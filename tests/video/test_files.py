@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from nvc_jax.errors import OutputError
-from nvc_jax.files import atomic_folder, atomic_output, same_file
+from nvc_jax.io.files import atomic_folder, atomic_output, same_file
 
 
 def test_appears_at_the_end_only(tmp_path):

@@ -188,7 +188,7 @@ def test_pipes(tmp_path, noise_frames):
 def test_reader_of_the_pipe_ends(noise_frames):
     script = (
         "from nvc_jax.errors import OutputError\n"
-        "from nvc_jax.demo_sequence import demo_sequence\n"
+        "from nvc_jax.demo.sequence import demo_sequence\n"
         "from nvc_jax.video import create_video\n"
         "import sys\n"
         "info, frames = demo_sequence(64, 48, 200)\n"

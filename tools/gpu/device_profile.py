@@ -17,9 +17,9 @@ from typing import Any
 import jax
 from jax.profiler import ProfileData
 
-from nvc_jax.arguments import parse_size
 from nvc_jax.benchmark.sequence import encode, scaled_clip
 from nvc_jax.benchmark.subject import QP, load, moving_picture
+from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.runtime import prepare_process

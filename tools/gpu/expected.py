@@ -12,7 +12,7 @@ from nvc_jax.codec.files import decode_file, encode_file
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import machine
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.video import create_video
 
 _CLIP, _STREAM, _HASHES = "int16.y4m", "int16.nvc", "int16.json"

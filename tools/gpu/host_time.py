@@ -14,11 +14,11 @@ from pathlib import Path
 
 import jax
 
-from nvc_jax.arguments import parse_size
 from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load
+from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import NvcError
-from nvc_jax.files import atomic_output
+from nvc_jax.io.files import atomic_output
 
 _FRAMES = 24
 

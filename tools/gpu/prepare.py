@@ -76,7 +76,7 @@ def _store(wheel: Path) -> None:
 
 def clip(folder: Path, frames: int, size: tuple[int, int] = (1920, 1080)) -> None:
     """A natural moving picture of full size."""
-    from nvc_jax.demo_sequence import demo_sequence
+    from nvc_jax.demo.sequence import demo_sequence
     from nvc_jax.video import create_video
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ import numpy as np
 from nvc_jax.codec.files import Progress, decode_file, encode_file
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.demo_sequence import demo_sequence
+from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import OutputError, VideoError
-from nvc_jax.files import STDIO, make_folder, same_file
+from nvc_jax.io.files import STDIO, make_folder, same_file
 from nvc_jax.video import Colour, RgbFrame, check_exists, create_video, open_video, write_png, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 

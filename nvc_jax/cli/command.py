@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from nvc_jax.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
+from nvc_jax.cli.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
-from nvc_jax.files import STDIO, accept_any_name, atomic_output, reason, same_file
+from nvc_jax.io.files import STDIO, accept_any_name, atomic_output, reason, same_file
 from nvc_jax.spec import FILE_PRECISION
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _describe(model: str, identity: str, source: str) -> str:
 
 def _demo(options: argparse.Namespace) -> None:
     from nvc_jax.codec.model import Codec
-    from nvc_jax.demo import run_demo
+    from nvc_jax.demo.run import run_demo
 
     with _progress("demo") as progress:
         _prepare_jax()

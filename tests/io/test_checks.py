@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nvc_jax.checks import Check
+from nvc_jax.io.checks import Check
 
 # XXH3-64 with seed 0 of 0, 1, 2, ... modulo 251, in lengths that take each of its ways.
 ANSWERS = {

@@ -1,0 +1,1 @@
+"""What `nvc-jax demo` codes and shows."""
