@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nvc_jax.errors import ConfigError
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
@@ -73,14 +74,17 @@ class DepthwiseParameters(nn.Module):
 
 
 class FeedForwardParameters(nn.Module):
-    """Kernels and biases of the two 1x1 convolutions around a middle of 4C channels that is added in two halves."""
+    """Kernels and biases of the two 1x1 convolutions around the middle, whose two halves are added."""
 
     @nn.compact
-    def __call__(self, channels: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """([C, 4C], [4C]), ([2C, C], [C])."""
-        kernel_in = parameter(self, "kernel_in", (channels, 4 * channels))
-        bias_in = parameter(self, "bias_in", (4 * channels,))
-        kernel_out = parameter(self, "kernel_out", (2 * channels, channels))
+    def __call__(self, channels: int, middle: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """([C, middle*C], [middle*C]), ([middle/2*C, C], [C])."""
+        wide = middle * channels
+        if wide % 2:
+            raise ConfigError(f"DC block {channels} wide with an FFN middle of {middle}: their product must be even.")
+        kernel_in = parameter(self, "kernel_in", (channels, wide))
+        bias_in = parameter(self, "bias_in", (wide,))
+        kernel_out = parameter(self, "kernel_out", (wide // 2, channels))
         return (kernel_in, bias_in), (kernel_out, parameter(self, "bias_out", (channels,)))
 
 
@@ -91,11 +95,13 @@ class DCBlock(nn.Module):
         features: output channels; a 1x1 adaptor comes first where the input has another number.
         shortcut: add the (adapted) input to the output once more.
         force_adaptor: have the adaptor in any case.
+        middle: width of the FFN's middle as a multiple of `features`.
     """
 
     features: int
     shortcut: bool = False
     force_adaptor: bool = False
+    middle: int = 4
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -105,7 +111,7 @@ class DCBlock(nn.Module):
         first = AffineParameters(name="pointwise_in")(self.features, self.features)
         depthwise = DepthwiseParameters(name="depthwise")(self.features)
         project = AffineParameters(name="pointwise_out")(self.features, self.features)
-        widen, narrow = FeedForwardParameters(name="ffn")(self.features)
+        widen, narrow = FeedForwardParameters(name="ffn")(self.features, self.middle)
         layers = BlockLayers(first, depthwise, project, widen, narrow)
         return arithmetic(x).dc_block(x, layers, self.shortcut)
 
@@ -134,9 +140,9 @@ class Up2(nn.Module):
         return DCBlock(self.features, shortcut=True, name="block")(x)
 
 
-def dc_blocks(count: int, features: int) -> list[DCBlock]:
+def dc_blocks(count: int, features: int, middle: int = 4) -> list[DCBlock]:
     """`count` DC blocks of the same width, for `setup`."""
-    return [DCBlock(features) for _ in range(count)]
+    return [DCBlock(features, middle=middle) for _ in range(count)]
 
 
 def chain(blocks: Any, x: Array) -> Array:
