@@ -8,14 +8,14 @@ from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
 
 
-def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None, rdoq=0.0):
+def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None, rdoq=0.0, skip_blocks=True):
     """(official stream, coded frames). dialect: instead of what the picture size gives."""
     file = io.BytesIO()
     source = list(source)
     size = source[0].size
     writer = DcvcWriter(file, *size)
     coded = []
-    encoder = Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct, rdoq)
+    encoder = Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct, rdoq, skip_blocks)
     for frame in encoder.encode(source):
         writer.write_frame(frame.coded)
         coded.append(frame)

@@ -83,7 +83,8 @@ class _Watched(Iterator[Item]):
 def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tuple[list[FrameUnit], Run]:
     """Code frames; the units are what a decoder finds in a file."""
     width, height = frames[0].size
-    coded = _Watched(codec, Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, _DIALECT).encode(frames))
+    encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, _DIALECT, skip_blocks=False)
+    coded = _Watched(codec, encoder.encode(frames))
     units = [
         FrameUnit(**vars(frame.coded), index=i, width=width, height=height, offset=0, size_bytes=0)
         for i, frame in enumerate(coded)

@@ -132,8 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument(
         "--rdoq", type=float, metavar="S",
         help="rate-distortion optimised quantisation: what a bit is worth, in squared quantisation steps, 0 to 1; "
-        "0 rounds to the nearest; with any value above 0, models with motion skip blocks, too "
+        "0 rounds to the nearest "
         f"(default {DEFAULT_RDOQ}; 0 for .bin of models without motion, to write what the official encoder writes)",
+    )  # fmt: skip
+    encode.add_argument(
+        "--skip-blocks", action=argparse.BooleanOptionalAction, default=True,
+        help="do not code blocks whose prediction is good enough; models without motion have none (default: skip)",
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
     encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")

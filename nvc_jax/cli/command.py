@@ -116,6 +116,7 @@ def _encode(options: argparse.Namespace) -> None:
                 container=container,
                 skip_threshold=threshold,
                 rdoq=options.rdoq,
+                skip_blocks=options.skip_blocks,
                 size=size,
                 fps=fps,
                 frames=frames,

@@ -57,6 +57,7 @@ class Encoder:
         dialect: Dialect,
         reconstruct: bool = False,
         rdoq: float = 0.0,
+        skip_blocks: bool = True,
     ) -> None:
         """Prepare for pictures of one size.
 
@@ -69,8 +70,8 @@ class Encoder:
             dialect: of the payloads; containers know theirs.
             reconstruct: also give what a decoder will give.
             rdoq: what a bit is worth in squared quantisation steps, for rate-distortion optimised quantisation
-                (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does. With motion, any value above 0
-                also lets blocks be skipped.
+                (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
+            skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
         """
         self.timer = Timer()
         self._codec = codec
@@ -78,7 +79,7 @@ class Encoder:
         self._dialect: Dialect = dialect
         self._schedule = schedule.for_model(codec.stored.qp_offsets)
         self._reconstruct = reconstruct
-        self._frame_codecs = codec.frame_codecs(skip_threshold, rdoq)
+        self._frame_codecs = codec.frame_codecs(skip_threshold, rdoq, skip_blocks)
         self._buffer = ReferenceBuffer(self._frame_codecs["P"])
 
     def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedFrame]:

@@ -54,6 +54,7 @@ def encode_file(
     container: Container = "auto",
     skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
     rdoq: float | None = None,
+    skip_blocks: bool = True,
     size: tuple[int, int] | None = None,
     fps: Fraction | None = None,
     frames: int | None = None,
@@ -73,6 +74,7 @@ def encode_file(
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
         rdoq: see `Encoder`; None is DEFAULT_RDOQ, but 0 where the official encoder's stream is wanted: in the official
             container, of a model without motion.
+        skip_blocks: see `Encoder`.
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
         frames: code at most this many.
@@ -105,7 +107,9 @@ def encode_file(
         for sentence in info.notes:
             (note or _ignore)(sentence)
         writer = _create_writer(file, container, codec, info, schedule, skip_threshold)
-        encoder = Encoder(codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq)
+        encoder = Encoder(
+            codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq, skip_blocks
+        )
         report = Report(codec, encoder.timer, info)
         for frame in encoder.encode(reader):
             bits = 8 * writer.write_frame(frame.coded)

@@ -92,13 +92,15 @@ class FrameCodec:
         skip_threshold: scalar float32, or int32 in 1/512 for int16; symbols with a scale not above it are not coded
             (-1: code all).
         zero_below: [256] float32, or int32 in 1/256: for each table index, residuals of smaller magnitude are coded as
-            zero (entropy/rdoq.py), and with motion, blocks may be skipped. None rounds to the nearest and codes all.
+            zero (entropy/rdoq.py). None rounds to the nearest.
+        skip_blocks: with motion, the encoder may skip blocks whose prediction is good enough.
     """
 
     model: stages.Model
     params: ParamTree
     skip_threshold: Array
     zero_below: Array | None = None
+    skip_blocks: bool = True
 
     @property
     def motion(self) -> bool:
@@ -133,7 +135,7 @@ class FrameCodec:
             if self.motion:
                 vectors = stages.estimate(picture, reference.value, qps)
                 prediction = stages.compensate(reference.value, vectors)
-                motion = stages.skip(picture, prediction, vectors, qps, allowed=self.zero_below is not None)
+                motion = stages.skip(picture, prediction, vectors, qps, allowed=self.skip_blocks)
                 moved, reference = Moved(prediction, motion), Reference(prediction, "picture")
             features, temporal = stages.temporal(model, params, reference, qps)
             context = stages.context(model, params, features)

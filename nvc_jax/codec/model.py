@@ -141,12 +141,15 @@ class Codec:
             )
         return codec
 
-    def frame_codecs(self, skip_threshold: float | None, rdoq: float = 0.0) -> dict[FrameKind, FrameCodec]:
+    def frame_codecs(
+        self, skip_threshold: float | None, rdoq: float = 0.0, skip_blocks: bool = True
+    ) -> dict[FrameKind, FrameCodec]:
         """The intra and the inter codec.
 
         Args:
             skip_threshold: symbols with a scale not above it are not coded; None codes all.
             rdoq: see `Encoder`.
+            skip_blocks: see `Encoder`.
 
         Raises:
             ConfigError: rdoq is out of range.
@@ -162,7 +165,7 @@ class Codec:
         threshold = in_unit(-1.0 if skip_threshold is None else skip_threshold, FIXED_BITS)
         below = in_unit(zero_below(rdoq), FIXED_LARGE_BITS) if rdoq else None
         return {
-            kind: FrameCodec(self._models[key], self._params[key], threshold, below)
+            kind: FrameCodec(self._models[key], self._params[key], threshold, below, skip_blocks)
             for kind, key in KEY_OF_KIND.items()
         }
 

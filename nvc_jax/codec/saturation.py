@@ -64,7 +64,9 @@ def measure_ranges(
     """
     codec = Codec(model, "int16", "float32")  # C++ would not show its sums
     with _watched() as ranges:
-        encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True)
+        encoder = Encoder(
+            codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True, skip_blocks=False
+        )
         for _ in encoder.encode(frames):
             pass
     return ranges

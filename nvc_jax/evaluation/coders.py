@@ -138,6 +138,7 @@ class ModelCoder:
             self.schedule(sequence, qp),
             skip_threshold=self.skip_threshold,
             rdoq=self.rdoq,
+            skip_blocks=self.rdoq > 0,
             size=sequence.size,
             frames=sequence.frames,
         )

@@ -74,7 +74,7 @@ class EstimatingCoder(ModelCoder):
             schedule, writer = self.schedule(sequence, qp), DcvcWriter(io.BytesIO(), width, height)
             states = _STATE_BYTES * (2 if writer.dialect == "two_streams" else 1)
             frames: list[FrameResult] = []
-            codecs = codec.frame_codecs(self.skip_threshold, self.rdoq)
+            codecs = codec.frame_codecs(self.skip_threshold, self.rdoq, skip_blocks=self.rdoq > 0)
             for original, plan, bits, picture in _estimate(codec, codecs, source, schedule.frame):
                 quality = check_finite(picture_quality(picture, original), sequence, qp, plan.index)
                 payload = bytes(states + int(bits) // 8)
@@ -119,7 +119,7 @@ def _estimate(
         )
         if carry is None:
             carry = _empty_reference(codecs["P"], PRECISIONS[codec.precision], pictures[0])
-        carry, (bits, decoded) = _scan(models, params, tables, quantisation, carry, inputs)
+        carry, (bits, decoded) = _scan(models, params, tables, quantisation, carry, inputs, codecs["P"].skip_blocks)
         yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
 
 
@@ -130,7 +130,7 @@ def _empty_reference(inter: FrameCodec, precision: DTypeLike, picture: Array) ->
     return feature, arithmetic(feature).widen(jnp.zeros_like(picture, precision))
 
 
-@functools.partial(jax.jit, static_argnames="models")
+@functools.partial(jax.jit, static_argnames=("models", "skip_blocks"))
 def _scan(
     models: tuple[stages.Model, stages.Model],
     params: tuple[ParamTree, ParamTree],
@@ -138,6 +138,7 @@ def _scan(
     quantisation: tuple[Array, Array | None],
     carry: tuple[Array, Array],
     inputs: tuple[Array, Array, Array],
+    skip_blocks: bool,
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Code frames one after the other; all arguments in the order intra, inter.
 
@@ -148,11 +149,12 @@ def _scan(
         quantisation: skip_threshold and zero_below, see `FrameCodec`.
         carry: feature and picture of the frame before.
         inputs: of T frames, pictures [T, 1, H', W', 3], what they are predicted from [T], and qps [T, 1].
+        skip_blocks: see `Encoder`.
 
     Returns:
         The carry after them; bits [T] and decoded pictures [T, 1, H', W', 3].
     """
-    intra, inter = (FrameCodec(m, p, *quantisation) for m, p in zip(models, params, strict=True))
+    intra, inter = (FrameCodec(m, p, *quantisation, skip_blocks) for m, p in zip(models, params, strict=True))
     y_bits, (intra_z_bits, inter_z_bits) = tables
 
     def code(codec: FrameCodec, z_bits: Array, picture: Array, reference: Reference | None, qp: Array) -> Any:

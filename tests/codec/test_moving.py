@@ -26,13 +26,14 @@ def codec(request, moving_codec):
 
 
 @pytest.mark.parametrize("dialect", ["one_stream", "two_streams"])
-@pytest.mark.parametrize("rdoq", [0.0, 0.06])
-def test_pictures_of_the_decoder_are_those_of_the_encoder(codec, dialect, rdoq):
+@pytest.mark.parametrize(("rdoq", "skip_blocks"), [(0.0, False), (0.06, True)])
+def test_pictures_of_the_decoder_are_those_of_the_encoder(codec, dialect, rdoq, skip_blocks):
     source = synthetic.moving_picture(*SIZE, 4)
-    stream, coded = streams.encode(codec, source, SCHEDULE, dialect=dialect, rdoq=rdoq)
+    options = {"dialect": dialect, "rdoq": rdoq, "skip_blocks": skip_blocks}
+    stream, coded = streams.encode(codec, source, SCHEDULE, **options)
     decoded = streams.decode(codec, stream)
     assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
-    again, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False, dialect=dialect, rdoq=rdoq)
+    again, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False, **options)
     assert again == stream
 
 
@@ -76,7 +77,7 @@ def test_int16_equals_the_reference_written_from_the_document(moving_codec):
     source = synthetic.moving_picture(*SIZE, 3)
     plans = [SCHEDULE.frame(t) for t in range(3)]
     with recorded_stages() as calls:
-        stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False, rdoq=1e-9)
+        stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
     moves = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "skip")]
     assert 0 < moves[1][..., 2].mean() < 1
     theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, moves)
@@ -120,19 +121,20 @@ def test_any_third_byte_but_0_skips(codec, monkeypatch, flag):
     assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in expected]
 
 
-def test_blocks_are_skipped_only_with_rdoq(moving_codec):
-    """A picture that does not change."""
+@pytest.mark.parametrize("rdoq", [0.0, 0.06])
+def test_blocks_are_skipped_unless_told_otherwise(moving_codec, rdoq):
+    """A picture that does not change; RDOQ has no say in it."""
     source = synthetic.moving_picture(*SIZE, 1) * 3
     sizes = {}
-    for rdoq in (0.0, 0.06):
+    for skip_blocks in (False, True):
         with recorded_stages() as calls:
-            stream, coded = streams.encode(moving_codec, source, Schedule(0, 63), rdoq=rdoq)
-        sizes[rdoq] = len(stream)
+            stream, coded = streams.encode(moving_codec, source, Schedule(0, 63), rdoq=rdoq, skip_blocks=skip_blocks)
+        sizes[skip_blocks] = len(stream)
         flags = [np.asarray(call.output)[..., 2] for call in calls if call.stage == "skip"]
-        assert any(of_frame.all() for of_frame in flags) == any(of_frame.any() for of_frame in flags) == (rdoq > 0)
+        assert any(of_frame.all() for of_frame in flags) == any(of_frame.any() for of_frame in flags) == skip_blocks
         decoded = streams.decode(moving_codec, stream)
         assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
-    assert sizes[0.06] < sizes[0.0]
+    assert sizes[True] < sizes[False]
 
 
 def test_rdoq_takes_fewer_bits(moving_codec):
