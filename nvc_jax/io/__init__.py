@@ -1,1 +1,1 @@
-"""Atomic outputs, timers and checksums: what every package writes with."""
+"""Atomic outputs, timers and checksums."""

@@ -1,4 +1,4 @@
-"""Hashes that tell damage: the low bits of XXH3-64, seed 0 (docs/FORMAT.md, section 4.1)."""
+"""Checksums: the low bits of XXH3-64, seed 0 (docs/FORMAT.md, section 4.1)."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import xxhash
 
 
 class Check:
-    """A hash of bytes that come piece by piece."""
+    """An incremental checksum."""
 
     def __init__(self) -> None:
         self._hash = xxhash.xxh3_64()
@@ -17,5 +17,5 @@ class Check:
         self._hash.update(data)  # type: ignore[arg-type]  # arrays are buffers
 
     def value(self, bits: int = 32) -> int:
-        """The low bits of the hash of all bytes so far."""
+        """Take the low bits of the hash of all bytes so far."""
         return self._hash.intdigest() & (1 << bits) - 1

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, and the checks every output needs."""
+"""Atomic outputs, and checks of output paths."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 STDIO = "-"
-PATTERN = re.compile(r"%(0\d+)?d")  # numbered files such as %05d.png
+PATTERN = re.compile(r"%(0\d+)?d")  # numbered files, e.g. %05d.png
 
 PathLike = str | os.PathLike[str]
 
 
 def reason(error: OSError) -> str:
-    """The operating system's own words for an error, without numbers and paths."""
+    """Quote the operating system's error message, without number and path."""
     return error.strerror or str(error) or type(error).__name__
 
 
 class _Sink(io.RawIOBase):
-    """Unbuffered output whose failures are OutputErrors that name the file."""
+    """Unbuffered output that raises OutputErrors with the name of the file."""
 
     def __init__(self, inner: BinaryIO | io.RawIOBase, name: str, *, owned: bool) -> None:
         super().__init__()
@@ -81,13 +81,13 @@ def _opened(sink: _Sink) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, file)
     except BaseException:
         with suppress(OSError):
-            file.close()  # a pipe still gets what was whole before the failure
+            file.close()  # a pipe still gets everything written before the failure
         raise
     file.close()
 
 
 def _is_special(path: Path) -> bool:
-    """Whether path is a device, a pipe or a socket: written to directly, never replaced."""
+    """Tell devices, pipes and sockets, which are written to directly and never replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -96,7 +96,7 @@ def _is_special(path: Path) -> bool:
 
 
 def accept_any_name() -> None:
-    """Let standard output show the names of all files: those that are not text in its encoding are escaped."""
+    """Escape file names that the encoding of standard output cannot represent."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -108,10 +108,10 @@ def check_parent(path: Path) -> None:
 
 
 def make_folder(path: PathLike) -> None:
-    """Make a folder and those above it, if they are not there.
+    """Make a folder and its parents where they do not exist.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the folder cannot be made.
     """
     try:
         os.makedirs(path, exist_ok=True)
@@ -123,8 +123,8 @@ def make_folder(path: PathLike) -> None:
 def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
     """Open a binary output that takes its name only when the block ends without an exception.
 
-    The bytes go to a temporary file in the same folder, which is removed on any failure, so that a reader
-    finds the old file or the new one. `-` is standard output; devices and pipes are written to directly.
+    The bytes go to a temporary file in the same folder, which is removed on any failure, so a reader finds
+    either the old file or the new one. `-` is standard output; devices and pipes are written to directly.
 
     Raises:
         OutputError: the output cannot be made or written.
@@ -147,7 +147,7 @@ def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
     if os.path.isdir(target):
         raise OutputError(f"{target}: is a folder, not a file")
     check_parent(target)
-    final = Path(os.path.realpath(target))  # a link keeps pointing at the new file
+    final = Path(os.path.realpath(target))  # replace the target of a link, not the link
     if os.path.exists(final) and not os.access(final, os.W_OK):
         raise OutputError(f"{target}: is write-protected")
     part = final.parent / _temporary_name()
@@ -170,7 +170,7 @@ def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
 
 @contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside target; whatever is still in it at the end is removed.
+    """Make a temporary folder beside target and remove it with its contents at the end.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -191,11 +191,11 @@ def staging_folder(target: Path) -> Iterator[Path]:
 def atomic_folder(path: PathLike, *, replaces: Callable[[str], bool] | None = None) -> Iterator[Path]:
     """Fill a temporary folder that takes the name `path` only when the block ends without an exception.
 
-    An existing folder is replaced when every name in it satisfies `replaces`, so that nothing but an earlier
-    output of the same kind is ever lost; an empty one always is.
+    An existing folder is replaced only if it is empty or every name in it satisfies `replaces`, i.e. marks
+    earlier output of the same kind.
 
     Raises:
-        OutputError: the folder cannot be made, or exists and holds something else.
+        OutputError: the folder cannot be made, or exists with other contents.
     """
     target = Path(os.path.realpath(path))
     if os.path.exists(target):
@@ -226,9 +226,9 @@ def atomic_folder(path: PathLike, *, replaces: Callable[[str], bool] | None = No
 
 
 def same_file(first: PathLike, second: PathLike) -> bool:
-    """Whether writing to one path would destroy the other.
+    """Tell whether writing to one path would destroy the other.
 
-    Knows links, and that PNGs may lie in a folder that is replaced; standard input and output never clash.
+    Resolves links and PNGs inside a folder that would be replaced; standard input and output never clash.
     """
     a, b = os.fspath(first), os.fspath(second)
     if STDIO in (a, b):

@@ -1,4 +1,4 @@
-"""Counting time."""
+"""Measure elapsed time."""
 
 import time
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 
 class Timer:
-    """Seconds spent in a part of the work."""
+    """A stopwatch that adds up the time of several blocks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Count the time inside the block."""
+        """Add the time spent inside the block."""
         start = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Video files in and out: one frame at a time, 8 bit, planes or RGB. Never imports JAX."""
+"""Read and write video files one frame at a time, as 8-bit 4:2:0 or RGB. Never imports JAX."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def open_video(
     """Open a video for reading.
 
     Args:
-        path: a .y4m, .yuv or PNG file, a folder of PNGs, a pattern such as `frames/%05d.png`, `-` for y4m on
+        path: a .y4m, .yuv or PNG file, a folder of PNGs, a pattern like `frames/%05d.png`, `-` for y4m on
             standard input, or any file that FFmpeg reads.
-        size: (width, height). Required for .yuv; checked against what other files say.
-        fps: replaces the source's frame rate.
+        size: (width, height). Required for .yuv, checked for other files.
+        fps: overrides the source's frame rate.
         frames: read at most this many.
-        track: number of the video track, from 0, of a file that FFmpeg reads; its choice by default.
+        track: video track, from 0, of a file that FFmpeg reads; by default the one it prefers.
 
     Raises:
         VideoError: the path is not a video that can be read.
@@ -94,16 +94,16 @@ def open_video(
 
 
 def read_window(path: PathLike, start: int, count: int, index: TrackIndex | None = None) -> list[Frame]:
-    """Up to `count` frames from frame `start` on, fewer where the video ends.
+    """Read up to `count` frames from frame `start` on, fewer at the end of the video.
 
     Args:
         path: the video.
         start: number of the first frame.
-        count: of frames.
-        index: `index` of an earlier reader of the video, which makes this quicker.
+        count: the number of frames.
+        index: `VideoReader.index` of an earlier reader of the video, to skip scanning it again.
 
     Raises:
-        VideoError: there are none, or they cannot be read, or their data is damaged.
+        VideoError: the frames do not exist, cannot be read or are damaged.
     """
     with _open(path, None, index=index) as reader:
         reader.skip(start)
@@ -114,10 +114,10 @@ def read_window(path: PathLike, start: int, count: int, index: TrackIndex | None
 
 
 def check_exists(path: PathLike) -> None:
-    """Refuse a source that is not there, before any work.
+    """Refuse a missing source before any work.
 
     Raises:
-        VideoError: it is not.
+        VideoError: the source does not exist.
     """
     if os.fspath(path) != STDIO and not os.path.exists(path) and not is_pattern(path):
         raise VideoError(f"{os.fspath(path)}: no such file")
@@ -166,15 +166,15 @@ def _open(
 
 
 def create_video(path: PathLike, info: VideoInfo) -> VideoWriter:
-    """Open a video for writing; use it in a `with` block. The output appears when the block ends well.
+    """Open a video for writing; use it in a `with` block. The output appears if the block succeeds.
 
     Args:
         path: `.y4m`, `.yuv`, `.mp4`, `.m4v`, `.mov`, `.mkv`, `.webm`; a folder (a path without a suffix, or
-            ending in `/`) or a pattern such as `out/%05d.png` for PNGs; `-` for y4m on standard output.
+            ending in `/`) or a pattern like `out/%05d.png` for PNGs; `-` for y4m on standard output.
         info: size, frame rate and colour description of the frames to come.
 
     Raises:
-        VideoError: the size or the kind of file is not supported.
+        VideoError: the size or the file format is not supported.
         OutputError: the output cannot be made.
     """
     name = os.fspath(path)

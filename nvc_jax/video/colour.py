@@ -1,4 +1,4 @@
-"""YCbCr and RGB on the host: reference arithmetic for writing files and pictures, not for coding."""
+"""Convert between YCbCr and RGB on the host, for files and pictures, not for coding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WEIGHTS = {  # H.273 matrix code -> (Kr, Kb)
     10: (0.2627, 0.0593),
 }
 
-_CONSTANT_LUMINANCE = 10  # has the weights of 9, but not its formulas
+_CONSTANT_LUMINANCE = 10  # shares the weights of 9, but not its formulas
 _NAMES = {
     1: "BT.709",
     4: "FCC",
@@ -45,35 +45,35 @@ _F32 = npt.NDArray[np.float32]
 
 
 def matrix_name(matrix: int | None) -> str:
-    """What people call a matrix code."""
+    """Name an H.273 matrix code."""
     return "unspecified" if matrix is None else _NAMES.get(matrix, f"{matrix} (H.273)")
 
 
 def has_formula(matrix: int | None) -> bool:
-    """Whether `yuv_to_rgb` computes what a matrix code stands for."""
+    """Tell whether `yuv_to_rgb` implements a matrix code."""
     return matrix is None or (matrix in _WEIGHTS and matrix != _CONSTANT_LUMINANCE)
 
 
 def matrix_key(colour: Colour, height: int) -> tuple[float, float] | int | None:
-    """Equal where numbers mean the same colours: the weights of a matrix, or the code of one that has none."""
+    """Make equal keys for equivalent matrices: (Kr, Kb), or the code of one that is not implemented."""
     return matrix_weights(colour, height) if has_formula(colour.matrix) else colour.matrix
 
 
 def substitute_matrix(matrix: int | None, height: int) -> str:
-    """The name of the matrix that `yuv_to_rgb` takes where it has no formula for a code."""
+    """Name the matrix that `yuv_to_rgb` falls back to for a code it does not implement."""
     if matrix == _CONSTANT_LUMINANCE:
         return _NAMES[9]
     return _NAMES[BT709 if height >= 576 else BT601_525]
 
 
 def matrix_weights(colour: Colour, height: int) -> tuple[float, float]:
-    """(Kr, Kb) of the matrix; unspecified or not a YCbCr matrix: BT.709 from 576 rows on, BT.601 below."""
+    """Look up (Kr, Kb); unspecified or unsupported codes are BT.709 from 576 rows on, BT.601 below."""
     fallback = BT709 if height >= 576 else BT601_525
     return _WEIGHTS.get(fallback if colour.matrix is None else colour.matrix, _WEIGHTS[fallback])
 
 
 def coded_colour(info: VideoInfo) -> Colour:
-    """The colour description of a video's YUV frames: its own, or BT.709 full range for RGB sources."""
+    """Describe the colour of a video's YUV frames: its own, or full-range BT.709 for RGB sources."""
     if not info.is_rgb:
         return info.colour
     return replace(
@@ -87,7 +87,7 @@ def coded_colour(info: VideoInfo) -> Colour:
 
 
 def yuv_to_rgb(frame: YuvFrame, colour: Colour) -> RgbFrame:
-    """Convert by the colour description, limited range if unspecified; chroma is repeated, not filtered."""
+    """Convert by the colour description, limited range if unspecified, with nearest-neighbour chroma."""
     width, height = frame.size
     kr, kb = matrix_weights(colour, height)
     y = frame.y.astype(np.float32)
@@ -106,7 +106,7 @@ def yuv_to_rgb(frame: YuvFrame, colour: Colour) -> RgbFrame:
 
 
 def rgb_to_yuv(frame: RgbFrame, colour: Colour) -> YuvFrame:
-    """Convert by the colour description, limited range if unspecified; chroma is the 2x2 average."""
+    """Convert by the colour description, limited range if unspecified; chroma is averaged 2x2."""
     kr, kb = matrix_weights(colour, frame.size[1])
     red, green, blue = (frame.rgb[..., i].astype(np.float32) for i in range(3))
     y = np.float32(kr) * red + np.float32(1 - kr - kb) * green + np.float32(kb) * blue
@@ -121,7 +121,7 @@ def rgb_to_yuv(frame: RgbFrame, colour: Colour) -> YuvFrame:
 
 
 def _average(plane: _F32) -> _F32:
-    """Mean of each 2x2 block, the last row and column repeated where the size is odd."""
+    """Average 2x2 blocks, repeating the last row and column of odd sizes."""
     height, width = plane.shape
     columns, rows = chroma_size(width, height)
     padded = np.pad(plane, ((0, 2 * rows - height), (0, 2 * columns - width)), mode="edge")

@@ -1,4 +1,4 @@
-"""mp4, mkv, webm and whatever else FFmpeg reads, through PyAV."""
+"""Read mp4, mkv, webm and all other containers of FFmpeg through PyAV."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from nvc_jax.video.timeline import (
 from nvc_jax.video.track_header import Window, read_track_header
 from nvc_jax.video.tracks import candidates, choose, note_choice
 
-# FFmpeg draws the text of such files as pictures, or follows their links to other files and to the network.
+# Demuxers that render text as pictures, or follow links to other files and to the network.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "applehttp", "sdp", "rtsp", "dash", "imf"}
 _OPTIONS = {
     "protocol_whitelist": "file",
@@ -56,7 +56,7 @@ _HDR = {
     "DYNAMIC_HDR_VIVID": "HDR Vivid",
     "DOVI_METADATA": "Dolby Vision",
 }
-_EXIF_BYTES = 1 << 18  # of the beginning of a JPEG file that are searched
+_EXIF_BYTES = 1 << 18  # searched at the beginning of a JPEG file
 
 
 def open_container(
@@ -67,17 +67,17 @@ def open_container(
     frames: int | None = None,
     index: TrackIndex | None = None,
 ) -> VideoReader:
-    """Read a video track of a file. What is not carried (sound, rotation, pixel shape, ...) is said in notes.
+    """Open a video track of a file; notes list what is not carried (sound, rotation, pixel aspect ratio, ...).
 
     Args:
         path: the file.
-        track: number of the track among the video tracks; the one that FFmpeg would take by default.
-        fps: frames per second, instead of what the file says.
-        frames: how many will be read at most; of a longer file no more is looked at.
-        index: of an earlier reader of the same file, which need not be looked through again then.
+        track: number of the video track; by default the one that FFmpeg prefers.
+        fps: overrides the frame rate of the file.
+        frames: how many will be read at most; a longer file is scanned no further.
+        index: of an earlier reader of the same file, to skip scanning it again.
 
     Raises:
-        VideoError: no video that FFmpeg can decode.
+        VideoError: FFmpeg cannot decode a video from the file.
     """
     name = os.fspath(path)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def open_container(
             notes.append(_crop_note(header.window, window is not None))
         notes += rate_notes
         if timeline.repeats:
-            notes.append(f"empty frames that repeat the one before are left out ({timeline.repeats})")
+            notes.append(f"repeat frames without data are dropped ({timeline.repeats})")
         if source.streams.audio:
             notes.append("the sound is not carried")
         colour = colour_of(first)
@@ -133,11 +133,11 @@ def _open(name: str) -> InputContainer:
 
 
 def _track(source: InputContainer, index: int) -> VideoStream:
-    """A track, to be decoded from the beginning."""
+    """Set up the decoder of a track."""
     stream = source.streams[index]
     assert isinstance(stream, VideoStream)
     stream.thread_type = "AUTO"
-    if int(source.format.flags) & GENERATED_TIMES:  # the pictures say their colours; FFmpeg has read ahead of them
+    if int(source.format.flags) & GENERATED_TIMES:  # probing has read the colours of later pictures
         context = stream.codec_context
         context.color_range = 0
         context.colorspace = context.color_primaries = context.color_trc = UNSPECIFIED
@@ -145,7 +145,7 @@ def _track(source: InputContainer, index: int) -> VideoStream:
 
 
 def _look_through(name: str, track: int | None, frames: int | None) -> TrackIndex:
-    """Which track is read, and its times."""
+    """Choose a track and scan its timestamps."""
     with _open(name) as source:
         streams = candidates(source, track, name)
         timelines = scan(source, streams, frames)
@@ -156,7 +156,7 @@ def _look_through(name: str, track: int | None, frames: int | None) -> TrackInde
 def _rate(
     source: InputContainer, stream: VideoStream, timeline: Timeline, wanted: Fraction | None
 ) -> tuple[Fraction, list[str]]:
-    """Frames per second, and what is to be said of them."""
+    """Determine the frame rate, with notes for the user."""
     kind = source.format.name
     if int(source.format.flags) & GENERATED_TIMES or kind.endswith("_pipe") or kind == "image2":
         rate, varies = stated_rate(stream), False
@@ -165,11 +165,11 @@ def _rate(
     found = wanted or rate
     if found is None:
         return DEFAULT_FPS, [f"no frame rate in the source: {DEFAULT_FPS} assumed"]
-    return found, [f"the frame times vary: every frame is kept, at {float(found):.5g} per second"] if varies else []
+    return found, [f"variable frame rate: every frame is kept, at {float(found):.5g} per second"] if varies else []
 
 
 class _Reading:
-    """The frames of an open track, from the first one or from another."""
+    """Decodes an open track from its first frame or from a later one."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class _Reading:
         self._watch, self._window = watch, window
 
     def frames(self, first: av.VideoFrame, rest: Iterator[av.VideoFrame], index: int = 0) -> Iterator[Frame]:
-        """The frames from one on, of which `index` is the number."""
+        """Convert the decoded frames from `first`, frame `index`, on."""
         frame: av.VideoFrame | None = first
         del first
         while frame is not None:
@@ -200,10 +200,10 @@ class _Reading:
                 raise VideoError(f"{self._name}: frame {index} cannot be decoded ({reason_of(error)})") from None
 
     def frames_from(self, number: int) -> Iterator[Frame]:
-        """The frames from a number on.
+        """Seek to a frame and decode from there.
 
         Raises:
-            VideoError: there is no such frame.
+            VideoError: the frame does not exist or cannot be decoded.
         """
         try:
             found = self._seek(number) or self._count(number)
@@ -214,14 +214,14 @@ class _Reading:
         return self.frames(*found, number)
 
     def _seek(self, number: int) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]] | None:
-        """A frame and those behind it, by decoding from a key frame before it; None if that does not lead there."""
+        """Decode up to a frame from a key frame before it; None if that does not reach it."""
         timeline = self._timeline
         if not timeline.exact or number >= len(timeline.times):
             return None
         target = int(timeline.times[number])
         keys = timeline.keys[timeline.keys <= target].tolist()
         back = 1
-        while back <= len(keys):  # containers without an index may land behind the key frame that is asked for
+        while back <= len(keys):  # without an index, a seek may land after the requested key frame
             try:
                 self._source.seek(keys[-back], stream=self._stream)
                 found = self._decode_to(target)
@@ -237,7 +237,7 @@ class _Reading:
         for frame in decoded:
             if frame.pts is None or frame.pts > target:
                 return None
-            # Frames before a key frame may refer to what was not decoded.
+            # Frames before the key frame may refer to frames that were not decoded.
             whole = whole or bool((self._timeline.keys == frame.pts).any())
             if frame.pts == target:
                 return (frame, decoded) if whole else None
@@ -246,8 +246,8 @@ class _Reading:
         return None
 
     def _count(self, number: int) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]] | None:
-        """A frame and those behind it, by decoding all before it."""
-        source = _open(self._name)  # not every container can be sought back to its beginning
+        """Decode up to a frame from the first one."""
+        source = _open(self._name)  # not every container seeks back to its beginning
         self.resources.callback(source.close)
         decoded = source.decode(_track(source, self._stream.index))
         for index, frame in enumerate(decoded):
@@ -260,7 +260,7 @@ def _crop_note(window: Window, cropped: bool) -> str:
     size = f"{window.width}x{window.height}"
     if cropped:
         return f"cropped to {size}, as the container asks"
-    return f"the container asks to be shown cropped to {size} from an odd place: that is not carried"
+    return f"the crop to {size} that the container asks for starts at an odd offset: it is not carried"
 
 
 def _picture_notes(path: PathLike, stream: VideoStream, frame: av.VideoFrame) -> list[str]:
@@ -282,20 +282,20 @@ def _picture_notes(path: PathLike, stream: VideoStream, frame: av.VideoFrame) ->
     if hdr:
         notes.append(f"the HDR metadata ({', '.join(hdr)}) is not carried")
     if (stream.sample_aspect_ratio or 1) != 1:
-        notes.append(f"the pixels are not square ({stream.sample_aspect_ratio}): their shape is not carried")
+        notes.append(f"the pixel aspect ratio {stream.sample_aspect_ratio} is not carried")
     if frame.interlaced_frame:
         notes.append("the source is interlaced: its fields are coded together, as progressive frames")
     matrix = colour_of(frame).matrix
     if not is_rgb(frame) and not has_formula(matrix):
         notes.append(
-            f"the matrix {matrix_name(matrix)} is carried, but RGB is made as if it were "
+            f"the matrix {matrix_name(matrix)} is carried, but not supported: RGB is converted with "
             f"{substitute_matrix(matrix, frame.height)}"
         )
     return notes
 
 
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes] | None:
-    """What comes with a frame, by FFmpeg's name; None where PyAV does not know one of the kinds."""
+    """Map FFmpeg's type names to a frame's side data; None if PyAV does not know one of the types."""
     try:
         return {data.type.name: bytes(data) for data in frame.side_data}  # type: ignore[attr-defined, arg-type]
     except ValueError:

@@ -1,4 +1,4 @@
-"""mp4, mkv, mov and webm, written through PyAV."""
+"""Write mp4, mkv, mov and webm through PyAV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ContainerWriter(VideoWriter):
     """Writes mp4, mkv, mov and webm, visually lossless.
 
     H.264 codes 4:2:0 in even sizes only, so odd sizes (and webm) are coded with VP9, which keeps size and
-    chroma; mov cannot hold that.
+    chroma; mov cannot hold VP9.
     """
 
     def __init__(self, path: PathLike, info: VideoInfo) -> None:
@@ -90,7 +90,7 @@ class ContainerWriter(VideoWriter):
 
 
 class _FirstError:
-    """The output as FFmpeg sees it: a failure is kept until `check`, as FFmpeg would lose it."""
+    """File object for FFmpeg that keeps the first write error for `check`, as FFmpeg drops it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

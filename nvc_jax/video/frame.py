@@ -1,4 +1,4 @@
-"""Pictures and what is known about the video they belong to."""
+"""Frames and the metadata of the video they belong to."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from nvc_jax.errors import VideoError
 
-MAX_SIDE = 16384  # larger headers are damage or an attack: nothing is allocated for them
-DEFAULT_FPS = Fraction(30)  # sources that have no frame rate of their own
+MAX_SIDE = 16384  # a larger size is damage or an attack: nothing is allocated for it
+DEFAULT_FPS = Fraction(30)  # of sources without a frame rate
 
 U8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Colour:
-    """What the numbers of a picture mean. Codes are those of ITU-T H.273; None is unspecified."""
+    """Colour description in code points of ITU-T H.273; None is unspecified."""
 
     primaries: int | None = None
     transfer: int | None = None
@@ -29,7 +29,7 @@ class Colour:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a reader knows before the first frame, and what a writer needs.
+    """Metadata that a reader has before the first frame and that a writer needs.
 
     Attributes:
         width: luma columns.
@@ -37,10 +37,10 @@ class VideoInfo:
         fps: frames per second, exact.
         colour: colour description, carried along unchanged.
         frames: expected number of frames; None if unknown (pipes). Containers declare or imply it, and a
-            damaged or unusual one may hold fewer or more: good for progress, never for allocation.
+            damaged or unusual one may hold fewer or more: use it for progress, never for allocation.
         has_audio: the source has sound, which is not carried.
-        is_rgb: the source gives RgbFrame, otherwise YuvFrame.
-        notes: sentences for the user about what was converted, assumed or left out.
+        is_rgb: frames are RgbFrame, otherwise YuvFrame.
+        notes: sentences for the user about conversions, assumptions and losses.
     """
 
     width: int
@@ -55,12 +55,12 @@ class VideoInfo:
 
 @dataclass
 class Findings:
-    """What only the frames of a video show, which its reader learns while they are read.
+    """Facts that a reader learns only while decoding.
 
     Attributes:
-        frames: how many were read.
-        damaged: of these, how many the decoder could not restore from the data.
-        transparent: one of them is not opaque, which the notes of the video do not say.
+        frames: number of frames decoded so far.
+        damaged: number of these that decoded with errors.
+        transparent: a frame is not opaque, and the notes of the video do not mention it.
     """
 
     frames: int = 0
@@ -72,7 +72,7 @@ class Findings:
         notes = []
         if self.damaged:
             damaged = f"{self.damaged} of {self.frames} frames are damaged in the source"
-            notes.append(f"{damaged}; they and what is predicted from them look as its decoder left them")
+            notes.append(f"{damaged}; they and frames predicted from them are used as its decoder left them")
         if self.transparent:
             notes.append("transparency is left out")
         return tuple(notes)
@@ -92,12 +92,12 @@ class YuvFrame:
         return self.y.shape[1], self.y.shape[0]
 
     def tobytes(self) -> bytes:
-        """The planes as in a raw .yuv file: all of Y, then U, then V."""
+        """Concatenate the planes Y, U and V, as in a raw .yuv file."""
         return self.y.tobytes() + self.u.tobytes() + self.v.tobytes()
 
     @staticmethod
     def from_buffer(data: U8, width: int, height: int) -> YuvFrame:
-        """Cut a flat array of exactly one frame into planes, without a copy."""
+        """Split a flat array of exactly one frame into planes, without a copy."""
         rows, columns = chroma_size(width, height)[::-1]
         luma, chroma = width * height, rows * columns
         return YuvFrame(
@@ -119,7 +119,7 @@ class RgbFrame:
         return self.rgb.shape[1], self.rgb.shape[0]
 
     def tobytes(self) -> bytes:
-        """Interleaved R, G, B bytes."""
+        """Interleave R, G and B."""
         return self.rgb.tobytes()
 
 
@@ -127,24 +127,24 @@ Frame = YuvFrame | RgbFrame
 
 
 def chroma_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) of a 4:2:0 chroma plane."""
+    """Compute (width, height) of a 4:2:0 chroma plane."""
     return (width + 1) // 2, (height + 1) // 2
 
 
 def frame_bytes(width: int, height: int) -> int:
-    """Bytes of one 8-bit 4:2:0 frame."""
+    """Count the bytes of one 8-bit 4:2:0 frame."""
     columns, rows = chroma_size(width, height)
     return width * height + 2 * columns * rows
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse sizes that no picture has, before anything is allocated for them."""
+    """Refuse an impossible picture size before anything is allocated for it."""
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise VideoError(f"{name}: size {width}x{height} is out of range 1..{MAX_SIDE} per side")
 
 
 def check_frame(frame: Frame, width: int, height: int, name: str) -> None:
-    """Refuse a frame that is not 8 bit or not of the video's size."""
+    """Refuse a frame that is not 8-bit or differs from the video in size."""
     columns, rows = chroma_size(width, height)
     wanted: list[tuple[str, U8, tuple[int, ...]]]
     if isinstance(frame, RgbFrame):

@@ -1,4 +1,4 @@
-"""Decoded frames of FFmpeg to ours: one layout, one colour description, and notes on what is lost on the way."""
+"""Convert frames decoded by FFmpeg to 8-bit 4:2:0 or RGB, and check that a video keeps one format."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import U8, Colour, Findings, Frame, RgbFrame, YuvFrame, chroma_size
 from nvc_jax.video.track_header import Window
 
-UNSPECIFIED = 2  # H.273, for each of primaries, transfer and matrix
-_BT709 = 1  # any matrix that swscale knows: between layouts of one matrix none is applied
+UNSPECIFIED = 2  # H.273 code of primaries, transfer and matrix
+_BT709 = 1  # any matrix that swscale knows: none is applied where source and destination agree
 _RANGE = {1: False, 2: True}
 _RANGE_CODE = {False: 1, True: 2}
 
 
 def reason_of(error: av.FFmpegError) -> str:
-    """FFmpeg's own words for an error."""
+    """Quote FFmpeg's error message."""
     return (error.strerror or type(error).__name__).lower()
 
 
 def is_rgb(frame: av.VideoFrame) -> bool:
-    """Whether a frame becomes an RgbFrame."""
+    """Tell whether a frame becomes an RgbFrame."""
     return frame.format.is_rgb or frame.format.has_palette
 
 
 def is_subsampled(frame: av.VideoFrame) -> bool:
-    """Whether chroma is 4:2:0 as it is, so that its location stays what it was."""
+    """Tell whether chroma is 4:2:0 already, so that its location is kept."""
     return frame.format.name.startswith(("yuv420p", "yuvj420p", "yuva420p", "nv12", "nv21", "p010", "p012", "p016"))
 
 
 def has_alpha(frame: av.VideoFrame) -> bool:
-    """Whether a layout can hold transparency."""
+    """Tell whether a pixel format can hold transparency."""
     return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
 
 
@@ -42,7 +42,7 @@ def _is_grey(frame: av.VideoFrame) -> bool:
 
 
 def colour_of(frame: av.VideoFrame) -> Colour:
-    """The colour description of a frame, chroma location excepted; grey is full range unless it says otherwise."""
+    """Read the colour description of a frame, without chroma location; grey defaults to full range."""
     codes = (frame.color_primaries, frame.color_trc, 0 if is_rgb(frame) else frame.colorspace)
     primaries, transfer, matrix = (None if code == UNSPECIFIED or not code else int(code) for code in codes)
     full = _RANGE.get(int(frame.color_range))
@@ -52,7 +52,7 @@ def colour_of(frame: av.VideoFrame) -> Colour:
 
 
 def convert(frame: av.VideoFrame) -> Frame:
-    """The samples of a frame in 8 bits, as 4:2:0 or RGB."""
+    """Convert a decoded frame to 8-bit 4:2:0 or RGB."""
     if is_rgb(frame):
         return RgbFrame(np.ascontiguousarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
     if _is_grey(frame):
@@ -66,7 +66,7 @@ def convert(frame: av.VideoFrame) -> Frame:
 
 
 def _reformat(frame: av.VideoFrame, layout: str) -> av.VideoFrame:
-    """Another layout, the same matrix and range."""
+    """Change the pixel format, not the matrix or range."""
     range_ = _RANGE_CODE[bool(colour_of(frame).full_range)]
     return frame.reformat(
         format=layout,
@@ -82,22 +82,22 @@ def _plane(frame: av.VideoFrame, index: int) -> U8:
 
 
 def pixels(plane: VideoPlane) -> U8:
-    """A view of the picture part of a plane's memory, [H, W]."""
+    """View the visible part of a plane's memory as [H, W]."""
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]
 
 
 def can_crop(frame: av.VideoFrame, window: Window) -> bool:
-    """Whether a window begins between chroma samples, as cropping 4:2:0 needs."""
+    """Tell whether a window is aligned to chroma samples, as cropping 4:2:0 needs."""
     return is_rgb(frame) or (window.left % 2 == 0 and window.top % 2 == 0)
 
 
 def crop(frame: Frame, window: Window) -> Frame:
-    """The part of a frame in a window."""
+    """Crop a frame to a window."""
 
-    def part(plane: U8, unit: int) -> U8:
-        rows = slice(window.top // unit, -(-(window.top + window.height) // unit))
-        return np.ascontiguousarray(plane[rows, window.left // unit : -(-(window.left + window.width) // unit)])
+    def part(plane: U8, step: int) -> U8:
+        rows = slice(window.top // step, -(-(window.top + window.height) // step))
+        return np.ascontiguousarray(plane[rows, window.left // step : -(-(window.left + window.width) // step)])
 
     if isinstance(frame, RgbFrame):
         return RgbFrame(part(frame.rgb, 1))
@@ -105,7 +105,7 @@ def crop(frame: Frame, window: Window) -> Frame:
 
 
 class Watch:
-    """Looks at every frame: refuses those that are not like the first, and keeps findings."""
+    """Checks that every frame has the format of the first, and keeps findings."""
 
     def __init__(self, first: av.VideoFrame, name: str, said_transparent: bool) -> None:
         self.findings = Findings()
@@ -115,10 +115,10 @@ class Watch:
         self._looks_at_alpha = has_alpha(first) and not said_transparent
 
     def see(self, frame: av.VideoFrame) -> None:
-        """Look at the next frame.
+        """Check the next frame.
 
         Raises:
-            VideoError: its size, layout or colours are not those of the first.
+            VideoError: its size, pixel format or colour description differs from the first.
         """
         index = self.findings.frames
         if (frame.width, frame.height) != self._size or frame.format.name != self._layout:
@@ -135,13 +135,13 @@ class Watch:
             self.findings.transparent, self._looks_at_alpha = True, False
 
     def pass_over(self, frame: av.VideoFrame) -> None:
-        """Look at a frame that others are predicted from, but that nobody asked for."""
+        """Count damage in a frame that is decoded only as a reference."""
         self.findings.frames += frame.is_corrupt
         self.findings.damaged += frame.is_corrupt
 
 
 def _difference(found: Colour, began: Colour, height: int) -> tuple[str, str] | None:
-    """What makes the same numbers mean other colours; unspecified values are what they are taken for."""
+    """Describe a change of colours between two descriptions, with defaults for unspecified values."""
     if bool(found.full_range) != bool(began.full_range):
         ranges = ("limited range", "full range")
         return ranges[bool(found.full_range)], ranges[bool(began.full_range)]
@@ -155,7 +155,7 @@ def _difference(found: Colour, began: Colour, height: int) -> tuple[str, str] | 
 
 
 def is_transparent(frame: av.VideoFrame) -> bool:
-    """Whether a pixel of a frame is not opaque."""
+    """Tell whether a frame has a pixel that is not opaque."""
     if not has_alpha(frame):
         return False
     try:

@@ -1,27 +1,27 @@
-"""How a picture asks to be turned or mirrored: display matrices of containers, and EXIF of single pictures."""
+"""Display orientation: matrices of containers, and EXIF data of single pictures."""
 
 from __future__ import annotations
 
 import struct
 
 _MATRIX = struct.Struct("=9i")
-_ORIENTATION, _SHORT = 0x0112, 3  # of EXIF: a tag and a type
+_ORIENTATION, _SHORT = 0x0112, 3  # EXIF tag and type
 _EXIF = {
     2: "mirrored left to right",
-    3: "turned by 180 degrees",
+    3: "rotated by 180 degrees",
     4: "mirrored top to bottom",
-    5: "mirrored and turned",
-    6: "turned by -90 degrees",
-    7: "mirrored and turned",
-    8: "turned by 90 degrees",
+    5: "mirrored and rotated",
+    6: "rotated by -90 degrees",
+    7: "mirrored and rotated",
+    8: "rotated by 90 degrees",
 }
 
 
 def matrix_wish(matrix: bytes | None, rotation: int) -> str | None:
-    """What a display matrix asks for; None if nothing.
+    """Describe the orientation in a display matrix; None for upright.
 
     Args:
-        matrix: nine numbers in the byte order of the machine, as FFmpeg has them; None if only the rotation is known.
+        matrix: nine integers in native byte order, as FFmpeg has them; None if only the rotation is known.
         rotation: degrees counterclockwise.
     """
     if matrix is not None and len(matrix) == _MATRIX.size:
@@ -32,11 +32,11 @@ def matrix_wish(matrix: bytes | None, rotation: int) -> str | None:
             return _EXIF[5]
     if not rotation:
         return None
-    return _EXIF[3] if abs(rotation) == 180 else f"turned by {rotation} degrees"
+    return _EXIF[3] if abs(rotation) == 180 else f"rotated by {rotation} degrees"
 
 
 def exif_wish(exif: bytes) -> str | None:
-    """What the orientation in EXIF data, which begins like a TIFF file, asks for; None if nothing."""
+    """Describe the orientation in EXIF data, which starts with a TIFF header; None for upright."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         return None
@@ -53,11 +53,11 @@ def exif_wish(exif: bytes) -> str | None:
 
 
 def jpeg_wish(data: bytes) -> str | None:
-    """What the EXIF data within the beginning of a JPEG file asks for; None if nothing."""
+    """Describe the EXIF orientation in the beginning of a JPEG file; None for upright."""
     at = data.find(b"Exif\0\0")
     return None if at < 0 else exif_wish(data[at + 6 :])
 
 
 def orientation_note(wish: str) -> str:
-    """The sentence for the user."""
-    return f"the source asks to be shown {wish}: that is not carried"
+    """Write the note for the user."""
+    return f"the source is to be shown {wish}: that is not carried"

@@ -1,4 +1,4 @@
-"""PNG pictures: single ones, and folders or numbered patterns of them as a video."""
+"""Read and write PNG pictures: single, or a folder or numbered pattern of them as a video."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from nvc_jax.video.orientation import exif_wish, orientation_note
 from nvc_jax.video.stream import VideoReader, VideoWriter
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-FOLDER_PATTERN = "im%05d.png"  # names in a folder that we write, from 1
+FOLDER_PATTERN = "im%05d.png"  # names in an output folder, from 1
 
 _HEADER_BYTES = 33  # signature and the whole IHDR chunk
 _OWN_NAME = re.compile(r"im\d{5,}\.png")
 _ALPHA = (4, 6)  # IHDR colour types with transparency
 _WANTED = (b"tRNS", b"acTL", b"eXIf")
 _MAX_CHUNK = 1 << 20
-_MAX_MISSING = 10  # numbers left out for each picture, beyond which they do not count frames
+_MAX_MISSING = 10  # missing numbers per picture beyond which the numbers do not count frames
 
 
 def is_pattern(path: PathLike) -> bool:
-    """Whether a path stands for numbered files, such as `frames/%05d.png`."""
+    """Tell whether a path stands for numbered files, like `frames/%05d.png`."""
     return bool(PATTERN.search(os.path.basename(os.fspath(path))))
 
 
 def list_pictures(path: PathLike) -> list[Path]:
-    """The PNGs that a folder or a pattern stands for, in natural order (2 before 10).
+    """List the PNGs of a folder or a pattern in natural order (2 before 10).
 
     Raises:
-        VideoError: there are none.
+        VideoError: no picture matches.
     """
     place = Path(path)
     if not is_pattern(path) or os.path.isdir(place):
@@ -75,7 +75,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def open_pictures(path: PathLike) -> VideoReader:
-    """Read a folder of PNGs, a pattern, or one picture. Every header is checked before the first frame.
+    """Open a folder of PNGs, a pattern, or one picture. Every header is checked before the first frame.
 
     Raises:
         VideoError: no pictures, one is not a PNG, or the sizes differ.
@@ -97,7 +97,7 @@ def open_pictures(path: PathLike) -> VideoReader:
     if any(header.transparent for header in headers):
         notes.append("transparency is left out")
     if any(header.animated for header in headers):
-        notes.append("of animated PNGs the first picture is read")
+        notes.append("only the first picture of an animated PNG is read")
     if wish := exif_wish(first.exif):
         notes.append(orientation_note(wish))
     info = VideoInfo(first.width, first.height, frames=len(pictures), is_rgb=True, notes=tuple(notes))
@@ -105,7 +105,7 @@ def open_pictures(path: PathLike) -> VideoReader:
 
 
 def is_animated(path: PathLike) -> bool:
-    """Whether a PNG file holds several pictures (APNG), which FFmpeg reads as a video."""
+    """Tell whether a PNG file holds several pictures (APNG), which FFmpeg reads as a video."""
     try:
         return _read_header(Path(path)).animated
     except VideoError:
@@ -113,7 +113,7 @@ def is_animated(path: PathLike) -> bool:
 
 
 def _gap(pictures: Sequence[Path]) -> str | None:
-    """A note where the numbers in the names of pictures leave some out."""
+    """Note gaps in the numbering of pictures."""
     named = [re.fullmatch(r"(.*?)(\d+)(\D*)", picture.name) for picture in pictures]
     if len({(match[1], match[3]) for match in named if match}) != 1 or None in named:
         return None
@@ -124,7 +124,7 @@ def _gap(pictures: Sequence[Path]) -> str | None:
         return None
     after, before = missing[0]
     left_out = "1 picture is" if count == 1 else f"{count} pictures are"
-    return f"the numbers of the pictures have gaps: {left_out} missing, the first behind {after}; {before} follows it"
+    return f"the picture numbers have gaps: {left_out} missing, the first between {after} and {before}"
 
 
 class _Header(NamedTuple):
@@ -137,7 +137,7 @@ class _Header(NamedTuple):
 
 
 def _read_header(path: Path, to_end: bool = False) -> _Header:
-    """What a picture says of itself before its pixels, and behind them if asked to."""
+    """Parse the header and the chunks before the pixels, and those after them if asked to."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEADER_BYTES)
@@ -153,14 +153,14 @@ def _read_header(path: Path, to_end: bool = False) -> _Header:
 
 
 def _chunks(file: BinaryIO, to_end: bool) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, content) of the chunks that matter here, from where the file is."""
+    """Iterate over (type, content) of the wanted chunks from the file position on."""
     while len(head := file.read(8)) == 8:
         length, kind = int.from_bytes(head[:4]), head[4:]
         if kind == b"IEND" or (kind == b"IDAT" and not to_end):
             return
         if kind in _WANTED and length <= _MAX_CHUNK:
             yield kind, file.read(length)
-            file.seek(4, os.SEEK_CUR)  # check sum
+            file.seek(4, os.SEEK_CUR)  # CRC
         else:
             file.seek(length + 4, os.SEEK_CUR)
 
@@ -174,10 +174,10 @@ def _read_pictures(pictures: Sequence[Path], width: int, height: int) -> Iterato
 
 
 def read_png(path: PathLike) -> U8:
-    """One picture of any PNG kind as [H, W, 3]; transparency is left out.
+    """Decode a PNG of any colour type to RGB [H, W, 3], without transparency.
 
     Raises:
-        VideoError: it cannot be read or is damaged.
+        VideoError: the picture cannot be read or is damaged.
     """
     name = os.fspath(path)
     _read_header(Path(path))
@@ -197,7 +197,7 @@ def read_png(path: PathLike) -> U8:
 
 
 def _check_chunks(data: bytes, name: str) -> None:
-    """Walk the chunks: the decoder would fill a cut or damaged picture with grey and say nothing."""
+    """Check all CRCs: the decoder fills a truncated or damaged picture with grey and reports nothing."""
     position, kind = len(SIGNATURE), b""
     while kind != b"IEND":
         length, kind = int.from_bytes(data[position : position + 4]), data[position + 4 : position + 8]
@@ -210,7 +210,7 @@ def _check_chunks(data: bytes, name: str) -> None:
 
 
 def encode_png(rgb: U8) -> bytes:
-    """A PNG file of rgb [H, W, 3]."""
+    """Encode RGB [H, W, 3] as a PNG file."""
     context = av.CodecContext.create("png", "w")
     context.height, context.width = rgb.shape[:2]
     context.pix_fmt = "rgb24"
@@ -229,17 +229,17 @@ def write_png(path: PathLike, rgb: U8) -> None:
     """Write one picture, [H, W, 3] uint8.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     with atomic_output(path) as file:
         file.write(encode_png(rgb))
 
 
 class PictureWriter(VideoWriter):
-    """Writes PNGs: `im00001.png` and so on into a folder, by a pattern, or one frame as one file.
+    """Writes PNGs: `im00001.png` and so on into a folder, by a pattern, or a single frame.
 
-    A folder is put in place when all frames are written, and replaced only if it holds nothing but such
-    pictures.
+    A folder is put in place when all frames are written; an old one is replaced only if it holds nothing
+    but such pictures.
     """
 
     takes_rgb = True
@@ -248,9 +248,9 @@ class PictureWriter(VideoWriter):
         super().__init__(os.fspath(path), info)
         place = Path(path)
         if not has_formula(self.colour.matrix):
-            substitute = substitute_matrix(self.colour.matrix, info.height)
-            self.notes.append(f"RGB is made as if the matrix {matrix_name(self.colour.matrix)} were {substitute}")
-        self._target: Path | None = None  # where a pattern's pictures go at the end
+            name, substitute = matrix_name(self.colour.matrix), substitute_matrix(self.colour.matrix, info.height)
+            self.notes.append(f"the matrix {name} is not supported: RGB is converted with {substitute}")
+        self._target: Path | None = None  # folder of a pattern's pictures
         if place.suffix.lower() != ".png" or os.path.isdir(place):
             self._pattern = FOLDER_PATTERN
             own = atomic_folder(place, replaces=lambda name: bool(_OWN_NAME.fullmatch(name)))

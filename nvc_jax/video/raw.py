@@ -17,10 +17,10 @@ from nvc_jax.video.stream import VideoReader, VideoWriter
 
 
 def open_raw(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
-    """Read a .yuv file of `size` (width, height).
+    """Open a .yuv file of `size` (width, height).
 
     Raises:
-        VideoError: no size, or the file is not a whole number of such frames.
+        VideoError: the size is not given, or the file is not a whole number of such frames.
     """
     name = os.fspath(path)
     if size is None:
@@ -54,7 +54,7 @@ def _read_frames(file: BinaryIO, name: str, width: int, height: int, count: int)
 
 
 class RawWriter(VideoWriter):
-    """Writes .yuv: the planes and nothing else."""
+    """Writes .yuv: planes without any header."""
 
     def __init__(self, path: PathLike, info: VideoInfo) -> None:
         super().__init__(os.fspath(path), info)

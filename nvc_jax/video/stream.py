@@ -1,4 +1,4 @@
-"""What all readers and all writers have in common."""
+"""The video reader, and the base class of video writers."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class VideoReader:
 
         Args:
             name: for messages.
-            info: what is known before the first frame.
+            info: metadata known before the first frame.
             frames: all frames.
             resources: closed with the reader.
-            seek: gives the frames from a number on.
-            findings: kept up to date while frames are read.
-            index: what makes opening the file again quick.
+            seek: iterates over the frames from a number on.
+            findings: updated while frames are read.
+            index: lets the file be reopened without scanning it.
         """
         self.name = name
         self.info = info
-        self.count = 0  # frames given out so far
+        self.count = 0  # frames read so far
         self._frames = frames
         self._resources = resources
         self._seek = seek
@@ -51,14 +51,14 @@ class VideoReader:
         self.index = index
 
     def skip(self, frames: int) -> None:
-        """Begin at this frame, before any is read; files with key frames are entered at the one before it."""
+        """Start at a later frame, before any is read; containers seek to the key frame before it."""
         if frames and self._seek:
             self._frames = self._seek(frames)
         else:
             self._frames = islice(self._frames, frames, None)
 
     def limit(self, frames: int | None) -> VideoReader:
-        """Stop after this many frames; None is all of them."""
+        """Stop after this many frames; None is no limit."""
         if frames is not None:
             if frames < 1:
                 raise VideoError(f"{self.name}: cannot read {frames} frames; ask for at least one")
@@ -102,14 +102,14 @@ class VideoWriter(ABC):
     description, RGB to YUV as BT.709 full range, the conversion the codecs are trained on.
     """
 
-    takes_rgb = False  # whether RGB frames need no conversion
+    takes_rgb = False  # RGB frames need no conversion
 
     def __init__(self, name: str, info: VideoInfo) -> None:
         self.name = name
         self.info = info
         self.colour = coded_colour(info)  # of YUV frames, written or read
         self.count = 0  # frames written so far
-        self.notes: list[str] = []  # sentences for the user about what the format does not keep
+        self.notes: list[str] = []  # sentences for the user about metadata that the format loses
         self._resources = ExitStack()
 
     @abstractmethod
@@ -120,14 +120,14 @@ class VideoWriter(ABC):
         self._write_yuv(rgb_to_yuv(frame, self.colour))
 
     def _finish(self) -> None:  # noqa: B027  (most formats need nothing)
-        """Write what comes after the last frame."""
+        """Finish the output after the last frame."""
 
     def write(self, frame: Frame) -> None:
         """Append one frame.
 
         Raises:
             VideoError: the frame does not fit the video.
-            OutputError: it cannot be written.
+            OutputError: the frame cannot be written.
         """
         check_frame(frame, self.info.width, self.info.height, f"{self.name}: frame {self.count}")
         if isinstance(frame, RgbFrame):

@@ -1,4 +1,4 @@
-"""When the frames of a track are shown, by the times of its packets: their rate, their number, and where to seek."""
+"""Frame rate, frame count and seek points of a track, from the timestamps of its packets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from av.video.stream import VideoStream
 
 Times = npt.NDArray[np.int64]
 
-GENERATED_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: elementary streams, to which FFmpeg gives 25 frames per second
-_JUMPING_TIMES = 0x200  # AVFMT_TS_DISCONT: times may start anew
-_JUMP_SECONDS = 10  # larger steps of such times are jumps, as FFmpeg takes them
+GENERATED_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: elementary streams, for which FFmpeg assumes 25 frames per second
+_JUMPING_TIMES = 0x200  # AVFMT_TS_DISCONT: timestamps may be discontinuous
+_JUMP_SECONDS = 10  # a larger step is a discontinuity, as in FFmpeg
 _DISCARD_ALL = 48  # AVDISCARD_ALL
-_MAX_STATED_RATE = 500  # of headers; more is the clock of variable times
-_REORDER = 64  # packets read beyond the last frame that is wanted, which may be shown before it
+_MAX_STATED_RATE = 500  # of headers; more is the clock of a variable frame rate
+_REORDER = 64  # packets scanned beyond the last wanted frame, as they may be shown before it
 
 
 class _Packet(NamedTuple):
@@ -36,19 +36,19 @@ class _Packet(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """The packets of a video track.
+    """Timestamps of a video track.
 
     Attributes:
-        unit: seconds of a tick; None if the frames have no times.
-        times: ticks at which frames are shown, rising.
-        settled: how many of them are known to have no frame between them that is not there, as where a file is cut.
-        keys: times of packets at which decoding can begin, rising.
-        held: ticks for which the last frame is shown; 0 if unknown.
-        frames: how many there are.
-        packets: how many there are, those that show nothing included.
-        repeats: how often a frame is to be shown once more, said by a packet without data.
-        complete: the track was looked at to its end.
-        exact: `times` has every frame, by the time that its decoder gives.
+        unit: seconds per tick; None without timestamps.
+        times: presentation timestamps in ticks, rising.
+        settled: number of leading timestamps that no reordered frame lost by truncation can lie between.
+        keys: timestamps of key packets, rising.
+        held: duration of the last frame in ticks; 0 if unknown.
+        frames: number of frames shown.
+        packets: number of packets, empty and hidden ones included.
+        repeats: number of packets without data, which repeat a frame.
+        complete: the track was scanned to its end.
+        exact: `times` has the decoder's timestamp of every frame.
     """
 
     unit: Fraction | None
@@ -64,17 +64,17 @@ class Timeline:
 
     @property
     def last_ticks(self) -> int:
-        """Ticks for which the last frame is shown: said, or those of most frames."""
+        """Duration of the last frame in ticks: stated, or the median."""
         return self.held or (int(np.median(np.diff(self.times))) if len(self.times) > 1 else 0)
 
 
 @dataclass(frozen=True)
 class TrackIndex:
-    """What was found by looking through a file, to read it again.
+    """Result of scanning a file, for reopening it.
 
     Attributes:
-        stream: FFmpeg's number of the track that is read.
-        timeline: its times.
+        stream: FFmpeg's index of the chosen track.
+        timeline: its timestamps.
     """
 
     stream: int
@@ -82,15 +82,15 @@ class TrackIndex:
 
 
 def scan(source: InputContainer, streams: Sequence[VideoStream], frames: int | None = None) -> dict[int, Timeline]:
-    """Look at the packets of tracks without decoding them.
+    """Scan the packets of tracks without decoding them.
 
     Args:
-        source: is read to its end; take another one to decode.
+        source: read to its end; open another one to decode.
         streams: the tracks.
-        frames: look at about this many frames only.
+        frames: scan about this many frames only.
 
     Returns:
-        By the index of the track.
+        Timelines by the index of the track.
     """
     packets: dict[int, list[_Packet]] = {stream.index: [] for stream in streams}
     complete = True
@@ -100,14 +100,14 @@ def scan(source: InputContainer, streams: Sequence[VideoStream], frames: int | N
     try:
         for packet in source.demux(*streams):
             if packet.pts is None and packet.dts is None and not packet.size:
-                continue  # FFmpeg's end of a track
+                continue  # FFmpeg's flush packet at the end of a track
             found = packets[packet.stream.index]
             found.append(_summary(packet))
             if frames is not None and len(found) > frames + _REORDER:
                 complete = False
                 break
     except av.FFmpegError:
-        pass  # reading will meet it, too
+        pass  # decoding will report it
     flags = int(source.format.flags)
     avi = source.format.name == "avi"
     return {stream.index: _timeline(stream, packets[stream.index], flags, avi, complete) for stream in streams}
@@ -131,10 +131,10 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
     timed = sorted((p.pts + offset, p.duration) for p, offset in zip(shown, offsets, strict=True) if p.pts is not None)
     times = np.array([time for time, _ in timed], np.int64)
     exact = len(timed) == len(shown) and not jumps and bool((np.diff(times) > 0).all())
-    if avi and len(times) > 1:  # has no times: a frame is shown for one tick, and those without data are left out
+    if avi and len(times) > 1:  # no timestamps: a tick per frame, and those without data are left out
         empty += int(times[-1] - times[0]) + 1 - len(times)
         order = np.diff([p.pts or 0 for p in shown])
-        exact = exact and not (stream.codec_context.has_b_frames and bool((order > 0).all()))  # guesses of FFmpeg
+        exact = exact and not (stream.codec_context.has_b_frames and bool((order > 0).all()))  # guessed by FFmpeg
     keys = np.array(sorted(p.pts for p in packets if p.key and p.pts is not None), np.int64)
     held = timed[-1][1] if timed and complete else 0
     ends = [p.dts + offset for p, offset in zip(shown, offsets, strict=True) if p.dts is not None]
@@ -143,7 +143,7 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
 
 
 def _offsets(packets: list[_Packet], unit: Fraction) -> tuple[list[int], bool]:
-    """What to add to the times of each packet so that they go on where they jump, and whether they do."""
+    """Compute the offsets that make discontinuous timestamps continuous, and whether any were."""
     offsets: list[int] = []
     offset, jumps = 0, False
     last: int | None = None
@@ -159,7 +159,7 @@ def _offsets(packets: list[_Packet], unit: Fraction) -> tuple[list[int], bool]:
 
 
 def frame_rate(timeline: Timeline, stream: VideoStream) -> tuple[Fraction | None, bool]:
-    """(frames per second, whether the times of the frames vary so that it is their mean)."""
+    """Determine the frame rate, and whether it is the mean of a variable one."""
     stated = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
     if timeline.unit is None or len(timeline.times) < 2:
         return (clean_rate(stated[0]) if stated else None), False
@@ -174,10 +174,10 @@ def frame_rate(timeline: Timeline, stream: VideoStream) -> tuple[Fraction | None
 
 
 def _constant_rate(ticks: Times, unit: Fraction, stated: Sequence[Fraction]) -> Fraction | None:
-    """A rate that explains times from 0 on, those that are stated first; None if there is none."""
+    """Find a constant rate that fits timestamps from 0 on, stated rates first; None if none does."""
     mean = (len(ticks) - 1) / (int(ticks[-1]) * unit)
     seconds, numbers = ticks * float(unit), np.arange(len(ticks))
-    # Times are rounded to ticks, and often were milliseconds before; cameras are a little early or late.
+    # Timestamps are rounded to ticks, and often to milliseconds before; those of cameras jitter.
     rounding = max(unit, Fraction(1, 1000)) * Fraction(101, 100)
     for tolerance in (rounding, Fraction(1, 4) / mean):
         for rate in (*stated, Fraction(round(mean)), mean):
@@ -187,20 +187,20 @@ def _constant_rate(ticks: Times, unit: Fraction, stated: Sequence[Fraction]) -> 
 
 
 def stated_rate(stream: VideoStream) -> Fraction | None:
-    """What the headers of an elementary stream say; None if they say none."""
+    """Read the frame rate in the headers of an elementary stream; None if absent."""
     rate = getattr(stream.codec_context, "framerate", None)
     return clean_rate(Fraction(rate)) if rate and rate <= _MAX_STATED_RATE else None
 
 
 def clean_rate(rate: Fraction) -> Fraction:
-    """A rate without the rounding of times: 19001/317 was 60000/1001 in nanoseconds."""
+    """Undo the rounding of timestamps: 19001/317 was 60000/1001 in nanoseconds."""
     rate = rate.limit_denominator(1_000_000)
     ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
     return ntsc if ntsc and abs(rate / ntsc - 1) < Fraction(5, 10**7) else rate
 
 
 def missing_frames(timeline: Timeline, source: InputContainer, stream: VideoStream, fps: Fraction) -> int:
-    """How many frames the container declares beyond those that are there: it is cut then."""
+    """Count the frames that the container declares but, being truncated, does not hold."""
     if not timeline.complete:
         return 0
     if source.format.name == "avi":
@@ -216,7 +216,7 @@ def missing_frames(timeline: Timeline, source: InputContainer, stream: VideoStre
 
 
 def _declared_seconds(source: InputContainer, stream: VideoStream) -> Fraction | None:
-    """When a track ends by its container, where that says so of the track and not of sound, which may be longer."""
+    """Read the declared end of a track, where it is not that of the sound, which may be longer."""
     if "matroska" in source.format.name and "DURATION" in stream.metadata:
         try:
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")

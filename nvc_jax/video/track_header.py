@@ -1,7 +1,7 @@
-"""What FFmpeg knows of a track and PyAV does not pass on: which part is shown, and where chroma samples lie.
+"""Crop window and chroma location of a track, which FFmpeg knows and PyAV does not expose.
 
-FFmpeg writes it into the header of a Matroska file, whatever the container it comes from. Such a header is made in
-memory, and read again here (RFC 8794 and 9559).
+FFmpeg writes them into the header of a Matroska file, whatever the source container. Such a header is muxed in
+memory and parsed here (RFC 8794 and 9559).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import av
 from av.video.stream import VideoStream
 
 _SEGMENT, _TRACKS, _ENTRY, _VIDEO, _COLOUR = 0x18538067, 0x1654AE6B, 0xAE, 0xE0, 0x55B0
-_CROPS = (0x54CC, 0x54DD, 0x54BB, 0x54AA)  # pixels left out: left, right, top, bottom
-_SITING = (0x55B7, 0x55B8)  # of chroma, horizontal and vertical; 1 is left or top, 2 is half
+_CROPS = (0x54CC, 0x54DD, 0x54BB, 0x54AA)  # cropped pixels: left, right, top, bottom
+_SITING = (0x55B7, 0x55B8)  # chroma siting, horizontal and vertical; 1 is left or top, 2 is half
 _LOCATIONS = {(1, 2): "left", (2, 2): "center", (1, 1): "topleft"}
 
 
 class Window(NamedTuple):
-    """The pixels that are shown."""
+    """A crop window in pixels."""
 
     left: int
     top: int
@@ -29,10 +29,10 @@ class Window(NamedTuple):
 
 
 class TrackHeader(NamedTuple):
-    """What is known of a track.
+    """Track metadata that PyAV does not expose.
 
     Attributes:
-        window: the pixels that the container asks to show; None for all.
+        window: the crop window of the container; None for the whole picture.
         chroma_location: as in `Colour`.
     """
 
@@ -41,7 +41,7 @@ class TrackHeader(NamedTuple):
 
 
 def read_track_header(stream: VideoStream) -> TrackHeader:
-    """What FFmpeg knows of a track; nothing where it cannot say."""
+    """Extract the metadata of a track; empty where FFmpeg cannot mux it."""
     file = io.BytesIO()
     try:
         with av.open(file, "w", format="matroska") as sink:
@@ -68,21 +68,21 @@ def _child(data: bytes, kind: int) -> bytes:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(id, content) of the elements one after the other."""
+    """Iterate over (id, content) of consecutive EBML elements."""
     at = 0
     while at < len(data):
         kind, used = _number(data, at)
         length, more = _number(data, at + used)
         mask = (1 << 7 * more) - 1
-        length = len(data) if length & mask == mask else length & mask  # of unknown length: all that follows
+        length = len(data) if length & mask == mask else length & mask  # unknown length: to the end
         at += used + more
         yield kind, data[at : at + length]
         at += length
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number with its length marker, and the bytes that it takes."""
+    """Parse an EBML variable-length integer, marker included, and its size in bytes."""
     if not data[at]:
-        raise ValueError("no number of EBML")
+        raise ValueError("not an EBML number")
     count = 9 - data[at].bit_length()
     return int.from_bytes(data[at : at + count]), count

@@ -1,4 +1,4 @@
-"""The video track that is read where a file has several."""
+"""Choose one of several video tracks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DEFAULT = 1
 
 
 def candidates(source: InputContainer, track: int | None, name: str) -> list[VideoStream]:
-    """The video tracks of a file that may be meant: the one with a number, or all that are not attached pictures.
+    """List the eligible video tracks: the requested one, or all but attached pictures.
 
     Raises:
-        VideoError: there are none.
+        VideoError: no track is eligible.
     """
     tracks = source.streams.video
     if track is not None:
@@ -39,7 +39,7 @@ def candidates(source: InputContainer, track: int | None, name: str) -> list[Vid
 
 
 def choose(streams: list[VideoStream], timelines: Mapping[int, Timeline]) -> VideoStream:
-    """FFmpeg's choice, the default track before others and then the largest, but a video before a single picture."""
+    """Choose like FFmpeg, the default track and then the largest, but prefer a video to a single picture."""
 
     def merit(stream: VideoStream) -> tuple[bool, bool, int]:
         moves = timelines[stream.index].frames > 1
@@ -49,7 +49,7 @@ def choose(streams: list[VideoStream], timelines: Mapping[int, Timeline]) -> Vid
 
 
 def note_choice(source: InputContainer, stream: VideoStream) -> str:
-    """Which track of several is read."""
+    """Note which of several tracks is read."""
     numbers = [other.index for other in source.streams.video]
     return (
         f"{len(numbers)} video tracks: number {numbers.index(stream.index)} is read "

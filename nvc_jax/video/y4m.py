@@ -1,4 +1,4 @@
-"""YUV4MPEG2 (.y4m), 8-bit 4:2:0: files and pipes."""
+"""Read and write YUV4MPEG2 (.y4m), 8-bit 4:2:0, from and to files and pipes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nvc_jax.video.stream import VideoReader, VideoWriter
 
 MAGIC = b"YUV4MPEG2"
 
-MATRIX = "NVC_MATRIX"  # a tag of ours, code of H.273: y4m has none, and other programs pass over it
+MATRIX = "NVC_MATRIX"  # our tag for the H.273 matrix code, which y4m lacks; other programs ignore it
 _LINE_LIMIT = 4096  # bytes of a header line; real ones are under 100
 _CHROMA = {"420": None, "420jpeg": "center", "420mpeg2": "left", "420paldv": "topleft"}
 _CHROMA_TAG = {location: tag for tag, location in _CHROMA.items()}
@@ -28,10 +28,10 @@ _RANGE = {"FULL": True, "LIMITED": False}
 
 
 class UnsupportedLayoutError(VideoError):
-    """A y4m stream that is not 8-bit 4:2:0: a file may still be converted on the way in.
+    """A y4m stream other than 8-bit 4:2:0, which FFmpeg may still convert.
 
     Attributes:
-        info: what its header says.
+        info: the parsed header.
     """
 
     def __init__(self, message: str, info: VideoInfo) -> None:
@@ -40,11 +40,11 @@ class UnsupportedLayoutError(VideoError):
 
 
 def open_y4m(path: PathLike) -> VideoReader:
-    """Read a .y4m file, a named pipe, or standard input (`-`).
+    """Open a .y4m file, a named pipe, or standard input (`-`).
 
     Raises:
-        UnsupportedLayoutError: not 8-bit 4:2:0.
-        VideoError: not a y4m stream, or one with a broken header.
+        UnsupportedLayoutError: the layout is not 8-bit 4:2:0.
+        VideoError: the input is not y4m, or its header is damaged.
     """
     with ExitStack() as stack:
         if os.fspath(path) == STDIO:
@@ -81,7 +81,7 @@ def _parse_header(line: bytes, name: str) -> VideoInfo:
     extra = dict(token[1:].split("=", 1) for token in tokens[1:] if token[0] == "X" and "=" in token)
     width, height = (_integer(tags.get(tag, ""), f"{name}: y4m header, {what}") for tag, what in _SIDES)
     check_size(width, height, name)
-    layout = tags.get("C", extra.get("YSCSS", "420").lower())  # some programs write the second only
+    layout = tags.get("C", extra.get("YSCSS", "420").lower())  # some programs write only the latter
     if "C" not in tags and layout == "420":
         layout = "420jpeg"
     notes = []
@@ -96,7 +96,7 @@ def _parse_header(line: bytes, name: str) -> VideoInfo:
     if tags.get("I", "p")[:1] in ("t", "b", "m"):
         notes.append("the source is interlaced: its fields are coded together, as progressive frames")
     if tags.get("A", "0:0") not in ("0:0", "1:1"):
-        notes.append(f"the pixels are not square ({tags['A']}): their shape is not carried")
+        notes.append(f"the pixel aspect ratio {tags['A']} is not carried")
     matrix = extra.get(MATRIX, "")
     colour = Colour(
         matrix=int(matrix) if re.fullmatch(r"[0-9]{1,3}", matrix) else None,
@@ -141,7 +141,7 @@ def _cut(name: str, index: int) -> VideoError:
 
 
 def _fill(file: BinaryIO, data: U8) -> int:
-    """Read until `data` is full or the input ends (a pipe gives less at a time). Returns the bytes read."""
+    """Read until `data` is full or the input ends, as a pipe gives less at a time, and count the bytes."""
     view = data.data
     done = 0
     while done < len(view):

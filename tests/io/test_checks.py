@@ -1,4 +1,4 @@
-"""The checks of files against known answers."""
+"""Checksums against known answers."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from nvc_jax.video import RgbFrame, YuvFrame, chroma_size
 
 @pytest.fixture
 def yuv_frames():
-    """Smooth moving gradients, to which lossy codecs come close: yuv_frames(width, height, count)."""
+    """Smooth moving gradients, which lossy codecs reproduce closely: yuv_frames(width, height, count)."""
 
     def make(width, height, count):
         columns, rows = chroma_size(width, height)
@@ -27,7 +27,7 @@ def yuv_frames():
 
 @pytest.fixture
 def noise_frames():
-    """Random planes, which only exact formats keep: noise_frames(width, height, count)."""
+    """Random planes, which only lossless formats keep: noise_frames(width, height, count)."""
 
     def make(width, height, count):
         rng = np.random.default_rng(7)

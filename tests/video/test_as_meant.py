@@ -1,4 +1,4 @@
-"""Pictures as the source means them: ranges, changes on the way, damage, cropping, mirrors, transparency, HDR."""
+"""Sources are read as meant: ranges, changes of format, damage, cropping, orientation, transparency, HDR."""
 
 import re
 import struct
@@ -140,7 +140,7 @@ def with_aperture(data, width, height, right=0, down=0):
 
 @pytest.fixture
 def gradient(tmp_path):
-    """A picture of which every column and row differs, 64x48, in H.264 without loss."""
+    """A 64x48 picture with distinct columns and rows, in lossless H.264."""
     path = tmp_path / "gradient.mp4"
     with av.open(str(path), "w") as sink:
         stream = sink.add_stream("libx264", rate=25, options={"qp": "0"})
@@ -187,25 +187,25 @@ def test_cropping_from_an_odd_place_is_noted(tmp_path, gradient):
     (tmp_path / "a.mp4").write_bytes(with_aperture(gradient.read_bytes(), 50, 48, 0, 0))
     with open_video(tmp_path / "a.mp4") as reader:
         assert (reader.info.width, reader.info.height) == (64, 48)
-        assert any("cropped to 50x48 from an odd place: that is not carried" in note for note in reader.info.notes)
+        assert any("50x48 that the container asks for starts at an odd offset" in note for note in reader.info.notes)
 
 
 @pytest.mark.parametrize(
     ("rotation", "flips", "wish"),
     [
         (0, {}, None),
-        (90, {}, r"turned by -?90 degrees"),
-        (180, {}, "turned by 180 degrees"),
+        (90, {}, r"rotated by -?90 degrees"),
+        (180, {}, "rotated by 180 degrees"),
         (0, {"hflip": True}, "mirrored left to right"),
         (0, {"vflip": True}, "mirrored top to bottom"),
-        (90, {"hflip": True}, "mirrored and turned"),
+        (90, {"hflip": True}, "mirrored and rotated"),
     ],
 )
-def test_turned_and_mirrored(tmp_path, film, rotation, flips, wish):
+def test_rotated_and_mirrored(tmp_path, film, rotation, flips, wish):
     if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
         pytest.skip("needs PyAV 18 to write display matrices")
     path = film(tmp_path / "a.mp4", "libx264", range(2), tune=lambda s: s.set_display_rotation(rotation, **flips))
-    sentence = "" if wish is None else f"the source asks to be shown {wish}: that is not carried"
+    sentence = "" if wish is None else f"the source is to be shown {wish}: that is not carried"
     assert re.fullmatch(sentence, " ".join(notes_of(path)))
 
 
@@ -217,11 +217,11 @@ def exif(orientation, order="<"):
 WISHES = {
     1: None,
     2: "mirrored left to right",
-    3: "turned by 180 degrees",
+    3: "rotated by 180 degrees",
     4: "mirrored top to bottom",
-    5: "mirrored and turned",
-    6: "turned by -90 degrees",
-    8: "turned by 90 degrees",
+    5: "mirrored and rotated",
+    6: "rotated by -90 degrees",
+    8: "rotated by 90 degrees",
 }
 
 
@@ -237,9 +237,9 @@ def test_orientation_of_exif(tmp_path, film, orientation, kind):
         path = tmp_path / "a.png"
         write_png(path, np.zeros((16, 16, 3), np.uint8))
         add_chunk(path, b"eXIf", data, b"IDAT" if kind == "png" else b"IEND")
-    asked = [note for note in notes_of(path) if "asks" in note]
+    asked = [note for note in notes_of(path) if "to be shown" in note]
     wish = WISHES[orientation]
-    assert asked == ([] if wish is None else [f"the source asks to be shown {wish}: that is not carried"])
+    assert asked == ([] if wish is None else [f"the source is to be shown {wish}: that is not carried"])
 
 
 def test_animated_png(tmp_path, rgb_frames):
@@ -255,7 +255,7 @@ def test_animated_png(tmp_path, rgb_frames):
         assert (reader.info.fps, reader.info.frames, reader.info.is_rgb, reader.info.notes) == (10, 6, True, ())
         for frame, expected in zip(reader, frames, strict=True):
             np.testing.assert_array_equal(frame.rgb, expected.rgb)
-    assert "of animated PNGs the first picture is read" in notes_of(tmp_path)
+    assert "only the first picture of an animated PNG is read" in notes_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -298,14 +298,14 @@ def test_gaps_in_the_numbers_of_pictures(tmp_path, rgb_frames):
     (frame,) = rgb_frames(8, 8, 1)
     for number in (1, 2, 3, 7, 8):
         write_png(tmp_path / f"f{number:05d}.png", frame.rgb)
-    wanted = "the numbers of the pictures have gaps: 3 pictures are missing, the first behind 3; 7 follows it"
+    wanted = "the picture numbers have gaps: 3 pictures are missing, the first between 3 and 7"
     assert wanted in notes_of(tmp_path)
     assert wanted in notes_of(tmp_path / "f%05d.png")
     (tmp_path / "f00003.png").unlink()
     (tmp_path / "f00008.png").unlink()
     (tmp_path / "f00007.png").rename(tmp_path / "f00004.png")
     assert [n for n in notes_of(tmp_path) if "gaps" in n] == [
-        "the numbers of the pictures have gaps: 1 picture is missing, the first behind 2; 4 follows it"
+        "the picture numbers have gaps: 1 picture is missing, the first between 2 and 4"
     ]
     (tmp_path / "f00004.png").rename(tmp_path / "f00003.png")
     assert not any("gaps" in note for note in notes_of(tmp_path))
@@ -321,7 +321,7 @@ def test_matrix_without_a_formula_is_carried_and_named(tmp_path, film, code, nam
     with open_video(path) as reader:
         assert reader.info.colour.matrix == code
         assert any(
-            note.startswith(f"the matrix {name} is carried, but RGB is made as if") for note in reader.info.notes
+            note.startswith(f"the matrix {name} is carried, but not supported: RGB") for note in reader.info.notes
         )
         assert len(list(reader)) == 2
 

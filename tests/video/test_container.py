@@ -30,7 +30,7 @@ def mse(a, b):
 
 
 def store(path, codec, layout, arrays, *, given=None, **context):
-    """A file made by FFmpeg, not by the code under test. given: the layout of the arrays, if another."""
+    """A file made by FFmpeg, not by the code under test. given: the pixel format of the arrays, if another."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25))
         stream.pix_fmt = layout
@@ -173,7 +173,7 @@ def test_rotation_is_noted(tmp_path):
         container.mux(stream.encode(None))
     with open_video(tmp_path / "a.mp4") as reader:
         assert (reader.info.width, reader.info.height) == (32, 16)
-        assert re.search(r"turned by -?90 degrees: that is not carried", reader.info.notes[0])
+        assert re.search(r"rotated by -?90 degrees: that is not carried", reader.info.notes[0])
 
 
 def test_sound_is_noted(tmp_path, yuv_frames):

@@ -1,4 +1,4 @@
-"""Frame rates, numbers of frames and windows of files, judged by the times of their frames."""
+"""Frame rates, frame counts and windows of files, judged by timestamps."""
 
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ import pytest
 from nvc_jax.errors import VideoError
 from nvc_jax.video import open_video, read_window
 
-VARY = "the frame times vary: every frame is kept, at {} per second"
+VARY = "variable frame rate: every frame is kept, at {} per second"
 NO_RATE = "no frame rate in the source: 30 assumed"
 PAUSE = [*range(10), *range(60, 70)]  # 20 frames in 70 units
 
@@ -143,7 +143,7 @@ def test_empty_packets_of_avi_repeat_a_frame(tmp_path, film):
     film(tmp_path / "a.avi", "mjpeg", [0, 1, 2, 5, 6, 8], layout="yuvj420p")  # FFmpeg fills the gaps with empty packets
     info = info_of(tmp_path / "a.avi")
     assert info.frames == 6
-    assert "empty frames that repeat the one before are left out (3)" in info.notes
+    assert "repeat frames without data are dropped (3)" in info.notes
 
 
 CONSTANT, WITH_PAUSE = list(range(27)), [*range(14), *range(40, 53)]

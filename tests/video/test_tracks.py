@@ -1,4 +1,4 @@
-"""Which video track of a file is read."""
+"""The choice of a video track."""
 
 import av
 import numpy as np

@@ -99,7 +99,7 @@ def test_notes(tmp_path):
         assert [note.split(":")[0] for note in reader.info.notes] == [
             "no frame rate in the source",
             "the source is interlaced",
-            "the pixels are not square (128",
+            "the pixel aspect ratio 128",
         ]
 
 
