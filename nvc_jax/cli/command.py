@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from nvc_jax.cli.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
 from nvc_jax.io.files import STDIO, accept_any_name, atomic_output, reason, same_file
-from nvc_jax.spec import FILE_PRECISION
 
 if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
@@ -88,7 +87,7 @@ def _open_missing_streams() -> None:
 
 def _encode(options: argparse.Namespace) -> None:
     _check_source(options.input)
-    from nvc_jax.codec.files import container_of, encode_file
+    from nvc_jax.codec.files import container_of, default_precision, encode_file
     from nvc_jax.codec.model import Codec
     from nvc_jax.codec.schedule import Schedule
 
@@ -102,12 +101,11 @@ def _encode(options: argparse.Namespace) -> None:
     size = None if options.size is None else parse_size(options.size)
     fps, frames = parse_rate(options.fps), check_count(options.frames)
     container = container_of(options.output, options.container)
-    precision = FILE_PRECISION if options.precision is None and container == "nvc" else options.precision
     with _report_file(options) as file:
         with _progress("encode") as progress:
             _prepare_jax()
+            precision = default_precision(container) if options.precision is None else options.precision
             codec = Codec.load(options.model, precision)
-            schedule = dataclasses.replace(schedule, qp_offsets=codec.stored.qp_offsets)
             report = encode_file(
                 codec,
                 options.input,
@@ -264,7 +262,7 @@ def _demo(options: argparse.Namespace) -> None:
 
     with _progress("demo") as progress:
         _prepare_jax()
-        results = run_demo(Codec.load(options.model, FILE_PRECISION), Path(options.out), options.video, progress, _note)
+        results = run_demo(Codec.load(options.model), Path(options.out), options.video, progress, _note)
     if options.json:
         _show(json.dumps(results))
         return

@@ -18,7 +18,8 @@ from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.io.files import atomic_output, same_file
-from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
 from nvc_jax.video import (
     BT709,
     Colour,
@@ -45,6 +46,16 @@ def container_of(target: str | Path, container: Container = "auto") -> Container
     return "dcvc" if Path(target).suffix.lower() == ".bin" else "nvc"
 
 
+def default_precision(container: Container) -> str | None:
+    """The precision to code in unless told otherwise; None is the model's own, which the official decoder uses."""
+    return None if container == "dcvc" else FILE_PRECISION
+
+
+def default_rdoq(container: Container, config: CodecConfig) -> float:
+    """The RDOQ to code with unless told otherwise: 0 where the official encoder would write the same stream."""
+    return 0.0 if container == "dcvc" and not config.inter.motion else DEFAULT_RDOQ
+
+
 def encode_file(
     codec: Codec,
     source: str | Path,
@@ -66,14 +77,13 @@ def encode_file(
     """Code a video into a stream.
 
     Args:
-        codec: the model. In int16 (FILE_PRECISION) the stream decodes alike everywhere, else on like machines only.
+        codec: the model. Streams in int16 (FILE_PRECISION) decode on every machine, others on machines of one kind.
         source: any video `open_video` reads.
         target: the stream; `-` is standard output.
         schedule: qps, intra period, refresh. In an `.nvc` file qps are rounded to 1/256.
         container: see `container_of`.
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
-        rdoq: see `Encoder`; None is DEFAULT_RDOQ, but 0 where the official encoder's stream is wanted: in the official
-            container, of a model without motion.
+        rdoq: see `Encoder`; None is that of `default_rdoq`.
         skip_blocks: see `Encoder`.
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
@@ -92,13 +102,13 @@ def encode_file(
     _check_paths(source, target)
     container = container_of(target, container)
     schedule = _storable(schedule, container)
-    motion = codec.stored.config.inter.motion
-    if container == "dcvc" and motion:
-        (note or _ignore)(f"the official code cannot decode {target}: the model {codec.stored.config.name} has motion")
+    config = codec.stored.config
+    if container == "dcvc" and config.inter.motion:
+        (note or _ignore)(f"the official code cannot decode {target}: the model {config.name} has motion")
     if container == "dcvc" and codec.precision != "float32":
         (note or _ignore)(f"{target} does not say its precision: to decode it, --precision {codec.precision} is needed")
     if rdoq is None:
-        rdoq = 0.0 if container == "dcvc" and not motion else DEFAULT_RDOQ
+        rdoq = default_rdoq(container, config)
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames, track=track))
         info = reader.info

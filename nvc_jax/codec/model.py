@@ -18,6 +18,7 @@ from nvc_jax.models.params import models
 from nvc_jax.spec import (
     DEFAULT_MODEL,
     DIALECTS,
+    FILE_PRECISION,
     FIXED_ARITHMETIC,
     FIXED_BITS,
     FIXED_LARGE_BITS,
@@ -85,8 +86,8 @@ class Codec:
         }
 
     @classmethod
-    def load(cls, name_or_folder: str | Path, precision: str | None = None) -> "Codec":
-        """Load a packaged model by name, or a model directory. precision: as above.
+    def load(cls, name_or_folder: str | Path, precision: str | None = FILE_PRECISION) -> "Codec":
+        """Load a packaged model by name, or a model directory. precision: as above, by default that of `.nvc` files.
 
         Raises:
             ModelError: there is no such model, or it is damaged.

@@ -33,7 +33,11 @@ def test_a_saved_model_comes_back(model, folder):
     for key, table in model.tables.items():
         np.testing.assert_array_equal(loaded.tables[key].cdf, table.cdf)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "params", "tables.npz"]
-    assert Codec.load(folder).stored.identity == model.identity
+    assert Codec.load(folder, "float32").stored.identity == model.identity
+
+
+def test_a_codec_is_that_of_nvc_files_unless_told_otherwise(folder):
+    assert [Codec.load(folder).precision, Codec.load(folder, None).precision] == ["int16", "float32"]
 
 
 def test_identity_follows_everything_but_names(model):

@@ -141,7 +141,7 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
 
     The four bytes of the coder's last state, which every payload has, are counted with the estimate.
     """
-    codec = Codec.load("embedded")
+    codec = Codec.load("embedded", "float32")
     params = on_device(codec.stored.params)
     with open_video(clips / "test" / "foreman_352x288.y4m", frames=3) as reader:
         frames = list(reader)
