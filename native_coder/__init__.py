@@ -1,4 +1,4 @@
-"""What is written in C++: the entropy coder, and the convolutions of networks for CPUs."""
+"""The C++ extension: the entropy coder, and the convolutions of networks on CPUs."""
 
 from ._functions import PANEL, WSILU_ENTRIES, float32_functions, int16_functions  # noqa: TID251
 from ._native import (  # noqa: TID251

@@ -1,5 +1,5 @@
-// The convolutions of float32 networks. Every kind of processor gives the same numbers: products are added one after
-// the other, each with one rounding, and the sums of kSummed of them likewise.
+// Convolutions of float32 networks. Every ISA gives the same bits: fused multiply-adds accumulate kSummed products one
+// after the other, and these partial sums are added in order.
 #ifndef NVC_FLOAT32_H_
 #define NVC_FLOAT32_H_
 
@@ -10,10 +10,10 @@
 namespace nvc::float32 {
 
 constexpr size_t kSummed = 256;  // longer sums would lose more to rounding
-constexpr size_t kPanel = 32;    // output channels that lie together
+constexpr size_t kPanel = 32;    // output channels of a panel
 
-// A matrix of weights [inputs, outputs], packed: panels of kPanel output channels, one after the other (the last one
-// may have kPanel / 2), each [inputs, channels]. Outputs are padded by zeros.
+// A prepacked matrix of weights [inputs, outputs]: panels of kPanel output channels (the last may have kPanel / 2),
+// each [inputs, channels]. Outputs are padded by zeros.
 struct Kernel {
   const float* weights;
   const float* bias;  // [outputs]
@@ -34,21 +34,21 @@ using Rows = Strided<float>;
 using ConstRows = Strided<const float>;
 using Around = Neighbourhood<float>;
 
-// What is done with a sum before it is stored.
-struct Finish {
+// Applied to a sum before it is stored.
+struct Epilogue {
   bool wsilu = false;
-  ConstRows plus[2] = {};  // then these are added, unless null
+  ConstRows plus[2] = {};  // residuals, added last; null for none
 };
 
-// The kernels of one kind of processor.
+// The kernels of one ISA.
 struct Kernels {
   // x times the kernel, for some rows.
-  void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const Finish& finish);
+  void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const Epilogue& epilogue);
   // Some columns of a row of a picture through the taps.
   void (*depthwise)(const Taps& taps, const Around& x, float* out);
 };
 
-// Null where the processor cannot run them.
+// Null where the processor lacks the ISA.
 const Kernels* Avx2Kernels() noexcept;
 const Kernels* Avx512Kernels() noexcept;
 

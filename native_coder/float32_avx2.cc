@@ -1,4 +1,4 @@
-// The convolutions of float32 networks for processors with AVX2 and FMA.
+// Convolutions of float32 networks with AVX2 and FMA.
 #include "float32.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))

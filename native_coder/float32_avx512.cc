@@ -1,4 +1,4 @@
-// The convolutions of float32 networks for processors with AVX-512.
+// Convolutions of float32 networks with AVX-512.
 #include "float32.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))

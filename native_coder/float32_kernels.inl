@@ -1,7 +1,7 @@
-// The convolutions of float32.h, written once for all kinds of processor. A file that includes it defines NVC_TARGET,
-// NVC_INLINE, kRows, the rows of a tile, and Vector, kLanes numbers and what can be done with them.
+// The kernels of float32.h, written once for all ISAs. The including file defines NVC_TARGET, NVC_INLINE, kRows, kLanes
+// and Vector, a register of kLanes numbers, with its operations.
 //
-// Tiles are kRows rows times two vectors: their sums fill three quarters of the registers.
+// A tile is kRows rows times two vectors: its accumulators fill three quarters of the registers.
 
 // 2^f on -0.5..0.5, to a relative 1e-7.
 constexpr float kExp2[] = {1.0F, 0.693147004F, 0.240222424F, 0.0555073358F, 0.00967151299F, 0.00132647273F};
@@ -17,11 +17,11 @@ NVC_INLINE Vector Wsilu(Vector x) {
   return Div(x, Add(Set(1.0F), TimesPower(p, whole)));
 }
 
-// Adds the products of inputs from..to-1; weights of an input to those of the next are `step` apart.
+// Accumulates the products of inputs from..to-1; `step` is the stride of the weights from one input to the next.
 template <size_t kVectors, size_t kCount>
 NVC_INLINE void Accumulate(const float* weights, size_t step, ConstRows x, size_t from, size_t to,
                            Vector (&sums)[kCount][kVectors]) {
-  const float* row[(kCount + 2) / 3];  // every third: a pointer for each would not fit the registers
+  const float* row[(kCount + 2) / 3];  // every third: a pointer per row would spill
   for (size_t i = 0; i < (kCount + 2) / 3; ++i) row[i] = x.data + 3 * i * x.stride + from;
   const float* w = weights + from * step;
   for (size_t k = from; k < to; ++k) {
@@ -39,7 +39,7 @@ NVC_INLINE void Accumulate(const float* weights, size_t step, ConstRows x, size_
 // kCount rows from `from` on, of kVectors vectors of channels from `first` on.
 template <size_t kVectors, size_t kCount>
 NVC_TARGET void Tile(const Kernel& kernel, const float* weights, size_t step, size_t first, size_t from, ConstRows x,
-                     Rows out, const Finish& finish) {
+                     Rows out, const Epilogue& epilogue) {
   size_t valid[kVectors];
   Vector sums[kCount][kVectors], totals[kCount][kVectors];
   for (size_t v = 0; v < kVectors; ++v) {
@@ -64,8 +64,8 @@ NVC_TARGET void Tile(const Kernel& kernel, const float* weights, size_t step, si
     for (size_t v = 0; v < kVectors; ++v) {
       const size_t channel = first + v * kLanes;
       Vector result = kernel.inputs > kSummed ? Add(totals[r][v], sums[r][v]) : sums[r][v];
-      if (finish.wsilu) result = Wsilu(result);
-      for (const ConstRows& plus : finish.plus) {
+      if (epilogue.wsilu) result = Wsilu(result);
+      for (const ConstRows& plus : epilogue.plus) {
         if (plus.data == nullptr) continue;
         result = Add(result, LoadFirst(plus.data + (from + r) * plus.stride + channel, valid[v]));
       }
@@ -77,22 +77,22 @@ NVC_TARGET void Tile(const Kernel& kernel, const float* weights, size_t step, si
 // All rows of kVectors vectors of channels from `first` on.
 template <size_t kVectors>
 NVC_TARGET void Strip(const Kernel& kernel, const float* weights, size_t step, size_t first, ConstRows x, size_t rows,
-                      Rows out, const Finish& finish) {
+                      Rows out, const Epilogue& epilogue) {
   size_t row = 0;
-  for (; row + kRows <= rows; row += kRows) Tile<kVectors, kRows>(kernel, weights, step, first, row, x, out, finish);
-  for (; row + 4 <= rows; row += 4) Tile<kVectors, 4>(kernel, weights, step, first, row, x, out, finish);
-  for (; row < rows; ++row) Tile<kVectors, 1>(kernel, weights, step, first, row, x, out, finish);
+  for (; row + kRows <= rows; row += kRows) Tile<kVectors, kRows>(kernel, weights, step, first, row, x, out, epilogue);
+  for (; row + 4 <= rows; row += 4) Tile<kVectors, 4>(kernel, weights, step, first, row, x, out, epilogue);
+  for (; row < rows; ++row) Tile<kVectors, 1>(kernel, weights, step, first, row, x, out, epilogue);
 }
 
-NVC_TARGET void Multiply(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const Finish& finish) {
+NVC_TARGET void Multiply(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const Epilogue& epilogue) {
   const float* panel = kernel.weights;
   for (size_t start = 0; start < kernel.outputs; start += kPanel) {
     const size_t channels = std::min(kPanel, Kernel::padded(kernel.outputs) - start);
     for (size_t i = 0; i < channels && start + i < kernel.outputs; i += 2 * kLanes) {
       if (channels - i >= 2 * kLanes) {
-        Strip<2>(kernel, panel + i, channels, start + i, x, rows, out, finish);
+        Strip<2>(kernel, panel + i, channels, start + i, x, rows, out, epilogue);
       } else {
-        Strip<1>(kernel, panel + i, channels, start + i, x, rows, out, finish);
+        Strip<1>(kernel, panel + i, channels, start + i, x, rows, out, epilogue);
       }
     }
     panel += kernel.inputs * channels;

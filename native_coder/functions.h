@@ -1,4 +1,4 @@
-// The convolutions as functions that XLA calls: arrays of XLA, split into pieces of work.
+// FFI handlers of the convolutions: XLA's arrays, split into work items.
 #ifndef NVC_FUNCTIONS_H_
 #define NVC_FUNCTIONS_H_
 
@@ -10,19 +10,21 @@
 
 namespace nvc {
 
-// Those of an arithmetic for a kind of processor. What they take is told where they are defined.
+// FFI handlers of one precision on one ISA. Their operands are described at their definitions.
 struct Functions {
-  const char* kind;
+  const char* isa;
   XLA_FFI_Handler* affine;         // x [..., K] times a kernel
   XLA_FFI_Handler* convolve;       // a full 3x3 convolution of x [B, H, W, C]
   XLA_FFI_Handler* rest_of_block;  // a DC block from its depthwise convolution on
 };
 
-// Of each kind that this processor can run, the fastest first.
+// The ISAs of this processor, the fastest first.
 std::vector<Functions> Int16Functions();
 std::vector<Functions> Float32Functions();
 
-inline xla::ffi::Error Misfit() { return xla::ffi::Error::InvalidArgument("the kernel is not for such inputs"); }
+inline xla::ffi::Error ShapeMismatch() {
+  return xla::ffi::Error::InvalidArgument("shape mismatch: the kernel was packed for other activations");
+}
 
 template <class Buffer>
 size_t LastAxis(const Buffer& x) {
@@ -36,9 +38,9 @@ Pictures<Number> AsPictures(const Buffer& x) {
   return {x.typed_data(), static_cast<size_t>(sides[1]), static_cast<size_t>(sides[2]), LastAxis(x)};
 }
 
-// Whether the arrays of a DC block have one size, [B, H, W, C].
+// True if the activations of a DC block are all [B, H, W, C].
 template <class Buffer>
-bool AreAlike(const Buffer& a, const Buffer& x, const Buffer& y) {
+bool SameShape(const Buffer& a, const Buffer& x, const Buffer& y) {
   return a.dimensions().size() == 4 && a.element_count() > 0 && LastAxis(a) == LastAxis(x) &&
          a.element_count() == x.element_count() && y.element_count() == x.element_count();
 }
@@ -48,7 +50,7 @@ template <class Number>
 struct Convolution {
   Pictures<Number> pictures;
   size_t stride;
-  size_t rows;  // positions of the result; 0 where it has another size
+  size_t rows;  // positions of the result; 0 for a shape mismatch
 };
 
 template <class Number, class Buffer>

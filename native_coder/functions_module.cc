@@ -1,4 +1,4 @@
-// What XLA calls, for Python to register.
+// Python binding of the FFI handlers, which Python registers with XLA.
 #include <pybind11/pybind11.h>
 
 #include "float32.h"
@@ -9,15 +9,15 @@ namespace py = pybind11;
 
 namespace {
 
-py::dict ByKind(const std::vector<nvc::Functions>& kinds) {
+py::dict ByIsa(const std::vector<nvc::Functions>& isas) {
   const auto capsule = [](XLA_FFI_Handler* handler) { return py::capsule(reinterpret_cast<void*>(handler)); };
   py::dict all;
-  for (const nvc::Functions& functions : kinds) {
+  for (const nvc::Functions& functions : isas) {
     py::dict one;
     one["affine"] = capsule(functions.affine);
     one["convolve"] = capsule(functions.convolve);
     one["rest_of_block"] = capsule(functions.rest_of_block);
-    all[functions.kind] = one;
+    all[functions.isa] = one;
   }
   return all;
 }
@@ -25,8 +25,8 @@ py::dict ByKind(const std::vector<nvc::Functions>& kinds) {
 }  // namespace
 
 PYBIND11_MODULE(_functions, m) {
-  m.def("float32_functions", [] { return ByKind(nvc::Float32Functions()); });
-  m.def("int16_functions", [] { return ByKind(nvc::Int16Functions()); });
+  m.def("float32_functions", [] { return ByIsa(nvc::Float32Functions()); });
+  m.def("int16_functions", [] { return ByIsa(nvc::Int16Functions()); });
   m.attr("PANEL") = nvc::int16::kPanel;
   m.attr("WSILU_ENTRIES") = nvc::int16::kWsiluEntries;
   static_assert(nvc::int16::kPanel == nvc::float32::kPanel);

@@ -1,6 +1,6 @@
-// The convolutions of the int16 arithmetic (docs/INT16.md): exact sums, rounded, saturated.
+// Convolutions of the int16 arithmetic (docs/INT16.md): exact sums, requantised.
 //
-// Sums are made in 32 bits wherever the numbers at hand allow it, which is nearly everywhere, and in 64 bits elsewhere.
+// Accumulators have 32 bits wherever the activations at hand allow it, which is nearly everywhere, and 64 elsewhere.
 #ifndef NVC_INT16_H_
 #define NVC_INT16_H_
 
@@ -14,11 +14,11 @@ namespace nvc::int16 {
 constexpr size_t kPanel = 32;  // output channels that are computed together
 constexpr size_t kWsiluEntries = 1024;
 
-// A matrix of weights [inputs, outputs], packed: panels of kPanel output channels, one after the other (the last one
-// may have kPanel / 2), each [pairs of inputs][channels][2]. Inputs and outputs are padded by zeros.
+// A prepacked matrix of weights [inputs, outputs]: panels of kPanel output channels (the last may have kPanel / 2),
+// each [pairs of inputs][channels][2]. Inputs and outputs are padded by zeros.
 struct Kernel {
   const int16_t* weights;
-  const int32_t* ends;  // [panels, blocks]: pairs of inputs up to which sums of the largest activations fit 32 bits
+  const int32_t* ends;  // [panels, blocks]: ends of the blocks of pairs whose sums fit 32 bits for any activations
   const int32_t* sums;  // [panels]: largest sum of the magnitudes of a channel's weights
   const int32_t* bias;  // [padded outputs], in units of the products
   const int32_t* bits;  // [padded outputs]: products are in 1 / 2^bits of the results
@@ -43,9 +43,9 @@ using Rows = Strided<int16_t>;
 using ConstRows = Strided<const int16_t>;
 using Around = Neighbourhood<int16_t>;
 
-// The kernels of one kind of processor.
+// The kernels of one ISA.
 struct Kernels {
-  // x times the kernel, for some rows; through WSiLU unless `wsilu` (what |x| sigmoid(4 |x|) lacks of |x|) is null.
+  // x times the kernel, for some rows; through WSiLU unless its LUT `wsilu`, |x| - |x| sigmoid(4 |x|), is null.
   void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu);
   // Some columns of a row of a picture through the taps.
   void (*depthwise)(const Taps& taps, const Around& x, int16_t* out);
@@ -53,18 +53,18 @@ struct Kernels {
   void (*add)(const int16_t* a, const int16_t* b, int16_t* out, size_t n);
 };
 
-// Null where the processor cannot run them.
+// Null where the processor lacks the ISA.
 const Kernels* Avx2Kernels() noexcept;
 const Kernels* Avx512Kernels() noexcept;
 
-// Whether sums, biases and rounding of a panel, or of some channels, fit 32 bits with activations up to `peak`.
+// True if sums, bias and rounding of a panel, or of some channels, fit 32 bits with activations up to `peak`.
 bool FitsNarrow(const Kernel& kernel, size_t panel, int peak) noexcept;
 bool FitsNarrow(const Taps& taps, size_t first, size_t end, int peak) noexcept;
 
-// A sum in 1 / 2^bits, rounded half away from zero and saturated.
+// Requantises a sum in 1 / 2^bits: rounded half away from zero and saturated.
 int16_t Requantise(int64_t sum, int32_t bits) noexcept;
 
-// Kernels::depthwise for some channels, with sums in 64 bits.
+// Kernels::depthwise for some channels, with accumulators of 64 bits.
 void DepthwiseWide(const Taps& taps, const Around& x, size_t first, size_t end, int16_t* out) noexcept;
 
 }  // namespace nvc::int16

@@ -1,4 +1,4 @@
-// The convolutions of the int16 arithmetic for processors with AVX2.
+// Convolutions of the int16 arithmetic with AVX2.
 #include "int16.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -15,7 +15,7 @@
 namespace nvc::int16 {
 namespace {
 
-constexpr size_t kRows = 6;  // of a tile: with kChannels its sums fill 12 of the 16 registers
+constexpr size_t kRows = 6;  // of a tile: with kChannels its accumulators fill 12 of the 16 registers
 constexpr size_t kChannels = 16;
 static_assert(kPanel == 2 * kChannels);
 
@@ -44,13 +44,13 @@ NVC_INLINE __m256i AddProducts(__m256i sum, __m256i a, __m256i b) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }
 
-// Sums over pairs of inputs, of which the last may be half a pair. `step` is from the weights of a pair to the next.
+// Accumulates pairs of inputs; the last may be half a pair. `step` is the stride of the weights from pair to pair.
 template <size_t kCount>
 NVC_AVX2 void Accumulate(const int16_t* weights, size_t step, ConstRows x, size_t from, size_t to, size_t inputs,
                          Sums& sums) {
   __m256i s[kCount][2] = {};
   const size_t whole = std::min(to, inputs / 2);
-  const int16_t* row[(kCount + 2) / 3];  // every third: six pointers and what else is needed do not fit the registers
+  const int16_t* row[(kCount + 2) / 3];  // every third: a pointer per row would spill
   for (size_t i = 0; i < (kCount + 2) / 3; ++i) row[i] = x.data + 3 * i * x.stride + 2 * from;
   const int16_t* w = weights + from * step;
   for (size_t k = from; k < whole; ++k) {

@@ -1,4 +1,4 @@
-// The convolutions of the int16 arithmetic for processors with AVX-512 as of Ice Lake and Zen 4.
+// Convolutions of the int16 arithmetic with AVX-512 as of Ice Lake and Zen 4.
 #include "int16.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -17,7 +17,7 @@
 namespace nvc::int16 {
 namespace {
 
-constexpr size_t kRows = 12;  // of a tile: with kPanel channels its sums fill 24 of the 32 registers
+constexpr size_t kRows = 12;  // of a tile: with kPanel channels its accumulators fill 24 of the 32 registers
 
 NVC_INLINE __m512i Halves(__m256i low, __m256i high) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -38,12 +38,12 @@ NVC_AVX512 int Peak(ConstRows x, size_t rows, size_t n) {
   return *std::max_element(parts, parts + 32);
 }
 
-// 64 bytes of a table of 128, by 7 bits.
+// Looks up 64 bytes in a LUT of 128, by 7 bits.
 NVC_INLINE __m512i Bytes(const uint8_t* table, __m512i indexes) {
   return _mm512_permutex2var_epi8(_mm512_loadu_si512(table), indexes, _mm512_loadu_si512(table + 64));
 }
 
-// Two rows of 32 numbers through WSiLU: 64 indexes of 10 bits into 1024 bytes.
+// Two rows of 32 numbers through WSiLU: 64 indexes of 10 bits into a LUT of 1024 bytes.
 NVC_INLINE void Wsilu(const uint8_t* deficits, __m512i* a, __m512i* b) {
   const __m512i last = _mm512_set1_epi16(kWsiluEntries - 1), low_bits = _mm512_set1_epi16(127);
   const __m512i ia = _mm512_min_epu16(_mm512_abs_epi16(*a), last), ib = _mm512_min_epu16(_mm512_abs_epi16(*b), last);
@@ -63,18 +63,17 @@ NVC_INLINE void Wsilu(const uint8_t* deficits, __m512i* a, __m512i* b) {
   *b = _mm512_sub_epi16(_mm512_max_epi16(*b, zero), _mm512_unpackhi_epi8(deficit, zero));
 }
 
-// sum += products of pairs. With the intrinsic GCC moves every sum from register to register, which takes as long
-// again.
+// sum += products of pairs. With the intrinsic GCC copies every accumulator, which doubles the time.
 NVC_INLINE __m512i AddProducts(__m512i sum, __m512i a, __m512i b) {
   asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   return sum;
 }
 
-// Sums over pairs of inputs.
+// Accumulates pairs of inputs.
 template <size_t kVectors, size_t kCount>
 NVC_INLINE void Accumulate(const int16_t* weights, ConstRows x, size_t from, size_t to,
                            __m512i (&sums)[kCount][kVectors]) {
-  const int16_t* row[(kCount + 2) / 3];  // every third: 12 pointers would not fit the registers
+  const int16_t* row[(kCount + 2) / 3];  // every third: a pointer per row would spill
   for (size_t i = 0; i < (kCount + 2) / 3; ++i) row[i] = x.data + 3 * i * x.stride + 2 * from;
   const int16_t* w = weights + from * kVectors * 32;
   for (size_t k = from; k < to; ++k) {

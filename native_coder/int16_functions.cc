@@ -1,4 +1,4 @@
-// The int16 arithmetic as functions that XLA calls.
+// FFI handlers of the int16 kernels.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -19,10 +19,10 @@ using Int32 = ffi::Buffer<ffi::S32>;
 using Uint8 = ffi::Buffer<ffi::U8>;
 using Int16Result = ffi::Result<Int16>;
 
-// What chooses the kernels of a function; it is only called where they can run.
+// Selects the ISA of a handler; handlers are registered only where the processor has it.
 using Choice = const Kernels* (*)() noexcept;
 
-// A kernel as XLA hands it over, with its bias [outputs] filled up.
+// A kernel from XLA's arrays; its bias [outputs] is padded here.
 class PackedKernel {
  public:
   PackedKernel(const Int16& weights, const Int32& sums, const Int32& ends, const Int32& bits, const Int32& bias,
@@ -43,7 +43,7 @@ class PackedKernel {
   PackedKernel& operator=(const PackedKernel&) = delete;
 
   const Kernel& operator*() const noexcept { return kernel_; }
-  // Whether the arrays are those of a kernel with so many outputs.
+  // True if the arrays agree with each other and with the number of outputs.
   bool gives(size_t outputs) const noexcept { return fits_ && kernel_.outputs == outputs; }
 
  private:
@@ -52,18 +52,18 @@ class PackedKernel {
   bool fits_ = false;
 };
 
-// x [..., K] times a kernel [K, N] to y [..., N]; through WSiLU unless `deficits` (see int16.h) is empty.
+// x [..., K] times a kernel [K, N] to y [..., N]; through WSiLU unless its LUT `deficits` (int16.h) is empty.
 template <Choice kernels>
 ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, Int32 ends, Int32 bits, Int32 bias,
                   Uint8 deficits, Int16Result y) {
   const size_t inputs = LastAxis(x), outputs = LastAxis(*y);
   const PackedKernel kernel(weights, sums, ends, bits, bias, inputs);
   const size_t entries = deficits.element_count();
-  if (!kernel.gives(outputs) || (entries != 0 && entries != kWsiluEntries)) return Misfit();
+  if (!kernel.gives(outputs) || (entries != 0 && entries != kWsiluEntries)) return ShapeMismatch();
   const size_t rows = x.element_count() / inputs;
-  if (y->element_count() != rows * outputs) return Misfit();
+  if (y->element_count() != rows * outputs) return ShapeMismatch();
   const uint8_t* const wsilu = entries == 0 ? nullptr : deficits.typed_data();
-  ForEachPiece(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
     kernels()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
                         {y->typed_data() + first * outputs, outputs}, wsilu);
   });
@@ -76,10 +76,10 @@ ffi::Error Convolve(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, In
                     int64_t stride, Int16Result y) {
   const size_t inputs = 9 * LastAxis(x), outputs = LastAxis(*y);
   const PackedKernel kernel(weights, sums, ends, bits, bias, inputs);
-  if (!kernel.gives(outputs)) return Misfit();
+  if (!kernel.gives(outputs)) return ShapeMismatch();
   const auto convolution = ConvolutionOf<int16_t>(x, stride, *y);
-  if (convolution.rows == 0) return Misfit();
-  ForEachPiece(pool, convolution.rows, kMostPatches, [&](size_t first, size_t count) noexcept {
+  if (convolution.rows == 0) return ShapeMismatch();
+  ForEachItem(pool, convolution.rows, kMostPatches, [&](size_t first, size_t count) noexcept {
     int16_t* const patches = Scratch<int16_t>(count * inputs);
     CopyPatches(convolution.pictures, convolution.stride, first, count, patches);
     kernels()->multiply(*kernel, {patches, inputs}, count, {y->typed_data() + first * outputs, outputs}, nullptr);
@@ -87,29 +87,30 @@ ffi::Error Convolve(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, In
   return ffi::Error::Success();
 }
 
-// A DC block: a, what its first convolution gives, and x, its input, [B, H, W, C] both.
+// A DC block from a, the output of its first 1x1 convolution, and x, its input, both [B, H, W, C]. bias_in has the
+// channels of the FFN's middle.
 template <Choice kernels>
 ffi::Error RestOfBlock(ffi::ThreadPool pool, Int16 a, Int16 x, Int16 taps, Int32 taps_sums, Int32 taps_bits,
                        Int32 taps_bias, Int16 weights, Int32 sums, Int32 ends, Int32 bits, Int32 bias, Int16 weights_in,
                        Int32 sums_in, Int32 ends_in, Int32 bits_in, Int32 bias_in, Int16 weights_out, Int32 sums_out,
                        Int32 ends_out, Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
-  const size_t c = LastAxis(x), numbers = x.element_count();
+  const size_t c = LastAxis(x), numbers = x.element_count(), half = bias_in.element_count() / 2, wide = 2 * half;
   const PackedKernel project(weights, sums, ends, bits, bias, c);
   const PackedKernel in(weights_in, sums_in, ends_in, bits_in, bias_in, c);
-  const PackedKernel out(weights_out, sums_out, ends_out, bits_out, bias_out, 2 * c);
-  if (!AreAlike(a, x, *y) || taps.element_count() != 9 * c || taps_sums.element_count() != c ||
-      taps_bits.element_count() != c || taps_bias.element_count() != c || !project.gives(c) || !in.gives(4 * c) ||
+  const PackedKernel out(weights_out, sums_out, ends_out, bits_out, bias_out, half);
+  if (!SameShape(a, x, *y) || taps.element_count() != 9 * c || taps_sums.element_count() != c ||
+      taps_bits.element_count() != c || taps_bias.element_count() != c || !project.gives(c) || !in.gives(wide) ||
       !out.gives(c) || deficits.element_count() != kWsiluEntries) {
-    return Misfit();
+    return ShapeMismatch();
   }
   const int16::Taps filter{taps.typed_data(), taps_sums.typed_data(), taps_bias.typed_data(), taps_bits.typed_data(),
                            c};
   const Pictures<int16_t> pictures = AsPictures<int16_t>(a);
   const std::vector<int16_t> zeros(pictures.width * c);
-  ForEachPiece(pool, numbers / c, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, numbers / c, kMostRows, [&](size_t first, size_t count) noexcept {
     const size_t size = count * c;
-    int16_t* const projected = Scratch<int16_t>(6 * size);
-    int16_t* const added = projected + size;  // and, before that, what the depthwise convolution gives
+    int16_t* const projected = Scratch<int16_t>(2 * size + count * wide);
+    int16_t* const added = projected + size;  // first the output of the depthwise convolution
     int16_t* const middle = added + size;
     const int16_t* const input = x.typed_data() + first * c;
     int16_t* const result = y->typed_data() + first * c;
@@ -118,19 +119,19 @@ ffi::Error RestOfBlock(ffi::ThreadPool pool, Int16 a, Int16 x, Int16 taps, Int32
         [&](const Neighbourhood<int16_t>& around, int16_t* to) noexcept { kernels()->depthwise(filter, around, to); });
     kernels()->multiply(*project, {added, c}, count, {projected, c}, nullptr);
     kernels()->add(projected, input, projected, size);
-    kernels()->multiply(*in, {projected, c}, count, {middle, 4 * c}, deficits.typed_data());
+    kernels()->multiply(*in, {projected, c}, count, {middle, wide}, deficits.typed_data());
     for (size_t row = 0; row < count; ++row) {
-      int16_t* const m = middle + row * 4 * c;
-      kernels()->add(m, m + 2 * c, m, 2 * c);
+      int16_t* const m = middle + row * wide;
+      kernels()->add(m, m + half, m, half);
     }
-    kernels()->multiply(*out, {middle, 4 * c}, count, {added, c}, nullptr);
+    kernels()->multiply(*out, {middle, wide}, count, {added, c}, nullptr);
     kernels()->add(projected, added, result, size);
     if (shortcut) kernels()->add(result, input, result, size);
   });
   return ffi::Error::Success();
 }
 
-// Adds the operands of a PackedKernel.
+// Appends the operands of a PackedKernel.
 template <class Binding>
 auto WithKernel(Binding&& binding) {
   return std::move(binding)
@@ -162,10 +163,10 @@ XLA_FFI_DEFINE_HANDLER(kRestAvx512, RestOfBlock<int16::Avx512Kernels>, BindRestO
 }  // namespace
 
 std::vector<Functions> Int16Functions() {
-  std::vector<Functions> kinds;
-  if (int16::Avx512Kernels()) kinds.push_back({"avx512", kAffineAvx512, kConvolveAvx512, kRestAvx512});
-  if (int16::Avx2Kernels()) kinds.push_back({"avx2", kAffineAvx2, kConvolveAvx2, kRestAvx2});
-  return kinds;
+  std::vector<Functions> isas;
+  if (int16::Avx512Kernels()) isas.push_back({"avx512", kAffineAvx512, kConvolveAvx512, kRestAvx512});
+  if (int16::Avx2Kernels()) isas.push_back({"avx2", kAffineAvx2, kConvolveAvx2, kRestAvx2});
+  return isas;
 }
 
 }  // namespace nvc

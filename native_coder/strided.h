@@ -23,7 +23,7 @@ struct Pictures {
   size_t channels;
 };
 
-// Columns of a row of a picture, and what is around them.
+// Columns of a row of a picture with their halo of one position.
 template <class Number>
 struct Neighbourhood {
   const Number* rows[3];  // above, at and below it, [width, channels]
@@ -31,12 +31,12 @@ struct Neighbourhood {
   size_t first;  // column
   size_t count;
 
-  // From the column to the left of them to that after the one to the right.
+  // The columns with their halo, within the picture: begin()..end()-1.
   size_t begin() const noexcept { return first == 0 ? 0 : first - 1; }
   size_t end() const noexcept { return std::min(first + count + 1, width); }
 };
 
-// Calls filter(neighbourhood, out) so that `count` positions from `first` on are filtered. `zeros` is as long as a row.
+// Filters `count` positions from `first` on by calls of filter(neighbourhood, out). `zeros` is as long as a row.
 template <class Number, class Filter>
 void FilterPositions(const Pictures<Number>& x, const Number* zeros, size_t first, size_t count, Number* out,
                      const Filter& filter) {
@@ -52,7 +52,7 @@ void FilterPositions(const Pictures<Number>& x, const Number* zeros, size_t firs
   }
 }
 
-// The 3x3 numbers around positions of the result of a convolution, [count, 3, 3, channels]; zeros outside of pictures.
+// Copies the 3x3 patches under `count` positions of a convolution, [count, 3, 3, channels]; zeros outside of pictures.
 template <class Number>
 void CopyPatches(const Pictures<Number>& x, size_t stride, size_t first, size_t count, Number* out) {
   const size_t height = x.height / stride, width = x.width / stride, line = 3 * x.channels;

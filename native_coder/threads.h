@@ -1,4 +1,4 @@
-// Work in pieces on the threads of XLA.
+// Work items on the threads of XLA.
 #ifndef NVC_THREADS_H_
 #define NVC_THREADS_H_
 
@@ -15,11 +15,11 @@
 
 namespace nvc {
 
-constexpr size_t kMostRows = 96;     // of a piece: its middle of 4C numbers stays in a core's cache
+constexpr size_t kMostRows = 96;     // of a work item: their FFN middle of up to 4C numbers stays in a core's cache
 constexpr size_t kMostPatches = 24;  // they are nine times as long
-constexpr size_t kTileRows = 12;     // of which no piece but the last has a part
+constexpr size_t kTileRows = 12;     // only the last work item has a part of a tile
 
-// Calls work(i) for i of 0..count-1. The caller takes part, so that it never waits for work that nobody has begun.
+// Calls work(i) for i in 0..count-1. The caller takes part, so that it never waits for work that no thread has begun.
 template <class Work>
 void ForEach(xla::ffi::ThreadPool& pool, size_t count, const Work& work) {
   struct State {
@@ -44,19 +44,19 @@ void ForEach(xla::ffi::ThreadPool& pool, size_t count, const Work& work) {
   state->changed.wait(lock, [&] { return state->done == count; });
 }
 
-// Calls work(first, count) for pieces of `rows` rows, of at most `most` each, as many and as long ones for each thread.
+// Calls work(first, count) for work items of at most `most` of `rows` rows, balanced over the threads.
 template <class Work>
-void ForEachPiece(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Work& work) {
+void ForEachItem(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Work& work) {
   const auto threads = static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1));
   const size_t tiles = (rows + kTileRows - 1) / kTileRows, longest = threads * (most / kTileRows);
-  const size_t pieces = std::min(tiles, threads * ((tiles + longest - 1) / longest));
-  ForEach(pool, pieces, [&](size_t i) noexcept {
-    const size_t first = i * tiles / pieces * kTileRows, end = std::min((i + 1) * tiles / pieces * kTileRows, rows);
+  const size_t items = std::min(tiles, threads * ((tiles + longest - 1) / longest));
+  ForEach(pool, items, [&](size_t i) noexcept {
+    const size_t first = i * tiles / items * kTileRows, end = std::min((i + 1) * tiles / items * kTileRows, rows);
     work(first, end - first);
   });
 }
 
-// So many numbers of a thread's own; one call for a piece of work, as the next one gives the same memory.
+// Thread-local memory for `count` numbers; one call per work item, as the next one returns the same memory.
 template <class Number>
 Number* Scratch(size_t count) {
   thread_local std::vector<Number> memory;

@@ -57,8 +57,9 @@ bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t ro
   for (int way = 0; way < 4; ++way) {
     const bool wsilu = way % 2 == 1, plus = way / 2 == 1;
     std::vector<float> out = plus ? first : std::vector<float>(rows * outputs);  // it may be added to
-    const Finish finish = plus ? Finish{wsilu, {{out.data(), outputs}, {second.data(), outputs}}} : Finish{wsilu, {}};
-    kernels.multiply(kernel, {x.data(), inputs}, rows, {out.data(), outputs}, finish);
+    const Epilogue epilogue =
+        plus ? Epilogue{wsilu, {{out.data(), outputs}, {second.data(), outputs}}} : Epilogue{wsilu, {}};
+    kernels.multiply(kernel, {x.data(), inputs}, rows, {out.data(), outputs}, epilogue);
     for (size_t r = 0; r < rows; ++r) {
       for (size_t n = 0; n < outputs; ++n) {
         const float sum = Sum(&x[r * inputs], &weights[n], inputs, outputs, bias[n]);
@@ -73,7 +74,7 @@ bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t ro
   return true;
 }
 
-// A picture [pictures, height, width, channels], and what is at any place in or around it.
+// Pictures [pictures, height, width, channels] that can be read beyond their edges, where they are zero.
 struct Source {
   std::vector<float> numbers;
   Pictures<float> pictures;
@@ -126,10 +127,10 @@ bool Copies(const Source& source, size_t stride) {
 }  // namespace
 
 int main() {
-  int kinds = 0;
+  int isas = 0;
   for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
     if (kernels == nullptr) continue;
-    ++kinds;
+    ++isas;
     for (int i = 0; i < 300; ++i) {
       const size_t inputs = 1 + generator() % (i % 10 == 0 ? 800 : 80), outputs = 1 + generator() % 80,
                    rows = 1 + generator() % 30;
@@ -143,5 +144,5 @@ int main() {
       }
     }
   }
-  std::printf("%d kinds of float32 kernels are right and keep within bounds\n", kinds);
+  std::printf("float32 kernels of %d ISAs are right and keep within bounds\n", isas);
 }

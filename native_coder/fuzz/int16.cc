@@ -31,7 +31,7 @@ int16_t Through(const std::vector<uint8_t>& deficits, int16_t x) {
   return static_cast<int16_t>(std::max<int>(x, 0) - deficits[index]);
 }
 
-// A matrix and what it is packed to, with blocks as short as the worst activations ask for.
+// A matrix, plain and packed, with blocks as short as the worst activations require.
 struct Matrix {
   Matrix(size_t inputs, size_t outputs, int32_t largest)
       : weights(Randoms<int16_t>(inputs * outputs, largest)),
@@ -132,10 +132,10 @@ bool Filters(const Kernels& kernels, size_t width, size_t channels, int32_t larg
 }  // namespace
 
 int main() {
-  int kinds = 0;
+  int isas = 0;
   for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
     if (kernels == nullptr) continue;
-    ++kinds;
+    ++isas;
     for (int i = 0; i < 300; ++i) {
       const size_t inputs = 1 + generator() % 80, outputs = 1 + generator() % 80, rows = 1 + generator() % 30;
       const int32_t largest = i % 2 == 0 ? 32639 : 300, peak = i % 3 == 0 ? kLargest : 200;
@@ -146,5 +146,5 @@ int main() {
       }
     }
   }
-  std::printf("%d kinds of int16 kernels are exact and keep within bounds\n", kinds);
+  std::printf("int16 kernels of %d ISAs are exact and keep within bounds\n", isas);
 }

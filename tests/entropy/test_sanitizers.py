@@ -75,7 +75,7 @@ def test_convolutions_are_right_within_the_bounds_of_their_arrays(arithmetic, fu
     command = [programs / f"{arithmetic}_sums"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == f"{len(functions())} kinds of {arithmetic} kernels are {are} and keep within bounds\n"
+    assert done.stdout == f"{arithmetic} kernels of {len(functions())} ISAs are {are} and keep within bounds\n"
 
 
 def test_damaged_frames_do_not_make_the_sanitizers_speak(programs):
