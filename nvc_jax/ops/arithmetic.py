@@ -1,4 +1,4 @@
-"""Which arithmetic a computation is in: the dtype of its numbers tells."""
+"""Choice of the arithmetic of a computation by the dtype of its activations."""
 
 from typing import Any, Protocol
 
@@ -12,10 +12,10 @@ from nvc_jax.spec import FIXED_SCALE
 
 
 class Arithmetic(Protocol):
-    """What the modules `floating` and `fixed` both can do, so that a network is written once.
+    """The functions that the modules `floating` and `fixed` share and document, so that a network is written once.
 
-    They document the functions. A kernel is an array (in `fixed` an `ExactKernel`), or packed for `native_float32` or
-    `native_int16`. In `fixed` a reciprocal is a `Reciprocal`.
+    A kernel is an array (in `fixed` an `ExactKernel`), or prepacked for `native_float32` or `native_int16`. In `fixed`
+    a reciprocal is a `Reciprocal`.
     """
 
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
@@ -35,12 +35,12 @@ class Arithmetic(Protocol):
 
 
 def arithmetic(x: Array) -> Arithmetic:
-    """The functions that compute on such numbers: `fixed` for int16, `floating` for all others."""
+    """The functions for activations of this dtype: `fixed` for int16, `floating` for all others."""
     return fixed if x.dtype == jnp.int16 else floating
 
 
 def to_precision(x: Array, dtype: DTypeLike) -> Array:
-    """Numbers in another precision; between real numbers and int16 that is a change of units too."""
+    """Convert to another precision; between real numbers and int16 the unit changes too."""
     if dtype == x.dtype:
         return x
     if dtype == jnp.int16:

@@ -1,4 +1,4 @@
-"""What a DC block is made of, in any arithmetic."""
+"""The layers of a DC block, in any arithmetic."""
 
 import functools
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class BlockLayers(NamedTuple):
     """The layers of a DC block (spec 1) in the order in which they are applied.
 
     Attributes:
-        first: C to C, through WSiLU.
+        first: C to C, then WSiLU.
         depthwise: 3x3.
-        project: C to C; the input of the block is added to what it gives.
-        widen: C to a middle of 4C channels, through WSiLU; its two halves are added.
-        narrow: 2C to C; its own input, before it was widened, is added to what it gives.
+        project: C to C, plus the input of the block.
+        widen: into the FFN, C to its middle M (an even number), then WSiLU; the two halves are added.
+        narrow: M/2 to C, plus the input of the FFN.
     """
 
     first: Layer
@@ -36,7 +36,7 @@ class PallasKernel:
 
     Attributes:
         weights: in the precision of the computation.
-        interpret: run the kernels by XLA's operations instead of compiling them, to test them without a GPU.
+        interpret: run the kernels in Pallas' interpreter, to test them without a GPU.
     """
 
     weights: Array
@@ -44,6 +44,6 @@ class PallasKernel:
 
 
 def paired_halves(parameters: Array) -> Array:
-    """Kernel [..., 4C] or bias [4C] of `widen`, for the Pallas kernels: the channels of a sum side by side."""
+    """Interleave the halves of the kernel [..., M] or bias [M] of `widen`, as the Pallas kernels read them."""
     halves = parameters.reshape(*parameters.shape[:-1], 2, -1)
     return jnp.swapaxes(halves, -1, -2).reshape(parameters.shape)

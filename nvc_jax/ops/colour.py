@@ -10,7 +10,7 @@ from nvc_jax.spec import FIXED_SCALE
 
 KR, KG, KB = 0.2126, 0.7152, 0.0722  # BT.709
 
-# From (Cb, Cr) to what R, G and B have beyond Y, in 1/4096: of `ycbcr_to_rgb`, rounded (docs/INT16.md, section 5).
+# Coefficients of `ycbcr_to_rgb` from (Cb, Cr) to R - Y, G - Y and B - Y in 1/4096, rounded (docs/INT16.md, section 5).
 _CHROMA_BITS = 12
 _CHROMA_TO_RGB = np.array([[0, 6450], [-767, -1917], [7601, 0]], np.int32)
 
@@ -50,7 +50,7 @@ def split_planes(picture: Array) -> tuple[Array, Array, Array]:
 
 
 def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
-    """The same, rounded to 8 bits, uint8; of an int16 picture by integers alone."""
+    """`split_planes`, rounded to uint8; an int16 picture takes integer arithmetic alone."""
     to_uint8 = arithmetic(picture).to_uint8
     chroma = to_uint8(_chroma_of_cells(picture), 4)
     return to_uint8(picture[..., 0]), chroma[..., 0], chroma[..., 1]

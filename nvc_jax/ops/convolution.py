@@ -1,7 +1,7 @@
 """Full 3x3 convolution with a gradient that XLA runs fast on CPU.
 
-Inside a loop XLA has no fast way to the gradient of the kernel on CPU: in a scan over frames that one
-operation took 100 times as long as the matrix products it comes to. For CPU they are written out here.
+Inside a loop XLA on CPU has no fast gradient of the kernel: in a scan over frames that one operation took 100 times as
+long as the matrix products behind it. For CPU they are written out here.
 """
 
 from functools import partial
@@ -49,7 +49,7 @@ def _gradients_by_products(x: Array, kernel: Array, g: Array, stride: int) -> tu
     dx = jnp.zeros((b, h + 2, w + 2, c), g.dtype)
     for number in range(9):
         top, left = divmod(number, 3)
-        # Where this tap read from the padded picture: from (top, left) on, every `stride`.
+        # This tap read every `stride`-th position of the padded picture from (top, left) on.
         rows = (top, h + 2 - top - (h - stride + 1), stride - 1)
         columns = (left, w + 2 - left - (w - stride + 1), stride - 1)
         dx = dx + lax.pad(spread[:, :, :, number], jnp.zeros((), g.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))

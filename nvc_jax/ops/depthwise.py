@@ -36,12 +36,12 @@ def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
 
 
 def _one_by_one(x: Array, g: Array) -> Array:
-    """Gradient of the weights [9, C]: inner products, which XLA on CPU has fast code for."""
+    """Gradient of the weights [9, C] as inner products, which are fast in XLA on CPU."""
     return jnp.stack([jnp.einsum("bhwc,bhwc->c", tap, g) for tap in taps(x)])
 
 
 def _in_one_sum(x: Array, g: Array) -> Array:
-    """The same as one reduction: nine small ones would mostly wait to be launched."""
+    """`_one_by_one` as one reduction: nine small kernels would mostly wait for their launches."""
     return (jnp.stack(taps(x)) * g).sum(axis=(1, 2, 3), dtype=jnp.float32).astype(x.dtype)
 
 

@@ -1,7 +1,7 @@
-"""Exact products of int16 activations and int16 weights, by whatever a backend multiplies fastest.
+"""Exact products of int16 activations and int16 weights, in the dtype that a backend multiplies fastest.
 
 A sum of integer products is exact, in any order, in an accumulator that holds the sum of their magnitudes. So a
-*strategy* splits activations and weights into planes of 8 bits where it must, and the rows of a kernel into blocks
+*strategy* splits activations and weights into planes of 8 bits where necessary, and the rows of a kernel into blocks
 whose magnitudes its accumulator can hold. Blocks come from the actual weights, for the worst activations. All
 strategies give the same integers (docs/INT16.md, section 6); only their speed differs.
 """
@@ -30,7 +30,7 @@ CHANNEL_MAX = 1 << 22  # largest sum of the magnitudes of the weights of an outp
 INT32_LIMIT = (1 << 31) - 1
 
 REACH = 1 << 15  # largest magnitude of an activation
-_PLANE_REACH = 1 << 7  # and of its planes
+_PLANE_REACH = 1 << 7  # largest magnitude of its planes
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["high", "low"], meta_fields=[])
@@ -45,13 +45,13 @@ class Wide:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["blocks", "bits"], meta_fields=["strategy", "unit"])
 @dataclasses.dataclass(frozen=True)
 class ExactKernel:
-    """A matrix of weights, prepared. It takes the place of the kernel in a parameter tree.
+    """A prepared matrix of weights, which takes the place of the kernel in a parameter tree.
 
     Attributes:
         blocks: for each block of rows the planes that the strategy multiplies by.
         bits: int32 [N], the weights of each output channel are in units of 1 / 2^bits.
         strategy: a key of STRATEGIES, or TAPS for a depthwise kernel.
-        unit: fractional bits of what it gives, for the WSiLU that may follow.
+        unit: fractional bits of the result, for the WSiLU that may follow.
     """
 
     blocks: tuple[Planes, ...]
@@ -67,10 +67,10 @@ class Strategy:
     Attributes:
         dtype: of the planes of the weights.
         planes: weights int64 [K, N] to their planes.
-        reaches: for each plane the largest magnitude of an activation (or of a plane of it) that meets it.
-        limit: sums of magnitudes up to it are exact in the accumulator.
+        reaches: for each plane the largest magnitude of the activations (or their plane) that it multiplies.
+        limit: largest sum of magnitudes that is exact in the accumulator.
         multiply: activations int16 [..., K] and the planes of a block to their product.
-        padded: pad K with zeros to a size that GPUs multiply correctly (`_padded`).
+        padded: zero-pad K to a size that GPUs multiply correctly (`_padded`).
     """
 
     dtype: DTypeLike
@@ -111,16 +111,16 @@ def prepare(
 
 
 def _padded(plane: Integers) -> Integers:
-    """A plane [K, N], with K padded to a multiple of 64 unless it is a multiple of 16.
+    """Pad K of a plane [K, N] to a multiple of 64 unless it is a multiple of 16.
 
-    On an H200 with JAX 0.11.2, products of int8 by Triton came out as twice their value for K = 34, and right for
-    every multiple of 8 that was tried (8 to 384).
+    On an H200 with JAX 0.11.2, Triton's int8 products were twice their value for K = 34, and right for every multiple
+    of 8 that was tried (8 to 384).
     """
     return np.pad(plane, ((0, -len(plane) % 64 if len(plane) % 16 else 0), (0, 0)))
 
 
 def _on_device(blocks: Any, bits: npt.NDArray[np.uint8], strategy: str, unit: int = FIXED_BITS) -> ExactKernel:
-    """Of NumPy arrays. Converting them on the device would compile a program for every shape."""
+    """Upload NumPy arrays. Converting them on the device would compile a program for every shape."""
     widened: Any = bits.astype(np.int32)
     kernel: ExactKernel = jax.device_put(ExactKernel(blocks, widened, strategy, unit))
     return kernel
@@ -157,10 +157,10 @@ def tap_product(taps: Sequence[Array], kernel: ExactKernel) -> Wide:
 
 
 def check(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> None:
-    """Refuse a kernel [..., N] whose numbers are out of their range, or so large that a sum could leave its own.
+    """Refuse a kernel [..., N] with weights out of range, or so large that an accumulator could overflow.
 
     Raises:
-        ModelError: it is so.
+        ModelError: the kernel breaks one of these bounds.
     """
     matrix = weights.reshape(-1, weights.shape[-1]).astype(np.int64)
     fewest, most = FIXED_WEIGHT_BITS
@@ -179,7 +179,7 @@ def check(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8]) -> None:
 
 
 def row_blocks(costs: list[Integers], limit: int) -> list[slice]:
-    """Consecutive rows as long as no column of no plane costs more than the limit. costs: [K, N] each."""
+    """Longest blocks of consecutive rows in which no column of any plane exceeds the limit. costs: [K, N] each."""
     rows, start = len(costs[0]), 0
     totals = [np.cumsum(np.vstack([np.zeros_like(cost[:1]), cost]), axis=0) for cost in costs]
     blocks = []
@@ -196,7 +196,7 @@ def _sum(parts: Sequence[Wide]) -> Wide:
 
 
 def _dot(x: Array, weights: Array, accumulator: DTypeLike) -> Array:
-    """Over the last axis of x. HIGHEST: float32 inputs are not shortened (TF32 and the like)."""
+    """Product over the last axis of x. HIGHEST: float32 inputs are not shortened to TF32 or bfloat16."""
     dimensions = (((x.ndim - 1,), (0,)), ((), ()))
     return lax.dot_general(x, weights, dimensions, lax.Precision.HIGHEST, preferred_element_type=accumulator)
 
@@ -228,7 +228,7 @@ def _multiply_float32(x: Array, planes: Planes) -> Wide:
 
 
 def _multiply_bfloat16(x: Array, planes: Planes) -> Wide:
-    """Three products instead of four (Karatsuba): every plane and the sum of two is an integer up to 256."""
+    """Three products instead of four (Karatsuba): planes and sums of two planes are integers up to 256."""
     upper, lower = _split_on_device(x)
     parts = (upper, lower, upper + lower)
     uu, ll, ss = (
@@ -250,7 +250,7 @@ def _multiply_int8(x: Array, planes: Planes) -> Wide:
     return Wide(high, _dot(lower, w_lower, jnp.int32) + half)
 
 
-_FLOAT32_LIMIT = 1 << 24  # float32 holds every integer up to it
+_FLOAT32_LIMIT = 1 << 24  # float32 holds every integer up to here
 
 STRATEGIES = {
     "int32": Strategy(np.int32, lambda w: [w], (REACH,), INT32_LIMIT, _multiply_int32),

@@ -1,8 +1,8 @@
 """The int16 arithmetic (docs/INT16.md): the same functions as `floating`, on exact integers.
 
 Pictures, gains, quantisation steps and scales are int16 in units of 1/512, latents and means in 1/256, and activations
-in the one or the other (codec/units.py). Every sum is bounded before it is made; every result
-is brought back to int16 by `saturate`, so no step depends on wrap-around or on the order of a sum.
+in either (models/units.py). Accumulators are bounded beforehand and results saturated to int16, so no step depends on
+wrap-around or on the order of a sum.
 """
 
 import dataclasses
@@ -35,14 +35,14 @@ _EVERY_NUMBER = np.arange(-32768, 32768).astype(np.int16)
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["of"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Reciprocal:
-    """One over positive numbers, kept as they are: in 1/512 it would be off by percents where they are large."""
+    """The reciprocal of positive numbers, kept as the numbers: in 1/512 it would be off by percents for large ones."""
 
     of: Array
 
 
 observers: list[Callable[[Array, str], None]] = []
-"""Called with what is about to be saturated and the part of a layer that it is from, for statistics; only of use where
-nothing is compiled."""
+"""Called with the int32 numbers before they are saturated and the part of a layer that they come from, for statistics;
+only useful without compilation."""
 
 
 def saturate(x: Array, part: str = "") -> Array:
@@ -78,7 +78,7 @@ def depthwise3x3(x: Array, kernel: ExactKernel, bias: Array) -> Array:
 
 
 def _finish(total: Wide, kernel: ExactKernel, bias: Array, part: str = "") -> Array:
-    """(total + bias) / 2^bits, rounded half away from zero: the remainder of 256 only matters next to a tie."""
+    """Requantise (total + bias) / 2^bits, half away from zero: the remainder of 256 only matters next to a tie."""
     low = total.low + (bias & ((1 << _WIDE_BITS) - 1))
     high = total.high + (bias >> _WIDE_BITS) + (low >> _WIDE_BITS)
     away = (high >= 0) | ((low & ((1 << _WIDE_BITS) - 1)) > 0)
@@ -112,11 +112,10 @@ def _affine_wsilu(x: Array, kernel: ExactKernel, bias: Array) -> Array:
 
 
 def _once(x: Array) -> Array:
-    """The same numbers, computed once however often a product with the kernel reads them.
+    """Return the same numbers, computed once however many products read them.
 
-    Products in floating point split their input into planes, and XLA on CPU would compute the input anew for each
-    plane, and again what that input was computed from. What is looked up in a table it computes once, so there the
-    numbers are looked up in the table of all numbers.
+    Floating-point products split their input into planes, and XLA on CPU would recompute the input, and everything
+    behind it, for each plane. A gather from a LUT is computed once, so on CPU the numbers pass through an identity LUT.
     """
     numbers: Array = lax.platform_dependent(x, cpu=lambda x: _look_up_all(_EVERY_NUMBER, x), default=lambda x: x)
     return numbers
@@ -133,12 +132,12 @@ def multiply(x: Array, gain: Array | Reciprocal) -> Array:
 
 
 def wsilu(x: Array, unit: int) -> Array:
-    """X * sigmoid(4x) of numbers in 1 / 2^unit, from a table of all values."""
+    """X * sigmoid(4x) of numbers in 1 / 2^unit, from a LUT of all values."""
     return _look_up_all(wsilu_table(unit), x)
 
 
 def position_gain(x: Array) -> Array:
-    """0.5 + 1.5 * sigmoid(x), from a table of its distance to 1.25."""
+    """0.5 + 1.5 * sigmoid(x), from a LUT of its distance to 1.25."""
     wide = x.astype(jnp.int32)
     offset = _look_up(gain_offsets(), jnp.minimum(jnp.abs(wide), GAIN_SIZE - 1))
     return (5 * ONE // 4 + jnp.sign(wide) * offset).astype(jnp.int16)
@@ -170,12 +169,12 @@ def clamp_picture(x: Array) -> Array:
 
 
 def widen(x: Array) -> Array:
-    """Latents keep the precision of everything else."""
+    """Return x: latents have the precision of the activations."""
     return x
 
 
 def from_real(x: Array) -> Array:
-    """Real numbers to the nearest int16. Exact for 8-bit samples / 255: none comes near a tie."""
+    """Quantise real numbers to the nearest int16. Exact for 8-bit samples / 255: none is near a tie."""
     return jnp.clip(jnp.round(x.astype(jnp.float32) * ONE), -32768, 32767).astype(jnp.int16)
 
 
@@ -185,7 +184,7 @@ def to_symbols(x: Array, mean: Array) -> Array:
 
 
 def from_symbols(symbols: Array, mean: Array) -> Array:
-    """The inverse, but for the rounding."""
+    """Invert `to_symbols`, except for the rounding."""
     return saturate((symbols.astype(jnp.int32) << FIXED_LARGE_BITS) + mean)
 
 
@@ -207,5 +206,5 @@ def _look_up(table: npt.NDArray[np.integer], index: Array) -> Array:
 
 
 def _look_up_all(table: npt.NDArray[np.int16], x: Array) -> Array:
-    """From a table of 65536 values, by x + 32768."""
+    """Look up in a LUT of 65536 values, by x + 32768."""
     return jnp.asarray(table).at[x.astype(jnp.int32) + 32768].get(mode="promise_in_bounds")

@@ -1,4 +1,4 @@
-"""The arithmetic of float32 and its shorter relatives: the same functions as `fixed`."""
+"""The arithmetic of float32, bfloat16 and float16: the same functions as `fixed`."""
 
 import jax
 import jax.numpy as jnp
@@ -100,17 +100,17 @@ def clamp_picture(x: Array) -> Array:
 
 
 def widen(x: Array) -> Array:
-    """Latents and pictures are float32 whatever the networks compute in."""
+    """Convert to float32, the precision of latents and pictures for all networks."""
     return x.astype(jnp.float32)
 
 
 def to_symbols(x: Array, mean: Array) -> Array:
-    """Residuals to symbols: rounded half to even, clamped to int8."""
+    """Round residuals to symbols: half to even, clamped to int8."""
     return latents.round_to_symbols(x - mean)
 
 
 def from_symbols(symbols: Array, mean: Array) -> Array:
-    """The inverse, but for the rounding."""
+    """Invert `to_symbols`, except for the rounding."""
     return symbols.astype(jnp.float32) + mean
 
 

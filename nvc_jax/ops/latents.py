@@ -1,4 +1,4 @@
-"""From latents to what the entropy coder sees: coding steps, symbols, table indexes (spec 4 and 5).
+"""From latents to the input of the entropy coder: coding steps, symbols, table indexes (spec 4 and 5).
 
 At every position exactly one part (half or quarter) of the channels is active in a coding step, so each step is
 *folded* to `C / steps` channels. Symbols and indexes leave in the coder's order, [B, C/steps, H, W].
@@ -12,7 +12,7 @@ from jax import Array
 
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, NOT_CODED, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
-# Which part of the channels is active at the positions (top-left, top-right, bottom-left, bottom-right) of a 2x2 cell.
+# Active part of the channels at the positions (top-left, top-right, bottom-left, bottom-right) of a 2x2 cell, by step.
 _ACTIVE_PARTS = {
     2: ((0, 1, 1, 0), (1, 0, 0, 1)),
     4: ((0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1), (1, 0, 3, 2)),
@@ -20,7 +20,7 @@ _ACTIVE_PARTS = {
 
 
 def active_part(steps: int, step: int, height: int, width: int) -> np.ndarray:
-    """[H, W, 1] number of the channel part that is coded at each position in a step."""
+    """[H, W, 1] index of the part of the channels that is coded at each position in a step."""
     cell = np.array(_ACTIVE_PARTS[steps][step]).reshape(2, 2)
     return np.tile(cell, (math.ceil(height / 2), math.ceil(width / 2)))[:height, :width, None]
 

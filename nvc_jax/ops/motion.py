@@ -1,9 +1,8 @@
 """Block motion: an inter codec with motion predicts from the last picture, moved block by block.
 
-A vector [dy, dx] says, in quarter pixels, where a block of the new picture is found in the reference picture. Beyond
-its border a picture goes on with its outermost pixels. Positions between pixels take six taps in both directions;
-a quarter position is the mean of its two neighbours, as in H.264. A block whose prediction is good enough may be
-skipped: nothing of it is coded.
+A vector [dy, dx] is the displacement of a block of the new picture in the reference picture, in quarter pixels. Border
+pixels extend a picture. Half positions take six taps in both directions; a quarter position is the mean of
+its two neighbours, as in H.264. A block whose prediction is good enough may be skipped: nothing of it is coded.
 """
 
 import dataclasses
@@ -20,28 +19,28 @@ from nvc_jax.spec import FIXED_SCALE, PICTURE_STRIDE
 
 BLOCK = PICTURE_STRIDE  # pixels: a block is a position of the latent
 PRECISION = 4  # steps of a vector per pixel
-LONGEST = 127  # of either component, in steps: vectors are int8
+LONGEST = 127  # largest component, in steps: vectors are int8
 
 _TAPS = np.array([[0, 0, 64, 0, 0, 0], [1, -5, 52, 20, -5, 1], [2, -10, 40, 40, -10, 2], [1, -5, 20, 52, -5, 1]])
 _TAP_SUM = 64
 _BEFORE, _AFTER = 2, 3  # pixels that the taps reach beyond a block
-_REACH = LONGEST // PRECISION + 1 + _AFTER  # of vectors and taps together
+_REACH = LONGEST // PRECISION + 1 + _AFTER  # halo of vectors and taps together
 
 _COARSE = 4  # the search starts in pictures of a quarter of the size
 _COARSE_RANGE = LONGEST // PRECISION // _COARSE  # in their pixels
-_WHOLE_RANGE = 3  # pixels around what that finds
+_WHOLE_RANGE = 3  # pixels around the coarse result
 _LAMBDA = 4.0 * 2.0 ** (np.arange(128) / 7)  # at every qp: bits that a squared error is worth in the embedded model
-# Absolute differences in 1/512 of luma that a bit is worth.
+# Absolute differences of luma, in 1/512, that a bit is worth.
 _PRICES = np.round(FIXED_SCALE * 0.7 / np.sqrt(_LAMBDA)).astype(np.float32)
-# A block is skipped if its error is worth less than so many bits. Measured with the embedded model on five clips: 44
-# takes 1 % more bits than 64, 90 as many; busy clips like less, still ones more.
+# A block is skipped if its error is worth fewer bits than this. Measured with the embedded model on five clips: 44
+# takes 1 % more bits than 64, 90 as many; busy clips prefer less, still ones more.
 _SKIP_BITS = 64.0
 _COMPONENT_WEIGHTS = np.array([6, 1, 1])  # of Y, Cb and Cr in that error, as in PSNR 6:1:1
 _SKIP_ERRORS = np.round(_COMPONENT_WEIGHTS.sum() * FIXED_SCALE**2 * _SKIP_BITS / _LAMBDA).astype(np.int32)
-# Bits that a component takes about, by its difference from what is expected in quarter pixels.
+# Estimated bits of a component, by its difference from the expected one in quarter pixels.
 _BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.float32)
-_STILL_NEIGHBOURS = 6  # so many of nine blocks stand still where motion is a surprise,
-_SURPRISE_BITS = 6.0  # which takes so many bits more
+_STILL_NEIGHBOURS = 6  # of nine blocks, for motion to be a surprise
+_SURPRISE_BITS = 6.0  # added for a surprise
 
 _Best = tuple[Array, Array]  # costs of blocks, and the vectors that have them
 
@@ -69,9 +68,9 @@ def compensate(picture: Array, vectors: Array) -> Array:
 
 
 def estimate(picture: Array, reference: Array, qp: Array) -> Array:
-    """Vectors with which `compensate` makes the reference most like the picture. Encoder only.
+    """Search the vectors with which `compensate` predicts the picture best. Encoder only.
 
-    What is minimised is the sum of absolute differences of luma and the price of vectors unlike those around them:
+    The cost is the sum of absolute differences of luma plus the price of vectors unlike their neighbours, minimised
     over all vectors in small pictures first, then over the vectors of neighbours, whole pixels, half and quarter
     pixels, and twice the neighbours again. All numbers are multiples of 1/8 and below 2^20, so float32 holds them
     exactly, and int16 pictures give the same vectors on every machine.
@@ -99,7 +98,7 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
 
 
 def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
-    """Which blocks are not worth coding: their prediction is so good that it stands for them. Encoder only.
+    """Mask of the blocks that need not be coded because their prediction is good enough. Encoder only.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
@@ -116,14 +115,14 @@ def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
 
 
 def replace_skipped(picture: Array, prediction: Array, skipped: Array) -> Array:
-    """A picture with the prediction where blocks are skipped. skipped: [B, H/16, W/16] bool."""
+    """Put the prediction where blocks are skipped. skipped: [B, H/16, W/16] bool."""
     pixels = jnp.repeat(jnp.repeat(skipped, BLOCK, axis=1), BLOCK, axis=2)
     return jnp.where(pixels[..., None], prediction, picture)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Search:
-    """Blocks and where they are looked for. Blocks are the last axis: XLA on CPU then computes them side by side.
+    """Blocks and their references. Blocks are the last axis, so that XLA on CPU vectorises over them.
 
     Attributes:
         blocks: [16, 16, n] luma of the n blocks of all pictures, in 1/512.
@@ -143,7 +142,7 @@ class _Search:
         return cls(blocks.reshape(BLOCK, BLOCK, -1), padded, price)
 
     def cheapest(self, vectors: Array, candidates: Array, whole: bool = False) -> Array:
-        """Of candidates [K, B, h, w, 2] the cheapest for every block; `whole`: they are whole pixels."""
+        """The cheapest of candidates [K, B, h, w, 2] for every block; `whole`: all are whole pixels."""
         expectation = _Expectation.of(vectors)
 
         def cost(candidate: Array) -> Array:
@@ -162,7 +161,7 @@ class _Search:
         return jnp.take_along_axis(candidates, chosen[None, ..., None], axis=0)[0]
 
     def whole_pixels(self, vectors: Array) -> Array:
-        """The cheapest around those given."""
+        """The cheapest of the whole-pixel vectors around those given."""
         expectation = _Expectation.of(vectors)
         windows = self._windows(vectors // PRECISION - _WHOLE_RANGE, BLOCK + 2 * _WHOLE_RANGE)
 
@@ -178,7 +177,7 @@ class _Search:
         return _windows(self.padded, offsets, size).reshape(-1, size, size).transpose(1, 2, 0)
 
     def _cost(self, moved: Array, candidates: Array, expectation: "_Expectation") -> Array:
-        """Of candidates [B, h, w, 2] that give the blocks `moved`."""
+        """Cost of candidates [B, h, w, 2] that give the blocks `moved`."""
         difference = jnp.abs(self.blocks - moved).reshape(BLOCK * BLOCK, -1)
         sums: Array = lax.platform_dependent(difference, cpu=_sum_by_product, default=lambda each: each.sum(axis=0))
         return sums.reshape(candidates.shape[:-1]) + self.price * expectation.bits(candidates)
@@ -204,8 +203,8 @@ def _coarse_search(luma: Array, reference: Array, price: Array) -> Array:
 def _cheapest_offset(cost: Callable[[Array], tuple[Array, Array]], reach: int, vectors: Array) -> Array:
     """For every block the cheapest of the vectors that `cost` makes of the offsets up to `reach`.
 
-    On CPU one offset after the other, which stays in its caches; elsewhere those of a row side by side, because the
-    launches of so many small kernels would take longer than what they compute.
+    On CPU offsets run one after the other, which stays in cache; elsewhere a row of offsets at a time, because the
+    launches of that many small kernels would take longer than the kernels.
     """
     steps = jnp.arange(-reach, reach + 1)
     rows = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1)
@@ -235,11 +234,11 @@ def _cheapest_offset(cost: Callable[[Array], tuple[Array, Array]], reach: int, v
 
 @dataclasses.dataclass(frozen=True)
 class _Expectation:
-    """What the vectors known so far let expect.
+    """Prediction of vectors from those known so far.
 
     Attributes:
         median: [B, h, w, 2] of a block's vector and the eight around it.
-        still: [B, h, w] whether most of these stand still.
+        still: [B, h, w] bool, most of these nine are zero.
     """
 
     median: Array
@@ -253,7 +252,7 @@ class _Expectation:
         return cls(jnp.sort(around, axis=0)[4], still)
 
     def bits(self, candidates: Array) -> Array:
-        """About what candidates [B, h, w, 2] take: [B, h, w]."""
+        """Estimated bits of candidates [B, h, w, 2]: [B, h, w]."""
         surprise = (candidates != self.median).any(axis=-1) & self.still
         return _difference_bits(candidates - self.median) + jnp.where(surprise, _SURPRISE_BITS, 0.0)
 
@@ -280,7 +279,7 @@ def _near(vectors: Array) -> Array:
 
 
 def _with_surroundings(cost: Array) -> Array:
-    """Half the cost of a block and an eighth of each of the four beside it: alone it has too little in it."""
+    """Half the cost of a block and an eighth of each of the four beside it: a block alone is too ambiguous."""
     around = _around(cost)
     return 0.5 * around[4] + 0.125 * (around[1] + around[3] + around[5] + around[7])
 
@@ -292,13 +291,13 @@ def _summed(x: Array, size: int) -> Array:
 
 
 def _interpolated(windows: Array, phase: Array, taps: Array, axis: int) -> Array:
-    """Windows of 21x21 pixels at positions between them: 16x16.
+    """Interpolate windows of 21x21 pixels at a fractional position: 16x16.
 
     Args:
         windows: rows and columns are the axes `axis` and `axis + 1`.
-        phase: [2, ...] in quarter pixels; what follows broadcasts with the windows.
+        phase: [2, ...] in quarter pixels; the other axes broadcast with the windows.
         taps: [4, 6].
-        axis: see there.
+        axis: see `windows`.
     """
     weights = taps[phase]  # [2, ..., 6]
 
@@ -310,7 +309,7 @@ def _interpolated(windows: Array, phase: Array, taps: Array, axis: int) -> Array
 
 
 def _rounded(total: Array) -> Array:
-    """Sums of the taps in both directions to samples 0..512. Halves are rounded up; exact in float32 too."""
+    """Requantise sums of the taps in both directions to samples 0..512. Halves round up; exact in float32 too."""
     return jnp.clip((total + _TAP_SUM**2 // 2) // _TAP_SUM**2, 0, FIXED_SCALE)
 
 
@@ -319,7 +318,7 @@ def _padded(picture: Array) -> Array:
 
 
 def _windows(padded: Array, offsets: Array, size: int) -> Array:
-    """[B, h, w, size, size, C]: what lies `offsets` [B, h, w, 2] pixels from every block of a padded picture."""
+    """Windows [B, h, w, size, size, C] at `offsets` [B, h, w, 2] pixels from every block of a padded picture."""
     _, h, w, _ = offsets.shape
     grid = jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"), axis=-1)
     corners = offsets + grid * BLOCK + _REACH

@@ -1,8 +1,7 @@
-"""Functions in C++ that XLA calls on CPU: the convolutions of networks (native_coder/functions.h).
+"""FFI handlers in C++ for the convolutions of networks on CPU (native_coder/functions.h).
 
-XLA has no fast product of integers there, and of float32 its products, the WSiLU behind them and the depthwise
-convolution each pass their numbers through memory. These functions work on a few positions at a time, whose numbers
-stay in cache.
+XLA on CPU has no fast product of integers, and its float32 products, WSiLU and depthwise convolution each pass their
+activations through memory. The handlers take work items of a few positions, whose activations stay in cache.
 """
 
 import functools
@@ -17,55 +16,55 @@ _FUNCTIONS = {"float32": float32_functions, "int16": int16_functions}
 
 
 def available(precision: str) -> tuple[str, ...]:
-    """The kinds of functions that this machine can run, the fastest first; XLA learns of them here.
+    """ISAs of this machine that a precision has handlers for, the fastest first; registers them with XLA.
 
-    None on other devices than CPUs, for precisions without any, and where XLA does not take functions of the version
-    that these were built with.
+    Empty on devices other than CPUs, for precisions without handlers, and where XLA refuses the version of the FFI that
+    they were built with.
     """
     return _registered(precision) if jax.default_backend() == "cpu" and precision in _FUNCTIONS else ()
 
 
 @functools.cache
 def _registered(precision: str) -> tuple[str, ...]:
-    jax.devices("cpu")  # what it refuses before it has started ends it
-    kinds = _FUNCTIONS[precision]()
+    jax.devices("cpu")  # a refusal before XLA has started ends the process
+    isas = _FUNCTIONS[precision]()
     try:
-        for kind, functions in kinds.items():
+        for isa, functions in isas.items():
             for name, function in functions.items():
-                jax.ffi.register_ffi_target(_full_name(name, precision, kind), function, platform="cpu")
+                jax.ffi.register_ffi_target(_full_name(name, precision, isa), function, platform="cpu")
     except jax.errors.JaxRuntimeError:
         return ()
-    return tuple(kinds)
+    return tuple(isas)
 
 
 def call(
     name: str,
-    kind: str,
+    isa: str,
     shape: tuple[int, ...],
     *operands: Array | np.ndarray,
     **attributes: bool | int,
 ) -> Array:
-    """The result [shape] of a function, in the precision of the first operand.
+    """Call a handler; the result has the precision of the first operand.
 
     Args:
-        name: of the function, "affine", "convolve" or "rest_of_block".
-        kind: one of those available.
+        name: "affine", "convolve" or "rest_of_block".
+        isa: one of `available`.
         shape: of the result.
-        operands: what it takes.
-        attributes: what it takes besides.
+        operands: arrays, in the order of the handler's definition.
+        attributes: static arguments.
     """
     dtype = operands[0].dtype
     result = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
-    function = jax.ffi.ffi_call(_full_name(name, dtype.name, kind), result, vmap_method="sequential")
+    function = jax.ffi.ffi_call(_full_name(name, dtype.name, isa), result, vmap_method="sequential")
     output: Array = function(*operands, **attributes)
     return output
 
 
 def convolved(shape: tuple[int, ...], stride: int, features: int) -> tuple[int, ...]:
-    """Of [B, H, W, C]: the shape of its convolution."""
+    """Shape of a full 3x3 convolution of [B, H, W, C]."""
     batch, height, width, _ = shape
     return batch, height // stride, width // stride, features
 
 
-def _full_name(name: str, precision: str, kind: str) -> str:
-    return f"nvc_{precision}_{name}_{kind}"
+def _full_name(name: str, precision: str, isa: str) -> str:
+    return f"nvc_{precision}_{name}_{isa}"

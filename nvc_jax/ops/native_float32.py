@@ -1,6 +1,6 @@
-"""The convolutions of float32 networks in C++ (native_coder/float32.h).
+"""Convolutions of float32 networks in C++ (native_coder/float32.h).
 
-All kinds of them give the same numbers. They are not those of XLA: sums are made in another order.
+Every ISA gives the same bits. They differ from XLA's, which sums in another order.
 """
 
 import functools
@@ -18,34 +18,33 @@ from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.native import call, convolved
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["kind", "parts"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["isa", "parts"])
 @dataclass(frozen=True)
 class PackedKernel:
-    """A matrix of weights [K, N], packed. It takes the place of the kernel in a parameter tree.
+    """A prepacked matrix of weights [K, N], which takes the place of the kernel in a parameter tree.
 
     Attributes:
-        weights: float32, panels of 32 output channels one after the other (the last may have 16), each [K, channels]; N
-            is filled up with zeros.
-        kind: which functions take it, of those `native.available`.
-        parts: so many equal parts of the output channels are packed one after the other, each for itself.
+        weights: float32, panels of 32 output channels (the last may have 16), each [K, channels]; N is zero-padded.
+        isa: of the handlers, one of `native.available`.
+        parts: equal parts of the output channels, packed one after the other with a padding of their own.
     """
 
     weights: Array
-    kind: str
+    isa: str
     parts: int = 1
 
 
-def pack(weights: npt.NDArray[np.float32], kind: str, parts: int = 1) -> PackedKernel:
-    """Pack a kernel [..., N]; all axes but the last are summed over.
+def pack(weights: npt.NDArray[np.float32], isa: str, parts: int = 1) -> PackedKernel:
+    """Prepack a kernel [..., N]; all axes but the last are summed over.
 
     Args:
         weights: of the convolution.
-        kind: see `PackedKernel`.
-        parts: see `PackedKernel`. The kernel into the middle of a DC block needs two, all others one.
+        isa: see `PackedKernel`.
+        parts: see `PackedKernel`. The kernel into the middle of an FFN needs two, all others one.
     """
     matrix = weights.reshape(-1, weights.shape[-1])
     panels = [panel.ravel() for part in np.split(matrix, parts, axis=1) for panel in _panels(part)]
-    return PackedKernel(jnp.asarray(np.concatenate(panels), jnp.float32), kind, parts)
+    return PackedKernel(jnp.asarray(np.concatenate(panels), jnp.float32), isa, parts)
 
 
 def _panels(matrix: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
@@ -54,14 +53,14 @@ def _panels(matrix: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
 
 
 def affine(x: Array, kernel: PackedKernel, bias: Array, wsilu: bool = False) -> Array:
-    """[..., K] to [..., N], each number times its sigmoid(4x) if `wsilu`."""
-    return call("affine", kernel.kind, (*x.shape[:-1], len(bias)), x, _weights(kernel), bias, wsilu=wsilu)
+    """[..., K] to [..., N], through WSiLU if `wsilu`."""
+    return call("affine", kernel.isa, (*x.shape[:-1], len(bias)), x, _weights(kernel), bias, wsilu=wsilu)
 
 
 def convolve3x3(x: Array, kernel: PackedKernel, bias: Array, stride: int) -> Array:
     """[B, H, W, C] to [B, H/stride, W/stride, N], zero padding 1."""
     shape = convolved(x.shape, stride, len(bias))
-    return call("convolve", kernel.kind, shape, x, _weights(kernel), bias, stride=stride)
+    return call("convolve", kernel.isa, shape, x, _weights(kernel), bias, stride=stride)
 
 
 def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
@@ -69,8 +68,8 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
     a = affine(x, *layers.first, wsilu=True)
     packed: Any = ((*layers.project, 1), (*layers.widen, 2), (*layers.narrow, 1))
     operands = (array for kernel, bias, parts in packed for array in (_weights(kernel, parts), bias))
-    kind = layers.first[0].kind
-    return call("rest_of_block", kind, x.shape, a, x, *layers.depthwise, *operands, shortcut=shortcut)
+    isa = layers.first[0].isa
+    return call("rest_of_block", isa, x.shape, a, x, *layers.depthwise, *operands, shortcut=shortcut)
 
 
 def _weights(kernel: PackedKernel, parts: int = 1) -> Array:

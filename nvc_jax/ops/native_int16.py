@@ -1,7 +1,6 @@
-"""The convolutions of the int16 arithmetic in C++ (native_coder/int16.h).
+"""Convolutions of the int16 arithmetic in C++ (native_coder/int16.h).
 
-XLA on CPU has no fast product of integers: what `exact` makes of its floating-point products takes several times as
-long.
+XLA on CPU has no fast product of integers: the floating-point products of `exact` take several times as long.
 """
 
 import functools
@@ -25,44 +24,42 @@ _NO_WSILU = np.zeros(0, np.uint8)
 _register = jax.tree_util.register_dataclass
 
 
-@functools.partial(_register, data_fields=["weights", "sums", "ends", "bits"], meta_fields=["kind", "unit"])
+@functools.partial(_register, data_fields=["weights", "sums", "ends", "bits"], meta_fields=["isa", "unit"])
 @dataclass(frozen=True)
 class PackedKernel:
-    """A matrix of weights [K, N], packed. It takes the place of the kernel in a parameter tree.
+    """A prepacked matrix of weights [K, N], which takes the place of the kernel in a parameter tree.
 
     Attributes:
-        weights: int16, panels of 32 output channels one after the other (the last may have 16), each
-            [K/2, channels, 2]; K and N are filled up with zeros.
+        weights: int16, panels of 32 output channels (the last may have 16), each [K/2, channels, 2]; K and N are
+            zero-padded.
         sums: int32 [panels], the largest sum of the magnitudes of a channel's weights.
-        ends: int32 [panels, blocks], where blocks of K/2 end whose sums fit 32 bits for the worst activations.
-        bits: int32 [N filled up], the weights of each output channel are in units of 1 / 2^bits.
-        kind: which functions take it, of those `native.available`.
-        unit: fractional bits of what it gives, for the WSiLU that may follow.
+        ends: int32 [panels, blocks], ends of the blocks of K/2 whose sums fit 32 bits for the worst activations.
+        bits: int32 [padded N], the weights of each output channel are in units of 1 / 2^bits.
+        isa: of the handlers, one of `native.available`.
+        unit: fractional bits of the result, for the WSiLU that may follow.
     """
 
     weights: Array
     sums: Array
     ends: Array
     bits: Array
-    kind: str
+    isa: str
     unit: int = FIXED_BITS
 
 
-@functools.partial(_register, data_fields=["weights", "sums", "bits"], meta_fields=["kind"])
+@functools.partial(_register, data_fields=["weights", "sums", "bits"], meta_fields=["isa"])
 @dataclass(frozen=True)
 class PackedTaps:
-    """A depthwise kernel: weights int16 [3, 3, C], the sums of magnitudes and bits int32 [C], kind as above."""
+    """A depthwise kernel: weights int16 [3, 3, C], sums of magnitudes and bits int32 [C], isa as above."""
 
     weights: Array
     sums: Array
     bits: Array
-    kind: str
+    isa: str
 
 
-def pack(
-    weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kind: str, unit: int = FIXED_BITS
-) -> PackedKernel:
-    """Pack checked weights [..., N]; all axes but the last are summed over. kind, unit: see `PackedKernel`."""
+def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, unit: int = FIXED_BITS) -> PackedKernel:
+    """Prepack checked weights [..., N]; all axes but the last are summed over. isa, unit: see `PackedKernel`."""
     matrix = weights.reshape(-1, weights.shape[-1])
     rows, columns = matrix.shape
     more = -columns % (PANEL // 2)
@@ -77,15 +74,15 @@ def pack(
         sums=jnp.asarray(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
         ends=jnp.asarray(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
         bits=jnp.asarray(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
-        kind=kind,
+        isa=isa,
         unit=unit,
     )
 
 
-def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], kind: str) -> PackedTaps:
-    """Pack a checked depthwise kernel [3, 3, C]."""
+def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str) -> PackedTaps:
+    """Prepack a checked depthwise kernel [3, 3, C]."""
     sums = np.abs(weights.astype(np.int32)).sum(axis=(0, 1), dtype=np.int32)
-    return PackedTaps(jnp.asarray(weights), jnp.asarray(sums), jnp.asarray(bits.astype(np.int32)), kind)
+    return PackedTaps(jnp.asarray(weights), jnp.asarray(sums), jnp.asarray(bits.astype(np.int32)), isa)
 
 
 def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
@@ -94,14 +91,14 @@ def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:
 
 
 def affine_wsilu(x: Array, kernel: PackedKernel, bias: Array) -> Array:
-    """Of `affine`, each number times its sigmoid(4x)."""
+    """`affine`, then WSiLU."""
     return _affine(x, kernel, bias, _deficits(kernel.unit))
 
 
 def convolve3x3(x: Array, kernel: PackedKernel, bias: Array, stride: int) -> Array:
     """[B, H, W, C] to [B, H/stride, W/stride, N], zero padding 1."""
     shape = convolved(x.shape, stride, len(bias))
-    return call("convolve", kernel.kind, shape, x, *_operands(kernel, bias), stride=stride)
+    return call("convolve", kernel.isa, shape, x, *_operands(kernel, bias), stride=stride)
 
 
 def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
@@ -112,15 +109,15 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
     deficits = _deficits(layers.widen[0].unit)
     a = affine_wsilu(x, *layers.first)
     arrays = (a, x, taps.weights, taps.sums, taps.bits, taps_bias, *operands, deficits)
-    return call("rest_of_block", taps.kind, x.shape, *arrays, shortcut=shortcut)
+    return call("rest_of_block", taps.isa, x.shape, *arrays, shortcut=shortcut)
 
 
 def _affine(x: Array, kernel: PackedKernel, bias: Array, deficits: npt.NDArray[np.uint8]) -> Array:
-    return call("affine", kernel.kind, (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
+    return call("affine", kernel.isa, (*x.shape[:-1], len(bias)), x, *_operands(kernel, bias), deficits)
 
 
 def _deficits(unit: int) -> npt.NDArray[np.uint8]:
-    """As many for all units: beyond its own end a table is zero."""
+    """LUT of WSiLU, zero-padded to one length for all units."""
     deficits = wsilu_deficits(unit)
     return np.pad(deficits, (0, WSILU_ENTRIES - len(deficits)))
 

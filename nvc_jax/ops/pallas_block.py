@@ -1,7 +1,7 @@
 """The DC block in three kernels for GPUs, written in Pallas (lowered through Triton).
 
 XLA takes nine kernels for a block: it fuses biases into its products, but neither the WSiLU behind them nor the
-residuals, and the 4C middle of the FFN passes through device memory. Here
+residuals, and the middle of the FFN passes through device memory. Here
 
     head       is the first 1x1 convolution with its WSiLU;
     depthwise  is bounded by memory: a thread goes down a column and uses each value that it loads for three rows;
@@ -27,17 +27,18 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from nvc_jax.errors import ConfigError
 from nvc_jax.ops.block import BlockLayers, Layer
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a kernel of products is cut up.
+    """Tiling of a kernel of products.
 
     Attributes:
         positions: of the picture in a tile, a power of two.
         channels: of the tile that are read at a time for a product, a power of two.
-        middle: sums of the FFN's halves that exist at a time, a power of two.
+        middle: channels of half the FFN's middle that exist at a time, a power of two.
         warps: threads of a tile divided by 32.
         stages: of the software pipeline that loads weights ahead of the products.
     """
@@ -51,7 +52,7 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Strip:
-    """How the depthwise convolution is cut up.
+    """Tiling of the depthwise convolution.
 
     Attributes:
         rows: that a thread goes down.
@@ -67,7 +68,7 @@ class Strip:
 
 
 class Tilings(NamedTuple):
-    """Those of the three kernels of a block."""
+    """Tilings of the three kernels of a block."""
 
     head: Tiling
     depthwise: Strip
@@ -75,7 +76,8 @@ class Tilings(NamedTuple):
 
 
 _HEAD, DEPTHWISE = Tiling(64, 64, 0, 8, 2), Strip(4, 16, 64, 4)
-# By channels, the fastest of those tried on an H200 at 1080p, 384 channels at 1/16 of it (benchmarks/results).
+# By channels, the fastest tried on an H200 with an FFN middle of 4C at 1080p, 384 channels at 1/16 of it
+# (benchmarks/results).
 TILINGS = {
     128: Tilings(_HEAD, DEPTHWISE, Tiling(64, 64, 32, 4, 3)),
     256: Tilings(Tiling(64, 32, 0, 8, 3), DEPTHWISE, Tiling(64, 64, 32, 4, 2)),
@@ -83,18 +85,29 @@ TILINGS = {
     384: Tilings(_HEAD, DEPTHWISE, Tiling(64, 64, 32, 8, 2)),
 }
 OTHERS = Tilings(_HEAD, DEPTHWISE, Tiling(64, 64, 16, 8, 2))  # fit in shared memory up to 512 channels
+_SMALLEST_PRODUCT = 16  # in any dimension, for Triton
 
 
 def dc_block(x: Array, layers: BlockLayers, shortcut: bool, tilings: Tilings | None = None) -> Array:
-    """A DC block; see `floating`. Kernel and bias of `widen` are by `paired_halves`."""
-    tilings = tilings or TILINGS.get(x.shape[-1], OTHERS)
+    """A DC block; see `floating`. Kernel and bias of `widen` come from `paired_halves`.
+
+    Raises:
+        ConfigError: a width that Triton cannot multiply.
+    """
+    channels, half = x.shape[-1], layers.narrow[0].weights.shape[0]
+    if not layers.first[0].interpret and (channels % _SMALLEST_PRODUCT or half % _SMALLEST_PRODUCT):
+        raise ConfigError(
+            f"kernel backend 'pallas' needs multiples of {_SMALLEST_PRODUCT} for the width of a DC block and half the "
+            f"middle of its FFN, not {channels} and {half}; use kernel backend 'xla'."
+        )
+    tilings = tilings or TILINGS.get(channels, OTHERS)
     h = head(x, layers.first, tilings.head)
     h = depthwise(h, layers.depthwise, tilings.depthwise, layers.first[0].interpret)
     return tail(h, x, layers, shortcut, tilings.tail)
 
 
 def head(x: Array, first: Layer, tiling: Tiling) -> Array:
-    """The first 1x1 convolution with its WSiLU: what the depthwise convolution reads.
+    """The first 1x1 convolution with its WSiLU: the input of the depthwise convolution.
 
     Args:
         x: [B, H, W, C].
@@ -138,7 +151,7 @@ def depthwise(x: Array, layer: Layer, strip: Strip = DEPTHWISE, interpret: bool 
         image, top = pl.program_id(2) // strips, pl.program_id(2) % strips * strip.rows
 
         def positions(row: Array, column: Array) -> tuple[Array, Array]:
-            """Numbers of positions in x, and which of them are in the picture."""
+            """Indexes of positions in x, and a mask of those in the picture."""
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             return ((image * height + row) * width + column)[:, None], inside[:, None]
 
@@ -170,7 +183,7 @@ def tail(h: Array, x: Array, layers: BlockLayers, shortcut: bool, tiling: Tiling
     Args:
         h: [B, H, W, C], from `depthwise`.
         x: [B, H, W, C], the input of the block.
-        layers: of the block, those of `widen` by `paired_halves`.
+        layers: of the block; `widen` comes from `paired_halves`.
         shortcut: add x to the result.
         tiling: of the kernel.
     """
@@ -224,7 +237,7 @@ def tail(h: Array, x: Array, layers: BlockLayers, shortcut: bool, tiling: Tiling
 def _call(
     kernel: Any, operands: Sequence[Array], grid: tuple[int, ...], warps: int, stages: int, interpret: bool, name: str
 ) -> Array:
-    """Run a kernel for every tile: a result like the first operand."""
+    """Run a kernel for every tile; the result has the shape and dtype of the first operand."""
     result: Array = pl.pallas_call(
         kernel,
         out_shape=jax.ShapeDtypeStruct(operands[0].shape, operands[0].dtype),  # type: ignore[no-untyped-call]
@@ -247,12 +260,12 @@ def _parts(channels: int) -> list[Any]:
 
 
 def _biases(bias: Any, parts: Sequence[Any], block: int) -> tuple[Array, ...]:
-    """Those of each part for a tile, float32: where its sums start."""
+    """Initial float32 accumulators of a tile: the biases of each part."""
     return tuple(jnp.broadcast_to(bias[part].astype(jnp.float32), (block, part.size)) for part in parts)
 
 
 def _affine_by_channels(x: Any, tile: Any, inside: Array, weights: Any, bias: Any, size: int) -> Sequence[Array]:
-    """The product of a tile with all weights, from `size` channels of the tile at a time; by parts, float32."""
+    """The product of a tile with all weights, `size` input channels at a time; float32 accumulators by parts."""
     channels, features = weights.shape
     parts = _parts(features)
 

@@ -1,4 +1,4 @@
-"""The int16 convolutions in C++ give the integers of the plain ones, for any activations and any allowed weights."""
+"""The int16 convolutions in C++ equal the plain ones, for any activations and any allowed weights."""
 
 import itertools
 
@@ -19,7 +19,7 @@ from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS
 KERNELS = native.available("int16")
 pytestmark = pytest.mark.skipif(not int16_functions(), reason="this processor has neither AVX2 nor AVX-512")
 
-# Odd numbers of inputs, panels that are filled up, numbers of rows with all kinds of rest; few, as each is compiled.
+# Odd numbers of inputs, padded panels, rows that leave every remainder of a tile; few, as each is compiled.
 SHAPES = (1, 3, 1), (33, 16, 5), (128, 70, 29), (300, 40, 12)
 
 
@@ -28,7 +28,7 @@ def test_xla_takes_the_functions():
 
 
 def numbers(rng, inputs, outputs, largest):
-    """Weights (of which the sum of magnitudes is bounded), bits and biases."""
+    """Weights with a bounded sum of magnitudes, bits and biases."""
     weights = extreme(rng, (inputs, outputs), largest).astype(np.int16)
     bits = rng.integers(9, 21, outputs).astype(np.uint8)
     bias = extreme(rng, outputs, 1 << 28).astype(np.int32)
@@ -76,7 +76,7 @@ def test_wsilu_of_every_number():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_full_convolutions_agree(stride):
-    """Of several pictures, in more positions than one piece of work has."""
+    """Several pictures, with more positions than a work item."""
     rng = np.random.default_rng(stride)
     x = activations(rng, (2, 10, 14, 6))
     weights, bits, bias = numbers(rng, 54, 5, 300)
@@ -85,16 +85,10 @@ def test_full_convolutions_agree(stride):
         np.testing.assert_array_equal(fixed.convolve3x3(x, pack(weights, bits, kernels), bias, stride), expected)
 
 
-def block(rng, channels, largest, unit=FIXED_BITS):
-    """The layers of a DC block, for XLA, and for each kind of kernels."""
-    sizes = (
-        (channels, channels),
-        (9, channels),
-        (channels, channels),
-        (channels, 4 * channels),
-        (2 * channels, channels),
-    )
-    layers = [numbers(rng, *size, largest) for size in sizes]
+def block(rng, channels, largest, unit=FIXED_BITS, middle=4, strategies=("float64",)):
+    """The layers of a DC block, for each strategy of XLA and for each ISA."""
+    c, wide = channels, middle * channels
+    layers = [numbers(rng, *size, largest) for size in ((c, c), (9, c), (c, c), (c, wide), (wide // 2, c))]
 
     def prepared(of_matrix, of_taps):
         return BlockLayers(*(
@@ -102,35 +96,49 @@ def block(rng, channels, largest, unit=FIXED_BITS):
             for i, (weights, bits, bias) in enumerate(layers)
         ))  # fmt: skip
 
-    plain = prepared(lambda *kernel: exact.prepare(*kernel, "float64", unit), exact.prepare_taps)
+    plain = [prepared(lambda *kernel, s=s: exact.prepare(*kernel, s, unit), exact.prepare_taps) for s in strategies]
     return plain, [
         prepared(lambda *kernel, k=k: pack(*kernel, k, unit), lambda *kernel, k=k: pack_taps(*kernel, k))
         for k in KERNELS
     ]
 
 
-@settings(max_examples=12, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    kind=st.sampled_from(
-        [
-            ((2, 5, 31, 24), True, FIXED_BITS),
-            ((3, 1, 1, 40), False, FIXED_LARGE_BITS),
-            ((1, 2, 150, 33), False, FIXED_BITS),
-        ]
-    ),
-    largest=st.sampled_from([300, 8000]),
-    peak=st.sampled_from([50, 32768]),
+@pytest.mark.parametrize(
+    ("shape", "middle", "shortcut", "unit"),
+    [
+        ((2, 5, 31, 24), 4, True, FIXED_BITS),
+        ((3, 1, 1, 40), 4, False, FIXED_LARGE_BITS),
+        ((1, 2, 150, 33), 4, False, FIXED_BITS),
+        ((1, 2, 50, 33), 2, True, FIXED_BITS),
+    ],
 )
-def test_blocks_agree(seed, kind, largest, peak):
-    """Pieces of work begin and end within rows of a picture."""
-    shape, shortcut, unit = kind
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), largest=st.sampled_from([300, 8000]), peak=st.sampled_from([50, 32768]))
+def test_blocks_agree(shape, middle, shortcut, unit, seed, largest, peak):
+    """Work items begin and end within rows of a picture; halves of the middle do not fill their panels."""
     rng = np.random.default_rng(seed)
     x = activations(rng, shape).clip(-peak, min(peak, 32767))
-    plain, packed = block(rng, shape[-1], largest, unit)
+    (plain,), packed = block(rng, shape[-1], largest, unit, middle)
     expected = fixed.dc_block(x, plain, shortcut)
     for layers in packed:
         np.testing.assert_array_equal(fixed.dc_block(x, layers, shortcut), expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "middle", "strategies"),
+    [(16, 1, exact.STRATEGIES), (40, 2, exact.STRATEGIES)]
+    + [(*case, ("float64", "int8")) for case in [(16, 2), (16, 4), (40, 1), (40, 4)]],
+)
+def test_every_backend_computes_any_middle(channels, middle, strategies):
+    """Strategies of XLA and all ISAs; int8 pads half a middle of 8, 20 or 40 inputs."""
+    rng = np.random.default_rng(middle)
+    x = activations(rng, (1, 3, 5, channels)).clip(-3000, 3000)
+    plain, packed = block(rng, channels, 300, FIXED_BITS, middle, strategies)
+    program = jax.jit(fixed.dc_block, static_argnums=2)
+    first, *others = (np.asarray(program(x, layers, True)) for layers in plain + packed)
+    assert (abs(first.astype(int)) < 32767).mean() > 0.5
+    for other in others:
+        np.testing.assert_array_equal(other, first)
 
 
 def test_kernels_of_other_shapes_are_refused():
@@ -138,11 +146,17 @@ def test_kernels_of_other_shapes_are_refused():
     right, wrong = (block(rng, channels, 100)[1][0] for channels in (4, 5))
     fixed.dc_block(x, right, False)
     calls = [lambda: fixed.affine(x, *wrong.first), lambda: fixed.convolve3x3(x, *wrong.first, 1)]
-    for name in ("depthwise", "project", "widen", "narrow"):
-        layers = right._replace(**{name: getattr(wrong, name)})
+    student = block(rng, 4, 100, middle=2)[1][0]
+    odd = pack(*numbers(rng, 4, 15, 100)[:2], KERNELS[0]), np.zeros(15, np.int32)
+    for name, layer in (
+        *((name, getattr(wrong, name)) for name in ("depthwise", "project", "widen", "narrow")),
+        *(("widen", layer) for layer in (student.widen, odd)),
+        ("narrow", student.narrow),
+    ):
+        layers = right._replace(**{name: layer})
         calls.append(lambda layers=layers: fixed.dc_block(x, layers, False))
     for call in calls:
-        with pytest.raises(jax.errors.JaxRuntimeError, match="the kernel is not for such inputs"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="shape mismatch: the kernel was packed for other act"):
             call()
 
 
