@@ -38,7 +38,6 @@ from nvc_jax.models.params import flatten
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, DOCS, RESULTS = ROOT / "nvc_jax" / "weights", ROOT / "docs", ROOT / "benchmarks" / "results"
 QPS = ("0", "13", "26", "39", "52", "63")
-RDOQ = "0.06"  # what .nvc files get
 ANCHORS = ("x264-ultrafast", "mpeg4", "x264", "x265", "svt-av1")
 MEANS = 100  # steps that a point of the training curve is the mean of
 BEGIN, END = "<!-- figures of {}: made by tools/package_model.py -->", "<!-- end of figures -->"
@@ -109,7 +108,7 @@ def evaluate(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         streams = options.stream_dir or Path(temporary)
         _run(
-            "eval.py", "--model", options.name, "--videos", *options.clips, "--qps", *QPS, "--rdoq", RDOQ,
+            "eval.py", "--model", options.name, "--videos", *options.clips, "--qps", *QPS,
             "--stream-dir", str(streams / "eval"), "--check-existing", "--output", str(_results(options.name)),
         )  # fmt: skip
 
@@ -141,7 +140,7 @@ def example_report(options: argparse.Namespace) -> None:
         (folder / "demo" / "source.y4m").rename(video)
         _run(
             "eval.py", "--model", options.name, "x264", "x264-ultrafast", "--videos", str(video),
-            "--qps", *QPS, "--rdoq", RDOQ, "--stream-dir", str(folder / "streams"), "--output", str(folder / "results"),
+            "--qps", *QPS, "--stream-dir", str(folder / "streams"), "--output", str(folder / "results"),
         )  # fmt: skip
         results = sorted(map(str, (folder / "results").glob("*.json")))
         _run(

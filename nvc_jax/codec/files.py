@@ -116,7 +116,7 @@ def encode_file(
         file = stack.enter_context(atomic_output(target))
         for sentence in info.notes:
             (note or _ignore)(sentence)
-        writer = _create_writer(file, container, codec, info, schedule, skip_threshold)
+        writer = create_writer(file, container, codec, info, schedule, skip_threshold)
         encoder = Encoder(
             codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq, skip_blocks
         )
@@ -256,7 +256,7 @@ def _storable(schedule: Schedule, container: Container) -> Schedule:
     return schedule
 
 
-def _create_writer(
+def create_writer(
     file: BinaryIO,
     container: Container,
     codec: Codec,
@@ -264,6 +264,7 @@ def _create_writer(
     schedule: Schedule,
     skip_threshold: float | None,
 ) -> DcvcWriter | NvcWriter:
+    """The writer of a stream, with its header written. skip_threshold: that of the encoder."""
     if container == "dcvc":
         return DcvcWriter(file, info.width, info.height)
     colour = coded_colour(info)

@@ -5,11 +5,11 @@ import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from nvc_jax.bitstream import FrameUnit, open_reader
 from nvc_jax.codec.decoder import DecodedFrame, Decoder
-from nvc_jax.codec.files import encode_file
+from nvc_jax.codec.files import Container, encode_file
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
@@ -87,10 +87,12 @@ class ModelCoder:
         identity: hash of its parameters.
         config: its architecture.
         qps: base qps, the same for intra and inter frames.
+        container: of the streams, "nvc" or "dcvc".
         precision: see `Codec`.
         reset_interval: see `Schedule`.
         skip_threshold: see `encode_file`.
         rdoq: see `Encoder`.
+        skip_blocks: see `Encoder`.
         qp_offsets: see `Schedule`.
     """
 
@@ -98,13 +100,18 @@ class ModelCoder:
     identity: str
     config: dict[str, Any]
     qps: tuple[int, ...]
+    container: Container
     precision: str
     reset_interval: int
     skip_threshold: float | None
     rdoq: float
+    skip_blocks: bool
     qp_offsets: tuple[int, ...] = QP_OFFSETS
 
-    suffix: ClassVar[str] = ".bin"
+    @property
+    def suffix(self) -> str:
+        """File name extension of the container."""
+        return ".bin" if self.container == "dcvc" else ".nvc"
 
     @property
     def name(self) -> str:
@@ -117,11 +124,13 @@ class ModelCoder:
         return offsets | {
             "identity": self.identity,
             "config": self.config,
+            "container": self.container,
             "precision": self.precision,
             "intra_period": sequence.intra_period,
             "reset_interval": self.reset_interval,
             "skip_threshold": self.skip_threshold,
             "rdoq": self.rdoq,
+            "skip_blocks": self.skip_blocks,
         }
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
@@ -136,9 +145,10 @@ class ModelCoder:
             sequence.path,
             stream,
             self.schedule(sequence, qp),
+            container=self.container,
             skip_threshold=self.skip_threshold,
             rdoq=self.rdoq,
-            skip_blocks=self.rdoq > 0,
+            skip_blocks=self.skip_blocks,
             size=sequence.size,
             frames=sequence.frames,
         )
@@ -150,9 +160,10 @@ class ModelCoder:
             with enough_memory(codec, width, height, str(sequence)):
                 for unit, frame in _in_groups(_timed(decoder.decode(units), speed)):
                     original = next(source)
-                    quality = check_finite(picture_quality(frame.picture, original), sequence, qp, len(frames))
+                    quality = check_finite(picture_quality(frame.picture, original), sequence, len(frames))
                     frames.append(FrameResult(unit.kind, 8 * unit.size_bytes, 8 * len(unit.payload), quality))
             check_count(sequence, frames)
+            count_to_last(frames, 8 * units.trailer_bytes)
             pictures = viewable(source, original, frame.planes)
         times = (_seconds_per_frame(fps) if speed.is_warm else None for fps in (coded["fps"], speed.fps))
         return Measured(frames, width * height, pictures, *times)
@@ -196,16 +207,21 @@ def check_count(sequence: Video, frames: list[FrameResult]) -> None:
         )
 
 
-def check_finite(quality: Quality, sequence: Video, qp: int, index: int) -> Quality:
-    """Refuse pictures that are no pictures.
+def count_to_last(frames: list[FrameResult], bits: int) -> None:
+    """Count what follows the last frame of a stream as part of it, so that the frames add up to the file."""
+    frames[-1] = dataclasses.replace(frames[-1], bits=frames[-1].bits + bits)
+
+
+def check_finite(quality: Quality, sequence: Video, index: int) -> Quality:
+    """Refuse pictures with values that are not finite.
 
     Raises:
         EvaluationError: a value is not finite.
     """
     if not quality.finite:
         raise EvaluationError(
-            f"{sequence}: qp {qp}: frame {index} decodes to values that are not numbers; the model is damaged, or "
-            "its values overflow in this precision."
+            f"{sequence}: frame {index} decodes to values that are not numbers; the model is damaged, or its values "
+            "overflow in this precision."
         )
     return quality
 

@@ -2,15 +2,17 @@
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nvc_jax.cli.arguments import parse_threshold
+from nvc_jax.codec.files import default_precision, default_rdoq
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import find_model, model_qp_offsets, read_description
@@ -22,7 +24,8 @@ from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
 from nvc_jax.io.files import accept_any_name, make_folder
-from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, QP_LEVELS
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         nargs="+",
-        default=["embedded"],
+        default=[DEFAULT_MODEL],
         metavar="NAME|DIR",
         help=f"packaged models, model directories, or conventional encoders: {', '.join(BASELINES)}",
     )
@@ -68,13 +71,25 @@ def _parser() -> argparse.ArgumentParser:
         help="leave out symbols whose scale is at most T (default %(default)s)",
     )
     parser.add_argument(
+        "--container",
+        choices=("nvc", "dcvc"),
+        default="nvc",
+        help="of the streams; dcvc: the official one, with the settings of the official test (default %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help=f"of the arithmetic (default: {FILE_PRECISION}; that of the model in the official container)",
+    )
+    parser.add_argument(
         "--rdoq",
         type=float,
-        default=0.0,
         metavar="S",
-        help=f"see nvc-jax encode; 0 by default, as in the official test, {DEFAULT_RDOQ} is what .nvc files get",
+        help=f"see nvc-jax encode (default: {DEFAULT_RDOQ}; 0 in the official container for models without motion)",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the arithmetic (default: that of the model)")
+    parser.add_argument(
+        "--skip-blocks", action=argparse.BooleanOptionalAction, default=True, help="see nvc-jax encode (default: skip)"
+    )
     parser.add_argument("--estimate", action="store_true", help="rates of models from likelihoods, without streams")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; devices are shared out")
     parser.add_argument("--check-existing", action="store_true", help="keep points that are already in --stream-dir")
@@ -109,24 +124,40 @@ def _evaluate(options: argparse.Namespace) -> int:
         for rate_index in range(len(coder.qps))
     ]
     points: dict[int, Point] = {}
-    failures: list[str] = []
+    failures: dict[str, list[Job]] = defaultdict(list)
     with _progress() as progress:
         task = progress.add_task("points", total=len(jobs))
         for number, outcome in run_all(jobs, options.workers):
             if isinstance(outcome, NvcError):
-                failures.append(f"{jobs[number]}: {outcome}")
-                progress.console.print(f"eval.py: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+                failures[str(outcome)].append(jobs[number])
+                if len(failures[str(outcome)]) == 1:  # once, though it may cost every qp its point
+                    text = f"eval.py: {jobs[number]}: {outcome}"
+                    progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
             else:
                 points[number] = outcome
             progress.advance(task)
     finished = [(job, points[number]) for number, job in enumerate(jobs) if number in points]
     for coder in coders:
-        write_json(outputs[coder.name], collect(point for job, point in finished if job.coder is coder))
+        if results := collect(point for job, point in finished if job.coder is coder):
+            write_json(outputs[coder.name], results)
+        else:
+            print(
+                f"eval.py: {outputs[coder.name]}: not written, no point of {coder.name} was measured", file=sys.stderr
+            )
     for job, point in finished:
         print(_line(job, point))
     if failures:
-        print(f"eval.py: {len(failures)} of {len(jobs)} points failed:", *failures, sep="\n  ", file=sys.stderr)
+        print(f"eval.py: {len(jobs) - len(points)} of {len(jobs)} points failed:", file=sys.stderr)
+        print(*_failed_points(failures), sep="\n", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _failed_points(failures: Mapping[str, Sequence[Job]]) -> list[str]:
+    """A line for every coder and video, with the qps that failed; why was printed when it happened."""
+    qps: dict[str, list[int]] = defaultdict(list)
+    for job in (job for jobs in failures.values() for job in jobs):
+        qps[f"{job.coder.name}: {job.video}"].append(job.qp)
+    return [f"  {name}, qp {' '.join(map(str, found))}" for name, found in qps.items()]
 
 
 def _line(job: Job, point: Point) -> str:
@@ -154,17 +185,36 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         description = read_description(find_model(name))
         identity, config = description["identity"], description.get("config", {})
         own = description.get("precision", "float32")
-        precision = options.precision or own
+        precision = options.precision or default_precision(options.container) or own
+        rdoq = default_rdoq(options.container, _architecture(name, config)) if options.rdoq is None else options.rdoq
         if own == "int16" and precision != "int16":
             raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
-        offsets = model_qp_offsets(description, name)
         coders.append(
-            kind(name, identity, config, qps, precision, options.reset_interval, threshold, options.rdoq, offsets)
+            kind(
+                model=name,
+                identity=identity,
+                config=config,
+                qps=qps,
+                container=options.container,
+                precision=precision,
+                reset_interval=options.reset_interval,
+                skip_threshold=threshold,
+                rdoq=rdoq,
+                skip_blocks=options.skip_blocks,
+                qp_offsets=model_qp_offsets(description, name),
+            )
         )
     for name, count in Counter(coder.name for coder in coders).items():
         if count > 1:
             raise ConfigError(f"{count} models are called {name}; streams and results are named after them.")
     return coders
+
+
+def _architecture(name: str, config: dict[str, Any]) -> CodecConfig:
+    try:
+        return CodecConfig.from_dict(config)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def _qps(options: argparse.Namespace) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import io
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,20 +18,23 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from nvc_jax.bitstream import CodedFrame, DcvcWriter
+from nvc_jax.bitstream import CodedFrame
 from nvc_jax.codec import stages
+from nvc_jax.codec.files import create_writer
 from nvc_jax.codec.frame import FrameCodec
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.pictures import download_planes, upload
 from nvc_jax.codec.schedule import FramePlan
 from nvc_jax.entropy.motion import motion_bits
+from nvc_jax.entropy.payload_size import estimate_payload_bytes
 from nvc_jax.entropy.tables import gaussian_tables, symbol_bits
 from nvc_jax.evaluation.coders import (
     Measured,
     ModelCoder,
     check_count,
     check_finite,
+    count_to_last,
     load_codec,
     open_source,
     viewable,
@@ -46,7 +49,6 @@ from nvc_jax.spec import KEY_OF_KIND, NOT_CODED, FrameKind
 from nvc_jax.video import Frame
 
 CHUNK = 8  # frames of one scan; its pictures are in memory together
-_STATE_BYTES = 4  # that a rANS stream takes beyond its symbols
 _INTRA, _FROM_PICTURE, _FROM_FEATURE = range(3)
 
 
@@ -54,7 +56,10 @@ _INTRA, _FROM_PICTURE, _FROM_FEATURE = range(3)
 class EstimatingCoder(ModelCoder):
     """A model of this package, by estimated rates."""
 
-    suffix: ClassVar[str] = ""
+    @property
+    def suffix(self) -> str:
+        """None: there is no stream."""
+        return ""
 
     @property
     def name(self) -> str:
@@ -71,25 +76,26 @@ class EstimatingCoder(ModelCoder):
         codec = load_codec(self.model, self.precision)
         with open_source(sequence) as source, enough_memory(codec, source.info.width, source.info.height, source.name):
             width, height = source.info.width, source.info.height
-            schedule, writer = self.schedule(sequence, qp), DcvcWriter(io.BytesIO(), width, height)
-            states = _STATE_BYTES * (2 if writer.dialect == "two_streams" else 1)
+            schedule, file = self.schedule(sequence, qp), io.BytesIO()
+            writer = create_writer(file, self.container, codec, source.info, schedule, self.skip_threshold)
             frames: list[FrameResult] = []
-            codecs = codec.frame_codecs(self.skip_threshold, self.rdoq, skip_blocks=self.rdoq > 0)
-            for original, plan, bits, picture in _estimate(codec, codecs, source, schedule.frame):
-                quality = check_finite(picture_quality(picture, original), sequence, qp, plan.index)
-                payload = bytes(states + int(bits) // 8)
-                coded = CodedFrame(plan.kind, plan.qp, plan.refresh, writer.dialect, payload, None)
+            codecs = codec.frame_codecs(self.skip_threshold, self.rdoq, self.skip_blocks)
+            for original, plan, bits, symbols, picture in _estimate(codec, codecs, source, schedule.frame):
+                quality = check_finite(picture_quality(picture, original), sequence, plan.index)
+                payload = bytes(estimate_payload_bytes(writer.dialect, bits, symbols))
+                coded = CodedFrame(plan.kind, plan.qp, plan.refresh, writer.dialect, payload, check=0)
                 size_bytes = writer.write_frame(coded)
                 frames.append(FrameResult(plan.kind, 8 * size_bytes, 8 * len(payload), quality))
             check_count(sequence, frames)
+            count_to_last(frames, 8 * writer.finish())
             pictures = viewable(source, original, download_planes(picture, width, height).wait())
         return Measured(frames, width * height, pictures)
 
 
 def _estimate(
     codec: Codec, codecs: Mapping[FrameKind, FrameCodec], source: Iterator[Frame], schedule: Any
-) -> Iterator[tuple[Frame, FramePlan, float, Array]]:
-    """(source, plan, bits of the symbols, decoded picture [1, H', W', 3]) of every frame."""
+) -> Iterator[tuple[Frame, FramePlan, float, int, Array]]:
+    """(source, plan, bits of the symbols, coded symbols, decoded picture [1, H', W', 3]) of every frame."""
     models = tuple(codecs[kind].model for kind in KEY_OF_KIND)
     params = tuple(codecs[kind].params for kind in KEY_OF_KIND)
     y_bits = np.zeros((NOT_CODED + 1, 256), np.float32)
@@ -119,8 +125,10 @@ def _estimate(
         )
         if carry is None:
             carry = _empty_reference(codecs["P"], PRECISIONS[codec.precision], pictures[0])
-        carry, (bits, decoded) = _scan(models, params, tables, quantisation, carry, inputs, codecs["P"].skip_blocks)
-        yield from zip(chunk, plans, np.asarray(bits).tolist(), decoded, strict=False)
+        carry, (bits, symbols, decoded) = _scan(
+            models, params, tables, quantisation, carry, inputs, codecs["P"].skip_blocks
+        )
+        yield from zip(chunk, plans, np.asarray(bits).tolist(), np.asarray(symbols).tolist(), decoded, strict=False)
 
 
 def _empty_reference(inter: FrameCodec, precision: DTypeLike, picture: Array) -> tuple[Array, Array]:
@@ -139,7 +147,7 @@ def _scan(
     carry: tuple[Array, Array],
     inputs: tuple[Array, Array, Array],
     skip_blocks: bool,
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
     """Code frames one after the other; all arguments in the order intra, inter.
 
     Args:
@@ -152,7 +160,7 @@ def _scan(
         skip_blocks: see `Encoder`.
 
     Returns:
-        The carry after them; bits [T] and decoded pictures [T, 1, H', W', 3].
+        The carry after them; bits [T], coded symbols [T] and decoded pictures [T, 1, H', W', 3].
     """
     intra, inter = (FrameCodec(m, p, *quantisation, skip_blocks) for m, p in zip(models, params, strict=True))
     y_bits, (intra_z_bits, inter_z_bits) = tables
@@ -163,18 +171,21 @@ def _scan(
         of_channels = z_bits[jnp.round(qp[0]).astype(jnp.int32)]
         channel = jnp.arange(z.shape[1])[:, None, None]
         bits = of_channels[channel, z[0].astype(jnp.int32) + 128].sum()
+        count = jnp.int32(z.size)
         for symbols, indexes in frame.planes:
+            count += (indexes != NOT_CODED).sum()
             bits += y_bits[indexes.astype(jnp.int32), symbols.astype(jnp.int32) + 128].sum()
         if frame.motion is not None:
+            count += frame.motion.size
             bits += motion_bits(frame.motion, jnp)[0]
-        return bits, synthesis.feature, stages.reconstruct(codec.model, codec.params, synthesis, qp)
+        return (bits, count), synthesis.feature, stages.reconstruct(codec.model, codec.params, synthesis, qp)
 
     def step(carry: tuple[Array, Array], frame: tuple[Array, Array, Array]) -> Any:
         picture, way, qp = frame
 
         def intra_frame(feature: Array, _: Array) -> Any:
-            bits, _, decoded = code(intra, intra_z_bits, picture, None, qp)
-            return bits, feature, decoded  # the next frame does not look at the feature
+            rate, _, decoded = code(intra, intra_z_bits, picture, None, qp)
+            return rate, feature, decoded  # the next frame does not look at the feature
 
         def from_picture(_: Array, decoded: Array) -> Any:
             return code(inter, inter_z_bits, picture, Reference(decoded, "picture"), qp)
@@ -184,7 +195,7 @@ def _scan(
 
         # With motion no frame takes the last way, and the network does not have it.
         branches = (intra_frame, from_picture) if inter.motion else (intra_frame, from_picture, from_feature)
-        bits, feature, decoded = lax.switch(way, branches, *carry)
-        return (feature, decoded), (bits, decoded)
+        rate, feature, decoded = lax.switch(way, branches, *carry)
+        return (feature, decoded), (*rate, decoded)
 
     return lax.scan(step, carry, inputs)

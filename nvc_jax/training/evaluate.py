@@ -13,7 +13,7 @@ from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.evaluation.sequences import Video
 from nvc_jax.io.files import make_folder
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
 from nvc_jax.training.config import DEMO, Evaluation
 from nvc_jax.video import create_video, open_video, write_png
 
@@ -50,10 +50,12 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         identity=model.identity,
         config=model.config.to_dict(),
         qps=(qp,),
-        precision="float32",
+        container="nvc",
+        precision="float32",  # the numbers of a model in training need not fit int16
         reset_interval=64,
         skip_threshold=DEFAULT_SKIP_THRESHOLD,
-        rdoq=0.0,
+        rdoq=DEFAULT_RDOQ,
+        skip_blocks=True,
         qp_offsets=model.qp_offsets,
     )
     measured = coder.measure(sequence, qp, folder / f"stream{coder.suffix}")

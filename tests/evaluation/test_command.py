@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.cli.command import main as nvc_jax
 from nvc_jax.codec.store import make_model, save_model
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.evaluation.coders import ModelCoder
@@ -42,9 +43,10 @@ def without_times(points):
     return {key: {k: v for k, v in point.items() if k not in times} for key, point in points.items()}
 
 
-def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model, tmp_path, capsys):
+@pytest.mark.parametrize("container", ["nvc", "dcvc"])
+def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model, tmp_path, capsys, container):
     clip = make_clip(32, 32, 9)
-    assert evaluate("--model", tiny_model, "--videos", clip, "--qps", 5, 60) == 0
+    assert evaluate("--model", tiny_model, "--videos", clip, "--qps", 5, 60, "--container", container) == 0
     assert capsys.readouterr().out.count(" dB  too small for MS-SSIM\n") == 2
     points = points_of(tmp_path / "out.json")
     assert list(points) == [("clips", "clip.y4m", "000"), ("clips", "clip.y4m", "001")]
@@ -66,6 +68,40 @@ def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model,
         assert point["machine"]["cpu"]
         assert point["versions"]["jax"]
         assert (tmp_path / "streams" / point["picture"]).is_file()
+
+
+OWN = {"container": "nvc", "precision": "int16", "rdoq": 0.06, "skip_blocks": True}
+OFFICIAL = {"container": "dcvc", "precision": "float32", "rdoq": 0.0, "skip_blocks": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        ("tiny", (), OWN),
+        ("tiny", ("--container", "dcvc"), OFFICIAL),
+        ("moving", ("--container", "dcvc"), OFFICIAL | {"rdoq": 0.06}),
+        ("tiny", ("--precision", "float32", "--rdoq", 0), OWN | {"precision": "float32", "rdoq": 0.0}),
+        ("moving", ("--no-skip-blocks",), OWN | {"skip_blocks": False}),
+        (
+            "tiny",
+            ("--container", "dcvc", "--precision", "int16", "--rdoq", 0.3),
+            OFFICIAL | {"precision": "int16", "rdoq": 0.3},
+        ),
+    ],
+)
+def test_points_are_of_the_streams_that_the_command_line_writes(
+    evaluate, make_clip, tiny_model, moving_model, tmp_path, model, options, expected
+):
+    clip, model = make_clip(32, 32, 2), {"tiny": tiny_model, "moving": moving_model}[model]
+    assert evaluate("--model", model, "--videos", clip, "--qps", 30, *options) == 0
+    (point,) = points_of(tmp_path / "out.json").values()
+    assert {key: point["settings"][key] for key in expected} == expected
+    stream = tmp_path / "streams" / point["stream"]
+    ours = tmp_path / f"ours.{'bin' if '--container' in options else 'nvc'}"
+    options = [str(option) for option in options if option not in ("--container", "dcvc")]
+    assert nvc_jax(["encode", str(clip), str(ours), "--model", str(model), "--qp", "30", *options]) == 0
+    assert stream.read_bytes() == ours.read_bytes()
+    assert stream.suffix == ours.suffix
 
 
 def test_official_keys_are_those_of_official_results(shared):
@@ -97,14 +133,15 @@ def dataset_config(tmp_path, make_clip):
 
 def test_bad_videos_cost_their_own_points_only(evaluate, dataset_config, tiny_model, tmp_path, capsys):
     config = dataset_config(missing=(32, 32, 3), other=(64, 48, 3), good=(32, 32, 2))
-    assert evaluate("--model", tiny_model, "--config", config, "--qps", 20) == 1
+    assert evaluate("--model", tiny_model, "--config", config, "--qps", 20, 40) == 1
     told = capsys.readouterr().err
-    assert "missing.y4m: no such file" in told
-    assert "other.y4m: is 32x32, not 64x48" in told
-    assert "2 of 3 points failed" in told
+    assert told.count("missing.y4m: no such file") == 1
+    assert told.count("other.y4m: is 32x32, not 64x48") == 1
+    assert "4 of 6 points failed:\n  tiny: A/missing.y4m, qp 20 40\n  tiny: A/other.y4m, qp 20 40\n" in told
     assert "Traceback" not in told
     points = points_of(tmp_path / "out.json")
-    assert [(*key, len(point["frame_bpp"])) for key, point in points.items()] == [("A", "good.y4m", "000", 2)]
+    measured = [(*key, len(point["frame_bpp"])) for key, point in points.items()]
+    assert measured == [("A", "good.y4m", "000", 2), ("A", "good.y4m", "001", 2)]
 
 
 def test_video_shorter_than_the_configuration_says(evaluate, dataset_config, tiny_model, capsys):
@@ -180,8 +217,13 @@ def test_model_that_decodes_to_nan(evaluate, make_clip, tmp_path, capsys):
     parameters = flatten(synthetic.tiny_model().params)
     parameters["inter/recon_out/bias"] = np.full_like(parameters["inter/recon_out/bias"], np.nan)
     save_model(tmp_path / "bad", make_model(tiny, unflatten(parameters), "test"))
-    assert evaluate("--model", tmp_path / "bad", "--videos", make_clip(32, 32, 3), "--qps", 20) == 1
-    assert "qp 20: frame 1 decodes to values that are not numbers" in capsys.readouterr().err
+    arguments = ["--model", tmp_path / "bad", "--videos", make_clip(32, 32, 3), "--precision", "float32"]
+    assert evaluate(*arguments, "--qps", 20, 40) == 1
+    told = capsys.readouterr().err
+    assert told.count("frame 1 decodes to values that are not numbers") == 1
+    assert "2 of 2 points failed:\n  bad: clips/clip.y4m, qp 20 40\n" in told
+    assert f"{tmp_path / 'out.json'}: not written" in told
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_killed_and_resumed_with_workers(evaluate, make_clip, tiny_model, tmp_path):
