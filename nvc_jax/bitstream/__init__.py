@@ -1,20 +1,20 @@
-"""Containers: bytes to frames and back (docs/FORMAT.md). Two of them behind one interface: `.bin` and `.nvc`."""
+"""Containers: bytes to packets and back (docs/FORMAT.md). Two of them behind one interface: `.bin` and `.nvc`."""
 
 from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
-from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame
 from nvc_jax.bitstream.nvc import NvcReader, NvcWriter
 from nvc_jax.bitstream.nvc_syntax import NvcHeader
+from nvc_jax.bitstream.packets import CodedPacket, LostPicture, Packet
 from nvc_jax.bitstream.source import open_reader, repair
 
 __all__ = [
-    "CodedFrame",
+    "CodedPacket",
     "DcvcReader",
     "DcvcWriter",
-    "FrameUnit",
-    "LostFrame",
+    "LostPicture",
     "NvcHeader",
     "NvcReader",
     "NvcWriter",
+    "Packet",
     "open_reader",
     "repair",
 ]

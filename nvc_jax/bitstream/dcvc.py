@@ -5,22 +5,20 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from nvc_jax.bitstream.cursor import Cursor
-from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, check_picture_size, check_qp
+from nvc_jax.bitstream.packets import CodedPacket, Packet, check_picture_size, check_qps
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
-from nvc_jax.spec import TWO_STREAMS_ABOVE, Dialect, FrameKind
+from nvc_jax.spec import TWO_STREAMS_ABOVE, Dialect
 
 MAX_HEADERS = 16
 MAX_UINT = (1 << 30) - 1
 
-_SEQUENCE_UNIT = 0
-_KIND_OF_UNIT: dict[int, FrameKind] = {1: "I", 2: "P"}
-_UNIT_OF_KIND = {kind: unit for unit, kind in _KIND_OF_UNIT.items()}
+_SEQUENCE_UNIT, _INTRA_UNIT, _INTER_UNIT = range(3)
 _USE_ADAPTOR_I, _TWO_STREAMS = 1 << 0, 1 << 2
 
 
 @dataclass(frozen=True)
 class _SequenceHeader:
-    """What a frame refers to."""
+    """Picture size and flags that frames refer to."""
 
     height: int
     width: int
@@ -32,7 +30,7 @@ class DcvcWriter:
     """Writes frames; a sequence header goes before the first frame that needs it.
 
     Attributes:
-        dialect: that in which official programs code pictures of this size (spec 7).
+        dialect: of official programs for pictures of this size (spec 7).
     """
 
     def __init__(self, file: BinaryIO, width: int, height: int) -> None:
@@ -47,38 +45,43 @@ class DcvcWriter:
         self.dialect: Dialect = "two_streams" if width * height > TWO_STREAMS_ABOVE else "one_stream"
         self._ids: dict[_SequenceHeader, int] = {}
 
-    def write_frame(self, frame: CodedFrame) -> int:
-        """Write a frame. Returns the number of bytes, a new sequence header included.
+    def write(self, packet: CodedPacket) -> int:
+        """Write a packet. Returns the number of bytes, a new sequence header included.
 
         Raises:
-            ConfigError: qp is out of range or not whole, the payload too long, or of a dialect that is not official.
+            ConfigError: it has several pictures, its qp is out of range or not whole, or the payload too long or of a
+                dialect that is not official.
         """
-        check_qp(frame.kind, frame.qp)
-        if frame.qp != round(frame.qp):
-            raise ConfigError(f"qp {frame.qp:g} is not a whole number, and a .bin file stores it as one byte")
-        if frame.dialect == "interleaved":
+        check_qps(packet.start, packet.qps)
+        if len(packet.qps) > 1:
+            raise ConfigError("a .bin file holds packets of one picture; write an .nvc file")
+        (qp,) = packet.qps
+        if qp != round(qp):
+            raise ConfigError(f"qp {qp:g} is not a whole number, and a .bin file stores it as one byte")
+        if packet.dialect == "interleaved":
             raise ConfigError("a .bin file cannot hold interleaved payloads")
-        length = _uint(len(frame.payload))
+        length = _uint(len(packet.payload))
         width, height = self._size
-        header = _SequenceHeader(height, width, frame.refresh, frame.dialect == "two_streams")
+        header = _SequenceHeader(height, width, packet.refresh, packet.dialect == "two_streams")
         data = b""
         if header not in self._ids:
             self._ids[header] = len(self._ids)  # a picture size has four headers at most
             flags = _USE_ADAPTOR_I * header.use_adaptor_i | _TWO_STREAMS * header.two_streams
             data += bytes([_SEQUENCE_UNIT << 4 | self._ids[header]])
             data += _uint(height) + _uint(width) + bytes([flags])
-        data += bytes([_UNIT_OF_KIND[frame.kind] << 4 | self._ids[header], round(frame.qp)]) + length + frame.payload
+        unit = _INTRA_UNIT if packet.start else _INTER_UNIT
+        data += bytes([unit << 4 | self._ids[header], round(qp)]) + length + packet.payload
         self._file.write(data)
         self._file.flush()
         return len(data)
 
     def finish(self) -> int:
-        """Write what comes after the last frame: nothing. Returns the number of bytes."""
+        """Write the end of a stream: nothing. Returns the number of bytes."""
         return 0
 
 
 class DcvcReader:
-    """Iterates over the frames of a file or pipe, holding one frame at a time.
+    """Iterates over the packets of a file or pipe, holding one at a time.
 
     Raises, while iterating:
         TruncatedError: the data ends within a frame; all frames before it have been given.
@@ -100,7 +103,7 @@ class DcvcReader:
         """Go to the last intra frame not after frame `index`: without an index, that is unknown."""
         return False
 
-    def __iter__(self) -> Iterator[FrameUnit]:
+    def __iter__(self) -> Iterator[Packet]:
         """Read on from where the last frame ended."""
         cursor = self._cursor
         begin = cursor.offset
@@ -114,15 +117,15 @@ class DcvcReader:
             if unit == _SEQUENCE_UNIT:
                 self._headers[header_id] = self._sequence_header()
                 continue
-            if unit not in _KIND_OF_UNIT:
+            if unit not in (_INTRA_UNIT, _INTER_UNIT):
                 raise self._error(f"unknown unit type {unit}", unit_offset)
             if header_id not in self._headers:
                 raise self._error(f"sequence header {header_id} was never sent", unit_offset)
-            kind, header = _KIND_OF_UNIT[unit], self._headers[header_id]
-            qp, payload = self._frame(kind)
-            yield FrameUnit(
-                kind=kind,
-                qp=qp,
+            start, header = unit == _INTRA_UNIT, self._headers[header_id]
+            qp, payload = self._frame(start)
+            yield Packet(
+                start=start,
+                qps=(qp,),
                 refresh=header.use_adaptor_i,
                 dialect="two_streams" if header.two_streams else "one_stream",
                 payload=payload,
@@ -157,11 +160,11 @@ class DcvcReader:
             raise self._error(str(error), offset) from None
         return _SequenceHeader(height, width, bool(flags & _USE_ADAPTOR_I), bool(flags & _TWO_STREAMS))
 
-    def _frame(self, kind: FrameKind) -> tuple[int, bytes]:
+    def _frame(self, start: bool) -> tuple[int, bytes]:
         offset = self._cursor.offset
         qp = self._cursor.take(1, "qp")[0]
         try:
-            check_qp(kind, qp)
+            check_qps(start, (qp,))
         except ConfigError as error:
             raise self._cursor.error(str(error), offset) from None
         return qp, self._cursor.take(self._uint("payload length"), "payload")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from nvc_jax.bitstream.cursor import CHUNK_BYTES, Cursor
-from nvc_jax.bitstream.frames import CodedFrame, FrameUnit, LostFrame, check_qp
 from nvc_jax.bitstream.nvc_syntax import (
     END,
     END_MARK,
@@ -17,7 +16,7 @@ from nvc_jax.bitstream.nvc_syntax import (
     PREFIX,
     QP_STEPS,
     TAIL,
-    TYPE_OF_FRAME,
+    TYPE_OF_PACKET,
     TYPES,
     NvcHeader,
     Trailer,
@@ -26,6 +25,7 @@ from nvc_jax.bitstream.nvc_syntax import (
     qp_steps,
     varint,
 )
+from nvc_jax.bitstream.packets import CodedPacket, LostPicture, Packet, check_qps
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
 from nvc_jax.spec import CHECK_BITS, Dialect
 
@@ -44,44 +44,45 @@ class NvcWriter:
     def __init__(self, file: BinaryIO, header: bytes) -> None:
         """Write the header, as `NvcHeader.to_bytes` gives it."""
         self._file = file
-        self._unreported = self._write(header)  # counted to the first frame
+        self._unreported = self._write(header)  # counted to the first packet
         self._offset = self._unreported
-        self._frames = 0
-        self._intra_frames: list[tuple[int, int]] = []
+        self._pictures = 0
+        self._starts: list[tuple[int, int]] = []
 
-    def write_frame(self, frame: CodedFrame, index: int | None = None) -> int:
-        """Write a frame. Returns the number of bytes; the header is counted to the first frame.
+    def write(self, packet: CodedPacket, index: int | None = None) -> int:
+        """Write a packet. Returns the number of bytes; the header is counted to the first packet.
 
         Args:
-            frame: with an interleaved payload and a check.
-            index: frame number, where frames before it are missing (only intra frames carry it).
+            packet: with an interleaved payload and a check.
+            index: number of its first picture, where pictures before it are missing (only start packets carry it).
 
         Raises:
-            ConfigError: the frame does not fit the container.
+            ConfigError: the packet does not fit the container.
         """
-        check_qp(frame.kind, frame.qp)
-        if frame.dialect != self.dialect or frame.check is None:
+        check_qps(packet.start, packet.qps)
+        if packet.dialect != self.dialect or packet.check is None:
             raise ConfigError("a frame of an .nvc file needs an interleaved payload and a check")
-        index = self._frames if index is None else index
-        if index < self._frames or (index > self._frames and frame.kind != "I"):
-            raise ConfigError(f"frame {index} cannot follow frame {self._frames - 1}")
-        steps = qp_steps(frame.qp)
-        fraction = steps % QP_STEPS
-        data = bytes([TYPE_OF_FRAME[frame.kind, frame.refresh] | (FRACTION if fraction else 0), steps // QP_STEPS])
-        data += bytes([fraction]) if fraction else b""
-        if frame.kind == "I":
+        index = self._pictures if index is None else index
+        if index < self._pictures or (index > self._pictures and not packet.start):
+            raise ConfigError(f"frame {index} cannot follow frame {self._pictures - 1}")
+        steps = [divmod(qp_steps(qp), QP_STEPS) for qp in packet.qps]
+        has_fraction, several = any(fraction for _, fraction in steps), len(steps) > 1
+        type_ = TYPE_OF_PACKET[packet.start, packet.refresh and not packet.start, several]
+        data = bytes([type_ | FRACTION * has_fraction]) + (bytes([len(steps)]) if several else b"")
+        data += b"".join(bytes([whole, fraction] if has_fraction else [whole]) for whole, fraction in steps)
+        if packet.start:
             data += varint(index)
-            self._intra_frames.append((index, self._offset))
-        data += varint(len(frame.payload)) + frame.payload + frame.check.to_bytes(CHECK_BITS // 8, "little")
+            self._starts.append((index, self._offset))
+        data += varint(len(packet.payload)) + packet.payload + packet.check.to_bytes(CHECK_BITS // 8, "little")
         size = self._write(data + check_bytes(data, index_bytes(index)))
         self._offset += size
-        self._frames = index + 1
+        self._pictures = index + len(steps)
         size, self._unreported = size + self._unreported, 0
         return size
 
     def finish(self) -> int:
-        """Write what comes after the last frame. Returns the number of bytes."""
-        return self._write(Trailer(self._frames, tuple(self._intra_frames)).to_bytes())
+        """Write the trailer. Returns the number of bytes."""
+        return self._write(Trailer(self._pictures, tuple(self._starts)).to_bytes())
 
     def _write(self, data: bytes) -> int:
         self._file.write(data)
@@ -90,16 +91,16 @@ class NvcWriter:
 
 
 class NvcReader:
-    """Iterates over the frames of a file or pipe, holding one frame at a time.
+    """Iterates over the packets of a file or pipe, holding one at a time.
 
     Raises, while iterating:
-        TruncatedError: the data ends too early; all frames before the cut have been given.
-        BitstreamError: a frame is damaged; all frames before it have been given.
+        TruncatedError: the data ends too early; all packets before the cut have been given.
+        BitstreamError: a packet is damaged; all packets before it have been given.
 
     Attributes:
-        header: what the file says about itself.
-        header_bytes: the same as it stands there.
-        trailer_bytes: bytes after the last frame, known when the end was reached.
+        header: description of the file.
+        header_bytes: the same, as it stands there.
+        trailer_bytes: bytes after the last packet, known when the end was reached.
         damage: the first that was concealed, in words.
     """
 
@@ -108,8 +109,8 @@ class NvcReader:
 
         Args:
             cursor: at the start of the stream.
-            conceal: give a LostFrame for every frame that is missing; after damage, go on at the next intra frame if
-                the source is a file and has one, else end there.
+            conceal: give a LostPicture for every picture that is missing; after damage, go on at the next start packet
+                if the source is a file and has one, else end there.
 
         Raises:
             BitstreamError: the header is damaged, or of a newer major version.
@@ -119,7 +120,7 @@ class NvcReader:
         self._lost = 0
         self.damage: str | None = None
         self.header, self.header_bytes = self._read_header()
-        self._begin = 0  # the first frame counts the header
+        self._begin = 0  # the first packet counts the header
         self._next = 0
         self._end = self._find_trailer() if cursor.seekable else None
         self.trailer_bytes = 0
@@ -127,12 +128,12 @@ class NvcReader:
 
     @property
     def frame_count(self) -> int | None:
-        """Frames of the sequence; None in a pipe and in a file that was cut."""
+        """Pictures of the sequence; None in a pipe and in a file that was cut."""
         return self._end[0].frame_count if self._end else None
 
     def seek(self, index: int) -> bool:
-        """Go to the last intra frame not after frame `index`; False where that is unknown."""
-        entries = self._end[0].intra_frames if self._end else ()
+        """Go to the last start packet not after picture `index`; False where that is unknown."""
+        entries = self._end[0].starts if self._end else ()
         position = bisect.bisect_right(entries, index, key=lambda entry: entry[0])
         if not position:
             return False
@@ -140,8 +141,8 @@ class NvcReader:
         self._cursor.seek(self._begin)
         return True
 
-    def __iter__(self) -> Iterator[FrameUnit | LostFrame]:
-        """Read on from where the last frame ended."""
+    def __iter__(self) -> Iterator[Packet | LostPicture]:
+        """Read on from where the last packet ended."""
         cursor = self._cursor
         while True:
             begin = cursor.offset
@@ -152,7 +153,7 @@ class NvcReader:
                 if not self._conceal:
                     raise
                 self.damage = self.damage or str(error)
-                found_index = self._find_intra(begin + 1)
+                found_index = self._find_start(begin + 1)
                 if found_index is None:
                     return
                 yield from self._lose(found_index, str(error))
@@ -169,11 +170,11 @@ class NvcReader:
                 return
             if found is not None:
                 yield from self._lose(found.index, "missing")
-                self._begin, self._next = cursor.offset, found.index + 1
+                self._begin, self._next = cursor.offset, found.index + len(found.qps)
                 yield found
 
-    def _lose(self, end: int, reason: str) -> Iterator[LostFrame]:
-        """The frames from the next one to `end`, which are not there."""
+    def _lose(self, end: int, reason: str) -> Iterator[LostPicture]:
+        """The pictures from the next one to `end`, which are not there."""
         if end > self._next and not self._conceal:
             missing = f"frames {self._next} to {end - 1} are missing; --conceal goes on after them"
             raise self._cursor.error(missing, self._cursor.offset)
@@ -181,10 +182,10 @@ class NvcReader:
         self._lost += end - self._next
         while self._next < end:
             self._next += 1
-            yield LostFrame(self._next - 1, self.header.width, self.header.height, reason)
+            yield LostPicture(self._next - 1, self.header.width, self.header.height, reason)
 
-    def _record(self) -> FrameUnit | Trailer | None:
-        """The next frame, the trailer, or None for what this version may skip."""
+    def _record(self) -> Packet | Trailer | None:
+        """The next packet, the trailer, or None for a record that this version may skip."""
         cursor = self._cursor
         begin = cursor.offset
         cursor.begin_check()
@@ -202,22 +203,24 @@ class NvcReader:
             return self._parse(lambda: Trailer.from_body(body, begin), "trailer", begin) if type_ == END else None
         if type_ & ~FRACTION not in TYPES:
             raise cursor.error(f"unknown record type {type_}", begin)
-        kind, refresh = TYPES[type_ & ~FRACTION]
-        steps = cursor.take(1, "qp")[0] * QP_STEPS
-        if type_ & FRACTION:
-            steps += cursor.take(1, "fraction of the qp")[0]
-        index = self._varint("frame number") if kind == "I" else self._next
+        start, refresh, several = TYPES[type_ & ~FRACTION]
+        pictures = cursor.take(1, "number of pictures")[0] if several else 1
+        width = 2 if type_ & FRACTION else 1
+        steps = cursor.take(pictures * width, "qp")
+        fractions = steps[1::2] if width > 1 else bytes(pictures)
+        qps = tuple(whole + part / QP_STEPS for whole, part in zip(steps[::width], fractions, strict=True))
+        index = self._varint("frame number") if start else self._next
         try:
-            check_qp(kind, steps / QP_STEPS)
+            check_qps(start, qps)
         except ConfigError as error:
             raise cursor.error(str(error), begin) from None
         self._check_gap(index, begin)
         payload = cursor.take(self._length(self._max_payload), "payload")
         check = int.from_bytes(cursor.take(CHECK_BITS // 8, "check of the symbols"), "little")
         self._confirm(begin, index_bytes(index))
-        return FrameUnit(
-            kind=kind,
-            qp=steps / QP_STEPS,
+        return Packet(
+            start=start,
+            qps=qps,
             refresh=refresh,
             dialect="interleaved",
             payload=payload,
@@ -231,8 +234,8 @@ class NvcReader:
 
     @property
     def _max_payload(self) -> int:
-        """Bytes, well above what any picture of this size needs."""
-        return (1 << 16) + 16 * self.header.width * self.header.height
+        """Bytes, well above those of any packet of this size."""
+        return (1 << 16) + 16 * self.header.width * self.header.height * self.header.pictures
 
     def _length(self, limit: int) -> int:
         length = self._varint("length")
@@ -293,7 +296,7 @@ class NvcReader:
             trailer = self._record()
             if not isinstance(trailer, Trailer) or cursor.offset != end:
                 return None
-            offsets = [offset for _, offset in trailer.intra_frames]
+            offsets = [offset for _, offset in trailer.starts]
             inside = not offsets or (offsets[0] >= here and offsets[-1] < end - size)
             return (trailer, end - size) if inside else None
         except BitstreamError:
@@ -301,8 +304,8 @@ class NvcReader:
         finally:
             cursor.seek(here)
 
-    def _find_intra(self, begin: int) -> int | None:
-        """Go to the first whole intra frame, or the trailer, from byte `begin` on. Returns its frame number, if any."""
+    def _find_start(self, begin: int) -> int | None:
+        """Go to the first whole start packet, or the trailer, from byte `begin` on. Returns its picture, if any."""
         cursor = self._cursor
         for offset in self._candidates(begin) if cursor.seekable else ():
             cursor.seek(offset)
@@ -319,10 +322,10 @@ class NvcReader:
         return None
 
     def _candidates(self, begin: int) -> Iterator[int]:
-        """Bytes of the file where an intra frame or the trailer may begin."""
+        """Bytes of the file where a start packet or the trailer may begin."""
         if self._end is not None:
             trailer, offset = self._end
-            yield from (entry for _, entry in trailer.intra_frames if entry >= begin)
+            yield from (entry for _, entry in trailer.starts if entry >= begin)
             yield offset
             return
         cursor = self._cursor
@@ -331,7 +334,7 @@ class NvcReader:
             data = cursor.peek(CHUNK_BYTES)
             if not data:
                 return
-            yield from (begin + match.start() for match in re.finditer(b"[Ii]", data))
+            yield from (begin + match.start() for match in re.finditer(b"[IiJj]", data))
             begin += len(data)
 
     def _check_end(self, trailer_size: int) -> None:

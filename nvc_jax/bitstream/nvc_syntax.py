@@ -5,21 +5,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nvc_jax.bitstream.frames import check_picture_size
+from nvc_jax.bitstream.packets import MAX_PICTURES, check_picture_size
 from nvc_jax.errors import ConfigError
 from nvc_jax.io.checks import Check
-from nvc_jax.spec import FrameKind
 
 MAGIC = b"\x8bNVC\r\n\x1a\n"
 END_MARK = b"CVN\x8b"
-MAJOR, MINOR = 1, 0
+MAJOR = 1
+MINOR, MINOR_OF_SEVERAL = 0, 1  # the second with packets of several pictures
 QP_STEPS = 256  # a qp is a multiple of 1 / 256
 PRECISIONS = ("float32", "bfloat16", "float16", "int16")
-MIN_INTRA = 11  # bytes of an I frame with an empty payload
+MIN_INTRA = 11  # bytes of a start packet with an empty payload
 
 END, OPTIONAL, FRACTION = ord("E"), 0x80, 0x20
-TYPES: dict[int, tuple[FrameKind, bool]] = {ord("I"): ("I", False), ord("P"): ("P", False), ord("R"): ("P", True)}
-TYPE_OF_FRAME = {frame: type_ for type_, frame in TYPES.items()}
+# (start, refresh, several pictures) of the types of packets
+TYPES = {
+    ord("I"): (True, False, False),
+    ord("P"): (False, False, False),
+    ord("R"): (False, True, False),
+    ord("J"): (True, False, True),
+    ord("Q"): (False, False, True),
+    ord("S"): (False, True, True),
+}
+TYPE_OF_PACKET = {packet: type_ for type_, packet in TYPES.items()}
 _CHROMA_LOCATIONS = (None, "left", "center", "topleft")
 
 # identity, precision, arithmetic, width, height, frame rate, colour (5), skip threshold,
@@ -33,7 +41,7 @@ ColourCodes = tuple[int | None, int | None, int | None, bool | None, str | None]
 
 @dataclass(frozen=True)
 class NvcHeader:
-    """What a file says about itself.
+    """Description of a file, in the file.
 
     Attributes:
         identity: hash of the model, 64 hexadecimal digits.
@@ -50,6 +58,7 @@ class NvcHeader:
         intra_period: frames from one intra frame to the next; -1 for only the first.
         reset_interval: frames from one refresh to the next, 0 for none.
         qp_offsets: added to the base qp of inter frame n, by n mod 8.
+        pictures: of a packet, at most.
     """
 
     identity: str
@@ -66,6 +75,7 @@ class NvcHeader:
     intra_period: int
     reset_interval: int
     qp_offsets: tuple[int, ...]
+    pictures: int = 1
 
     def to_bytes(self) -> bytes:
         """The header as it stands in a file, magic and check included.
@@ -95,9 +105,10 @@ class NvcHeader:
                 *self.qp_offsets,
             )
             body += struct.pack("<B", len(name)) + name
+            body += struct.pack("<B", self.pictures) if self.pictures > 1 else b""
         except (struct.error, ValueError) as error:
             raise ConfigError(f"the header of an .nvc file cannot hold these settings ({error})") from None
-        data = PREFIX.pack(MAGIC, MAJOR, MINOR, len(body)) + body
+        data = PREFIX.pack(MAGIC, MAJOR, MINOR_OF_SEVERAL if self.pictures > 1 else MINOR, len(body)) + body
         return data + check_bytes(data)
 
     @staticmethod
@@ -121,6 +132,9 @@ class NvcHeader:
             raise ValueError("its skip threshold is no number from 0 on")
         primaries, transfer, matrix = (None if code == 2 else code for code in colour)
         name = body[_FIXED.size + 1 :][: body[_FIXED.size]]
+        pictures = body[_FIXED.size + 1 + len(name)] if len(body) > _FIXED.size + 1 + len(name) else 1
+        if not 1 <= pictures <= MAX_PICTURES:
+            raise ValueError(f"its packets have {pictures} pictures")
         return NvcHeader(
             identity=identity.hex(),
             model="".join(c if c.isprintable() else "\ufffd" for c in name.decode(errors="replace")),
@@ -136,26 +150,27 @@ class NvcHeader:
             intra_period=intra_period or -1,
             reset_interval=reset_interval,
             qp_offsets=(o0, o1, o2, o3, o4, o5, o6, o7),
+            pictures=pictures,
         )
 
 
 @dataclass(frozen=True)
 class Trailer:
-    """What stands at the end of a whole file.
+    """The end of a whole file.
 
     Attributes:
-        frame_count: frames of the sequence.
-        intra_frames: (frame number, byte of the file) of every intra frame, rising.
+        frame_count: pictures of the sequence.
+        starts: (number of the first picture, byte of the file) of every start packet, rising.
     """
 
     frame_count: int
-    intra_frames: tuple[tuple[int, int], ...]
+    starts: tuple[tuple[int, int], ...]
 
     def to_bytes(self) -> bytes:
         """The trailer as it stands in a file, tail included."""
-        body = bytearray(varint(self.frame_count) + varint(len(self.intra_frames)))
+        body = bytearray(varint(self.frame_count) + varint(len(self.starts)))
         last = (0, 0)
-        for entry in self.intra_frames:
+        for entry in self.starts:
             body += varint(entry[0] - last[0]) + varint(entry[1] - last[1])
             last = entry
         data = bytes([END]) + varint(len(body)) + bytes(body)
@@ -205,7 +220,7 @@ def qp_steps(qp: float) -> int:
 
 
 def index_bytes(index: int) -> bytes:
-    """What the check of a frame covers beside its bytes, so that no frame is taken for another."""
+    """Covered by the check of a packet beside its bytes, so that no packet is taken for another."""
     return index.to_bytes(8, "little")
 
 

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.bitstream.dcvc import DcvcReader
-from nvc_jax.bitstream.frames import LostFrame
 from nvc_jax.bitstream.nvc import NvcReader, NvcWriter
 from nvc_jax.bitstream.nvc_syntax import MAGIC
+from nvc_jax.bitstream.packets import LostPicture
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError
 from nvc_jax.io.files import STDIO, reason
 
@@ -53,7 +53,7 @@ class Repair:
     """What a repair found.
 
     Attributes:
-        frames: that were copied.
+        frames: number of pictures copied.
         lost: that are missing between them.
         damage: the first that was found, None in a whole file.
     """
@@ -82,11 +82,11 @@ def repair(source: str | Path, file: BinaryIO) -> Repair:
             raise ConfigError(f"{source}: not an .nvc file; there is nothing to repair in other containers")
         writer = NvcWriter(file, reader.header_bytes)
         for found in reader:
-            if isinstance(found, LostFrame):
+            if isinstance(found, LostPicture):
                 lost += 1
             else:
-                writer.write_frame(found, found.index)
-                frames += 1
+                writer.write(found, found.index)
+                frames += len(found.qps)
         if not frames:
             raise BitstreamError(f"no whole frame ({reader.damage})")
         writer.finish()

@@ -1,34 +1,38 @@
-"""What a stream holds, without decoding it."""
+"""Contents of a stream, without decoding it."""
 
 from typing import Any
 
 from nvc_jax.bitstream.dcvc import DcvcReader
-from nvc_jax.bitstream.frames import FrameUnit, LostFrame
 from nvc_jax.bitstream.nvc import NvcReader
 from nvc_jax.bitstream.nvc_syntax import NvcHeader
+from nvc_jax.bitstream.packets import LostPicture, Packet, shared
 from nvc_jax.errors import BitstreamError
 
 
 def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
-    """Everything that can be told, ready for JSON; under `frame_list` one object per frame that is there.
+    """Everything that can be told, ready for JSON; under `frame_list` one object per picture that is there.
 
-    qps are those of the frames, offsets of the hierarchy included.
+    The bytes of a packet are shared among its pictures; qps have the offsets of the hierarchy in them.
 
     Raises:
         BitstreamError: the stream is damaged or holds no frame.
     """
     rows: list[dict[str, Any]] = []
-    first: FrameUnit | None = None
+    first: Packet | None = None
     lost = 0
     for unit in reader:
-        if isinstance(unit, LostFrame):
+        if isinstance(unit, LostPicture):
             lost += 1
             continue
         first = first or unit
-        rows.append(
-            {"index": unit.index, "type": unit.kind, "qp": unit.qp, "refresh": unit.kind == "P" and unit.refresh}
-            | {"offset": unit.offset, "bytes": unit.size_bytes, "payload_bytes": len(unit.payload)}
-        )
+        sizes = (shared(size, len(unit.qps)) for size in (unit.size_bytes, len(unit.payload)))
+        for number, (qp, size, payload) in enumerate(zip(unit.qps, *sizes, strict=True)):
+            begins = number == 0
+            rows.append(
+                {"index": unit.index + number, "type": unit.type if begins else "P", "qp": qp}
+                | {"refresh": begins and unit.refresh and not unit.start}
+                | {"offset": unit.offset, "bytes": size, "payload_bytes": payload}
+            )
     if first is None:
         raise BitstreamError(reader.damage or "the stream holds no frame.")
     qps = [row["qp"] for row in rows]
@@ -66,4 +70,5 @@ def _header(header: NvcHeader) -> dict[str, Any]:
         "intra_period": header.intra_period,
         "reset_interval": header.reset_interval,
         "qp_offsets": list(header.qp_offsets),
+        "pictures_per_packet": header.pictures,
     }

@@ -1,4 +1,4 @@
-"""Packets to frames: the sequence loop of the decoder."""
+"""Packets to pictures: the sequence loop of the decoder."""
 
 import dataclasses
 import functools
@@ -7,40 +7,74 @@ from collections.abc import Iterable, Iterator
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.bitstream import FrameUnit, LostFrame
+from nvc_jax.bitstream import LostPicture, Packet
+from nvc_jax.bitstream.packets import shared
+from nvc_jax.codec.history import History
+from nvc_jax.codec.loop import batched, filled
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, download_rgb
 from nvc_jax.codec.pipeline import one_ahead
-from nvc_jax.codec.reference import ReferenceBuffer
+from nvc_jax.codec.reading import decode
 from nvc_jax.errors import BitstreamError
 from nvc_jax.io.timing import Timer
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.video import RgbFrame, YuvFrame
 
+LOST = "lost"  # the type of a lost picture in reports
+
 
 @dataclasses.dataclass(frozen=True)
 class DecodedFrame:
-    """One decoded frame.
+    """One decoded picture.
 
     Attributes:
-        unit: what was read from the container; a LostFrame repeats the picture before it.
-        picture: [1, H', W', 3] float32 YCbCr in 0..1, padded, not rounded, on the device.
+        index: its number.
+        packet: as found in the container; a LostPicture repeats the picture before it.
+        number: of the picture in the packet.
+        pictures: those of the packet [1, T, H', W', 3], YCbCr, padded, not rounded, on the device: float32 in 0..1, or
+            int16 in 1/512.
         planes: the picture in 8-bit 4:2:0.
         rgb: the same in RGB (BT.709 from 4:4:4), if asked for.
-        resynced: how many table indexes had to be taken otherwise than they were computed (codec/resync.py).
+        resynced: how many table indexes of the packet had to be taken otherwise than computed (codec/resync.py).
     """
 
-    unit: FrameUnit | LostFrame
-    picture: Array
+    index: int
+    packet: Packet | LostPicture
+    number: int
+    pictures: Array
     planes: YuvFrame
     rgb: RgbFrame | None
     resynced: int
 
+    @property
+    def picture(self) -> Array:
+        """[1, H', W', 3]."""
+        return self.pictures[:, self.number]
+
+    @property
+    def type(self) -> str:
+        """In reports: I where a run starts, else P; LOST."""
+        if isinstance(self.packet, LostPicture):
+            return LOST
+        return self.packet.type if self.number == 0 else "P"
+
+    @property
+    def qp(self) -> float | None:
+        """Its qp, None if it is lost."""
+        return None if isinstance(self.packet, LostPicture) else self.packet.qps[self.number]
+
+    @property
+    def bits(self) -> int:
+        """Its share of the bits of the packet, 0 if it is lost."""
+        if isinstance(self.packet, LostPicture):
+            return 0
+        return shared(8 * self.packet.size_bytes, len(self.packet.qps))[self.number]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Submitted:
-    unit: FrameUnit | LostFrame
-    picture: Array
+    shown: list[Packet | LostPicture]
+    pictures: Array
     planes: Download[YuvFrame]
     rgb: Download[RgbFrame] | None
     resynced: int
@@ -60,76 +94,94 @@ class Decoder:
             codec: the model the stream was made with.
             skip_threshold: that of the encoder; the official container does not carry it.
             rgb: give pictures in RGB too.
-            conceal: after a frame that does not decode, repeat the last picture up to the next intra frame.
+            conceal: after a packet that does not decode, repeat the last picture up to the next start packet.
         """
         self.timer = Timer()
         self._codec = codec
         self._rgb = rgb
         self._conceal = conceal
-        self._frame_codecs = codec.frame_codecs(skip_threshold)
-        self._buffer = ReferenceBuffer(self._frame_codecs["P"])
+        self._networks = codec.networks(skip_threshold)
+        self._history = History(self._networks)
         self._size = 0, 0
-        self._picture: Array | None = None
-        self._lost = ""  # why the pictures since the last intra frame are lost, if they are
+        self._pictures: Array | None = None
+        self._lost = ""  # why the pictures since the last start packet are lost, if they are
 
-    def decode(self, units: Iterable[FrameUnit | LostFrame]) -> Iterator[DecodedFrame]:
-        """Decode frames one by one; holds two at a time.
+    def decode(self, packets: Iterable[Packet | LostPicture]) -> Iterator[DecodedFrame]:
+        """Decode pictures one by one; holds two packets at a time.
 
         Raises:
-            BitstreamError: at the first frame that is damaged, after all frames before it.
+            BitstreamError: at the first packet that is damaged, after all pictures before it.
         """
-        return one_ahead(units, self._submit, self._finish)
+        for members in one_ahead(packets, self._submit, self._finish):
+            yield from members
 
-    def _submit(self, unit: FrameUnit | LostFrame) -> _Submitted:
+    def _submit(self, packet: Packet | LostPicture) -> _Submitted:
         with self.timer():
-            shown, flips = self._decode_or_conceal(unit)
-            assert self._picture is not None
-            size = unit.width, unit.height
-            rgb = download_rgb(self._picture, *size) if self._rgb else None
-            return _Submitted(shown, self._picture, download_planes(self._picture, *size), rgb, flips)
+            shown, flips = self._decode_or_conceal(packet)
+            assert self._pictures is not None
+            size = packet.width, packet.height
+            rgb = download_rgb(self._pictures, *size) if self._rgb else None
+            return _Submitted(shown, self._pictures, download_planes(self._pictures, *size), rgb, flips)
 
-    def _finish(self, job: _Submitted) -> DecodedFrame:
+    def _finish(self, job: _Submitted) -> list[DecodedFrame]:
         with self.timer():
-            rgb = None if job.rgb is None else job.rgb.wait()
-            return DecodedFrame(job.unit, job.picture, job.planes.wait(), rgb, job.resynced)
+            planes = job.planes.wait()
+            rgb = [None] * len(planes) if job.rgb is None else job.rgb.wait()
+        lost = isinstance(job.shown[0], LostPicture)
+        numbers = [len(planes) - 1] * len(job.shown) if lost else range(len(job.shown))
+        first = job.shown[0].index
+        return [
+            DecodedFrame(first + i, shown, n, job.pictures, planes[n], rgb[n], job.resynced)
+            for i, (shown, n) in enumerate(zip(job.shown, numbers, strict=True))
+        ]
 
-    def _decode_or_conceal(self, unit: FrameUnit | LostFrame) -> tuple[FrameUnit | LostFrame, int]:
-        """Leave the picture to show, decoded or, for a LostFrame, the last one; `FrameCodec.decode` has the number."""
-        if isinstance(unit, FrameUnit) and not (self._lost and unit.kind == "P"):
+    def _decode_or_conceal(self, packet: Packet | LostPicture) -> tuple[list[Packet | LostPicture], int]:
+        """Leave the pictures to show, decoded or, where they are lost, the last ones; `reading.decode` has the number.
+
+        Returns:
+            The packet for each picture to show.
+        """
+        if isinstance(packet, Packet) and (packet.start or not self._lost):
             try:
-                self._picture, flips = self._decode_frame(unit)
-                self._lost = ""
-                return unit, flips
+                flips = self._decode_packet(packet)
+                self._pictures, self._lost = self._history.pictures, ""
+                return [packet] * len(packet.qps), flips
             except BitstreamError as error:
                 if not self._conceal:
                     raise
                 self._lost = str(error)
-        self._lost = unit.reason if isinstance(unit, LostFrame) else self._lost
-        if self._picture is None:
-            padded = [-(-side // PICTURE_STRIDE) * PICTURE_STRIDE for side in (unit.height, unit.width)]
-            self._picture = jnp.full((1, *padded, 3), 0.5)  # nothing was shown yet: grey
-        return LostFrame(unit.index, unit.width, unit.height, self._lost), 0
+        pictures = len(packet.qps) if isinstance(packet, Packet) else 1
+        self._lost = packet.reason if isinstance(packet, LostPicture) else self._lost
+        if self._pictures is None:
+            padded = [-(-side // PICTURE_STRIDE) * PICTURE_STRIDE for side in (packet.height, packet.width)]
+            self._pictures = jnp.full((1, 1, *padded, 3), 0.5)  # nothing was shown yet: grey
+        members = range(packet.index, packet.index + pictures)
+        return [LostPicture(index, packet.width, packet.height, self._lost) for index in members], 0
 
-    def _decode_frame(self, unit: FrameUnit) -> tuple[Array, int]:
-        index, size = unit.index, (unit.width, unit.height)
-        if unit.kind == "P" and self._buffer.empty:
-            raise BitstreamError(f"frame {index}: inter, without an intra frame before it (byte {unit.offset}).")
-        if unit.kind == "P" and size != self._size:
-            raise BitstreamError(f"frame {index}: the picture size changes at an inter frame (byte {unit.offset}).")
+    def _decode_packet(self, packet: Packet) -> int:
+        index, size = packet.index, (packet.width, packet.height)
+        if not packet.start and self._history.empty:
+            raise BitstreamError(f"frame {index}: inter, without an intra frame before it (byte {packet.offset}).")
+        if not packet.start and size != self._size:
+            raise BitstreamError(f"frame {index}: the picture size changes at an inter frame (byte {packet.offset}).")
         self._size = size
-        codec = self._frame_codecs[unit.kind]
-        coder = self._codec.entropy_coder(unit.kind, unit.dialect)
-        open_payload = functools.partial(coder.decoder, unit.payload, unit.check)
+        config = self._codec.stored.config
+        name = config.network_of(packet.start)
+        coder = self._codec.entropy_coder(name, packet.dialect)
+        qps = filled(packet.qps, config[name].pictures)
+        padded = [-(-side // PICTURE_STRIDE) * PICTURE_STRIDE for side in reversed(size)]
         try:
-            reference = self._buffer.reference(unit.kind, unit.refresh)
-            synthesis, flips = codec.decode(open_payload, reference, unit.qp, *size)
+            if len(packet.qps) > config[name].pictures:
+                raise BitstreamError(f"{len(packet.qps)} pictures in a packet, the model has {config[name].pictures}")
+            state = self._history.state(name, packet.start, packet.refresh, (1, config[name].pictures, *padded, 3))
+            open_payload = functools.partial(coder.decoder, packet.payload, packet.check)
+            synthesis, flips = decode(self._networks[name], open_payload, state, qps, size)
         except BitstreamError as error:
-            if unit.check is None:
+            if packet.check is None:
                 cause = "damaged, or coded with another model, precision or skip threshold?"
             else:
                 cause = "the file is not damaged: it was coded with another model"
                 cause += "" if self._codec.precision == "int16" else " or on another kind of machine"
-            raise type(error)(f"frame {index}: {error} (frame at byte {unit.offset}); {cause}") from None
-        picture = codec.reconstruct(synthesis, unit.qp)
-        self._buffer.keep(unit.kind, synthesis.feature, picture, unit.qp)
-        return picture, flips
+            raise type(error)(f"frame {index}: {error} (frame at byte {packet.offset}); {cause}") from None
+        self._history.keep(name, state, synthesis, batched(qps))
+        return flips

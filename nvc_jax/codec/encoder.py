@@ -1,42 +1,44 @@
-"""Frames to packets: the sequence loop of the encoder."""
+"""Pictures to packets: the sequence loop of the encoder."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 
-from nvc_jax.bitstream import CodedFrame
-from nvc_jax.codec.frame import FrameSymbols
+from nvc_jax.bitstream import CodedPacket
+from nvc_jax.codec.history import History
+from nvc_jax.codec.loop import PackedSymbols, batched, encode, filled
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, upload
 from nvc_jax.codec.pipeline import one_ahead
-from nvc_jax.codec.reference import ReferenceBuffer
-from nvc_jax.codec.schedule import FramePlan, Schedule
+from nvc_jax.codec.schedule import PacketPlan, Schedule
 from nvc_jax.io.timing import Timer
 from nvc_jax.spec import Dialect
 from nvc_jax.video import Frame, YuvFrame, check_frame
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodedFrame:
-    """One coded frame.
+class EncodedPacket:
+    """One coded packet.
 
     Attributes:
-        index: frame number.
-        coded: what goes into the container.
-        source: what was coded.
-        reconstruction: what a decoder will give, if asked for.
+        index: number of its first picture.
+        coded: the packet as containers take it.
+        sources: the pictures that were coded.
+        reconstructions: the pictures that a decoder will give, if asked for.
     """
 
     index: int
-    coded: CodedFrame
-    source: Frame
-    reconstruction: YuvFrame | None
+    coded: CodedPacket
+    sources: list[Frame]
+    reconstructions: list[YuvFrame] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Submitted:
-    plan: FramePlan
-    source: Frame
-    symbols: FrameSymbols
+    plan: PacketPlan
+    name: str
+    sources: list[Frame]
+    symbols: PackedSymbols
     planes: Download[YuvFrame] | None
 
 
@@ -79,37 +81,48 @@ class Encoder:
         self._dialect: Dialect = dialect
         self._schedule = schedule.for_model(codec.stored.qp_offsets)
         self._reconstruct = reconstruct
-        self._frame_codecs = codec.frame_codecs(skip_threshold, rdoq, skip_blocks)
-        self._buffer = ReferenceBuffer(self._frame_codecs["P"])
+        self._networks = codec.networks(skip_threshold, rdoq, skip_blocks)
+        self._history = History(self._networks)
 
-    def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedFrame]:
-        """Code frames one by one; holds two at a time.
+    def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedPacket]:
+        """Code frames packet by packet; holds two packets at a time.
 
         Raises:
             VideoError: a frame is not 8 bit or not of the size that was announced.
         """
-        return one_ahead(enumerate(frames), self._submit, self._finish)
+        return one_ahead(self._packets(frames), self._submit, self._finish)
 
-    def _submit(self, item: tuple[int, Frame]) -> _Submitted:
-        index, frame = item
-        check_frame(frame, *self._size, f"frame {index}")
-        plan = self._schedule.frame(index)
+    def _packets(self, frames: Iterable[Frame]) -> Iterator[tuple[PacketPlan, list[Frame]]]:
+        config, index, source = self._codec.stored.config, 0, iter(frames)
+        while True:
+            pictures = config[config.network_of(self._schedule.starts(index))].pictures
+            members = list(itertools.islice(source, self._schedule.room(index, pictures)))
+            if not members:
+                return
+            for number, frame in enumerate(members, index):
+                check_frame(frame, *self._size, f"frame {number}")
+            yield self._schedule.packet(index, len(members)), members
+            index += len(members)
+
+    def _submit(self, packet: tuple[PacketPlan, list[Frame]]) -> _Submitted:
+        plan, members = packet
         with self.timer():
-            codec = self._frame_codecs[plan.kind]
-            reference = self._buffer.reference(plan.kind, plan.refresh)
-            symbols, synthesis = codec.encode(upload(frame), reference, plan.qp)
-            picture, planes = None, None
-            if self._reconstruct or self._buffer.needs_picture(plan.kind):
-                picture = codec.reconstruct(synthesis, plan.qp)
-                planes = download_planes(picture, *self._size) if self._reconstruct else None
-            self._buffer.keep(plan.kind, synthesis.feature, picture, plan.qp)
-        return _Submitted(plan, frame, symbols, planes)
+            name = self._codec.stored.config.network_of(plan.start)
+            count = self._codec.stored.config[name].pictures
+            pictures, qps = upload(filled(members, count)), batched(filled(plan.qps, count))
+            state = self._history.state(name, plan.start, plan.refresh, pictures.shape)
+            symbols, synthesis = encode(self._networks[name], pictures, state, qps)
+            packed = symbols.pack()
+            self._history.keep(name, state, synthesis, qps)
+            planes = download_planes(self._history.pictures, *self._size) if self._reconstruct else None
+        return _Submitted(plan, name, members, packed, planes)
 
-    def _finish(self, job: _Submitted) -> EncodedFrame:
+    def _finish(self, job: _Submitted) -> EncodedPacket:
         plan = job.plan
-        coder = self._codec.entropy_coder(plan.kind, self._dialect)
+        coder = self._codec.entropy_coder(job.name, self._dialect)
         with self.timer():
-            payload, check = coder.encode(round(plan.qp), *job.symbols.to_host())
-            reconstruction = None if job.planes is None else job.planes.wait()
-        coded = CodedFrame(plan.kind, plan.qp, plan.refresh, self._dialect, payload, check)
-        return EncodedFrame(plan.index, coded, job.source, reconstruction)
+            symbols = job.symbols.to_host()
+            payload, check = coder.encode(round(plan.qps[-1]), symbols.z, symbols.y, symbols.side)
+            reconstructions = None if job.planes is None else job.planes.wait()[: len(job.sources)]
+        coded = CodedPacket(plan.start, plan.refresh, plan.qps, self._dialect, payload, check)
+        return EncodedPacket(plan.index, coded, job.sources, reconstructions)

@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from nvc_jax.bitstream import DcvcWriter, FrameUnit, LostFrame, NvcHeader, NvcWriter, open_reader
+from nvc_jax.bitstream import DcvcWriter, LostPicture, NvcHeader, NvcWriter, Packet, open_reader
 from nvc_jax.bitstream.nvc_syntax import QP_STEPS
-from nvc_jax.codec.decoder import DecodedFrame, Decoder
-from nvc_jax.codec.encoder import Encoder
+from nvc_jax.bitstream.packets import shared
+from nvc_jax.codec.decoder import LOST, DecodedFrame, Decoder
+from nvc_jax.codec.encoder import EncodedPacket, Encoder
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
@@ -34,7 +35,6 @@ from nvc_jax.video import (
 
 Progress = Callable[[Report, int | None], None]  # called after every frame, with the number of frames if known
 Container = Literal["auto", "nvc", "dcvc"]
-LOST = "lost"  # the type of a lost frame in reports
 
 CodecChoice = Callable[[NvcHeader | None], Codec]  # by what a stream says about itself; None if it says nothing
 
@@ -53,7 +53,7 @@ def default_precision(container: Container) -> str | None:
 
 def default_rdoq(container: Container, config: CodecConfig) -> float:
     """The RDOQ to code with unless told otherwise: 0 where the official encoder would write the same stream."""
-    return 0.0 if container == "dcvc" and not config.inter.motion else DEFAULT_RDOQ
+    return 0.0 if container == "dcvc" and config.side is None else DEFAULT_RDOQ
 
 
 def encode_file(
@@ -103,8 +103,8 @@ def encode_file(
     container = container_of(target, container)
     schedule = _storable(schedule, container)
     config = codec.stored.config
-    if container == "dcvc" and config.inter.motion:
-        (note or _ignore)(f"the official code cannot decode {target}: the model {config.name} has motion")
+    if container == "dcvc" and config.side is not None:
+        (note or _ignore)(f"the official code cannot decode {target}: the model {config.name} has {config.side}")
     if container == "dcvc" and codec.precision != "float32":
         (note or _ignore)(f"{target} does not say its precision: to decode it, --precision {codec.precision} is needed")
     if rdoq is None:
@@ -121,10 +121,8 @@ def encode_file(
             codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq, skip_blocks
         )
         report = Report(codec, encoder.timer, info)
-        for frame in encoder.encode(reader):
-            bits = 8 * writer.write_frame(frame.coded)
-            original = _planes(frame.source, info) if reconstruct else None
-            report.add(frame.index, frame.coded.kind, frame.coded.qp, bits, frame.reconstruction, original)
+        for packet in encoder.encode(reader):
+            _add_packet(report, packet, 8 * writer.write(packet.coded), info)
             (progress or _ignore)(report, info.frames)
         if info.frames is not None and len(report.frames) < info.frames:
             (note or _ignore)(f"{source} ends after {len(report.frames)} of about {info.frames} frames; is it cut?")
@@ -199,7 +197,7 @@ def decode_file(
             report = Report(codec, decoder.timer, info)
             try:
                 for frame in decoder.decode(itertools.chain([first], units)):
-                    if frame.unit.index < start:
+                    if frame.index < start:
                         continue
                     writer.write(frame.planes if frame.rgb is None else frame.rgb)
                     _add(report, frame, hashes)
@@ -283,6 +281,7 @@ def create_writer(
         intra_period=schedule.intra_period,
         reset_interval=schedule.reset_interval,
         qp_offsets=schedule.qp_offsets or codec.stored.qp_offsets,
+        pictures=codec.stored.config.pictures,
     )
     return NvcWriter(file, header.to_bytes())
 
@@ -291,7 +290,7 @@ def _planes(frame: YuvFrame | RgbFrame, info: VideoInfo) -> YuvFrame:
     return rgb_to_yuv(frame, coded_colour(info)) if isinstance(frame, RgbFrame) else frame
 
 
-def _video_info(first: FrameUnit | LostFrame, header: NvcHeader | None, frames: int | None) -> VideoInfo:
+def _video_info(first: Packet | LostPicture, header: NvcHeader | None, frames: int | None) -> VideoInfo:
     if header is None:
         return VideoInfo(first.width, first.height, frames=frames)
     return VideoInfo(header.width, header.height, header.fps, Colour(*header.colour), frames)
@@ -303,15 +302,15 @@ def _wanted(count: int | None, start: int, frames: int | None) -> int | None:
     return left if frames is None else frames if left is None else min(frames, left)
 
 
-def _until(units: Iterable[FrameUnit | LostFrame], end: int | None) -> Iterator[FrameUnit | LostFrame]:
-    """The frames before frame `end`; nothing is read beyond them."""
+def _until(units: Iterable[Packet | LostPicture], end: int | None) -> Iterator[Packet | LostPicture]:
+    """The packets up to picture `end`; nothing is read beyond them."""
     for unit in units:
         yield unit
-        if end is not None and unit.index + 1 >= end:
+        if end is not None and unit.index + (len(unit.qps) if isinstance(unit, Packet) else 1) >= end:
             return
 
 
-def _of_one_size(units: Iterable[FrameUnit | LostFrame]) -> Iterator[FrameUnit | LostFrame]:
+def _of_one_size(units: Iterable[Packet | LostPicture]) -> Iterator[Packet | LostPicture]:
     """The frames; the official container allows another size at each intra frame, a video file does not."""
     size = None
     for unit in units:
@@ -324,14 +323,19 @@ def _of_one_size(units: Iterable[FrameUnit | LostFrame]) -> Iterator[FrameUnit |
         yield unit
 
 
+def _add_packet(report: Report, packet: EncodedPacket, bits: int, info: VideoInfo) -> None:
+    """One row for each picture, the bits of the packet shared among them."""
+    decoded = packet.reconstructions
+    for number, (qp, mine) in enumerate(zip(packet.coded.qps, shared(bits, len(packet.coded.qps)), strict=True)):
+        original = None if decoded is None else _planes(packet.sources[number], info)
+        picture = None if decoded is None else decoded[number]
+        report.add(packet.index + number, packet.coded.type if number == 0 else "P", qp, mine, picture, original)
+
+
 def _is_coded_rgb(header: NvcHeader | None) -> bool:
     """Whether the codec's own RGB, BT.709 full range from 4:4:4, is what the colour description asks for."""
     return header is None or header.colour[2:4] == (BT709, True)
 
 
 def _add(report: Report, frame: DecodedFrame, hashes: bool) -> None:
-    unit, planes = frame.unit, frame.planes if hashes else None
-    if isinstance(unit, LostFrame):
-        report.add(unit.index, LOST, None, 0, planes)
-    else:
-        report.add(unit.index, unit.kind, unit.qp, 8 * unit.size_bytes, planes, resynced=frame.resynced)
+    report.add(frame.index, frame.type, frame.qp, frame.bits, frame.planes if hashes else None, resynced=frame.resynced)

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.codec.store import StoredModel, make_model
-from nvc_jax.codec.units import in_units
 from nvc_jax.errors import ConfigError, ModelError
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.networks import networks
 from nvc_jax.models.params import ParamTree, flatten, is_depthwise, is_kernel, unflatten
+from nvc_jax.models.units import UnitFollower
 from nvc_jax.ops import exact, fixed, native, native_int16
 from nvc_jax.ops.exact import CHANNEL_MAX, WEIGHT_MAX
 from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, FIXED_WEIGHT_BITS
@@ -41,6 +43,20 @@ def integerise(model: StoredModel) -> StoredModel:
         return model
     params = to_integers(in_units(model.params, model.config))
     return make_model(model.config, params, f"int16 of {model.source}", model.tables, model.qp_offsets)
+
+
+def in_units(params: ParamTree, config: CodecConfig) -> dict[str, Any]:
+    """The parameters of the same networks, computing on numbers in their units as if all of them were in 1/512.
+
+    Returns:
+        Trees of float64, see `UnitFollower.parameters`.
+    """
+    trees = {}
+    for name, network in networks(config).items():
+        follower = UnitFollower(params[name])
+        network.fixed_units(follower)
+        trees[name] = unflatten(follower.parameters)
+    return trees
 
 
 def to_integers(params: ParamTree) -> dict[str, Any]:

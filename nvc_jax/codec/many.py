@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from nvc_jax.bitstream import FrameUnit, LostFrame
+from nvc_jax.bitstream import LostPicture, Packet
 from nvc_jax.codec.decoder import DecodedFrame, Decoder
 
 
 def decode_many(
-    streams: Sequence[tuple[Decoder, Iterable[FrameUnit | LostFrame]]],
+    streams: Sequence[tuple[Decoder, Iterable[Packet | LostPicture]]],
 ) -> Iterator[tuple[int, DecodedFrame]]:
     """Decode several streams, each in a thread and with the programs that it would have alone.
 
@@ -16,7 +16,7 @@ def decode_many(
     would do that too, but floating point may round differently in it than in the program of the encoder (D2).
 
     Args:
-        streams: a decoder of its own for each, and its frames.
+        streams: a decoder of its own for each, and its packets.
 
     Yields:
         The number of a stream and its next frame; frames of one stream come in their order. One frame of every stream

@@ -24,13 +24,14 @@ def enough_memory(codec: Codec, width: int, height: int, name: str) -> Iterator[
     Raises:
         ConfigError: the memory of this machine is too small for it, before or inside the block.
     """
-    widest = max(codec.stored.config.intra.width, codec.stored.config.inter.width)
-    needed = width * height * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_CHANNEL * widest)
+    config = codec.stored.config
+    widest = max(network.widest for _, network in config.networks)
+    needed = config.pictures * width * height * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_CHANNEL * widest)
     limit = _memory()
     if jax.default_backend() == "cpu" and limit is not None and needed > limit:
         raise ConfigError(
             f"{name}: pictures of {width}x{height} need more than {needed / _GIB:.0f} GiB of memory with the model "
-            f"{codec.stored.config.name}; this machine has {limit / _GIB:.0f} GiB."
+            f"{config.name}; this machine has {limit / _GIB:.0f} GiB."
         )
     try:
         yield
@@ -38,7 +39,7 @@ def enough_memory(codec: Codec, width: int, height: int, name: str) -> Iterator[
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise ConfigError(
-            f"{name}: not enough memory for pictures of {width}x{height} with the model {codec.stored.config.name}."
+            f"{name}: not enough memory for pictures of {width}x{height} with the model {config.name}."
         ) from None
 
 

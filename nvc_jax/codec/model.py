@@ -9,12 +9,12 @@ from jax.typing import ArrayLike
 
 from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec import floats, integers
-from nvc_jax.codec.frame import FrameCodec
+from nvc_jax.codec.loop import LoadedNetwork
 from nvc_jax.codec.store import StoredModel, load_model, packaged_models
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.rdoq import zero_below
 from nvc_jax.errors import ConfigError, ModelError
-from nvc_jax.models.params import models
+from nvc_jax.models.networks import networks
 from nvc_jax.spec import (
     DEFAULT_MODEL,
     DIALECTS,
@@ -22,17 +22,15 @@ from nvc_jax.spec import (
     FIXED_ARITHMETIC,
     FIXED_BITS,
     FIXED_LARGE_BITS,
-    KEY_OF_KIND,
     PRECISION_NAMES,
     Dialect,
-    FrameKind,
 )
 
 PRECISIONS = {name: jnp.dtype(name) for name in PRECISION_NAMES}
 
 
 class Codec:
-    """What encoders and decoders share.
+    """A model on the device: encoders and decoders share it.
 
     Attributes:
         stored: the model as it is on disk; in int16, the integer model that was made of it.
@@ -78,10 +76,10 @@ class Codec:
             self._params = floats.prepare_params(stored.params, dtype, self.strategy, platform)
         self.stored = stored
         self.precision = precision
-        self._models = models(stored.config)
+        self._networks = networks(stored.config)
         self._coders = {
-            (kind, dialect): EntropyCoder(stored.tables[key], dialect)
-            for kind, key in KEY_OF_KIND.items()
+            (name, dialect): EntropyCoder(stored.tables[name], dialect, network.config.side)
+            for name, network in self._networks.items()
             for dialect in DIALECTS
         }
 
@@ -142,10 +140,10 @@ class Codec:
             )
         return codec
 
-    def frame_codecs(
+    def networks(
         self, skip_threshold: float | None, rdoq: float = 0.0, skip_blocks: bool = True
-    ) -> dict[FrameKind, FrameCodec]:
-        """The intra and the inter codec.
+    ) -> dict[str, LoadedNetwork]:
+        """The networks by name, ready to code.
 
         Args:
             skip_threshold: symbols with a scale not above it are not coded; None codes all.
@@ -166,13 +164,13 @@ class Codec:
         threshold = in_unit(-1.0 if skip_threshold is None else skip_threshold, FIXED_BITS)
         below = in_unit(zero_below(rdoq), FIXED_LARGE_BITS) if rdoq else None
         return {
-            kind: FrameCodec(self._models[key], self._params[key], threshold, below, skip_blocks)
-            for kind, key in KEY_OF_KIND.items()
+            name: LoadedNetwork(network, self._params[name], threshold, below, skip_blocks)
+            for name, network in self._networks.items()
         }
 
-    def entropy_coder(self, kind: FrameKind, dialect: Dialect) -> EntropyCoder:
-        """The entropy coder of a kind of frame."""
-        return self._coders[kind, dialect]
+    def entropy_coder(self, name: str, dialect: Dialect) -> EntropyCoder:
+        """The entropy coder of a network."""
+        return self._coders[name, dialect]
 
     @property
     def arithmetic(self) -> int:

@@ -6,18 +6,15 @@ wrong. They look no worse than the right ones, so nothing tells where it happene
 have changed sides, there are few of them, and the end of the payload tells whether a guess was right.
 """
 
-import dataclasses
 import heapq
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from jax import Array
 
 from nvc_jax.codec.stages import CodingStep
 from nvc_jax.codec.transfer import to_host
-from nvc_jax.errors import BitstreamError
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, NOT_CODED, SCALE_LEVELS, SCALE_MIN
 
 # In table steps. Scales of the official code differ from ours by 1e-5 on average, one in a hundred by more than 1e-4.
@@ -28,6 +25,9 @@ MAX_TRIALS = 64
 # With more scales next to an edge than these, so many of them have changed sides that no trial can be expected to hit:
 # at 352x288 there are about a hundred, at 1312x736 hundreds.
 MAX_CANDIDATES = 256
+
+
+Found = TypeVar("Found")
 
 
 class Flip(NamedTuple):
@@ -44,73 +44,46 @@ class Flip(NamedTuple):
     other: int
 
 
-@dataclasses.dataclass
-class Reading:
-    """The coding steps of a frame as they are read.
-
-    Attributes:
-        steps: what was decoded of y before each step (None before the first), and the step; as far as the reading came.
-        symbols: of the last step that was read; before the first, those of z.
-        flips: in the order of coding.
-    """
-
-    steps: list[tuple[Array | None, CodingStep]]
-    symbols: Array
-    flips: tuple[Flip, ...] = ()
-
-    def indexes(self, step: int) -> npt.NDArray[np.uint8]:
-        """Table indexes [C/steps, h, w] of a step, flipped. Waits for the device."""
-        indexes: npt.NDArray[np.uint8] = to_host(self.steps[step][1].indexes)[0]
-        flips = [flip for flip in self.flips if flip.step == step]
-        if flips:
-            indexes = indexes.copy()
-            for flip in flips:
-                indexes.flat[flip.position] = flip.other
-        return indexes
-
-    def flipped(self, flips: tuple[Flip, ...]) -> "Reading":
-        """A new one with these flips, the last of which is in a step that this one has reached."""
-        return Reading(self.steps[: flips[-1].step + 1], self.symbols, flips)
-
-
-def resync(reading: Reading, read: Callable[[Reading], None], skip_threshold: float) -> Reading | None:
+def resync(
+    steps: list[CodingStep],
+    attempt: Callable[[tuple[Flip, ...]], tuple[list[CodingStep], Found | None]],
+    skip_threshold: float,
+) -> tuple[Found, int] | None:
     """Try flips, alone and together, in the order of the sum of their distances from the edges.
 
     Args:
-        reading: one without flips that failed.
-        read: reads the frame from its beginning; raises BitstreamError where the payload does not come out right.
-        skip_threshold: as in `FrameCodec`.
+        steps: coding steps of the packet as far as a reading without flips came.
+        attempt: reads the packet with flips from its beginning; the steps as far as that came, and the result where
+            the payload comes out right.
+        skip_threshold: as in `LoadedNetwork`.
 
     Returns:
-        A reading that came out right; None if there is none within TOLERANCE, MAX_TRIALS and MAX_CANDIDATES.
+        The result and the number of flips; None if there is none within TOLERANCE, MAX_TRIALS and MAX_CANDIDATES.
     """
-    untried = list(_with_one_more(reading, 0.0, skip_threshold))
+    untried = list(_with_one_more(steps, (), 0.0, skip_threshold))
     if len(untried) > MAX_CANDIDATES:
         return None
     for left in range(MAX_TRIALS, 0, -1):
         untried = heapq.nsmallest(left, untried)
         if not untried:
             break
-        distance, flips, before = untried.pop(0)
-        reading = before.flipped(flips)
-        try:
-            read(reading)
-            return reading
-        except BitstreamError:
-            untried += _with_one_more(reading, distance, skip_threshold)
+        distance, flips = untried.pop(0)
+        steps, found = attempt(flips)
+        if found is not None:
+            return found, len(flips)
+        untried += _with_one_more(steps, flips, distance, skip_threshold)
     return None
 
 
 def _with_one_more(
-    failed: Reading, distance: float, skip_threshold: float
-) -> Iterator[tuple[float, tuple[Flip, ...], Reading]]:
-    """The flips of a reading, at some distance, and one after them: (distance, flips, reading)."""
-    last = failed.flips[-1] if failed.flips else Flip(0, -1, 0)
-    for number in range(last.step, len(failed.steps)):
-        _, step = failed.steps[number]
-        for more, position, other in _next_to_edges(step, TOLERANCE - distance, skip_threshold):
+    steps: list[CodingStep], flips: tuple[Flip, ...], distance: float, skip_threshold: float
+) -> Iterator[tuple[float, tuple[Flip, ...]]]:
+    """Flips that failed at some distance, and one after them: (distance, flips)."""
+    last = flips[-1] if flips else Flip(0, -1, 0)
+    for number in range(last.step, len(steps)):
+        for more, position, other in _next_to_edges(steps[number], TOLERANCE - distance, skip_threshold):
             if (number, position) > last[:2]:
-                yield distance + more, (*failed.flips, Flip(number, position, other)), failed
+                yield distance + more, (*flips, Flip(number, position, other))
 
 
 def _next_to_edges(step: CodingStep, within: float, skip_threshold: float) -> Iterator[tuple[float, int, int]]:

@@ -13,6 +13,7 @@ from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import StoredModel
+from nvc_jax.models.networks import networks
 from nvc_jax.ops import fixed
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import Frame
@@ -58,12 +59,13 @@ def measure_ranges(
         schedule: qps and kinds of frames.
 
     Returns:
-        By layer, such as `inter/encoder_blocks_0/depthwise`. Sums and products outside of a layer are counted for the
-        network's method that makes them, such as `inter/analyse`. The scales of `spatial_out` are left out: nothing
-        but the choice of a table reads them, and that takes those from 16 on alike.
+        By layer, `network/encoder_blocks_0/depthwise`. Sums and products outside of a layer are counted for the method
+        of the network that makes them, `network/analyse`. The scales of `spatial_out` are left out: they only choose a
+        row of a table, and scales above 16 share the last row.
     """
     codec = Codec(model, "int16", "float32")  # C++ would not show its sums
-    with _watched() as ranges:
+    names: dict[type[nn.Module], str] = {type(network): name for name, network in networks(model.config).items()}
+    with _watched(names) as ranges:
         encoder = Encoder(
             codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True, skip_blocks=False
         )
@@ -73,13 +75,13 @@ def measure_ranges(
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[dict[str, Range]]:
+def _watched(names: dict[type[nn.Module], str]) -> Iterator[dict[str, Range]]:
     ranges: dict[str, Range] = {}
     layers = ["latents"]
 
     def follow(call: Callable[..., Any], inputs: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
         path = context.module.path
-        network = layers[1].split("/")[0] if path else type(context.module).__name__.removesuffix("Model").lower()
+        network = layers[1].split("/")[0] if path else names[type(context.module)]
         layers.append("/".join([network, *(path or [context.method_name])]))
         try:
             return call(*inputs, **options)

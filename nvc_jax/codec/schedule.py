@@ -1,26 +1,26 @@
-"""Which frame is coded how (spec 9)."""
+"""The qps, starts and refreshes of a sequence (spec 9)."""
 
 import dataclasses
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.spec import QP_LEVELS, QP_OFFSETS, FrameKind
+from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 
 
 @dataclasses.dataclass(frozen=True)
-class FramePlan:
-    """How one frame is coded.
+class PacketPlan:
+    """How one packet is coded.
 
     Attributes:
-        index: frame number from the start of the file.
-        kind: intra or inter.
-        qp: quality of this frame, hierarchical offset included.
-        refresh: the reference feature is dropped and taken from the previous picture instead; with motion it always is.
+        index: number of its first picture from the start of the file.
+        start: it decodes without the packets before it.
+        refresh: it starts from the picture before, not from the state that the packet before left.
+        qps: of its pictures, hierarchical offsets included.
     """
 
     index: int
-    kind: FrameKind
-    qp: float
+    start: bool
     refresh: bool
+    qps: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +53,24 @@ class Schedule:
         if self.reset_interval < 0:
             raise ConfigError(f"reset interval is {self.reset_interval}; it must be at least 1, or 0 for no refresh.")
 
-    def frame(self, index: int) -> FramePlan:
-        """The plan of frame `index`."""
-        if index == 0 or (self.intra_period > 0 and index % self.intra_period == 0):
-            return FramePlan(index, "I", self.intra_qp, refresh=False)
-        refresh = self.reset_interval > 0 and index % self.reset_interval == 1 % self.reset_interval
+    def starts(self, index: int) -> bool:
+        """True where picture `index` starts a run."""
+        return index == 0 or (self.intra_period > 0 and index % self.intra_period == 0)
+
+    def room(self, index: int, pictures: int) -> int:
+        """Pictures of the packet that begins with picture `index`, at most: none starts within another."""
+        return pictures if self.intra_period < 1 else min(pictures, self.intra_period - index % self.intra_period)
+
+    def packet(self, index: int, pictures: int) -> PacketPlan:
+        """The plan of a packet of so many pictures, the first of which is picture `index`."""
+        start, members = self.starts(index), range(index, index + pictures)
         offsets = QP_OFFSETS if self.qp_offsets is None else self.qp_offsets
-        return FramePlan(index, "P", self.qp + offsets[index % len(offsets)], refresh)
+        qps = [self.qp + offsets[member % len(offsets)] for member in members]
+        if start:
+            qps[0] = self.intra_qp
+        interval = self.reset_interval
+        refresh = not start and interval > 0 and any(member % interval == 1 % interval for member in members)
+        return PacketPlan(index, start, refresh, tuple(qps))
 
     def for_model(self, qp_offsets: tuple[int, ...]) -> "Schedule":
         """The schedule with the offsets of a model, unless it has its own."""

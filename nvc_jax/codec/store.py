@@ -1,7 +1,7 @@
 """Model directories: Orbax parameters, configuration, tables, identity.
 
 - `config.json`: format version, architecture, identity, where the model comes from, hashes of the other files
-- `params/`: Orbax checkpoint of {"intra": tree, "inter": tree}, float32, or integers for a model of precision int16
+- `params/`: Orbax checkpoint of a tree for each network by name, float32, or integers for a model of precision int16
 - `tables.npz`: probability tables of z, made once (they differ between machines when made anew)
 """
 
@@ -23,7 +23,7 @@ from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, sa
 from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.io.files import atomic_folder, reason
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.models.params import ParamTree, flatten
+from nvc_jax.models.params import ParamTree, dtype, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
 
 FORMAT = 1
@@ -37,8 +37,8 @@ class StoredModel:
 
     Attributes:
         config: architecture.
-        params: {"intra": tree, "inter": tree} of NumPy arrays: float32, or integers as docs/INT16.md says.
-        tables: probability tables of z for "intra" and "inter".
+        params: a tree for each network by name, of NumPy arrays: float32, or integers as docs/INT16.md says.
+        tables: probability tables of z by network.
         identity: hash of all of the above, hexadecimal.
         source: where the parameters come from, for people.
         precision: "float32" or "int16".
@@ -69,12 +69,11 @@ def make_model(
     """
     params = _to_numpy(params)
     if tables is None:
-        tables = {key: factorised_tables(params[key]["z_prior"]) for key in ("intra", "inter")}
-    for key, table in tables.items():
-        part = config.intra if key == "intra" else config.inter
-        rows = part.qp_rows * part.hyper
-        if table.rows != rows:
-            raise ModelError(f"the {key} tables of z have {table.rows} rows, the model {config.name} needs {rows}.")
+        tables = {name: factorised_tables(params[name]["z_prior"]) for name, _ in config.networks}
+    for name, network in config.networks:
+        rows, found = network.qp_rows * network.hyper, tables[name].rows
+        if found != rows:
+            raise ModelError(f"the {name} tables of z have {found} rows, the model {config.name} needs {rows}.")
     identity = _identity(config, params, tables)
     return StoredModel(config, params, tables, identity, source, _precision(params), qp_offsets)
 
@@ -129,7 +128,7 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
     except ConfigError as error:
         raise ModelError(f"{folder}: {error}") from None
     _check_files(folder, description.get("sha256"))
-    tables = load_tables(folder / "tables.npz", ("intra", "inter"))
+    tables = load_tables(folder / "tables.npz", tuple(name for name, _ in config.networks))
     params = _restore(folder / "params")
     identity = _identity(config, params, tables)
     if identity != description["identity"]:
@@ -142,7 +141,7 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
 
 
 def model_qp_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[int, ...]:
-    """What a description says of `StoredModel.qp_offsets`.
+    """`StoredModel.qp_offsets` of a description.
 
     Raises:
         ModelError: nothing that an encoder can use.
@@ -271,8 +270,7 @@ def _shortened(params: ParamTree) -> dict[str, Any]:
 
 
 def _precision(params: ParamTree) -> str:
-    """That of a model, by the type of its banks."""
-    return str(params["inter"]["q_encoder"]["vectors"].dtype)
+    return str(dtype(next(iter(params.values()))))
 
 
 def _identity(config: CodecConfig, params: ParamTree, tables: Mapping[str, CdfArrays]) -> str:

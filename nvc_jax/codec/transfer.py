@@ -7,11 +7,9 @@ import numpy.typing as npt
 from jax import Array
 
 from nvc_jax.io.timing import Timer
-from nvc_jax.spec import FrameKind
 
-# What the host waits for before it can go on with a frame. Pictures are copied beside the coding of the next frame.
-ENCODER_COPIES = 1
-DECODER_ROUND_TRIPS: dict[FrameKind, int] = {"I": 4, "P": 2}  # one for each coding step
+ENCODER_COPIES = 1  # that the host waits for, of a packet; pictures are copied beside the coding of the next one
+DECODER_ROUND_TRIPS = 1  # for each coding step of a packet
 
 waiting, copying = Timer(), Timer()  # of the whole process: for the device to finish, and for the copies themselves
 

@@ -1,10 +1,10 @@
-"""Symbols of a frame to its payload and back: the only module that uses the native coder."""
+"""Symbols of a packet to its payload and back: the only module that uses the native coder."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from native_coder import (  # noqa: TID251
     TruncatedError,
 )
 from nvc_jax import errors
-from nvc_jax.entropy.motion import decode_motion, encode_motion, motion_tables
+from nvc_jax.entropy import motion
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
 from nvc_jax.io.checks import Check
 from nvc_jax.io.timing import Timer
@@ -34,25 +34,39 @@ _STREAMS = {"one_stream": 1, "two_streams": 2}
 _THREADS = min(8, os.cpu_count() or 1)  # only large frames are worth more than one
 
 
-class EntropyCoder:
-    """Codes the frames of one model in one dialect (docs/FORMAT.md).
+class SideCoder(Protocol):
+    """A coder of side information."""
 
-    z is [channels, h, w]; channel c of a frame of quality qp has table row qp * channels + c. The planes of
+    def tables(self) -> CdfArrays: ...  # noqa: D102
+    def encode(self, symbols: Int8) -> list[tuple[Int8, Uint8]]: ...  # noqa: D102
+    def decode(self, height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8: ...  # noqa: D102
+    def bits(self, symbols: Any, xp: Any) -> Any: ...  # noqa: D102
+
+
+SIDE_INFORMATION: dict[str, SideCoder] = {"motion": motion}  # by `NetworkConfig.side`
+
+
+class EntropyCoder:
+    """Codes the packets of one network in one dialect (docs/FORMAT.md).
+
+    z is [channels, h, w]; channel c of a packet of quality qp has table row qp * channels + c. The planes of
     y are coded after z, in the order given: C-contiguous arrays of any shape, each with an array of rows of
-    the Gaussian table, where NOT_CODED leaves a symbol out. The motion of its blocks comes before z.
+    the Gaussian table, where NOT_CODED leaves a symbol out. Side information comes before z.
     One object may serve several threads.
     """
 
-    def __init__(self, z_tables: CdfArrays, dialect: Dialect) -> None:
-        """Prepare for the frames of a model.
+    def __init__(self, z_tables: CdfArrays, dialect: Dialect, side: str | None = None) -> None:
+        """Prepare for the packets of a network.
 
         Args:
             z_tables: rows for every qp and channel, see `factorised_tables`.
             dialect: of the payloads.
+            side: a key of SIDE_INFORMATION; None without.
         """
         self._z_table = _native_table(z_tables)
         self._y_table = _gaussian_table()
         self._dialect: Dialect = dialect
+        self._side = side
         self._encoder: NativeEncoder = (
             InterleavedEncoder(_THREADS) if dialect == "interleaved" else DcvcEncoder(_STREAMS[dialect])
         )
@@ -60,33 +74,35 @@ class EntropyCoder:
         self.timer = Timer()
 
     def encode(
-        self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]], motion: Int8 | None = None
+        self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]], side: Int8 | None = None
     ) -> tuple[bytes, int]:
-        """The payload of a frame, and the check of its symbols and table rows.
+        """The payload of a packet, and the check of its symbols and table rows.
 
         Args:
-            qp: the frame's, offset included.
+            qp: of the last picture, offset included.
             z: [channels, h, w].
             planes: (symbols, table rows) of each coding step.
-            motion: [h, w, 3], of the blocks of a frame with motion.
+            side: [h, w, n] symbols of the side information.
         """
         channels = z.shape[0]
         with self.timer():
-            steps = [] if motion is None else encode_motion(motion)
-            segments = [(_motion_table(), symbols, rows, 0) for symbols, rows in steps]
+            segments: list[Any] = []
+            check = Check()
+            if side is not None:
+                assert self._side is not None
+                table, steps = _side_table(self._side), SIDE_INFORMATION[self._side].encode(side)
+                segments += [(table, symbols, rows, 0) for symbols, rows in steps]
+                check.update(side)
             segments += [(self._z_table, z, _channel_indexes(z.shape), qp * channels)]
             segments += [(self._y_table, symbols, indexes, 0) for symbols, indexes in planes]
-            check = Check()
-            if motion is not None:
-                check.update(motion)
             check.update(z)
             for symbols, indexes in planes:
                 check.update(symbols)
                 check.update(indexes)
             return self._encoder.encode(segments), check.value(CHECK_BITS)
 
-    def decoder(self, payload: bytes, check: int | None = None) -> "FrameDecoder":
-        """Start on the payload of a frame; the check is that of the encoder, None if it is unknown."""
+    def decoder(self, payload: bytes, check: int | None = None) -> "PacketDecoder":
+        """Start on the payload of a packet; the check is that of the encoder, None if it is unknown."""
         decoder: NativeDecoder
         if self._dialect == "interleaved":
             try:
@@ -96,15 +112,15 @@ class EntropyCoder:
             decoder.reset(payload)
         else:
             decoder = DcvcDecoder(payload, _STREAMS[self._dialect])
-        return FrameDecoder(self._z_table, self._y_table, decoder, check, self._recycle, self.timer)
+        return PacketDecoder(self._z_table, self._y_table, self._side, decoder, check, self._recycle, self.timer)
 
     def _recycle(self, decoder: NativeDecoder) -> None:
         if isinstance(decoder, InterleavedDecoder):
             self._idle.append(decoder)
 
 
-class FrameDecoder:
-    """Decodes one frame, step by step as the tables of the next step become known: motion, z, the planes, finish.
+class PacketDecoder:
+    """Decodes one packet as the tables of the next step become known: side information, z, the planes, finish.
 
     Raises, in every method:
         TruncatedError: the payload ends too early.
@@ -116,6 +132,7 @@ class FrameDecoder:
         self,
         z_table: CdfTable,
         y_table: CdfTable,
+        side: str | None,
         decoder: NativeDecoder,
         check: int | None,
         recycle: Callable[[NativeDecoder], None],
@@ -123,22 +140,22 @@ class FrameDecoder:
     ) -> None:
         self._z_table = z_table
         self._y_table = y_table
+        self._side = side
         self._decoder = decoder
         self._expected = check
         self._recycle = recycle
         self._check = Check()
         self._timer = timer
 
-    def motion(self, height: int, width: int) -> Int8:
-        """Motion of the blocks of a frame with motion, [height, width, 3]."""
-
-        def read(rows: Uint8) -> Int8:
-            return self._decoder.decode(_motion_table(), rows)
-
+    def side(self, height: int, width: int) -> Int8:
+        """Symbols of the side information, [height, width, n]."""
+        assert self._side is not None
+        table = _side_table(self._side)
         with self._timer(), _stream_errors():
-            motion = decode_motion(height, width, read)
-            self._check.update(motion)
-            return motion
+            decode = SIDE_INFORMATION[self._side].decode
+            symbols = decode(height, width, lambda rows: self._decoder.decode(table, rows))
+            self._check.update(symbols)
+            return symbols
 
     def z(self, qp: int, shape: tuple[int, int, int]) -> Int8:
         """Symbols of z, [channels, h, w]."""
@@ -184,9 +201,9 @@ def _gaussian_table() -> CdfTable:
     return _native_table(gaussian_tables())
 
 
-@lru_cache(maxsize=1)
-def _motion_table() -> CdfTable:
-    return _native_table(motion_tables())
+@lru_cache(maxsize=8)
+def _side_table(side: str) -> CdfTable:
+    return _native_table(SIDE_INFORMATION[side].tables())
 
 
 @lru_cache(maxsize=8)

@@ -38,7 +38,7 @@ _SKIP_ROWS = (90, 290, 540, 780, 987, 220, 370, 570, 770, 970)
 _SKIP_FAR = len(_SKIP_ROWS) // 2
 
 
-def motion_tables() -> CdfArrays:
+def tables() -> CdfArrays:
     """A table row for each way in which neighbours may differ, and for each number of them that are skipped.
 
     The difference d has the frequency of 1 / (width + |d|)^3. Whole numbers only: tables must be the same everywhere.
@@ -57,20 +57,20 @@ def motion_tables() -> CdfArrays:
     return CdfArrays(cdf, length, np.array([-_LARGEST] * len(rows) + [0] * len(skips), np.int32))
 
 
-def encode_motion(motion: Int8) -> list[tuple[Int8, Uint8]]:
-    """(symbols, table rows) of each step, from the motion of blocks [h, w, 3]."""
+def encode(symbols: Int8) -> list[tuple[Int8, Uint8]]:
+    """(differences, table rows) of each step, from the motion of blocks [h, w, 3]."""
     coded: list[tuple[Int8, Uint8]] = []
 
     def write(blocks: Blocks, expected: npt.NDArray[np.int32], rows: Uint8) -> Int8:
-        values = motion[blocks]
+        values = symbols[blocks]
         coded.append(((values - expected).astype(np.int8), rows))
         return values
 
-    _visit(motion.shape[0], motion.shape[1], write)
+    _visit(symbols.shape[0], symbols.shape[1], write)
     return coded
 
 
-def decode_motion(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
+def decode(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
     """The inverse: motion [height, width, 3], where `read` gives the symbols for table rows."""
 
     def values(blocks: Blocks, expected: npt.NDArray[np.int32], rows: Uint8) -> Int8:
@@ -79,27 +79,27 @@ def decode_motion(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int
     return _visit(height, width, values)
 
 
-def motion_bits(motion: Any, xp: Any) -> Any:
-    """What the motion of blocks [B, h, w, 3] takes, in bits: [B].
+def bits(symbols: Any, xp: Any) -> Any:
+    """Bits of the motion of blocks [B, h, w, 3]: [B].
 
     Args:
-        motion: int8, of NumPy or, for training and estimates on a device, of JAX.
+        symbols: int8, of NumPy or, for training and estimates on a device, of JAX.
         xp: numpy or jax.numpy; this package does not import JAX.
     """
     table = xp.asarray(_bits_of_symbols())
     total = 0.0
-    known = xp.zeros_like(motion)  # at the first step
-    for (y, x), (around_y, around_x), far in _steps(*motion.shape[1:3]):
+    known = xp.zeros_like(symbols)  # at the first step
+    for (y, x), (around_y, around_x), far in _steps(*symbols.shape[1:3]):
         expected, rows = _expectation(known[:, around_y, around_x], far, xp)
-        known = motion
-        symbols = (motion[:, y, x] - expected).astype(np.int8)
-        total = total + table[rows, symbols.astype(np.int32) + 128].sum(axis=(1, 2))
+        known = symbols
+        differences = (symbols[:, y, x] - expected).astype(np.int8)
+        total = total + table[rows, differences.astype(np.int32) + 128].sum(axis=(1, 2))
     return total
 
 
 @lru_cache(maxsize=1)
 def _bits_of_symbols() -> npt.NDArray[np.float32]:
-    return symbol_bits(motion_tables())
+    return symbol_bits(tables())
 
 
 def _visit(height: int, width: int, code: Callable[[Blocks, npt.NDArray[np.int32], Uint8], Int8]) -> Int8:

@@ -1,9 +1,10 @@
-"""Hyper encoder and decoder, alike in the intra and the inter codec (spec 2 and 3)."""
+"""Hyper encoder and decoder of all networks (spec 2 and 3)."""
 
 import flax.linen as nn
 from jax import Array
 
 from nvc_jax.models.layers import DCBlock, Down2, Up2
+from nvc_jax.models.units import LARGE, UnitFollower
 from nvc_jax.ops.pixels import pad_to_multiple
 
 
@@ -32,3 +33,12 @@ class HyperDecoder(nn.Module):
         x = Up2(self.hyper, name="up_0")(z_hat)
         x = Up2(self.hyper, name="up_1")(x)
         return DCBlock(self.latent, name="block")(x)
+
+
+def follow_hyperprior(follow: UnitFollower) -> None:
+    """Units of both (`Network.fixed_units`)."""
+    x = follow.block("hyper_encoder/block", LARGE, LARGE)
+    x = follow.down("hyper_encoder/down_0", x, LARGE)
+    follow.down("hyper_encoder/down_1", x, LARGE)  # z
+    x = follow.up("hyper_decoder/up_0", LARGE, LARGE)
+    follow.block("hyper_decoder/block", follow.up("hyper_decoder/up_1", x, LARGE), LARGE)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nvc_jax.errors import ConfigError
+from nvc_jax.models.config import Stack
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.pixels import depth_to_space, space_to_depth
@@ -140,9 +141,9 @@ class Up2(nn.Module):
         return DCBlock(self.features, shortcut=True, name="block")(x)
 
 
-def dc_blocks(count: int, features: int, middle: int = 4) -> list[DCBlock]:
-    """`count` DC blocks of the same width, for `setup`."""
-    return [DCBlock(features, middle=middle) for _ in range(count)]
+def dc_blocks(stack: Stack) -> list[DCBlock]:
+    """The DC blocks of a stack, for `setup`."""
+    return [DCBlock(stack.width, middle=stack.middle) for _ in range(stack.blocks)]
 
 
 def chain(blocks: Any, x: Array) -> Array:

@@ -13,29 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.models.inter import InterModel
-from nvc_jax.models.intra import IntraModel
+from nvc_jax.models.networks import networks
 
 ParamTree = Mapping[str, Any]
 
 
-def models(config: CodecConfig) -> dict[str, IntraModel | InterModel]:
-    """The networks of a codec, by the key of their parameters."""
-    return {"intra": IntraModel(config.intra), "inter": InterModel(config.inter)}
-
-
 def parameter_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter by its flat name, such as `inter/encoder_in/kernel`."""
-    picture, qp = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1,))
-    trees = {
-        name: jax.eval_shape(model.init, jax.random.key(0), picture, qp)["params"]
-        for name, model in models(config).items()
-    }
+    """Shape of every parameter by its flat name, `network/encoder_in/kernel`."""
+    trees = {}
+    for name, network in networks(config).items():
+        count = network.config.pictures
+        pictures, qps = jnp.zeros((1, count, 64, 64, 3)), jnp.zeros((1, count))
+        trees[name] = jax.eval_shape(network.init, jax.random.key(0), pictures, qps)["params"]
     return {name: leaf.shape for name, leaf in flatten(trees).items()}
 
 
 def initialise(config: CodecConfig, seed: int) -> dict[str, ParamTree]:
-    """Random parameters `{"intra": tree, "inter": tree}`, float32 (initial values: training spec 2).
+    """Random parameters, a tree by the name of each network, float32 (initial values: training spec 2).
 
     Made in NumPy: compiling the initialisers of some 400 tensors would take longer than all else at the start of a run.
     """
@@ -68,25 +62,30 @@ def _names_of(names: tuple[str, ...], modules: tuple[str, ...]) -> tuple[str, ..
 
 
 def is_kernel(name: str) -> bool:
-    """Whether the flat name is that of a kernel: `.../kernel`, `.../kernel_in`, `.../kernel_out`."""
+    """True for the flat name of a kernel: `.../kernel`, `.../kernel_in`, `.../kernel_out`."""
     return name.rsplit("/", 1)[1].split("_")[0] == "kernel"
 
 
 def is_depthwise(name: str) -> bool:
-    """Whether it is that of a depthwise kernel."""
+    """True for the flat name of a depthwise kernel."""
     return name.endswith("depthwise/kernel")
 
 
 def is_block_kernel(name: str) -> bool:
-    """Whether it is that of a 1x1 convolution within a DC block."""
+    """True for the flat name of a 1x1 convolution in a DC block."""
     return name.endswith(("pointwise_in/kernel", "pointwise_out/kernel", "ffn/kernel_in", "ffn/kernel_out"))
 
 
 def flatten(tree: ParamTree) -> dict[str, Any]:
-    """Nested parameters to `{"inter/encoder_in/kernel": leaf}`."""
+    """Nested parameters to `{"network/encoder_in/kernel": leaf}`."""
     return dict(flax.traverse_util.flatten_dict(tree, sep="/"))
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, ParamTree]:
     """The inverse of `flatten`."""
     return dict(flax.traverse_util.unflatten_dict(flat, sep="/"))
+
+
+def dtype(params: ParamTree) -> Any:
+    """The precision of a network: the type of its quality banks, which no kernel backend prepacks."""
+    return next(leaf["vectors"].dtype for leaf in params.values() if "vectors" in leaf)

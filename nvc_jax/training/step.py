@@ -1,6 +1,8 @@
-"""One training step: a pure function of the state and a batch, alike on one device and on many."""
+"""One training step: a pure function of the state and a batch, the same on one device and on many."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,22 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from nvc_jax.models.inter import InterModel
-from nvc_jax.models.intra import IntraModel
+from nvc_jax.models.network import State
+from nvc_jax.models.networks import networks
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Reference, reference_after
 from nvc_jax.ops.colour import planes_to_picture, rgb_to_ycbcr
 from nvc_jax.spec import QP_LEVELS
 from nvc_jax.training.config import Loss, Stage, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.device_data import DeviceClips, cut_batch
-from nvc_jax.training.forward import Coded, FrameInput, code_frame, code_inter_frames, joined, runs
+from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
 from nvc_jax.training.processes import DEVICES
 
 BUCKETS = 4  # of qps, in which rates and errors are logged
-PARTS = {"intra": ("intra",), "inter": ("inter",), "both": ("intra", "inter")}
 
 Metrics = dict[str, Array]
 Tree = Any
@@ -34,11 +34,11 @@ Tree = Any
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a step changes, and the key it draws from.
+    """The values that a step changes, and the key it draws from.
 
     Attributes:
         step: batches so far.
-        params: {"intra": ..., "inter": ...}, as `Packing` keeps them, float32.
+        params: by network, as `Packing` keeps them, float32.
         moments: state of the optimiser for each of them.
         average: moving average of `params`; None if there is none.
         skipped: updates without a finite gradient so far.
@@ -57,45 +57,45 @@ class TrainState:
 
 @flax.struct.dataclass
 class Terms:
-    """What a coded frame comes to, per sample, all [B].
+    """Costs of a coded packet per sample, all [B].
 
     Attributes:
-        loss: lambda * weight * distortion + bpp, balanced.
+        loss: lambda * weight * distortion + bpp, balanced, mean over its pictures.
         bpp_y: bits of y per pixel.
         bpp_z: the same for z.
-        bpp_motion: the same for the motion of blocks.
+        bpp_side: the same for side information.
         mse_y: of luma, for PSNR.
     """
 
     loss: Array
     bpp_y: Array
     bpp_z: Array
-    bpp_motion: Array
+    bpp_side: Array
     mse_y: Array
 
 
 @flax.struct.dataclass
 class Clips:
-    """A batch as the codecs see it.
+    """A batch as the networks see it.
 
     Attributes:
-        first: the first frame of every clip.
-        rest: the others, T-1 in front; None if there are none.
+        first: the first packet of every clip.
+        rest: the n others, with n in front; None if there are none.
         qp: [B] base qp.
     """
 
-    first: FrameInput
-    rest: FrameInput | None
+    first: PacketInput
+    rest: PacketInput | None
     qp: Array
 
 
 @flax.struct.dataclass
 class Weighting:
-    """What turns a coded frame into a loss, all [B].
+    """Weights in the loss of a packet, all [B, T].
 
     Attributes:
-        lambda_: weight of the distortion at this qp.
-        weight: that of the frame's place in the hierarchy.
+        lambda_: of the distortion at this qp.
+        weight: of the picture's place in the hierarchy.
     """
 
     lambda_: Array
@@ -110,38 +110,52 @@ def pictures(planes: tuple[Any, ...]) -> Array:
     return jax.vmap(planes_to_picture)(*in_order)
 
 
-def prepare(loss: Loss, batch: Batch, key: Array) -> Clips:
+def prepare(config: TrainConfig, batch: Batch, key: Array) -> Clips:
     """Draw qps, places in the hierarchy and keys of the noise, each for a clip by its number in the run."""
+    loss, codec = config.loss, config.codec
     clip = pictures(batch.planes)
-    frames = len(clip)
+    begin, length = codec[codec.first].pictures, codec[codec.rest].pictures
+    packets = (len(clip) - begin) // length
     keys = jax.vmap(lambda sample: jax.random.split(jax.random.fold_in(key, sample), 3))(batch.sample)
     qp = jax.vmap(lambda k: jax.random.randint(k, (), 0, QP_LEVELS))(keys[:, 0]).astype(jnp.float32)
-    place = jnp.ones(len(qp), jnp.int32)  # the first inter frame of a sequence has number 1
+    place = jnp.ones(len(qp), jnp.int32)  # the first picture that is not coded by itself has number 1
     if loss.random_position:
         place = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(loss.qp_offsets)))(keys[:, 1])
-    noise = jax.vmap(lambda k: jax.random.split(k, frames), out_axes=1)(keys[:, 2])
-    first = FrameInput(clip[0], qp, noise[0], Weighting(rate_weight(qp, *loss.intra_lambda), jnp.ones_like(qp)))
-    if frames == 1:
-        return Clips(first, None, qp)
-    places = (place[None] + jnp.arange(frames - 1)[:, None]) % len(loss.qp_offsets)
-    weights = jnp.array([dict(loss.frame_weights)[offset] for offset in loss.qp_offsets])
-    lambdas = jnp.broadcast_to(rate_weight(qp, *loss.inter_lambda), places.shape)
+    noise = jax.vmap(lambda k: jax.random.split(k, 1 + packets), out_axes=1)(keys[:, 2])
     offsets = jnp.array(loss.qp_offsets, jnp.float32)
-    rest = FrameInput(clip[1:], qp + offsets[places], noise[1:], Weighting(lambdas, weights[places]))
-    return Clips(first, rest, qp)
+    weights = jnp.array([dict(loss.frame_weights)[offset] for offset in loss.qp_offsets])
+
+    def packet(members: Array, first: int, keys: Array) -> PacketInput:
+        """Pictures [T, B, ...] of one packet, or [n, T, B, ...]; first: number of the first, from 0."""
+        shape = members.shape[:-4]
+        number = first + jnp.arange(math.prod(shape)).reshape(shape)
+        places = (place + number[..., None] - 1) % len(offsets)
+        alone = (number == 0)[..., None]
+        lambdas = jnp.where(alone, rate_weight(qp, *loss.intra_lambda), rate_weight(qp, *loss.inter_lambda))
+        values = (members, jnp.where(alone, qp, qp + offsets[places]), lambdas, jnp.where(alone, 1.0, weights[places]))
+        members, qps, lambdas, weight = (jnp.moveaxis(x, len(shape) - 1, len(shape)) for x in values)
+        return PacketInput(members, qps, keys, Weighting(lambdas, weight))
+
+    first = packet(clip[:begin], 0, noise[0])
+    if not packets:
+        return Clips(first, None, qp)
+    rest = clip[begin:].reshape(packets, length, *clip.shape[1:])
+    return Clips(first, packet(rest, begin, noise[1:]), qp)
 
 
-def terms(loss: Loss, coded: Coded, frame: FrameInput) -> Terms:
-    """Rate and distortion of a coded frame."""
-    pixels = frame.picture.shape[1] * frame.picture.shape[2]
-    weighting: Weighting = frame.aux
-    weighted = weighting.lambda_ * weighting.weight * distortion(coded.picture, frame.picture)
+def terms(loss: Loss, coded: Coded, packet: PacketInput) -> Terms:
+    """Rate and distortion of a coded packet."""
+    weighting: Weighting = packet.aux
+    _, count, height, width, _ = packet.pictures.shape
+    samples = height * width * count
+    errors = jax.vmap(distortion, 1, 1)(coded.pictures, packet.pictures)
+    weighted = weighting.lambda_ * weighting.weight * errors + coded.bits[:, None] / samples
     return Terms(
-        loss=(weighted + coded.bits / pixels) * weighting.lambda_**-loss.balance,
-        bpp_y=coded.bits_y / pixels,
-        bpp_z=coded.bits_z / pixels,
-        bpp_motion=coded.bits_motion / pixels,
-        mse_y=jnp.square(coded.picture - frame.picture)[..., 0].mean(axis=(1, 2)),
+        loss=(weighted * weighting.lambda_**-loss.balance).mean(axis=1),
+        bpp_y=coded.bits_y / samples,
+        bpp_z=coded.bits_z / samples,
+        bpp_side=coded.bits_side / samples,
+        mse_y=jnp.square(coded.pictures - packet.pictures)[..., 0].mean(axis=(1, 2, 3)),
     )
 
 
@@ -165,13 +179,13 @@ class Step:
 
     def __call__(self, state: TrainState, batch: Batch, position: Array | None = None) -> tuple[TrainState, Metrics]:
         """Update the parameters with a batch. All metrics are scalars. position: see `learning_rate`."""
-        clips = prepare(self.config.loss, batch, jax.random.wrap_key_data(state.key))
+        clips = prepare(self.config, batch, jax.random.wrap_key_data(state.key))
         rate = learning_rate(self.stage, state.step - self.start, position)
         old = state
         if self.stage.mode == "plain":
-            state, by_frame, norms = self._plain(state, clips, rate)
+            state, by_network, norms = self._plain(state, clips, rate)
         else:
-            gradients, by_frame = self.gradients(state.params, clips)
+            gradients, by_network = self.gradients(state.params, clips)
             state, norms = self._update(state, gradients, rate)
         bad = jnp.where(jnp.isfinite(norms).all(), 0, old.bad + 1)
         average = state.average
@@ -180,7 +194,7 @@ class Step:
             average = jax.tree.map(lambda a, p: a + (1.0 - decay) * (p - a), average, state.params)
         state = dataclasses.replace(state, step=state.step + 1, average=average, bad=bad)
         return state, {
-            **self._metrics(by_frame, clips.qp),
+            **self._metrics(by_network, clips.qp),
             "learning_rate": rate,
             "gradient_norm": jnp.mean(norms),
             "skipped": state.skipped,
@@ -188,104 +202,94 @@ class Step:
         }
 
     def gradients(self, params: dict[str, Tree], clips: Clips) -> tuple[dict[str, Tree], dict[str, Terms]]:
-        """Gradients of the mean loss of all clips of all devices, and the terms of the frames of this one."""
+        """Gradients of the mean loss of all clips of all devices, and the terms of the packets of this one."""
 
         def loss(trained: dict[str, Tree]) -> tuple[Array, dict[str, Terms]]:
-            by_frame = self._code(params | trained, clips)
-            losses = [by_frame[part].loss for part in PARTS[self.stage.train]]
-            return jnp.concatenate(losses).mean(), by_frame
+            by_network = self._code(params | trained, clips)
+            losses = [by_network[part].loss for part in self.trained]
+            return jnp.concatenate(losses).mean(), by_network
 
-        trained = {part: params[part] for part in PARTS[self.stage.train]}
-        gradients, by_frame = jax.grad(loss, has_aux=True)(trained)
-        return self._mean(gradients), by_frame
+        trained = {part: params[part] for part in self.trained}
+        gradients, by_network = jax.grad(loss, has_aux=True)(trained)
+        return self._mean(gradients), by_network
 
-    def _models(self) -> tuple[IntraModel, InterModel]:
-        return IntraModel(self.config.codec.intra), InterModel(self.config.codec.inter)
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Networks that the stage updates."""
+        return self.config.trained(self.stage)
 
     def _unpacked(self, params: dict[str, Tree], part: str) -> ParamTree:
         return share_rows(self.packing.unpack(part, params[part]), self.config.optimiser.row_reach)
 
-    def _first_picture(self, params: dict[str, Tree], clips: Clips) -> tuple[Array, Terms | None]:
-        """What the first inter frame is predicted from: no gradient flows into it."""
+    def _code_one(self, part: str, tree: ParamTree, state: State, packet: PacketInput) -> tuple[Coded, Terms]:
+        network = networks(self.config.codec)[part]
+        coded = code_packet(network, tree, packet, state, self.config.precision, self.stage.skip)
+        return coded, terms(self.config.loss, coded, packet)
+
+    def _blank(self, clips: Clips) -> State:
+        codec = self.config.codec
+        return networks(codec)[codec.first].blank(clips.first.pictures.shape)
+
+    def _first_pictures(self, params: dict[str, Tree], clips: Clips) -> tuple[Array, Terms | None]:
+        """The pictures that the second packet is predicted from: no gradient flows into them."""
         if self.stage.first_reference == "original":
-            return clips.first.picture, None
-        intra, _ = self._models()
-        frame = clips.first if self.stage.train != "inter" else dataclasses.replace(clips.first, keys=None)
-        coded = code_frame(intra, self._unpacked(params, "intra"), frame, None, self.config.precision)
-        return lax.stop_gradient(coded.picture), terms(self.config.loss, coded, clips.first)
+            return clips.first.pictures, None
+        name = self.config.codec.first
+        packet = clips.first if name in self.trained else dataclasses.replace(clips.first, keys=None)
+        coded, found = self._code_one(name, self._unpacked(params, name), self._blank(clips), packet)
+        return lax.stop_gradient(coded.pictures), found
 
     def _code(self, params: dict[str, Tree], clips: Clips) -> dict[str, Terms]:
-        """The terms of the intra frame [1, B] and of the inter frames [T-1, B], of what there is."""
-        by_frame = {}
-        picture, first = self._first_picture(params, clips)
+        """The terms [n, B] of the packets of each network, of those that code any."""
+        codec = self.config.codec
+        by_network = {}
+        pictures, first = self._first_pictures(params, clips)
         if first is not None:
-            by_frame["intra"] = jax.tree.map(lambda x: x[None], first)
+            by_network[codec.first] = jax.tree.map(lambda x: x[None], first)
         if clips.rest is not None:
-            _, inter = self._models()
-            by_frame["inter"] = code_inter_frames(
-                inter,
-                self._unpacked(params, "inter"),
-                clips.rest,
-                picture,
-                lambda coded, frame: terms(self.config.loss, coded, frame),
-                self.stage.refresh,
-                self.stage.remat,
-                self.config.precision,
-                self.stage.skip,
-            )
-        return by_frame
+            tree = self._unpacked(params, codec.rest)
+            code = functools.partial(self._code_one, codec.rest)
+            code = jax.checkpoint(code) if self.stage.remat else code
+
+            def code_one(_: None, state: State, packet: PacketInput) -> tuple[None, Coded, Terms]:
+                return None, *code(tree, state, packet)
+
+            network = networks(codec)[codec.rest]
+            _, by_network[codec.rest] = code_packets(network, clips.rest, pictures, code_one, None, self.stage.refresh)
+        return by_network
 
     def _plain(self, state: TrainState, clips: Clips, rate: Array) -> tuple[TrainState, dict[str, Terms], Array]:
-        """One update per coded frame; what the next one is predicted from is detached."""
-        loss = self.config.loss
-        intra, inter = self._models()
+        """One update per coded packet; the state that the next one is predicted from is detached."""
+        codec = self.config.codec
 
-        def code(
-            part: str, model: IntraModel | InterModel, state: TrainState, reference: Reference | None, frame: FrameInput
-        ) -> tuple[TrainState, Coded, Terms, Array]:
-            def of_frame(params: Tree) -> tuple[Array, tuple[Coded, Terms]]:
-                tree = self._unpacked({part: params}, part)
-                coded = code_frame(model, tree, frame, reference, self.config.precision, self.stage.skip)
-                found = terms(loss, coded, frame)
+        def update(
+            part: str, train: TrainState, state: State, packet: PacketInput
+        ) -> tuple[TrainState, Coded, tuple[Terms, Array]]:
+            def of_packet(params: Tree) -> tuple[Array, tuple[Coded, Terms]]:
+                coded, found = self._code_one(part, self._unpacked({part: params}, part), state, packet)
                 return found.loss.mean(), (coded, found)
 
             if self.stage.remat:
-                of_frame = jax.checkpoint(of_frame)
-            gradient, (coded, found) = jax.grad(of_frame, has_aux=True)(state.params[part])
-            state, norm = self._update(state, self._mean({part: gradient}), rate)
-            return state, coded, found, norm
+                of_packet = jax.checkpoint(of_packet)
+            gradient, (coded, found) = jax.grad(of_packet, has_aux=True)(train.params[part])
+            train, norm = self._update(train, self._mean({part: gradient}), rate)
+            return train, coded, (found, norm)
 
-        by_frame, norms = {}, []
-        if self.stage.train == "inter":
-            picture, first = self._first_picture(state.params, clips)
-        else:
-            state, coded, first, norm = code("intra", intra, state, None, clips.first)
-            picture = coded.picture
+        by_network, norms = {}, []
+        if codec.first in self.trained:
+            state, coded, (first, norm) = update(codec.first, state, self._blank(clips), clips.first)
+            pictures = coded.pictures
             norms.append(norm[None])
+        else:
+            pictures, first = self._first_pictures(state.params, clips)
         if first is not None:
-            by_frame["intra"] = jax.tree.map(lambda x: x[None], first)
-
-        def step(carry: tuple[TrainState, Array, Array], frame: FrameInput) -> tuple[Any, tuple[Terms, Array]]:
-            state, feature, picture = carry
-            reference = reference_after(inter.config, feature, picture)
-            state, coded, found, norm = code("inter", inter, state, reference, frame)
-            keeps_picture = self.stage.refresh or inter.config.motion
-            return (state, coded.feature, coded.picture if keeps_picture else picture), (found, norm)
-
-        kept = []
-        for run in runs(clips.rest, self.stage.refresh) if clips.rest is not None else ():
-            head = jax.tree.map(lambda x: x[0], run)
-            state, coded, found, norm = code("inter", inter, state, Reference(picture, "picture"), head)
-            kept.append(jax.tree.map(lambda x: x[None], (found, norm)))
-            picture = coded.picture
-            if len(run.qp) > 1:
-                carry = (state, coded.feature, coded.picture)
-                (state, _, picture), rest = lax.scan(step, carry, jax.tree.map(lambda x: x[1:], run))
-                kept.append(rest)
-        if kept:
-            by_frame["inter"], inter_norms = joined(kept)
-            norms.append(inter_norms)
-        return state, by_frame, jnp.concatenate(norms)
+            by_network[codec.first] = jax.tree.map(lambda x: x[None], first)
+        if clips.rest is not None:
+            network, code_one = networks(codec)[codec.rest], functools.partial(update, codec.rest)
+            state, (found, of_rest) = code_packets(network, clips.rest, pictures, code_one, state, self.stage.refresh)
+            by_network[codec.rest] = found
+            norms.append(of_rest)
+        return state, by_network, jnp.concatenate(norms)
 
     def _update(self, state: TrainState, gradients: dict[str, Tree], rate: Array) -> tuple[TrainState, Array]:
         """Clip, and update the parameters that have gradients; nothing happens if those are not finite."""
@@ -310,16 +314,16 @@ class Step:
     def _sum(self, tree: Tree) -> Tree:
         return lax.psum(tree, self.axis) if self.axis else tree
 
-    def _metrics(self, by_frame: dict[str, Terms], qp: Array) -> Metrics:
+    def _metrics(self, by_network: dict[str, Terms], qp: Array) -> Metrics:
         """Means over clips and frames; PSNR of the mean error of a clip, so that no frame is infinite."""
-        trained = jnp.concatenate([by_frame[part].loss for part in PARTS[self.stage.train]])
+        trained = jnp.concatenate([by_network[part].loss for part in self.trained])
         metrics = {"loss": self._mean(trained.mean())}
         bucket = (qp * BUCKETS / QP_LEVELS).astype(jnp.int32)
         members = (bucket[None] == jnp.arange(BUCKETS)[:, None]).astype(jnp.float32)  # [BUCKETS, B]
         count = self._sum(members.sum(axis=1))
-        for part, found in by_frame.items():
-            bpp_y, bpp_z, bpp_motion = (x.mean(axis=0) for x in (found.bpp_y, found.bpp_z, found.bpp_motion))
-            bpp = bpp_y + bpp_z + bpp_motion
+        for part, found in by_network.items():
+            bpp_y, bpp_z, bpp_side = (x.mean(axis=0) for x in (found.bpp_y, found.bpp_z, found.bpp_side))
+            bpp = bpp_y + bpp_z + bpp_side
             psnr = -10.0 * jnp.log10(jnp.maximum(found.mse_y.mean(axis=0), 1e-10))
             metrics |= {
                 f"bpp_{part}": self._mean(bpp.mean()),
@@ -327,8 +331,8 @@ class Step:
                 f"bpp_z_{part}": self._mean(bpp_z.mean()),
                 f"psnr_y_{part}": self._mean(psnr.mean()),
             }
-            if part == "inter" and self.config.codec.inter.motion:
-                metrics["bpp_motion_inter"] = self._mean(bpp_motion.mean())
+            if self.config.codec[part].side is not None:
+                metrics[f"bpp_side_{part}"] = self._mean(bpp_side.mean())
             for name, values in (("bpp", bpp), ("psnr_y", psnr)):
                 sums = self._sum((members * values).sum(axis=1))
                 means = jnp.where(count > 0, sums / jnp.maximum(count, 1), jnp.nan)
@@ -344,7 +348,7 @@ def bucket_names() -> list[str]:
 
 def initial_state(config: TrainConfig, params: ParamTree, packing: Packing) -> TrainState:
     """The state before the first step, on the host."""
-    packed = {part: packing.pack(part, params[part]) for part in ("intra", "inter")}
+    packed = {part: packing.pack(part, params[part]) for part, _ in config.codec.networks}
     return TrainState(
         step=jnp.int32(0),
         params=packed,

@@ -1,0 +1,193 @@
+"""The coding loop (DESIGN, "A packet's way"): one function for encoder, decoder, training and estimates.
+
+They run the same stages in the same order and differ in the source of symbols: the encoder quantises (`Quantise`), the
+decoder reads (`codec/reading.py`), training relaxes (`training/forward.py`).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import jax
+import numpy as np
+from jax import Array
+
+from nvc_jax.codec import stages
+from nvc_jax.codec.stages import CodingStep
+from nvc_jax.codec.transfer import to_host
+from nvc_jax.models.network import Network, State
+from nvc_jax.models.params import ParamTree
+from nvc_jax.models.state import SideInformation, Synthesis
+from nvc_jax.spec import PICTURE_STRIDE
+
+Item = TypeVar("Item")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedNetwork:
+    """A network ready to code.
+
+    Attributes:
+        network: its methods.
+        params: its parameters, on the device.
+        skip_threshold: scalar float32, or int32 in 1/512 for int16; symbols with a scale not above it are not coded
+            (-1: code all).
+        zero_below: [256] float32, or int32 in 1/256: for each table index, residuals of smaller magnitude are coded as
+            zero (entropy/rdoq.py). None rounds to the nearest.
+        skip_blocks: the encoder may leave out blocks whose prediction is good enough, where the network can.
+    """
+
+    network: Network
+    params: ParamTree
+    skip_threshold: Array
+    zero_below: Array | None = None
+    skip_blocks: bool = True
+
+    def run(self, stage: Callable[..., Any], *inputs: Any) -> Any:
+        """Run one of `stages`."""
+        return stage(self.network, self.params, *inputs)
+
+    def reconstruct(self, synthesis: Synthesis, qps: Array) -> Array:
+        """The pictures [B, T, H', W', 3] of a packet."""
+        return self.run(stages.reconstruct, synthesis, qps)
+
+
+class SymbolSource(Protocol):
+    """The source of a packet's symbols. Values are int8 in the coder's order, or relaxed to float32."""
+
+    def side(self, state: State) -> tuple[State, SideInformation | None]:
+        """The side information, and the state that it leads to."""
+
+    def z(self, context: Callable[[], Array | None]) -> Array:
+        """Symbols of z."""
+
+    def y(self, step: int, gain: Any, coding: CodingStep) -> Array:
+        """Symbols of a coding step of y; gain: `Prior.gain_in`."""
+
+
+def code(
+    loaded: LoadedNetwork, state: State, qps: Array, latent_size: tuple[int, ...], symbols: SymbolSource
+) -> Synthesis:
+    """Code one packet: THE loop. Pure on the device, so that larger programs may hold it.
+
+    Args:
+        loaded: the network.
+        state: from `Network.blank`, `start` or `advance`.
+        qps: [B, T] float32.
+        latent_size: (H'/16, W'/16).
+        symbols: where they come from.
+    """
+    network, run, threshold = loaded.network, loaded.run, loaded.skip_threshold
+    state, side = symbols.side(state)
+    features, temporal = run(stages.features, state, qps) if network.predicts else (None, None)
+    context = functools.cache(lambda: run(stages.context, features) if network.predicts else None)
+    z = symbols.z(context)
+    prior, coding = run(stages.prior, z, temporal, threshold, latent_size, side)
+    context()  # where the decoder has not asked for it: on the device while the host decodes symbols
+    y_hat, values = None, symbols.y(0, prior.gain_in, coding)
+    for step in range(1, network.config.steps):
+        y_hat, coding = run(stages.refine, step, prior.shared, y_hat, coding, values, threshold, side)
+        values = symbols.y(step, prior.gain_in, coding)
+    return Synthesis(run(stages.synthesise, prior.gain_out, y_hat, coding, values, context(), qps), side)
+
+
+class Quantise:
+    """Symbols of the encoder: quantised latents of pictures."""
+
+    def __init__(self, loaded: LoadedNetwork, pictures: Array, qps: Array) -> None:
+        """Prepare for pictures [B, T, H', W', 3]."""
+        self._loaded, self._pictures, self._qps = loaded, pictures, qps
+        self._parts: list[Array] = []
+        self._y: Any = None
+
+    def side(self, state: State) -> tuple[State, SideInformation | None]:
+        """Choose it."""
+        state, side = self._loaded.network.search(self._pictures, state, self._qps, self._loaded.skip_blocks)
+        self._side = None if side is None else side.symbols
+        return state, side
+
+    def z(self, context: Callable[[], Array | None]) -> Array:
+        """Analyse the pictures."""
+        self._y, self._z = self._loaded.run(stages.analyse, self._pictures, context(), self._qps)
+        return self._z
+
+    def y(self, step: int, gain: Any, coding: CodingStep) -> Array:
+        """Quantise."""
+        steps = self._loaded.network.config.steps
+        symbols = stages.quantise(self._y, gain, coding, steps, step, self._loaded.zero_below)
+        self._parts += [symbols, coding.indexes]
+        return symbols
+
+    @property
+    def coded(self) -> "CodedSymbols":
+        """All of them, after the loop."""
+        return CodedSymbols(self._side, self._z, list(zip(self._parts[::2], self._parts[1::2], strict=True)))
+
+
+class CodedSymbols(NamedTuple):
+    """Symbols and table indexes of a batch of packets: all that the entropy coder needs.
+
+    Attributes:
+        side: [B, h, w, n] int8 of the side information, None without.
+        z: [B, C, h, w] int8.
+        y: (symbols, table indexes) of each coding step, [B, C/steps, h, w].
+    """
+
+    side: Any
+    z: Any
+    y: list[tuple[Any, Any]]
+
+    def pack(self) -> "PackedSymbols":
+        """All in one buffer; starts to copy it to the host."""
+        arrays, tree = jax.tree.flatten(self)
+        packed = stages.pack(arrays)
+        packed.copy_to_host_async()
+        return PackedSymbols(packed, tree, [(x.shape[1:], np.dtype(x.dtype)) for x in arrays])
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedSymbols:
+    """The symbols of one packet, on their way to the host.
+
+    Attributes:
+        packed: [1, bytes] uint8, the parts one after the other.
+        tree: structure of the parts.
+        parts: shape and type of each.
+    """
+
+    packed: Array
+    tree: Any
+    parts: list[tuple[tuple[int, ...], np.dtype[Any]]]
+
+    def to_host(self) -> CodedSymbols:
+        """The arrays without batch, as `EntropyCoder.encode` takes them. Waits: the one copy of a packet."""
+        ends = np.cumsum([math.prod(shape) for shape, _ in self.parts])
+        flat = np.split(to_host(self.packed)[0], ends[:-1])
+        parts = [x.view(dtype).reshape(shape) for x, (shape, dtype) in zip(flat, self.parts, strict=True)]
+        result: CodedSymbols = jax.tree.unflatten(self.tree, parts)
+        return result
+
+
+def encode(loaded: LoadedNetwork, pictures: Array, state: State, qps: Array) -> tuple[CodedSymbols, Synthesis]:
+    """Code pictures [B, T, H', W', 3]: symbols, and what the decoded pictures are made of. Nothing waits."""
+    symbols = Quantise(loaded, pictures, qps)
+    latent_size = tuple(side // PICTURE_STRIDE for side in pictures.shape[2:4])
+    synthesis = code(loaded, state, qps, latent_size, symbols)
+    return symbols.coded, synthesis
+
+
+def filled(members: Sequence[Item], pictures: int) -> tuple[Item, ...]:
+    """The pictures or qps of a packet, the last one repeated up to the number that the network codes."""
+    return *members, *[members[-1]] * (pictures - len(members))
+
+
+@functools.lru_cache(maxsize=1024)
+def batched(qps: tuple[float, ...]) -> Array:
+    """The qps of one packet as stages take them, [1, T] float32: traced, so that another quality never compiles anew.
+
+    Kept on the device, where every stage of a packet would have it copied otherwise.
+    """
+    with jax.ensure_compile_time_eval():  # a tracer must not be kept
+        return jax.device_put(np.array([qps], np.float32))

@@ -1,0 +1,76 @@
+"""The inter network with block motion: predicts from the picture before, moved block by block (ops/motion.py)."""
+
+import functools
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array, lax
+
+from nvc_jax.models.inter import Inter
+from nvc_jax.models.network import State
+from nvc_jax.models.state import Pictures, SideInformation
+from nvc_jax.ops import motion
+
+
+class MotionInter(Inter):
+    """Codes a picture, predicted from the picture before with its blocks moved.
+
+    The side information of a block of 16x16 pixels is [dy, dx, skipped]: its vector in quarter pixels, and not 0 where
+    the block is skipped: nothing of it is coded, and the prediction stands for it.
+    """
+
+    goes_on_from_pictures: ClassVar[bool] = True
+
+    @nn.nowrap
+    def search(self, pictures: Array, state: State, qps: Array, skip_blocks: bool) -> tuple[State, SideInformation]:
+        """See `Network`. No gradient goes through the choice."""
+        fixed = lax.stop_gradient((pictures, state.value))
+        vectors = _estimate(*fixed, qps)
+        prediction = _compensate(state.value, vectors)
+        symbols = _skip(fixed[0], lax.stop_gradient(prediction), vectors, qps, allowed=skip_blocks)
+        return Pictures(prediction), SideInformation(symbols, prediction)
+
+    @nn.nowrap
+    def apply_side(self, state: State, symbols: npt.NDArray[np.int8]) -> tuple[State, SideInformation]:
+        """See `Network`."""
+        prediction = _compensate(state.value, jnp.asarray(symbols[..., :2]))
+        return Pictures(prediction), SideInformation(jnp.asarray(symbols), prediction)
+
+    @nn.nowrap
+    def uncoded(self, side: SideInformation | None) -> Array | None:
+        """See `Network`: skipped blocks."""
+        return None if side is None else side.symbols[..., 2] != 0
+
+    def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
+        """See `Network`; the prediction where blocks are skipped."""
+        pictures = super().reconstruct(feature, side, qps)
+        skipped = self.uncoded(side)
+        if side is None or skipped is None:
+            return pictures
+        return motion.replace_skipped(pictures[:, 0], side.prediction[:, 0], skipped)[:, None]
+
+
+# Each is one program, the same for encoder and decoder: floating point may round differently in another (D2).
+
+
+@jax.jit
+def _estimate(pictures: Array, reference: Array, qps: Array) -> Array:
+    """Vectors of the blocks of the reference picture, [B, H/16, W/16, 2] int8."""
+    return motion.estimate(pictures[:, 0], reference[:, -1], qps[:, 0])
+
+
+@jax.jit
+def _compensate(reference: Array, vectors: Array) -> Array:
+    """The reference picture with its blocks moved, [B, 1, H, W, 3]."""
+    return motion.compensate(reference[:, -1], vectors)[:, None]
+
+
+@functools.partial(jax.jit, static_argnames="allowed")
+def _skip(pictures: Array, prediction: Array, vectors: Array, qps: Array, allowed: bool) -> Array:
+    """The symbols of side information [B, H/16, W/16, 3] int8."""
+    skipped = motion.skippable(pictures[:, 0], prediction[:, 0], qps[:, 0]) & allowed
+    return jnp.concatenate([vectors, skipped[..., None].astype(jnp.int8)], axis=-1)

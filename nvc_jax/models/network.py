@@ -1,0 +1,110 @@
+"""The protocol of a network: all that the coding loop, training and evaluation ask of one (D11).
+
+A network codes packets of `config.pictures` pictures. Its methods are pure functions, stages of a packet's way; the
+loop (`codec/loop.py`) calls them in this order:
+
+    predict -> features -> context, analyse (encoder only) -> prior -> refine, for each later step -> synthesise
+
+`reconstruct` gives the pictures, and `start` or `advance` the state of the next packet.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from nvc_jax.models.config import NetworkConfig
+from nvc_jax.models.state import Prior, SideInformation
+from nvc_jax.models.units import UnitFollower
+
+State = Any  # an opaque pytree; its structure selects the executable
+
+
+class Network(nn.Module):
+    """Pictures are [B, T, H, W, 3] YCbCr 4:4:4 in 0..1, H and W multiples of 16; qps are [B, T] float32.
+
+    Attributes:
+        config: the architecture.
+        modules: the modules that each method runs.
+        bank: a module with a quality bank, whose type is the precision of the computation.
+        predicts: whether packets are predicted from a state; without, `features` and `context` are not called.
+        goes_on_from_pictures: whether `start` gives the state of every packet, not only of the first and at a refresh.
+    """
+
+    config: NetworkConfig
+
+    modules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    bank: ClassVar[str] = "q_encoder"
+    predicts: ClassVar[bool] = True
+    goes_on_from_pictures: ClassVar[bool] = False
+
+    def fixed_units(self, follow: UnitFollower) -> None:
+        """Declare the units of the activations in the int16 arithmetic, layer by layer (docs/INT16.md, section 2)."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def blank(self, shape: tuple[int, ...]) -> State:
+        """State of a start packet; shape: [B, T, H, W, 3] of its pictures."""
+        return None
+
+    @nn.nowrap
+    def start(self, pictures: Array) -> State:
+        """State after a packet of another network, and at a refresh, from the decoded pictures of the packet before."""
+        return None
+
+    @nn.nowrap
+    def advance(self, state: State, feature: Array) -> State:
+        """State after a packet of this network, from its state and decoder feature."""
+        return None
+
+    @nn.nowrap
+    def search(
+        self, pictures: Array, state: State, qps: Array, skip_blocks: bool
+    ) -> tuple[State, SideInformation | None]:
+        """Encoder only. Choose the side information of a packet: the state as `features` reads it, and the choice."""
+        return state, None
+
+    @nn.nowrap
+    def apply_side(self, state: State, symbols: npt.NDArray[np.int8]) -> tuple[State, SideInformation]:
+        """Decoder's counterpart of `search`; symbols: [1, H/16, W/16, n]."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def uncoded(self, side: SideInformation | None) -> Array | None:
+        """Mask [B, H/16, W/16] of the positions of y that side information leaves out, None if all are coded."""
+        return None
+
+    def features(self, state: State, qps: Array) -> tuple[Array, Array]:
+        """First part of feature extraction: features for `context`, and the temporal input of `prior`."""
+        raise NotImplementedError
+
+    def context(self, features: Array) -> Array:
+        """Second part of feature extraction: the context of encoder and decoder, [B, H/8, W/8, C]."""
+        raise NotImplementedError
+
+    def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
+        """Pictures to latents y [B, H/16, W/16, Cy] and z [B, ceil(H/64), ceil(W/64), Cz], not rounded."""
+        raise NotImplementedError
+
+    def prior(self, z_hat: Array, temporal: Any, latent_size: tuple[int, ...]) -> Prior:
+        """Hyper decoding and prior fusion; latent_size: (H/16, W/16)."""
+        raise NotImplementedError
+
+    def refine(self, step: int, shared: Array, y_hat: Array) -> tuple[Array, Array]:
+        """Scale and mean for a later coding step from y as decoded so far (before the gain), zero elsewhere."""
+        raise NotImplementedError
+
+    def synthesise(self, y_hat: Array, context: Any, qps: Array) -> Array:
+        """Decoded latent (after the gain) to the decoder feature [B, H/8, W/8, C]."""
+        raise NotImplementedError
+
+    def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
+        """Decoder feature to pictures, clamped to 0..1."""
+        raise NotImplementedError
+
+    def z_cdf(self, x: Array, qps: Array) -> Array:
+        """Cumulative probability of z at x, for estimating rates."""
+        return self.z_prior(x, qps[:, -1])
