@@ -178,7 +178,7 @@ def model_figures(name: str) -> str:
     clips = _clips(ours)
     lines = [
         f"Identity `{model.identity[:12]}`, {model.source}; {parts['intra'] / 1e6:.1f} M parameters for intra and "
-        f"{parts['inter'] / 1e6:.1f} M for inter frames, {size / 1e6:.1f} MB.",
+        f"{parts['inter'] / 1e6:.1f} M for inter frames, {size / 1e6:.1f} MB. {_measured_as(ours)}",
         "",
         "| BD-rate (PSNR 6:1:1, all bits) against | mean | "
         + " | ".join(clip.partition("_")[0] for _, clip in _clips(ours))
@@ -192,6 +192,13 @@ def model_figures(name: str) -> str:
         mean = "-" if found.average is None else f"{found.average:+.1f} %"
         lines.append(f"| {anchor} | {mean} | " + " | ".join(shown) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _measured_as(results: Any) -> str:
+    dataset, clip = _clips(results)[0]
+    settings = next(iter(results[dataset][clip].values()))["settings"]
+    container = ".nvc" if settings.get("container") == "nvc" else ".bin"  # older results do not say it
+    return f"Measured as `{container}` files in {settings['precision']} with RDOQ {settings['rdoq']:g}."
 
 
 def _clips(results: Any) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from nvc_jax.bitstream import FrameUnit, open_reader
+from nvc_jax.bitstream import Packet, open_reader
+from nvc_jax.bitstream.packets import shared
 from nvc_jax.codec.decoder import DecodedFrame, Decoder
 from nvc_jax.codec.files import Container, encode_file
 from nvc_jax.codec.memory import enough_memory
@@ -152,18 +153,18 @@ class ModelCoder:
             size=sequence.size,
             frames=sequence.frames,
         )
-        with open_reader(stream) as units, open_source(sequence) as source:
+        with open_reader(stream) as packets, open_source(sequence) as source:
             width, height = source.info.width, source.info.height
             decoder = Decoder(codec, self.skip_threshold)
             speed = Report(codec, decoder.timer, source.info)
             frames: list[FrameResult] = []
             with enough_memory(codec, width, height, str(sequence)):
-                for unit, frame in _in_groups(_timed(decoder.decode(units), speed)):
+                for frame in _in_groups(_timed(decoder.decode(packets), speed)):
                     original = next(source)
-                    quality = check_finite(picture_quality(frame.picture, original), sequence, len(frames))
-                    frames.append(FrameResult(unit.kind, 8 * unit.size_bytes, 8 * len(unit.payload), quality))
+                    quality = check_finite(picture_quality(frame.picture, original), sequence, frame.index)
+                    frames.append(FrameResult(frame.type, frame.bits, _payload_bits(frame), quality))
             check_count(sequence, frames)
-            count_to_last(frames, 8 * units.trailer_bytes)
+            count_to_last(frames, 8 * packets.trailer_bytes)
             pictures = viewable(source, original, frame.planes)
         times = (_seconds_per_frame(fps) if speed.is_warm else None for fps in (coded["fps"], speed.fps))
         return Measured(frames, width * height, pictures, *times)
@@ -172,15 +173,19 @@ class ModelCoder:
 _GROUP = 8  # frames decoded before they are measured: what is measured beside the decoder would hide its time
 
 
-def _timed(frames: Iterator[DecodedFrame], speed: Report) -> Iterator[tuple[FrameUnit, DecodedFrame]]:
+def _timed(frames: Iterator[DecodedFrame], speed: Report) -> Iterator[DecodedFrame]:
     for frame in frames:
-        unit = frame.unit
-        assert isinstance(unit, FrameUnit)  # nothing is concealed
-        speed.add(unit.index, unit.kind, unit.qp, 8 * unit.size_bytes, None)
-        yield unit, frame
+        speed.add(frame.index, frame.type, frame.qp, frame.bits, None)
+        yield frame
 
 
-def _in_groups(frames: Iterator[tuple[FrameUnit, DecodedFrame]]) -> Iterator[tuple[FrameUnit, DecodedFrame]]:
+def _payload_bits(frame: DecodedFrame) -> int:
+    packet = frame.packet
+    assert isinstance(packet, Packet)  # nothing is concealed
+    return shared(8 * len(packet.payload), len(packet.qps))[frame.number]
+
+
+def _in_groups(frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
     while group := list(itertools.islice(frames, _GROUP)):
         yield from group
 

@@ -21,13 +21,12 @@ from typing import Any
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.metrics import Quality
 from nvc_jax.io.files import PathLike, atomic_output, reason
-from nvc_jax.spec import FrameKind
 
 Point = dict[str, Any]
 Results = dict[str, dict[str, dict[str, Point]]]
 
 _DIGITS = 6  # as in official files
-_KINDS: tuple[FrameKind, ...] = ("I", "P")  # 0 and 1 in official files
+_TYPES = ("I", "P")  # 0 and 1 in official files
 _NUMBERS = re.compile(r"\[(?:[-\d.eE,\s]|null)*\]")  # lists that go on one line
 _PARTS = {1: ("",), 4: ("", "_y", "_u", "_v")}
 
@@ -37,13 +36,13 @@ class FrameResult:
     """One measured frame.
 
     Attributes:
-        kind: intra or inter.
+        type: I or P.
         bits: all that the stream has for it.
         payload_bits: of it the coded picture.
         quality: of what was decoded.
     """
 
-    kind: FrameKind
+    type: str
     bits: int
     payload_bits: int
     quality: Quality
@@ -58,10 +57,10 @@ def summarise(frames: Sequence[FrameResult], pixels: int, seconds: float) -> Poi
         seconds: that the measurement took.
     """
     point: Point = {"frame_pixel_num": pixels}
-    point |= {f"{kind.lower()}_frame_num": sum(f.kind == kind for f in frames) for kind in _KINDS}
-    point |= _averages("i", [f for f in frames if f.kind == "I"], frames, pixels)
+    point |= {f"{type_.lower()}_frame_num": sum(f.type == type_ for f in frames) for type_ in _TYPES}
+    point |= _averages("i", [f for f in frames if f.type == "I"], frames, pixels)
     point["frame_bpp"] = [f.bits / pixels for f in frames]
-    point["frame_type"] = [_KINDS.index(f.kind) for f in frames]
+    point["frame_type"] = [_TYPES.index(f.type) for f in frames]
     for index, part in enumerate(_parts(frames)):
         point[f"frame_psnr{part}"] = [f.quality.psnr[index] for f in frames]
         point[f"frame_msssim{part}"] = [f.quality.msssim[index] for f in frames]
@@ -71,7 +70,7 @@ def summarise(frames: Sequence[FrameResult], pixels: int, seconds: float) -> Poi
     point["frame_bits"] = [f.bits for f in frames]
     point["frame_payload_bits"] = [f.payload_bits for f in frames]
     point["test_time"] = seconds
-    point |= _averages("p", [f for f in frames if f.kind == "P"], frames, pixels)
+    point |= _averages("p", [f for f in frames if f.type == "P"], frames, pixels)
     point |= _averages("all", frames, frames, pixels)
     point["ave_all_frame_payload_bpp"] = sum(f.payload_bits for f in frames) / (len(frames) * pixels)
     return point

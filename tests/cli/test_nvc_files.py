@@ -405,6 +405,18 @@ def test_motion_in_our_container(nvc, moving):
     assert hashes(read_report("d.json")) == hashes(report)[6:9]
 
 
+def test_blocks_are_skipped_unless_told_otherwise(nvc, moving, make_clip):
+    still = make_clip("still.y4m", synthetic.moving_picture(WIDTH, HEIGHT, 1) * 3)
+    sizes = []
+    for name, options in ("skipped.nvc", ()), ("coded.nvc", ("--no-skip-blocks",)):
+        options = ("--model", moving[2], "--qp", 0, "--intra-qp", 63, *options)
+        assert nvc("encode", still, name, "--report", "e.json", *options).code == 0
+        assert nvc("decode", name, "d.y4m", "--model", moving[2], "--report", "d.json").code == 0
+        assert hashes(read_report("d.json")) == hashes(read_report("e.json"))
+        sizes.append(len(Path(name).read_bytes()))
+    assert sizes[0] < sizes[1]
+
+
 def test_damage_of_a_stream_with_motion(nvc, moving, work):
     stream, report, model = moving
     with open_reader(stream) as reader:

@@ -26,7 +26,7 @@ def test_streams_and_their_measures(baseline, make_clip, tmp_path):
     for qp in (baseline.qps[0], baseline.qps[-1]):
         stream = tmp_path / f"stream{baseline.suffix}"
         measured = results[qp] = baseline.measure(sequence, qp, stream)
-        assert [frame.kind for frame in measured.frames] == ["I"] + ["P"] * 5
+        assert [frame.type for frame in measured.frames] == ["I"] + ["P"] * 5
         container = 32 + 12 * 6 if baseline.format == "ivf" else 0
         assert stream.stat().st_size == container + sum(frame.bits for frame in measured.frames) // 8
         assert all(0 < frame.payload_bits <= frame.bits for frame in measured.frames)

@@ -98,10 +98,13 @@ def test_points_are_of_the_streams_that_the_command_line_writes(
     assert {key: point["settings"][key] for key in expected} == expected
     stream = tmp_path / "streams" / point["stream"]
     ours = tmp_path / f"ours.{'bin' if '--container' in options else 'nvc'}"
-    options = [str(option) for option in options if option not in ("--container", "dcvc")]
-    assert nvc_jax(["encode", str(clip), str(ours), "--model", str(model), "--qp", "30", *options]) == 0
+    options = [option for option in options if option not in ("--container", "dcvc")]
+    report = tmp_path / "report.json"
+    arguments = ["encode", clip, ours, "--model", model, "--qp", 30, "--report", report, *options]
+    assert nvc_jax([str(argument) for argument in arguments]) == 0
     assert stream.read_bytes() == ours.read_bytes()
     assert stream.suffix == ours.suffix
+    assert point["ave_all_frame_psnr"] == pytest.approx(json.loads(report.read_text())["psnr"], abs=0.1)  # of 8 bits
 
 
 def test_official_keys_are_those_of_official_results(shared):
