@@ -1,4 +1,4 @@
-"""Training steps as functions and shapes: to be compiled for devices that are not there."""
+"""Training steps as functions and abstract arguments, for compiling without the devices."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import DEVICES
 from nvc_jax.training.step import Step, TrainState, initial_state
 
-_STEPS = 1000  # of a stage; no number in the program depends on it but those of the schedule
+_STEPS = 1000  # of a stage; only constants of the schedule depend on it
 
 
 @dataclasses.dataclass(frozen=True)
 class AbstractStep:
-    """The step of a stage, and what it is called with.
+    """The step of a stage and its abstract arguments.
 
     Attributes:
-        step: pure; with an axis, `DEVICES`, if there are several chips.
-        state: shapes; every chip has one.
-        batch: shapes, of all chips together.
+        step: pure; mapped over the axis `DEVICES` if there are several chips.
+        state: shapes; replicated on every chip.
+        batch: shapes, of the global batch.
     """
 
     step: Step
@@ -33,9 +33,9 @@ class AbstractStep:
 
 
 def distinct_stages(config: TrainConfig) -> Iterator[tuple[str, Stage]]:
-    """The stages of a run whose steps are programs of their own, with names that say the number of frames.
+    """Iterate over the stages whose steps are distinct programs, with names by the number of frames.
 
-    `train_6`; of others with as many frames, `train_6_512` with the size, or `train_NAME` with the name of the stage.
+    `train_6`; if that is taken, `train_6_512` with the size, or `train_NAME` with the name of the stage.
     """
     seen: dict[str, Stage] = {}
     for stage in config.stages:
@@ -48,13 +48,13 @@ def distinct_stages(config: TrainConfig) -> Iterator[tuple[str, Stage]]:
 
 
 def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_chip: int | None = None) -> AbstractStep:
-    """The step of a stage on some chips, each with its part of the batch.
+    """Make the step of a stage on some chips, each with its part of the batch.
 
     Args:
         config: the run.
-        stage: one of it.
-        chips: how many.
-        batch_per_chip: clips; None divides the batch of the stage, at least one for each.
+        stage: a stage of the run.
+        chips: their number.
+        batch_per_chip: clips; None divides the batch of the stage, at least one per chip.
     """
     batch = chips * (batch_per_chip or max(1, stage.batch // chips))
     stage = dataclasses.replace(stage, steps=_STEPS, epochs=0.0, batch=batch)
@@ -68,7 +68,7 @@ def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_c
 
 
 def _program(stage: Stage) -> tuple[Any, ...]:
-    """The settings of a stage that change the program of its step."""
+    """Collect the settings of a stage that select the program of its step."""
     shape = stage.frames, stage.size, stage.batch
     return *shape, stage.train, stage.mode, stage.remat, stage.first_reference, stage.refresh, stage.skip
 

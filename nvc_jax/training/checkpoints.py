@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the state of training, which says the place in the data, through Orbax."""
+"""Save and restore the training state, which includes the position in the data, through Orbax."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from nvc_jax.training.config import Logging
 
 
 class Checkpoints:
-    """Those of a run, in the process that writes them. Saving goes on in the background; the last few are kept."""
+    """Checkpoints of a run, saved asynchronously by one process; the last few are kept."""
 
     def __init__(self, folder: Path, logging: Logging) -> None:
         options = ocp.CheckpointManagerOptions(
@@ -22,28 +22,28 @@ class Checkpoints:
             create=False,
         )
         make_folder(folder)
-        for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):  # of a process that was killed
+        for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):  # left by a killed process
             shutil.rmtree(unfinished, ignore_errors=True)
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def latest(self) -> int | None:
-        """Steps of the run at the last checkpoint; None if there is none."""
+        """Find the step of the last checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Write a checkpoint; it counts once it is complete.
+        """Start writing a checkpoint, which counts once it is complete.
 
         Args:
-            step: steps of the run before it.
+            step: number of steps done.
             state: `TrainState` of NumPy arrays.
 
         Raises:
-            TrainingError: it cannot be written, or the one before could not.
+            TrainingError: this checkpoint or the one before cannot be written.
         """
         try:
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
-        except Exception as error:  # also what went wrong in the background since the last one
+        except Exception as error:  # also one of the write before, in the background
             raise TrainingError(
                 f"{self._folder}: cannot save the checkpoint of step {step} ({_first_line(error)})."
             ) from None
@@ -53,25 +53,25 @@ class Checkpoints:
         self._manager.delete(step)
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state.
+        """Restore the state at a step.
 
         Raises:
             TrainingError: the checkpoint cannot be read.
         """
         try:
             found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
-        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory
+        except Exception as error:  # Orbax and TensorStore raise many types for a damaged directory
             raise TrainingError(
-                f"{self._folder}: cannot read the checkpoint of step {step} ({_first_line(error)}); remove it to go on "
-                "from the one before."
+                f"{self._folder}: cannot read the checkpoint of step {step} ({_first_line(error)}); remove it to "
+                "resume from the one before."
             ) from None
         return found["state"]
 
     def close(self) -> None:
-        """Wait until all is written.
+        """Wait until all checkpoints are written.
 
         Raises:
-            TrainingError: it could not be written.
+            TrainingError: a checkpoint cannot be written.
         """
         try:
             self._manager.wait_until_finished()

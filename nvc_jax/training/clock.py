@@ -1,6 +1,6 @@
-"""A run that is given seconds instead of steps: when its stages end, and where their schedules are.
+"""Time budget of a run with --seconds: when its stages end, and the position of their schedules.
 
-For borrowed machines: the learning rate ends its decay when the time is over, however fast the machine is.
+The learning rate completes its decay as the time runs out, however fast the machine is.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ CLOCK = "clock.json"
 
 @dataclasses.dataclass(frozen=True)
 class Ration:
-    """What the next call may do.
+    """Budget of the next call.
 
     Attributes:
-        steps: how many; 0 if the stage is over.
-        over: share of the stage that is over when it begins.
-        pace: share that a step takes.
+        steps: number of steps; 0 if the stage is over.
+        over: share of the stage's time that has passed when the call begins.
+        pace: share of the stage's time per step.
     """
 
     steps: int
@@ -32,34 +32,34 @@ class Ration:
 
 
 class Clock:
-    """The time of a run, all its calls together.
+    """Time budget of a run, over all its calls.
 
     Attributes:
-        starts: steps of the run before every stage that has begun.
+        starts: first step of every stage that has begun.
     """
 
     def __init__(self, workdir: Path, seconds: float, shares: Sequence[float], step: int, began: float) -> None:
-        """Begin, or go on where a checkpoint says.
+        """Start, or resume at a checkpoint.
 
         Args:
-            workdir: of the run.
-            seconds: that the run may take.
-            shares: of every stage, of the time that is left when the first one begins.
-            step: of the checkpoint.
-            began: when this call began, by `time.monotonic`.
+            workdir: folder of the run.
+            seconds: time budget of the run.
+            shares: of every stage in the time that is left when the first one begins.
+            step: of the checkpoint; 0 to start.
+            began: start of this call, by `time.monotonic`.
 
         Raises:
-            ConfigError: the run was begun without a clock, or what was kept of it is damaged.
+            ConfigError: the run was started without --seconds, or its record is damaged.
         """
         self._workdir, self._seconds, self._shares, self._began = workdir, seconds, shares, began
         self.starts: list[int] = []
-        self._entered: list[float] = []  # seconds of the run, by stage
-        self._pace = 0.0  # seconds of a step
+        self._entered: list[float] = []  # seconds of the run at which each stage began
+        self._pace = 0.0  # seconds per step
         if step == 0:
             return
         kept = read_clock(workdir).get(str(step))
         if kept is None:
-            raise ConfigError(f"{workdir}: holds a run that was begun without --seconds; leave it out to go on.")
+            raise ConfigError(f"{workdir}: holds a run that was started without --seconds; leave it out to resume.")
         try:
             self.starts, self._entered = list(kept["starts"]), list(kept["entered"])
             self._began -= kept["seconds"]
@@ -72,31 +72,31 @@ class Clock:
         return time.monotonic() - self._began
 
     def enter(self, stage: int, step: int) -> None:
-        """A stage begins, unless it has."""
+        """Enter a stage, unless it has begun."""
         if stage == len(self.starts):
             self.starts.append(step)
             self._entered.append(self.elapsed)
         self._pace = 0.0
 
     def took(self, steps: int, seconds: float) -> None:
-        """Steps have taken so long, and the next ones are expected to."""
+        """Update the expected time per step."""
         pace = seconds / steps
         self._pace = 0.7 * self._pace + 0.3 * pace if self._pace else pace
 
     def ration(self, stage: int, under_way: int, most: int) -> Ration:
-        """Of a call after `under_way` steps that are not done yet; `most`: steps of a call."""
+        """Plan a call of at most `most` steps, queued behind `under_way` unfinished ones."""
         share = self._shares[stage] / sum(self._shares[stage:])
         length = max(1e-3, share * (self._seconds - self._entered[stage]))
         over = (self.elapsed - self._entered[stage] + under_way * self._pace) / length
         if over >= 1.0:
             return Ration(0, 1.0, 0.0)
-        if not self._pace:  # nothing is known of the machine
+        if not self._pace:  # no step has been timed
             return Ration(1, over, 0.0)
         pace = self._pace / length
         return Ration(max(1, min(most, round((1.0 - over) / pace))), over, pace)
 
     def save(self, step: int) -> None:
-        """Keep the time of a checkpoint."""
+        """Record the time of a checkpoint."""
         kept = read_clock(self._workdir)
         kept[str(step)] = {"starts": self.starts, "entered": self._entered, "seconds": self.elapsed}
         with atomic_output(self._workdir / CLOCK) as file:
@@ -104,7 +104,7 @@ class Clock:
 
 
 def read_clock(workdir: Path) -> dict[str, Any]:
-    """What was kept of a run with a clock, by the steps of its checkpoints; empty if it has none.
+    """Read the times of a run's checkpoints by step; empty for a run without --seconds.
 
     Raises:
         ConfigError: the file is damaged.

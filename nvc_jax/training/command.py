@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; returns the exit code (0 well, 1 bad input, 2 usage, 128 + N stopped by signal N)."""
+    """Train; the exit code is 0 on success, 1 for bad input, 2 for usage, 128 + N after signal N."""
     parser = _parser()
     try:
         options = parser.parse_intermixed_args(argv)  # settings may stand anywhere
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if outcome.signal is not None:
         print(
             f"train.py: stopped by {outcome.signal.name} at step {outcome.step} of {outcome.steps}; the same command "
-            "goes on from there.",
+            "resumes from there.",
             file=sys.stderr,
         )
         return 128 + outcome.signal
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(many: bool) -> int:
-    """The exit code; where there are other processes, leave at once rather than wait for them as they wait for this."""
+    """Give the exit code; with other processes, exit at once, as they would wait for this one and it for them."""
     if many:
         sys.stderr.flush()
         os._exit(1)
@@ -64,24 +64,24 @@ def _leave(many: bool) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train.py",
-        description="Train a codec, or go on with a run. The same command resumes a run that was stopped or killed.",
+        description="Train a codec. The same command resumes a run that was stopped or killed.",
     )
     parser.add_argument("--config", type=Path, required=True, help="Python file with get_config() -> TrainConfig")
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run: metrics, checkpoints, model")
-    parser.add_argument("--steps", type=_positive, help="stop when the run has this many steps; its schedule stays")
+    parser.add_argument("--steps", type=_positive, help="stop at this step of the run, without changing its schedule")
     parser.add_argument(
         "--seconds",
         type=_positive,
         metavar="N",
-        help="train for N seconds, start and compilation included, all calls of the run together: the stages share out "
-        "this time instead of their steps, and end their decay in it (for data.on_device=true)",
+        help="train for N seconds, startup and compilation included, over all calls of the run: stages share this time "
+        "instead of counting steps, and complete their decay in it (needs data.on_device=true)",
     )
     parser.add_argument("--init", help="start from a model directory or a packaged model (the same as init=DIR)")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, for a run of several processes")
-    parser.add_argument("--num-processes", type=_positive, metavar="N", help="how many processes the run has")
-    parser.add_argument("--process-id", type=int, metavar="I", help="number of this process, from 0")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0 of several")
+    parser.add_argument("--num-processes", type=_positive, metavar="N", help="number of processes")
+    parser.add_argument("--process-id", type=int, metavar="I", help="index of this process, from 0")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="a setting of the configuration, such as stages.0.steps=10"
+        "overrides", nargs="*", metavar="key=value", help="a setting of the configuration, e.g. stages.0.steps=10"
     )
     return parser
 
@@ -93,10 +93,10 @@ def _positive(text: str) -> int:
 
 
 def configured(options: argparse.Namespace) -> TrainConfig:
-    """The configuration that the arguments ask for.
+    """Load the configuration and apply the overrides.
 
     Raises:
-        ConfigError: there is none, or an override does not fit.
+        ConfigError: the configuration does not load, or an override does not fit.
     """
     overrides = [*options.overrides, *([f"init={options.init}"] if options.init else [])]
     config = load_config(options.config)
@@ -109,7 +109,7 @@ def _train(options: argparse.Namespace) -> Outcome:
     config = configured(options)
     prepare_process()
     try:
-        from nvc_jax.training.run import train  # needs what only training needs
+        from nvc_jax.training.run import train  # needs the extra packages of training
     except ImportError as error:
         raise ConfigError(f'{error}; pip install "nvc-jax[train]".') from None
     try:

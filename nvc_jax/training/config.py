@@ -1,4 +1,4 @@
-"""A training run as data: codec, data, stages, loss, optimiser, evaluation, logging (D9)."""
+"""Configuration of a training run: codec, data, stages, loss, optimiser, evaluation, logging."""
 
 import dataclasses
 import math
@@ -9,34 +9,34 @@ from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 
-DEMO = "demo"  # a data source that needs no files
+DEMO = "demo"  # data source that needs no files
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Part of a run. Parameters are carried from stage to stage.
+    """A stage of a run. Parameters carry over from stage to stage.
 
     Attributes:
-        name: what metrics call it.
-        frames: of a clip, its first frame included; 1 for pictures.
-        steps: how many batches; 0 if `epochs` says it.
-        epochs: how many times every clip is seen; turned into steps when a run starts.
+        name: label in the metrics.
+        frames: frames per clip; 1 for pictures.
+        steps: number of batches; 0 if `epochs` is given.
+        epochs: passes over the clips; resolved to steps when a run starts.
         batch: clips per step, over all devices of all processes.
         size: side of the square crops in pixels, a multiple of 16.
-        train: which codec is updated. "inter" takes the intra codec as it is, without gradient.
+        train: the codec that is updated; "inter" freezes the intra codec.
         mode: "cascaded" unrolls the clip and makes one update; "plain" makes one per coded frame, with the reference
             detached.
-        learning_rate: its peak.
-        warmup_steps: steps in which it rises linearly from 0.
-        decay_from: share of the stage after which it falls by half a cosine.
-        final_share: of the peak, at the end; 1 keeps it constant.
-        clip_norm: limit of the global norm of the gradient.
-        first_reference: what the first inter frame is predicted from: the intra codec's picture, or the original.
-        refresh: inter frames from one start from a picture to the next; 0 starts only the first so. With motion all do.
-        remat: compute activations again on the way back instead of keeping them.
-        skip: with motion, leave out the blocks that an encoder would.
-        share: of the time, in a run that is given seconds; 0 in all stages shares it out by what they compute.
-        carry_optimiser: go on with the optimiser state of the stage before.
+        learning_rate: peak learning rate.
+        warmup_steps: length of the linear warm-up.
+        decay_from: share of the stage after which the learning rate decays by half a cosine.
+        final_share: final learning rate as a share of the peak; 1 keeps it constant.
+        clip_norm: global norm to which gradients are clipped.
+        first_reference: reference of the first inter frame: the intra codec's picture, or the original.
+        refresh: inter frames between two that start from a picture; 0 for only the first. With motion all do.
+        remat: recompute activations in the backward pass instead of keeping them.
+        skip: with motion, skip the blocks that an encoder would.
+        share: share of the time in a run with --seconds; 0 in all stages divides it by their computation.
+        carry_optimiser: keep the optimiser state of the stage before.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Stage:
                 f"{where}: frames is {self.frames} with train={self.train}; intra takes 1 frame, the others 2 or more."
             )
         if self.train == "both" and self.first_reference == "original":
-            raise ConfigError(f"{where}: first_reference=original leaves nothing for the intra codec to do in it.")
+            raise ConfigError(f"{where}: first_reference=original bypasses the intra codec; set train=inter.")
         if not (self.learning_rate > 0 and self.clip_norm > 0 and self.warmup_steps >= 0 and self.refresh >= 0):
             raise ConfigError(f"{where}: learning_rate, clip_norm must be above 0; warmup_steps, refresh at least 0.")
         if not self.share >= 0:
@@ -83,23 +83,23 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Where clips come from, and how they are cut.
+    """Training clips and their augmentation.
 
     Attributes:
-        source: a folder of videos, of folders of PNGs, or of Vimeo-90k septuplets; "demo" makes a clip.
-        epoch: "clips" takes every clip once in an epoch; "windows" takes it as often as the stage's clips fit into it.
-        skip: frames of a clip are 1 to this many apart.
-        reverse: share of clips that run backwards.
-        flip: share that is mirrored left to right.
-        flip_vertical: share that is mirrored upside down.
-        scale: from and to: pixels of the source per pixel of the crop.
-        small: clips smaller than a crop at its largest scale are padded by repeating their edge, or skipped.
-        memory_mb: sets that take less than this when decoded are kept in memory.
-        threads: that prepare batches.
-        prefetch: batches that are prepared ahead.
-        on_device: keep all clips decoded in the memory of every device and cut batches there, several steps a call.
+        source: a folder of videos, of folders of PNGs, or of Vimeo-90k septuplets; "demo" generates a clip.
+        epoch: "clips" draws every clip once per epoch; "windows" as often as windows of the stage fit into it.
+        skip: largest distance of consecutive frames of a window; it is drawn from 1 on.
+        reverse: probability of playing a window backwards.
+        flip: probability of mirroring left to right.
+        flip_vertical: probability of mirroring upside down.
+        scale: range of source pixels per crop pixel.
+        small: pad clips smaller than a crop at its largest scale by repeating their edges, or skip them.
+        memory_mb: decoded sets up to this size are kept in memory.
+        threads: number of threads that prepare batches.
+        prefetch: number of batches prepared ahead.
+        on_device: keep all clips decoded in the memory of every device and cut batches there, several steps per call.
             For small sets on a fast device. Clips are then drawn with replacement, and `scale` goes from 1 to a whole
-            number: boxes of so many pixels are averaged.
+            number, the side of a box filter.
     """
 
     source: str = ""
@@ -137,12 +137,12 @@ class Loss:
     Attributes:
         intra_lambda: weight of the distortion at qp 0 and 63, intra frames.
         inter_lambda: the same for inter frames.
-        qp_offsets: added to the base qp of inter frame n, by n modulo their number; models keep them.
+        qp_offsets: added to the base qp of inter frame n, by n modulo their number; stored with the model.
         frame_weights: (qp offset, weight of the distortion) of inter frames.
-        balance: every sample's loss is divided by lambda to this power. 0 is the official loss, where large qps
-            dominate the gradient; 0.5 lets every qp count alike.
-        random_position: the first inter frame of a clip takes a random place in the hierarchy instead of the second
-            one, so that short clips train all offsets.
+        balance: power of lambda that divides the loss of a sample. 0 is the official loss, where large qps dominate
+            the gradient; 0.5 balances all qps.
+        random_position: draw the hierarchy position of a clip's first inter frame, instead of the second one, so that
+            short clips train all offsets.
     """
 
     intra_lambda: tuple[float, float] = (10.0, 2048.0)
@@ -165,19 +165,19 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Optimiser:
-    """How gradients become updates.
+    """Optimiser and its hyperparameters.
 
     Attributes:
-        name: "muon" orthogonalises the updates of matrices and 3x3 kernels; all else is Adam, as with "adamw".
-        beta1: of Adam.
-        beta2: of Adam.
-        epsilon: of Adam.
-        weight_decay: per unit of the learning rate; none with "adam".
+        name: "muon" orthogonalises the updates of matrices and 3x3 kernels, with AdamW for the rest.
+        beta1: decay of Adam's first moment.
+        beta2: decay of Adam's second moment.
+        epsilon: of Adam's denominator.
+        weight_decay: decoupled, per unit of the learning rate; none with "adam".
         muon_scale: learning rate of the orthogonalised updates, as a multiple of the stage's.
-        scales: (part of a parameter's name, multiple of the stage's learning rate) for parameters that need another
-            one; names are such as `inter/decoder_up/kernel`, and the last that fits wins.
-        row_reach: in qps: how far the gradient of a row of a quality bank or of z's prior reaches its neighbours
-            (deviation of a Gaussian). A sample trains the rows around its qp, not one of 64 alone. 0 for none.
+        scales: (substring of parameter names, multiple of the stage's learning rate); a name is e.g.
+            `inter/decoder_up/kernel`, and the last match wins.
+        row_reach: standard deviation, in qps, of a Gaussian that spreads the gradient of a row of a quality bank or of
+            z's prior to its neighbours, so that a sample trains more than one of 64 rows. 0 for none.
     """
 
     name: Literal["adamw", "adam", "muon"] = "adamw"
@@ -191,7 +191,7 @@ class Optimiser:
 
     def __post_init__(self) -> None:
         if self.row_reach < 0 or any(scale < 0 for _, scale in self.scales):
-            raise ConfigError("optimiser.row_reach and the numbers of optimiser.scales must be at least 0.")
+            raise ConfigError("optimiser.row_reach and the multiples in optimiser.scales must be at least 0.")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ConfigError(f"optimiser.beta1 is {self.beta1} and beta2 {self.beta2}; from 0 to below 1.")
         if not (self.epsilon > 0 and self.weight_decay >= 0):
@@ -200,12 +200,12 @@ class Optimiser:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Measuring with real streams while a run goes on.
+    """Periodic evaluation with real streams.
 
     Attributes:
-        steps: from one evaluation to the next; 0 for none.
+        steps: interval of evaluations; 0 for none.
         source: a folder of videos, or "demo".
-        frames: of each video.
+        frames: coded frames of each video.
         qps: base qps.
     """
 
@@ -221,12 +221,12 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Logging:
-    """What is kept of a run.
+    """Logs and checkpoints of a run.
 
     Attributes:
-        checkpoint_steps: from one checkpoint to the next.
-        keep: how many checkpoints.
-        tensorboard: write event files for TensorBoard too.
+        checkpoint_steps: interval of checkpoints.
+        keep: number of checkpoints kept.
+        tensorboard: also write event files for TensorBoard.
     """
 
     checkpoint_steps: int = 1000
@@ -240,23 +240,23 @@ class Logging:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What `train.py` runs. What changes no result (`settings.NEUTRAL`) may be another when a run is resumed.
+    """Configuration of `train.py`. Settings that change no result (`settings.NEUTRAL`) may change when a run resumes.
 
     Attributes:
         codec: architecture.
-        stages: one after the other.
-        data: clips.
-        loss: what is minimised.
-        optimiser: by what.
-        evaluation: measuring on the way.
-        logging: what is kept.
+        stages: in the order of training.
+        data: training clips.
+        loss: rate-distortion loss.
+        optimiser: optimiser of all stages.
+        evaluation: periodic evaluation.
+        logging: logs and checkpoints.
         init: model directory or packaged model to start from; random parameters if empty.
         transform_init: start as a transform codec (transform_init.py) rather than from random parameters.
-        precision: of the networks; parameters, loss and entropy are float32 in any case.
-        average_decay: of the exponential moving average of the parameters, which is then what is exported; 0 for none.
-        significant_bits: of the parameters that are exported; 24 is float32, fewer make a smaller model directory.
-        steps_per_call: with `data.on_device`, steps that the device makes before the host hears of them.
-        max_bad_steps: a run stops after so many steps in a row without a finite gradient.
+        precision: of the networks; parameters, loss and entropy stay float32.
+        average_decay: decay of the exponential moving average of the parameters, which is exported; 0 for none.
+        significant_bits: of the exported parameters; 24 is float32, fewer make a smaller model directory.
+        steps_per_call: with `data.on_device`, steps in one call of the device.
+        max_bad_steps: consecutive steps without a finite gradient after which a run stops.
         seed: of parameters, crops, qps and noise.
     """
 
@@ -285,25 +285,25 @@ class TrainConfig:
             raise ConfigError("init and transform_init exclude each other; set transform_init=false.")
         if not 0 <= self.average_decay < 1 or not 1 <= self.significant_bits <= 24 or self.max_bad_steps < 1:
             raise ConfigError("average_decay must be in 0..1, significant_bits in 1..24, max_bad_steps at least 1.")
-        if self.steps_per_call < 1:
-            raise ConfigError(f"steps_per_call is {self.steps_per_call}; it must be at least 1.")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}; it must be at least 0.")
+        if self.steps_per_call < 1 or self.seed < 0:
+            raise ConfigError(f"steps_per_call is {self.steps_per_call} and seed {self.seed}; at least 1, and 0.")
+        if len({stage.share > 0 for stage in self.stages}) > 1:
+            raise ConfigError("stages.N.share is 0 in some stages only; set it above 0 in all of them or in none.")
 
     @property
     def steps(self) -> int:
-        """Batches of all stages; epochs must have been resolved."""
+        """Count the batches of all stages; epochs must be resolved."""
         return sum(stage.steps for stage in self.stages)
 
     def shares(self) -> list[float]:
-        """Of the time that each stage gets in a run that is given seconds."""
+        """Divide the time of a run with --seconds among its stages."""
         given = [stage.share for stage in self.stages]
         if not all(given):
             given = [float(stage.steps * stage.batch * stage.frames * stage.size**2) for stage in self.stages]
         return [share / sum(given) for share in given]
 
     def stage_starts(self) -> list[tuple[int, int]]:
-        """Of each stage, the steps and the clips of the run before it."""
+        """Count the steps and clips of the run before each stage."""
         starts, step, sample = [], 0, 0
         for stage in self.stages:
             starts.append((step, sample))
@@ -312,11 +312,11 @@ class TrainConfig:
 
 
 def resolved(config: TrainConfig, epoch_clips: list[int]) -> TrainConfig:
-    """The same run with steps instead of epochs.
+    """Replace epochs by steps.
 
     Args:
         config: the run.
-        epoch_clips: how many clips are an epoch of each stage.
+        epoch_clips: number of clips in an epoch of each stage.
     """
 
     def in_steps(stage: Stage, clips: int) -> Stage:

@@ -1,4 +1,4 @@
-"""Batches of clips through grain: a function of the seed and the number of the batch, and of nothing else."""
+"""Batches of clips through grain, a function of nothing but the seed and the number of the batch."""
 
 import dataclasses
 import functools
@@ -20,8 +20,9 @@ from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.training.config import Data, Stage
 from nvc_jax.training.sources import Clip, Planes, as_rgb, find_clips, in_memory
 
+LARGEST_PLANE = 2**31 - 1  # bytes of a plane of all clips on a device: indexes are int32
 _MIB = 1 << 20
-_TRIES = 5  # clips that are tried for one crop
+_TRIES = 5  # clips tried for one crop
 
 
 @flax.struct.dataclass
@@ -30,7 +31,7 @@ class Batch:
 
     Attributes:
         planes: uint8 4:2:0 planes y [B, T, S, S], u and v [B, T, S/2, S/2], or one RGB array [B, T, S, S, 3].
-        sample: [B] uint32, number of the clip in the run; what is drawn for a clip depends on it alone.
+        sample: [B] uint32, number of the clip in the run, which seeds everything drawn for it.
     """
 
     planes: tuple[Array | npt.NDArray[np.uint8], ...]
@@ -39,14 +40,14 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class ClipSet:
-    """The clips of a run, all of one layout.
+    """The clips of a run, all 4:2:0 or all RGB.
 
     Attributes:
         clips: at least one.
         data: how they are cut.
         seed: of the run.
         note: takes sentences for the user.
-        broken: names of clips that could not be read somewhere, and of which the user knows.
+        broken: names of clips with unreadable frames that were reported to the user.
     """
 
     clips: tuple[Clip, ...]
@@ -57,16 +58,16 @@ class ClipSet:
 
     @property
     def identity(self) -> str:
-        """Hash of what is trained on: names within the source, numbers of frames, sizes."""
+        """Hash of the training data: names within the source, frame counts, sizes."""
         source = self.data.source
         listed = [(clip.name.removeprefix(source).lstrip("/\\"), clip.frames, clip.size) for clip in self.clips]
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
     def usable(self, stage: Stage) -> list[Clip]:
-        """Those that are large enough for a stage.
+        """List the clips that are large enough for a stage.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: no clip is.
         """
         side = _side(stage.size, self.data.scale[1])
         clips = [clip for clip in self.clips if self.data.small == "pad" or min(clip.size) >= side]
@@ -78,7 +79,7 @@ class ClipSet:
         return clips
 
     def epoch(self, stage: Stage) -> list[Clip]:
-        """The clips of an epoch, once or more often each."""
+        """List the clips of an epoch, with repetitions."""
         clips = self.usable(stage)
         if self.data.epoch == "clips":
             return clips
@@ -91,18 +92,19 @@ def open_clips(data: Data, seed: int, note: Callable[[str], Any]) -> ClipSet:
     """Find the clips of a run, and decode them if they fit into memory.
 
     Args:
-        data: where they are.
+        data: source and settings.
         seed: of the run.
         note: takes sentences for the user.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: no clip can be found or decoded.
     """
     clips, notes = find_clips(data.source)
     if len({clip.is_rgb for clip in clips}) > 1:
         notes.append(f"{data.source}: holds 4:2:0 and RGB clips; all are taken as RGB.")
         clips = [as_rgb(clip) for clip in clips]
-    if sum(clip.size_bytes for clip in clips) <= data.memory_mb * _MIB:
+    too_large = data.on_device and sum(clip.plane_bytes for clip in clips) > LARGEST_PLANE  # see device_data
+    if sum(clip.size_bytes for clip in clips) <= data.memory_mb * _MIB and not too_large:
         with ThreadPoolExecutor() as threads:
             decoded = list(threads.map(_decoded, clips))
         notes += [f"{clip}; the clip is left out." for clip in decoded if isinstance(clip, VideoError)]
@@ -122,23 +124,19 @@ def _decoded(clip: Clip) -> Clip | VideoError:
 
 
 def batches(
-    clips: ClipSet,
-    stage: Stage,
-    number: int,
-    first_sample: int,
-    shard: tuple[int, int] = (0, 1),
+    clips: ClipSet, stage: Stage, number: int, first_sample: int, shard: tuple[int, int] = (0, 1)
 ) -> grain.DatasetIterator:
-    """Endless `Batch`es of a stage, prepared ahead by threads; `get_state` and `set_state` keep the place.
+    """Iterate endlessly over batches of a stage, prefetched by threads; `set_state` restores the position.
 
     Args:
         clips: of the run.
-        stage: which part of it.
-        number: of the stage.
-        first_sample: clips of the run before the stage.
-        shard: (number, count) of processes; each gets its share of every batch.
+        stage: a stage of the run.
+        number: index of the stage.
+        first_sample: number of clips of the run before the stage.
+        shard: (index, count) of processes; each gets its part of every batch.
 
     Raises:
-        ConfigError: no clip is large enough, or a batch does not divide by the processes.
+        ConfigError: no clip is large enough, or the processes do not divide a batch.
     """
     if stage.batch % shard[1]:
         raise ConfigError(f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {shard[1]} processes.")
@@ -159,7 +157,7 @@ def batches(
 
 
 def samples(clips: ClipSet, stage: Stage, count: int) -> list[Planes]:
-    """Crops as in a stage, spread evenly over all clips and without threads."""
+    """Cut crops for a stage, spread evenly over all clips, without threads."""
     usable = clips.usable(stage)
     return [_sample(clips, stage, 0, usable, 0, i, i * len(usable) // count)[0] for i in range(count)]
 
@@ -167,7 +165,7 @@ def samples(clips: ClipSet, stage: Stage, count: int) -> list[Planes]:
 def _sample(
     clips: ClipSet, stage: Stage, number: int, epoch: list[Clip], first_sample: int, index: int, entry: int
 ) -> tuple[Planes, int]:
-    """The crop with a number, of an entry of the epoch; of another one where that cannot be read."""
+    """Cut the crop with a number from an entry of the epoch, or from another one if that cannot be read."""
     rng = np.random.default_rng((clips.seed, number, index))
     for left in reversed(range(_TRIES)):
         clip = epoch[entry]
@@ -178,7 +176,7 @@ def _sample(
                 raise
             if clip.name not in clips.broken:
                 clips.broken.add(clip.name)
-                clips.note(f"{str(error).rstrip('.')}; other clips take the place of what cannot be read of it.")
+                clips.note(f"{str(error).rstrip('.')}; other clips replace its unreadable windows.")
             entry = int(rng.integers(len(epoch)))
     raise AssertionError
 
@@ -190,7 +188,7 @@ def _collate(parts: Iterable[tuple[Planes, int]]) -> Batch:
 
 
 def cut_clip(clip: Clip, data: Data, frames: int, size: int, rng: np.random.Generator) -> Planes:
-    """A random window of a clip, with the augmentations that are asked for.
+    """Cut a random window of a clip, with the configured augmentations.
 
     Returns:
         Planes [T, size, size, ...].
@@ -203,30 +201,29 @@ def cut_clip(clip: Clip, data: Data, frames: int, size: int, rng: np.random.Gene
         order = order[::-1]
     start = int(order.min())
     planes = clip.read(start, int(order.max()) + 1 - start)
-    order = np.minimum(order - start, len(planes[0]) - 1)  # containers promise more frames than they hold
+    order = np.minimum(order - start, len(planes[0]) - 1)  # a container may declare more frames than it holds
     scale = np.exp(rng.uniform(*np.log(data.scale)))
     side = _side(size, scale)
     height, width = planes[0].shape[1:3]
     top, left = (2 * int(rng.integers(0, max(0, length - side) // 2 + 1)) for length in (height, width))
     flips = rng.random() < data.flip, rng.random() < data.flip_vertical
-    step = slice(None, None, -1)
     cropped = []
-    for plane, unit in zip(planes, (1,) if clip.is_rgb else (1, 2, 2), strict=True):  # pixels per sample
-        part = plane[order, top // unit : (top + side) // unit, left // unit : (left + side) // unit]
-        part = _resized(_padded(part, side // unit, unit), size // unit)
-        part = part[:, :, step] if flips[0] else part
-        cropped.append(part[:, step] if flips[1] else part)
+    for plane, factor in zip(planes, (1,) if clip.is_rgb else (1, 2, 2), strict=True):  # of chroma subsampling
+        part = plane[order, top // factor : (top + side) // factor, left // factor : (left + side) // factor]
+        part = _resized(_padded(part, side // factor, factor), size // factor)
+        part = part[:, :, ::-1] if flips[0] else part
+        cropped.append(part[:, ::-1] if flips[1] else part)
     return tuple(np.ascontiguousarray(part) for part in cropped)
 
 
 def frame_order(length: int, frames: int, skip: int, place: float) -> npt.NDArray[np.int64]:
-    """Numbers of the frames of a window, `skip` apart; short clips go back and forth.
+    """Choose the frames of a window, `skip` apart; short clips play back and forth.
 
     Args:
-        length: frames of the clip.
-        frames: of the window.
-        skip: wanted distance; smaller if the clip is too short for it.
-        place: 0..1, where the window starts.
+        length: number of frames in the clip.
+        frames: number of frames in the window.
+        skip: distance of frames, reduced if the clip is too short for it.
+        place: start of the window in 0..1.
     """
     skip = min(skip, max(1, (length - 1) // max(1, frames - 1)))
     span = (frames - 1) * skip + 1
@@ -238,22 +235,22 @@ def frame_order(length: int, frames: int, skip: int, place: float) -> npt.NDArra
 
 
 def _side(size: int, scale: float) -> int:
-    """Pixels of the source that a crop of `size` shows; even."""
+    """Compute the even number of source pixels that a crop of `size` covers."""
     return max(2, 2 * round(size * scale / 2))
 
 
-def _padded(plane: npt.NDArray[np.uint8], side: int, unit: int) -> npt.NDArray[np.uint8]:
-    """Edges repeated around pictures that are smaller than a crop, an even number of luma pixels before them."""
+def _padded(plane: npt.NDArray[np.uint8], side: int, factor: int) -> npt.NDArray[np.uint8]:
+    """Pad pictures smaller than a crop by repeating edges, with an even number of luma pixels before them."""
     missing = [max(0, side - length) for length in plane.shape[1:3]]
     if not any(missing):
         return plane
-    before = [2 * (n * unit // 4) // unit for n in missing]
+    before = [2 * (n * factor // 4) // factor for n in missing]
     around = [(0, 0), *((b, n - b) for b, n in zip(before, missing, strict=True)), *[(0, 0)] * (plane.ndim - 3)]
     return np.pad(plane, around, mode="edge")
 
 
 def _resized(plane: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """[T, H, W] or [T, H, W, 3] to [T, side, side, ...], area averages downwards and bicubic upwards."""
+    """Resize [T, H, W] or [T, H, W, 3] to [T, side, side, ...], by area averages down and bicubic up."""
     if plane.shape[1] == side:
         return plane
     layout: Literal["gray", "rgb24"] = "gray" if plane.ndim == 3 else "rgb24"
@@ -267,5 +264,5 @@ def _resized(plane: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
 
 
 def on_devices(batch: Batch, devices: int) -> Batch:
-    """[B, ...] to [devices, B / devices, ...], as `pmap` takes it."""
+    """Reshape [B, ...] to [devices, B / devices, ...] for `pmap`."""
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)

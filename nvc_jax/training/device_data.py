@@ -1,6 +1,6 @@
-"""Batches cut on the device: the clips of a small set stay in its memory, and steps follow each other without the host.
+"""Cut batches on the device: the clips of a small set stay in its memory, and steps run without the host.
 
-What is drawn for a clip depends on the key and on its number in the run alone.
+Augmentation of a clip depends only on the key and on its number in the run.
 """
 
 import flax.struct
@@ -12,21 +12,20 @@ from jax import Array
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.training.config import Data, Stage
-from nvc_jax.training.data import Batch, ClipSet
+from nvc_jax.training.data import LARGEST_PLANE, Batch, ClipSet
 
-_LARGEST = 2**31 - 1  # bytes of a plane of all clips: indexes are int32
-_CROPS = 0xC4095  # what keys of crops are folded with; those of the noise are not
+_CROPS = 0xC4095  # folded into the keys of crops, to separate them from those of the noise
 
 
 @flax.struct.dataclass
 class DeviceClips:
-    """All clips of a set, one after the other, on the host or on a device.
+    """All clips of a set, concatenated, on the host or on a device.
 
     Attributes:
         planes: uint8 of y, u and v [n], or of RGB [n, 3].
-        offsets: [clips, planes] where a clip begins in each.
+        offsets: [clips, planes] start of a clip in each plane.
         sizes: [clips, 3] frames, height, width.
-        epoch: [n] numbers of clips, each as often as its windows fit into it: what is drawn from.
+        epoch: [n] numbers of clips to draw from, each as often as windows fit into it.
         data: how clips are cut.
     """
 
@@ -38,14 +37,16 @@ class DeviceClips:
 
 
 def device_clips(clips: ClipSet, stage: Stage) -> DeviceClips:
-    """The clips that are large enough for a stage, as NumPy arrays.
+    """Decode the clips that are large enough for a stage to NumPy arrays.
 
     Raises:
-        ConfigError: they are too many.
-        VideoError: one cannot be read.
+        ConfigError: their planes are too large.
+        VideoError: a clip cannot be read.
     """
     epoch = clips.epoch(stage)
     usable = list(dict.fromkeys(epoch))
+    if sum(clip.plane_bytes for clip in usable) > LARGEST_PLANE:
+        raise ConfigError(f"{clips.data.source}: too large for data.on_device=true; at most 2 GB of luma when decoded.")
     number = {clip.name: i for i, clip in enumerate(usable)}
     parts = [clip.read(0, clip.frames) for clip in usable]
     planes = []
@@ -54,21 +55,19 @@ def device_clips(clips: ClipSet, stage: Stage) -> DeviceClips:
         flat = [plane.reshape(-1, *plane.shape[3:]) for plane in of_clips]
         offsets[:, i] = np.cumsum([0, *map(len, flat)])[:-1]
         planes.append(np.concatenate(flat))
-    if max(plane.size for plane in planes) > _LARGEST:
-        raise ConfigError(f"{clips.data.source}: too large for data.on_device=true; at most 2 GB of luma when decoded.")
     sizes = np.array([part[0].shape[:3] for part in parts], np.int32)
     drawn = np.array([number[clip.name] for clip in epoch], np.int32)
     return DeviceClips(tuple(planes), offsets.astype(np.int32), sizes, drawn, clips.data)
 
 
 def cut_batch(clips: DeviceClips, stage: Stage, sample: Array, key: Array) -> Batch:
-    """The crops with numbers `sample` [B]."""
+    """Cut the crops with numbers `sample` [B]."""
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.fold_in(key, _CROPS), number))(sample)
     return Batch(jax.vmap(lambda of_crop: _cut(clips, stage, of_crop))(keys), sample)
 
 
 def _cut(clips: DeviceClips, stage: Stage, key: Array) -> tuple[Array, ...]:
-    """Planes [T, S, S, ...] of a crop; the same augmentations as `data.cut_clip`."""
+    """Cut planes [T, S, S, ...] of a crop, with the augmentations of `data.cut_clip`."""
     data = clips.data
     keys = iter(jax.random.split(key, 10))
     clip = clips.epoch[jax.random.randint(next(keys), (), 0, len(clips.epoch))]
@@ -83,20 +82,20 @@ def _cut(clips: DeviceClips, stage: Stage, key: Array) -> tuple[Array, ...]:
     flips = [jax.random.uniform(next(keys)) < share for share in (data.flip_vertical, data.flip)]
     is_rgb = clips.planes[0].ndim == 2
     cropped = []
-    for number, (plane, unit) in enumerate(zip(clips.planes, (1,) if is_rgb else (1, 2, 2), strict=True)):
-        size = stage.size // unit
-        extents = [-(-extent // unit) for extent in (height, width)]
+    for number, (plane, factor) in enumerate(zip(clips.planes, (1,) if is_rgb else (1, 2, 2), strict=True)):
+        size = stage.size // factor
+        extents = [-(-extent // factor) for extent in (height, width)]
         numbers = jnp.arange(size) * box
         rows, columns = (
-            jnp.where(flip, numbers[::-1], numbers) + first // unit
+            jnp.where(flip, numbers[::-1], numbers) + first // factor
             for flip, first in zip(flips, (top, left), strict=True)
         )
         total = jnp.zeros((stage.frames, size, size, *plane.shape[1:]), jnp.int32)
         for dy, dx in np.ndindex(*[int(data.scale[1])] * 2):
             inside = (dy < box) & (dx < box)
             y, x = (
-                jnp.minimum(part + step, extent - 1)
-                for part, step, extent in zip((rows, columns), (dy, dx), extents, strict=True)
+                jnp.minimum(part + shift, extent - 1)
+                for part, shift, extent in zip((rows, columns), (dy, dx), extents, strict=True)
             )
             place = (order[:, None, None] * extents[0] + y[:, None]) * extents[1] + x
             total = total + jnp.where(inside, plane[clips.offsets[clip, number] + place].astype(jnp.int32), 0)
@@ -105,12 +104,12 @@ def _cut(clips: DeviceClips, stage: Stage, key: Array) -> tuple[Array, ...]:
 
 
 def _even(key: Array, most: Array) -> Array:
-    """An even number from 0 to `most`."""
+    """Draw an even number from 0 to `most`."""
     return 2 * jax.random.randint(key, (), 0, most // 2 + 1)
 
 
 def _frame_order(length: Array, frames: int, skip: Array, place: Array) -> Array:
-    """As `data.frame_order`."""
+    """Compute `data.frame_order` on the device."""
     skip = jnp.minimum(skip, jnp.maximum(1, (length - 1) // max(1, frames - 1)))
     span = (frames - 1) * skip + 1
     straight = (place * (length - span + 1)).astype(jnp.int32) + skip * jnp.arange(frames)

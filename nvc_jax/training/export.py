@@ -1,4 +1,4 @@
-"""From a run to a model directory and official checkpoints, and from model directories to parameters."""
+"""Export a run to a model directory and official checkpoints, and load initial parameters."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ MODEL, IMAGE, VIDEO = "model", "image.pth", "video.pth"
 
 
 def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
-    """Those of a model directory or a packaged model.
+    """Load the parameters of a model directory or a packaged model.
 
     Raises:
         ModelError: there is no such model.
-        ConfigError: it is of another architecture, or of integers.
+        ConfigError: the model has another architecture, or is int16.
     """
     stored = load_model(folder)
     if (stored.config.intra, stored.config.inter) != (codec.intra, codec.inter):
@@ -33,18 +33,18 @@ def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
             f"in {', '.join(_differences(stored.config, codec))}."
         )
     if stored.precision == "int16":
-        raise ConfigError(f"{folder}: holds integers, which cannot be trained; start from the model it was made of.")
+        raise ConfigError(f"{folder}: is an int16 model, which cannot be trained; start from its float model.")
     return stored.params
 
 
 def _differences(one: CodecConfig, other: CodecConfig) -> list[str]:
-    """The fields of two architectures that are not the same."""
+    """List the fields in which two architectures differ."""
     a, b = (flatten_dict(config.to_dict(), sep=".") for config in (one, other))
     return sorted(name for name in (a.keys() | b.keys()) - {"name"} if a.get(name) != b.get(name))
 
 
 def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> StoredModel:
-    """The averaged parameters, or the last ones if there is no average, rounded as configured."""
+    """Make a model of the averaged parameters, or of the last ones without averaging, rounded as configured."""
     best = state.params if state.average is None else state.average
     params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
     source = f"trained with train.py, {int(state.step)} steps"
@@ -53,7 +53,7 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
 
 
 def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:
-    """Write the model directory and, of codecs that the official code knows, its two checkpoints.
+    """Write the model directory and, for codecs that the official code supports, its two checkpoints.
 
     Returns:
         The model directory.
@@ -66,7 +66,7 @@ def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Pa
 
 
 def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
-    """Parameters rounded to a number of significant bits; compression takes out the zeros that follow."""
+    """Round parameters to a number of significant bits; the trailing zeros compress well."""
 
     def round_leaf(leaf: npt.ArrayLike) -> npt.NDArray[np.float32]:
         mantissa, exponent = np.frexp(np.asarray(leaf, np.float32))

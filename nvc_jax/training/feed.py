@@ -1,4 +1,4 @@
-"""What gives steps their batches: grain on the host, one by one, or the devices themselves, several a call."""
+"""Run steps on batches from grain, one per call, or on batches that devices cut, several per call."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ Asked = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class StagePlace:
-    """Where a stage stands in the run.
+    """Position of a stage in the run.
 
     Attributes:
-        number: of the stage.
-        start: steps of the run before it.
-        sample: clips of the run before it.
+        number: index of the stage.
+        start: number of steps of the run before it.
+        sample: number of clips of the run before it.
     """
 
     number: int
@@ -37,10 +37,10 @@ class StagePlace:
 
 
 class Feed(Protocol):
-    """Makes steps of a stage.
+    """Runs steps of a stage.
 
     Attributes:
-        most: how many in one call.
+        most: largest number of steps in a call.
     """
 
     most: int
@@ -48,27 +48,27 @@ class Feed(Protocol):
     def __call__(
         self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
     ) -> tuple[TrainState, Metrics]:
-        """Steps from `step` of the run on.
+        """Run steps from `step` of the run on.
 
         Args:
-            state: is used up.
+            state: donated.
             asked: see `on_all_devices`.
             step: number of the first one.
-            count: how many.
-            ration: where the schedule is; None: where the steps are.
+            count: their number.
+            ration: position of the schedule; None takes that of the steps.
 
         Returns:
-            The state after them, and metrics; of several steps in arrays of `most`.
+            The new state, and metrics; those of several steps as arrays of `most`.
         """
 
 
 class HostFeed:
-    """Batches from grain, one step a call."""
+    """Batches from grain, one step per call."""
 
     most = 1
 
     def __init__(self, config: TrainConfig, clips: ClipSet, packing: Packing, place: StagePlace, step: int) -> None:
-        """Begin at a step of the run."""
+        """Start at a step of the run."""
         stage = config.stages[place.number]
         self._batches = batches(clips, stage, place.number, place.sample, (jax.process_index(), jax.process_count()))
         if step > place.start:
@@ -78,13 +78,13 @@ class HostFeed:
     def __call__(
         self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
     ) -> tuple[TrainState, Metrics]:
-        """One step."""
+        """Run one step."""
         del step, count, ration
         return self._update(state, on_devices(next(self._batches), jax.local_device_count()), asked)
 
 
 class DeviceFeed:
-    """Batches that the devices cut, several steps a call."""
+    """Batches that the devices cut, several steps per call."""
 
     def __init__(self, config: TrainConfig, clips: ClipSet, packing: Packing, number: int) -> None:
         """Put the clips of a stage on the devices."""
@@ -95,19 +95,19 @@ class DeviceFeed:
         self._update = several_on_all_devices(Step(config, self._stage, 0, packing), held, self.most)
 
     def begin(self, place: StagePlace) -> "DeviceFeed":
-        """Say where the stage stands."""
+        """Set the position of the stage."""
         self._place = place
         return self
 
     def compile(self, state: TrainState) -> None:
-        """Make the program, by a call without a step."""
-        copy = jax.tree.map(jnp.copy, state)  # what is given is used up
+        """Compile the program by a call without steps."""
+        copy = jax.tree.map(jnp.copy, state)  # the argument is donated
         jax.block_until_ready(self(copy, np.zeros(jax.local_device_count(), np.float32), 0, 0, None))
 
     def __call__(
         self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
     ) -> tuple[TrainState, Metrics]:
-        """Several steps."""
+        """Run several steps."""
         steps = self._stage.steps
         place = Place(
             start=np.int32(self._place.start),
@@ -123,7 +123,7 @@ class DeviceFeed:
 def device_feeds(
     config: TrainConfig, clips: ClipSet, packing: Packing, state: TrainState, stages: Sequence[int]
 ) -> Mapping[int, DeviceFeed]:
-    """The feeds of some stages by their numbers, compiled in parallel."""
+    """Make the feeds of some stages by index, compiled in parallel."""
     feeds = {number: DeviceFeed(config, clips, packing, number) for number in stages}
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda feed: feed.compile(state), feeds.values()))

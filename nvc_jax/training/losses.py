@@ -13,13 +13,13 @@ YUV_SHARE = 0.8  # the rest is RGB
 
 
 def rate_weight(qp: Array, low: float, high: float) -> Array:
-    """Lambda of a base qp: log-linear from `low` at qp 0 to `high` at qp 63."""
+    """Compute lambda of a base qp, log-linear from `low` at qp 0 to `high` at qp 63."""
     share = qp / (QP_LEVELS - 1)
     return jnp.exp(math.log(low) + share * (math.log(high) - math.log(low)))
 
 
 def distortion(decoded: Array, original: Array) -> Array:
-    """0.8 * 3 * (MSEy^10 MSEu MSEv)^(1/12) + 0.2 * (sum of the R, G and B MSEs).
+    """Compute 0.8 * 3 * (MSEy^10 MSEu MSEv)^(1/12) + 0.2 * (sum of the R, G and B MSEs).
 
     Args:
         decoded: [B, H, W, 3] YCbCr in 0..1.

@@ -1,4 +1,4 @@
-"""From gradients to updates: schedule, clipping, Adam and Muon."""
+"""Learning-rate schedule, gradient clipping, Adam and Muon."""
 
 import dataclasses
 import functools
@@ -22,14 +22,14 @@ Transformation = Any  # optax.GradientTransformation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packing:
-    """How the parameters of a part are kept while training.
+    """Layout of the parameters of each part in training.
 
-    Adam treats all numbers alike: one vector makes it a handful of operations instead of thousands, and the exchange
-    of gradients a single message. Muon needs the matrices.
+    Adam is elementwise: raveled into one vector, it takes a handful of operations instead of thousands, and the
+    all-reduce of gradients is a single message. Muon needs the matrices.
 
     Attributes:
-        unravel: of each part, from a vector to its tree; empty if trees are kept.
-        scales: of each part, packed: multiples of the learning rate; empty if they are 1.
+        unravel: by part, from a vector to its tree; empty if trees are kept.
+        scales: by part, multiples of the learning rate in the same layout; empty if they are 1.
     """
 
     unravel: Mapping[str, Callable[[Array], ParamTree]]
@@ -37,10 +37,10 @@ class Packing:
 
     @classmethod
     def of(cls, optimiser: Optimiser, params: ParamTree) -> "Packing":
-        """What an optimiser takes.
+        """Choose the layout for an optimiser.
 
         Raises:
-            ConfigError: a name in `optimiser.scales` fits no parameter.
+            ConfigError: a name in `optimiser.scales` matches no parameter.
         """
         unravel = {} if optimiser.name == "muon" else {part: ravel_pytree(tree)[1] for part, tree in params.items()}
         packing = cls(unravel, {})
@@ -50,17 +50,17 @@ class Packing:
         return cls(unravel, {part: packing.pack(part, tree) for part, tree in scales.items()})
 
     def pack(self, part: str, tree: ParamTree) -> Tree:
-        """Parameters, float32."""
+        """Convert the tree of a part to its layout, in float32."""
         leaves = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), tree)
         return ravel_pytree(leaves)[0] if part in self.unravel else leaves
 
     def unpack(self, part: str, packed: Tree) -> ParamTree:
-        """The inverse; differentiable."""
+        """Invert `pack`, differentiably."""
         return self.unravel[part](packed) if part in self.unravel else packed
 
 
 def _scales(optimiser: Optimiser, params: ParamTree) -> ParamTree:
-    """For every number of the parameters its multiple of the learning rate."""
+    """Expand the multiples of the learning rate to all parameters."""
     flat = flatten(params)
     for pattern, _ in optimiser.scales:
         if not any(pattern in name for name in flat):
@@ -73,7 +73,7 @@ def _scales(optimiser: Optimiser, params: ParamTree) -> ParamTree:
 
 
 def share_rows(tree: ParamTree, reach: float) -> ParamTree:
-    """The same parameters, but gradients of rows of banks and of z's prior reach their neighbours (`Optimiser`)."""
+    """Spread gradients of rows of quality banks and z's prior to their neighbours (`Optimiser.row_reach`)."""
     if not reach:
         return tree
 
@@ -104,12 +104,12 @@ _shared_rows.defvjp(_shared_rows_forward, _shared_rows_backward)
 
 
 def learning_rate(stage: Stage, step: Array, position: Array | None = None) -> Array:
-    """Of a step of a stage, counted from 0: linear warm-up, constant, half a cosine down to `final_share`.
+    """Compute the rate of a step: linear warm-up, constant, half a cosine down to `final_share`.
 
     Args:
-        stage: it says how.
-        step: number within the stage.
-        position: in 0..`stage.steps`, where the decay is; None: where `step` says.
+        stage: holds the schedule.
+        step: index within the stage.
+        position: of the decay, in 0..`stage.steps`; None takes `step`.
     """
     step = step.astype(jnp.float32)
     position = step if position is None else position
@@ -121,19 +121,19 @@ def learning_rate(stage: Stage, step: Array, position: Array | None = None) -> A
 
 
 def global_norm(tree: Tree) -> Array:
-    """Root of the sum of all squares."""
+    """Compute the L2 norm of all leaves."""
     return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
 
 
 def clipped(tree: Tree, norm: Array, limit: float) -> Tree:
-    """The tree scaled so that its norm is at most `limit`."""
+    """Clip a tree to a norm of at most `limit`."""
     scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30))
     return jax.tree.map(lambda leaf: leaf * scale, tree)
 
 
 @functools.cache
 def direction(optimiser: Optimiser) -> Transformation:
-    """Gradients to updates that are still to be multiplied by minus the learning rate.
+    """Make the transformation from gradients to updates, without the factor of minus the learning rate.
 
     Raises:
         ConfigError: the installed optax has no Muon.
@@ -150,7 +150,7 @@ def direction(optimiser: Optimiser) -> Transformation:
 
 
 def _labels(params: ParamTree) -> ParamTree:
-    """Which rule updates a parameter: Muon for 1x1 and full 3x3 kernels."""
+    """Label parameters by update rule: Muon for 1x1 and full 3x3 kernels."""
 
     def rule(name: str, leaf: Array) -> str:
         return "muon" if name.rsplit("/", 1)[-1].startswith("kernel") and leaf.ndim in (2, 4) else "adam"
@@ -159,6 +159,6 @@ def _labels(params: ParamTree) -> ParamTree:
 
 
 def _as_matrices(tree: Tree) -> Tree:
-    """How kernels are seen as matrices: the last axis is the output's, all others are the input's."""
+    """Describe kernels as matrices: the last axis is the output's, all others are the input's."""
     numbers = optax.contrib.MuonDimensionNumbers
     return jax.tree.map(lambda leaf: numbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1), tree)

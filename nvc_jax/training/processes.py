@@ -1,4 +1,4 @@
-"""Many processes, one run: joining them, and putting a state and a batch on their devices."""
+"""Join the processes of a run, and replicate its state on their devices."""
 
 import contextlib
 import hashlib
@@ -22,18 +22,18 @@ Result = TypeVar("Result")
 
 
 def join(coordinator: str | None, processes: int | None, number: int | None) -> bool:
-    """Join the processes of a run; must come before anything that uses a device.
+    """Join the processes of a run, before any use of a device.
 
     Args:
-        coordinator: HOST:PORT of process 0; None joins what SLURM or the TPU runtime have started, if they have.
-        processes: how many there are.
-        number: which of them this is.
+        coordinator: HOST:PORT of process 0; None joins the processes of SLURM or the TPU runtime, if any.
+        processes: their number.
+        number: index of this process.
 
     Returns:
-        Whether there are others.
+        True if there are other processes.
 
     Raises:
-        ConfigError: the numbers do not fit, or the others cannot be reached.
+        ConfigError: the arguments are inconsistent, or the other processes cannot be reached.
     """
     given = (coordinator, processes, number)
     if any(value is not None for value in given):
@@ -43,7 +43,7 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
             )
     elif not _is_started_by_a_cluster():
         return False
-    with contextlib.suppress(AttributeError):  # what newer versions take anyway
+    with contextlib.suppress(AttributeError):  # the default of newer versions
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
     try:
         jax.distributed.initialize(*given) if coordinator else jax.distributed.initialize()
@@ -59,13 +59,13 @@ def _is_started_by_a_cluster() -> bool:
 
 
 def together(work: Callable[[], tuple[Result, str]]) -> Result:
-    """Do something in every process and wait until all have done it.
+    """Run `work` in every process and wait for all of them.
 
     Args:
-        work: gives its result and a text, which must be the same in all processes.
+        work: computes a result and a text, which must be the same in all processes.
 
     Raises:
-        TrainingError: it failed in another process.
+        TrainingError: `work` failed in another process.
         ConfigError: the texts differ.
     """
     failure, digest = None, bytes(32)
@@ -78,31 +78,29 @@ def together(work: Callable[[], tuple[Result, str]]) -> Result:
         digests = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint32)))
         failed = [number for number, words in enumerate(digests) if not words.any()]
         if failed and failure is None:
-            raise TrainingError(f"the run cannot start, as process {failed[0]} cannot; its own message says why.")
+            raise TrainingError(f"process {failed[0]} cannot start the run; see its own message.")
         if not failed and (digests != digests[0]).any():
-            raise ConfigError(
-                "the processes differ in configuration, --steps or training clips; start all of them alike."
-            )
+            raise ConfigError("the processes differ in configuration, --steps or training clips; make them the same.")
     if failure is not None:
         raise failure
     return result
 
 
 def is_first() -> bool:
-    """Whether this process writes the files of the run."""
+    """Tell whether this process writes the files of the run."""
     return jax.process_index() == 0
 
 
 def on_all(tree: Any) -> Any:
-    """A copy of a host tree on every local device, with an axis of devices in front; that of process 0 everywhere."""
+    """Replicate the host tree of process 0 on every device, with a leading axis of local devices."""
     if jax.process_count() > 1:
         tree = multihost_utils.broadcast_one_to_all(tree)
     count = jax.local_device_count()
     copies = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *np.shape(leaf))), tree)
-    # By the name of the axis the step knows the copies as laid out like its own results, and compiles but once.
+    # Naming the axis gives the copies the step's output layout, so it compiles once.
     return jax.pmap(lambda leaf: leaf, axis_name=DEVICES)(copies)
 
 
 def from_first(tree: Any) -> Any:
-    """The copy of a tree on the first local device, as NumPy arrays."""
+    """Copy a tree from the first local device to NumPy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

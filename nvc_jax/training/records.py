@@ -1,4 +1,4 @@
-"""What a run writes about itself: configuration, metrics, speed, TensorBoard."""
+"""Logs of a run: configuration, metrics, speed, TensorBoard."""
 
 import contextlib
 import json
@@ -20,10 +20,10 @@ METRICS, SPEED, EVALUATION = "metrics.jsonl", "speed.jsonl", "evaluation.jsonl"
 
 
 def check_folder(workdir: Path) -> None:
-    """Make sure that a new run overwrites nothing.
+    """Refuse to start a run among other files.
 
     Raises:
-        ConfigError: the folder holds something, but no run.
+        ConfigError: the folder holds files, but no run.
     """
     if workdir.is_dir() and not (workdir / CONFIG).exists():
         others = sorted(path.name for path in workdir.iterdir() if path.name != CHECKPOINTS)
@@ -32,15 +32,15 @@ def check_folder(workdir: Path) -> None:
 
 
 def check_config(workdir: Path, config: TrainConfig, clips: str) -> None:
-    """Make sure that a run goes on with its own configuration and clips.
+    """Refuse to resume a run with another configuration or other clips.
 
     Args:
-        workdir: of the run.
-        config: the one to go on with.
+        workdir: folder of the run.
+        config: configuration to resume with.
         clips: `ClipSet.identity`.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, or on other clips.
+        ConfigError: the configuration or the clips differ.
     """
     path = workdir / CONFIG
     try:
@@ -50,18 +50,18 @@ def check_config(workdir: Path, config: TrainConfig, clips: str) -> None:
         raise ConfigError(f"{path}: is damaged ({error}); name a new folder.") from None
     if clips_before != clips and not any(key == "data.source" for key, _, _ in found):
         raise ConfigError(
-            f"{config.data.source}: holds other clips than when the run in {workdir} began; bring them back to go on, "
+            f"{config.data.source}: holds other clips than when the run in {workdir} began; restore them to resume, "
             "or name a new folder."
         )
     for key, old, new in found:
         raise ConfigError(
-            f"{workdir}: holds a run with {key}={_shown(old)}, not {_shown(new)}; give the same settings to go on, or "
+            f"{workdir}: holds a run with {key}={_shown(old)}, not {_shown(new)}; give the same settings to resume, or "
             "name a new folder."
         )
 
 
 def save_config(workdir: Path, config: TrainConfig, clips: str) -> None:
-    """Keep what `check_config` looks at."""
+    """Write the files that `check_config` reads."""
     for name, text in ((CONFIG, to_json(config)), (CLIPS, json.dumps({"sha256": clips}) + "\n")):
         with atomic_output(workdir / name) as file:
             file.write(text.encode())
@@ -74,12 +74,12 @@ def _shown(value: Any) -> str:
 class Records:
     """The logs of a run, continued at a step; use it in a `with` block.
 
-    `metrics.jsonl` has one object per step and depends on nothing but the run: a run that was killed and resumed has
-    the same bytes. What depends on the machine is in `speed.jsonl`.
+    `metrics.jsonl` has one object per step and depends only on the run: a run that was killed and resumed has the
+    same bytes. Values that depend on the machine are in `speed.jsonl`.
     """
 
     def __init__(self, workdir: Path, step: int, logging: Logging) -> None:
-        """Drop what was logged of `step` and later.
+        """Drop the records of `step` and later.
 
         Raises:
             OutputError: the files cannot be written.
@@ -107,19 +107,19 @@ class Records:
         try:
             self.flush()
         finally:
-            with contextlib.suppress(OSError):  # all was flushed, or that has failed
+            with contextlib.suppress(OSError):  # already flushed, or flushing has failed
                 for file in self._files.values():
                     file.close()
                 if self._board is not None:
                     self._board.close()
 
     def steps(self, first: int, stage: str, metrics: Sequence[Mapping[str, float]], samples: int) -> float:
-        """Log steps that follow each other.
+        """Log consecutive steps.
 
         Args:
-            first: number of the first one.
-            stage: its name.
-            metrics: values of each; those that are not finite become null.
+            first: number of the first step.
+            stage: name of the stage.
+            metrics: values of each step; those that are not finite become null.
             samples: clips in a batch.
 
         Returns:
@@ -141,11 +141,11 @@ class Records:
         self._plot(step, {name: point[name] for name in ("bpp", "psnr")}, place)
 
     def restart_clock(self) -> None:
-        """Leave out of the next step's speed what was done since the last one."""
+        """Exclude the time since the last step from the next one's speed."""
         self._last = time.perf_counter()
 
     def flush(self) -> None:
-        """Everything that was logged is on disk after this."""
+        """Write all logs to disk."""
         for file in self._files.values():
             try:
                 file.flush()
@@ -168,7 +168,7 @@ class Records:
 
 
 def _cut(path: Path, step: int) -> None:
-    """Keep the records of steps before `step`; a line that was cut by a kill goes with them."""
+    """Drop the records from `step` on, and a line truncated by a kill."""
     kept = []
     for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
         try:

@@ -4,12 +4,10 @@ import dataclasses
 import datetime
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -33,6 +31,7 @@ from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import from_first, is_first, on_all, together
 from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_folder, save_config
 from nvc_jax.training.settings import to_json
+from nvc_jax.training.signals import collect_signals
 from nvc_jax.training.step import (
     PARTS,
     Metrics,
@@ -50,13 +49,13 @@ _ENDLESS = 1 << 30  # steps
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a call ended.
+    """Result of a call of `train`.
 
     Attributes:
         step: steps of the run so far.
-        steps: of the whole run.
+        steps: steps of the whole run.
         model: the exported model directory; None in processes that write nothing.
-        signal: what stopped it early, if anything did.
+        signal: the signal that stopped the call, if any.
     """
 
     step: int
@@ -72,18 +71,17 @@ def train(
     note: Callable[[str], Any],
     seconds: float | None = None,
 ) -> Outcome:
-    """Start a run, or go on with the one in `workdir`.
+    """Start a run, or resume the one in `workdir`.
 
     Args:
         config: the run.
-        workdir: all that it writes.
-        stop_at: stop when the run has this many steps; the schedule is that of the whole run all the same.
+        workdir: folder for its output.
+        stop_at: stop at this step, with the schedule of the whole run.
         note: takes sentences for the user.
-        seconds: that the run may take, all calls together, from now on to its last step; its stages then share out
-            time, not steps.
+        seconds: time budget of the run over all calls, up to its last step; its stages then share time, not steps.
 
     Raises:
-        NvcError: it cannot be done.
+        NvcError: the run cannot start or continue.
     """
     began = time.monotonic()
     if seconds is not None and not (config.data.on_device and jax.process_count() == 1):
@@ -105,13 +103,13 @@ def train(
         if seconds is not None:
             run.clock = Clock(workdir, seconds, config.shares(), run.step, began)
         elif str(run.step) in read_clock(workdir):
-            raise ConfigError(f"{workdir}: holds a run that was begun with --seconds; give it again to go on.")
+            raise ConfigError(f"{workdir}: holds a run that was started with --seconds; give it again to resume.")
         return run.go(stop_at)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Pending:
-    """Steps that the devices may still work on: the first one, how many, and their metrics."""
+    """Steps in flight on the devices: the first one, their number, and their metrics."""
 
     step: int
     count: int
@@ -119,7 +117,7 @@ class _Pending:
 
 
 class _Run:
-    """The loop and what it holds. Only the first process has checkpoints, and only it writes files."""
+    """The training loop and its state. Only the first process has checkpoints and writes files."""
 
     def __init__(
         self, config: TrainConfig, clips: ClipSet, workdir: Path, note: Callable[[str], Any], stack: ExitStack
@@ -139,10 +137,10 @@ class _Run:
         self.state = on_all(state)
 
     def _begin(self, random: ParamTree) -> TrainState:
-        """In the first process: the state of a new run, or that of its last checkpoint."""
+        """Initialise the state of a new run or restore the last checkpoint, in the first process."""
         config, workdir = self.config, self.workdir
         if config.evaluation.steps and config.evaluation.source != DEMO:
-            videos(config.evaluation.source)  # there must be some
+            videos(config.evaluation.source)  # refuses an empty source
         check_folder(workdir)
         begun = any((workdir / CHECKPOINTS).glob("[0-9]*"))
         fresh = None if begun else self._parameters(random)  # before anything is written
@@ -156,7 +154,7 @@ class _Run:
         except ConfigError:
             if latest != 0:
                 raise
-            self.checkpoints.remove(0)  # nothing was trained, so that other settings may begin there
+            self.checkpoints.remove(0)  # nothing was trained, so other settings may start there
             latest = None
         if latest is not None:
             state = self.checkpoints.restore(latest, self._start_from(random))
@@ -169,22 +167,22 @@ class _Run:
         return state
 
     def _start_from(self, params: ParamTree) -> TrainState:
-        """The state before the first step."""
+        """Make the state before the first step."""
         state: TrainState = _on_host(initial_state(self.config, params, self.packing))
         return state
 
     def go(self, stop_at: int | None) -> Outcome:
-        """Train until a step, or until a signal."""
+        """Train until a step or a signal."""
         config = self.config
         limit = self.step + _ENDLESS if self.clock else config.steps
         limit = limit if stop_at is None else min(stop_at, limit)
-        signals = self.stack.enter_context(_signals())
+        signals = self.stack.enter_context(collect_signals(self.note))
         progress = self.stack.enter_context(_progress(config.steps, self.step))
         left = self._stages_left(limit)
         feeds = device_feeds(config, self.clips, self.packing, self.state, left) if config.data.on_device else None
         stopped = False
         for number in left:
-            if self.step >= limit:  # the clock enters no stage that has not begun
+            if self.step >= limit:  # or the clock would enter another stage
                 break
             stage, place = config.stages[number], self._place(number)
             end = limit if self.clock else min(place.start + stage.steps, limit)
@@ -202,11 +200,11 @@ class _Run:
             if self.checkpoints.latest() != self.step:
                 self._save()
             model = export(config, from_first(self.state), self.packing, self.workdir)
-        by_signal = (signals or [signal.SIGTERM])[0] if stopped else None  # SIGTERM: another process was asked
+        by_signal = (signals or [signal.SIGTERM])[0] if stopped else None  # SIGTERM: another process got the signal
         return Outcome(self.step, self.step if self.clock else config.steps, model, by_signal)
 
     def _stages_left(self, limit: int) -> Sequence[int]:
-        """Numbers of the stages with steps between here and a limit; with a clock, of all that are not over."""
+        """List the stages with steps left before a limit; with a clock, all that are not over."""
         stages = range(len(self.config.stages))
         if self.clock:
             return stages[max(0, len(self.clock.starts) - 1) :]
@@ -215,7 +213,7 @@ class _Run:
         return [n for n, start, end in zip(stages, starts, ends, strict=True) if start < limit and end > self.step]
 
     def _place(self, number: int) -> StagePlace:
-        """Where a stage begins, or has begun."""
+        """Locate the start of a stage, entering it if it has not begun."""
         if self.clock is None:
             return StagePlace(number, *self.config.stage_starts()[number])
         self.clock.enter(number, self.step)
@@ -224,7 +222,7 @@ class _Run:
         return StagePlace(number, starts[number], sum((end - start) * stage.batch for start, end, stage in before))
 
     def _stage(self, number: int, feed: Feed, end: int, signals: list[signal.Signals], progress: "_Shown") -> bool:
-        """Train in a stage; whether the processes have agreed to stop, as one of them was asked to before a step."""
+        """Train a stage; True if the processes agreed to stop, as one of them got a signal before a step."""
         pending: _Pending | None = None
         self._logged = time.monotonic()
         while self.step < end:
@@ -236,7 +234,7 @@ class _Run:
                     break
             asked = np.full(jax.local_device_count(), len(signals) > 0, np.float32)
             self.state, metrics = feed(self.state, asked, self.step, count, ration)
-            # While the devices work on this call, the one before is logged.
+            # Log the call before while the devices run this one.
             stopped = self._log(pending, number, progress)
             pending = _Pending(self.step, count, metrics)
             self.step += count
@@ -245,7 +243,7 @@ class _Run:
                 stopped = self._log(pending, number, progress) or stopped
                 pending = None
                 if measure and is_first():
-                    self._evaluate()  # before the checkpoint, so that it is repeated if it is killed
+                    self._evaluate()  # before the checkpoint, so that a killed one is repeated
                 if save and is_first():
                     self._save()
             if stopped:
@@ -255,12 +253,12 @@ class _Run:
         return jax.process_count() == 1 and len(signals) > 0
 
     def _until_due(self, past: bool = False) -> tuple[int, int]:
-        """Steps to the next checkpoint and the next evaluation; past: 0 if one is due now."""
+        """Count the steps to the next checkpoint and the next evaluation; past: 0 if one is due now."""
         every = (self.config.logging.checkpoint_steps, self.config.evaluation.steps or _ENDLESS)
         return every[0] * (not past) - self.step % every[0], every[1] * (not past) - self.step % every[1]
 
     def _log(self, pending: "_Pending | None", number: int, progress: "_Shown") -> bool:
-        """Log the steps of a call, once their metrics are there; whether any process was asked to stop before it."""
+        """Log the steps of a call once their metrics arrive; True if a process got a signal before it."""
         if pending is None:
             return False
         metrics, count = from_first(pending.metrics), pending.count
@@ -299,18 +297,18 @@ class _Run:
             for point in evaluate(model, self.config.evaluation, pictures_folder):
                 self.records.evaluation(self.step - 1, point)
         except NvcError as error:
-            self.note(f"step {self.step}: the evaluation has failed, and training goes on: {error}")
+            self.note(f"step {self.step}: the evaluation failed, training continues: {error}")
         self.records.restart_clock()
         self._logged = time.monotonic()
 
     def _reset_moments(self) -> None:
-        """A stage begins with an optimiser that knows nothing."""
+        """Reset the optimiser state at the start of a stage."""
         state = from_first(self.state)
         moments = _on_host(fresh_moments(self.config, state.params))
         self.state = on_all(dataclasses.replace(state, moments=moments))
 
     def _parameters(self, random: ParamTree) -> ParamTree:
-        """What a new run starts from."""
+        """Load or make the initial parameters of a new run."""
         config = self.config
         if config.init:
             return load_parameters(config.init, config.codec)
@@ -336,32 +334,11 @@ def _from_first_process(value: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(value)
 
 
-@contextmanager
-def _signals() -> Iterator[list[signal.Signals]]:
-    """Collects SIGINT and SIGTERM; the second one of a kind acts as it always does."""
-    caught: list[signal.Signals] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        caught.append(signal.Signals(number))
-        signal.signal(number, before[signal.Signals(number)])
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Shown:
-    """The line that says how a run is doing, on stderr; plain lines now and then where that is no terminal.
+    """Progress on stderr: a live line on a terminal, otherwise a plain line every 100 steps.
 
-    PSNRs in brackets are those of four ranges of qp.
+    PSNRs in parentheses are by range of qp.
     """
 
     progress: Progress

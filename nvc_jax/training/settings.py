@@ -1,4 +1,4 @@
-"""Configurations as files and on the command line: reading, overriding, comparing."""
+"""Read, override and compare training configurations."""
 
 import dataclasses
 import importlib.util
@@ -14,7 +14,7 @@ from nvc_jax.models.config import CONFIGS, CodecConfig
 from nvc_jax.training import config as config_module
 from nvc_jax.training.config import TrainConfig
 
-# Keys, and beginnings of keys, that change no result.
+# Keys, and prefixes of keys, that change no result.
 NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb", "steps_per_call")
 
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
@@ -24,7 +24,7 @@ def load_config(path: Path) -> TrainConfig:
     """Run a configuration file.
 
     Raises:
-        ConfigError: there is no such file, or it gives no configuration.
+        ConfigError: the file does not exist, fails, or gives no configuration.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -41,7 +41,7 @@ def load_config(path: Path) -> TrainConfig:
         if unknown is None or kind is None:
             raise ConfigError(f"{path}: {error}.") from None
         raise ConfigError(f"{path}: {unknown[1]} has no key {unknown[2]!r}; it has {_names(kind)}.") from None
-    except Exception as error:  # it is the user's program
+    except Exception as error:  # user code
         raise ConfigError(f"{path}: {type(error).__name__}: {error}.") from None
     if not isinstance(config, TrainConfig):
         raise ConfigError(f"{path}: get_config() must return a TrainConfig.")
@@ -49,30 +49,30 @@ def load_config(path: Path) -> TrainConfig:
 
 
 def override(config: TrainConfig, assignments: Sequence[str]) -> TrainConfig:
-    """Apply `key=value` arguments, such as `stages.0.steps=10`; later ones win.
+    """Apply `key=value` arguments, e.g. `stages.0.steps=10`; later ones win.
 
     Raises:
-        ConfigError: a key is not known, or a value is not of its type or range.
+        ConfigError: a key is unknown, or a value has the wrong type or range.
     """
     plain = dataclasses.asdict(config)
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign or not key:
-            raise ConfigError(f"{assignment!r} is not an override; write key=value, such as stages.0.steps=10.")
+            raise ConfigError(f"{assignment!r} is not an override; write key=value, e.g. stages.0.steps=10.")
         plain = _assigned(plain, TrainConfig, key.split("."), text, key)
-    result: TrainConfig = _built(plain, TrainConfig)  # checked once, so that keys which belong together can be set
+    result: TrainConfig = _built(plain, TrainConfig)  # checked once, so that dependent keys can be set together
     return result
 
 
 def to_json(config: TrainConfig) -> str:
-    """The configuration as it is saved with a run."""
+    """Serialise the configuration that is saved with a run."""
     return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
 
 
 def differences(saved: str, config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
-    """(key, saved value, new value) where a saved configuration is another one, but for `NEUTRAL`.
+    """Iterate over (key, saved value, new value) where configurations differ, except for `NEUTRAL` keys.
 
-    What the saved one lacks, as it is older than the key, has its default.
+    Keys that an older saved configuration lacks have their defaults.
     """
     old = dict(_leaves(_completed(json.loads(saved), TrainConfig)))
     new = dict(_leaves(json.loads(to_json(config))))
@@ -82,7 +82,7 @@ def differences(saved: str, config: TrainConfig) -> Iterator[tuple[str, Any, Any
 
 
 def _completed(tree: Any, kind: Any) -> Any:
-    """A tree from JSON with the defaults of its declared type where it has no value."""
+    """Fill in the defaults of the declared type where a tree from JSON has no value."""
     if dataclasses.is_dataclass(kind) and isinstance(tree, dict):
         hints = get_type_hints(kind)
         defaults = {
@@ -113,7 +113,7 @@ def _names(kind: Any) -> str:
 
 
 def _assigned(value: Any, kind: Any, path: list[str], text: str, key: str) -> Any:
-    """A plain tree with the part at `path` parsed from `text`; `kind` is its declared type."""
+    """Set the part of a plain tree at `path`, parsed from `text`; `kind` is the tree's declared type."""
     if not path:
         return _parse(text, kind, key)
     name, *rest = path
@@ -123,7 +123,7 @@ def _assigned(value: Any, kind: Any, path: list[str], text: str, key: str) -> An
         return value | {name: _assigned(value[name], get_type_hints(kind)[name], rest, text, key)}
     if isinstance(value, tuple):
         if not name.isdecimal() or int(name) >= len(value):
-            raise ConfigError(f"{key}: there is no {name!r}; write a number from 0 to {len(value) - 1}.")
+            raise ConfigError(f"{key}: has no element {name!r}; write a number from 0 to {len(value) - 1}.")
         number = int(name)
         part = _assigned(value[number], _element(kind, number), rest, text, key)
         return (*value[:number], part, *value[number + 1 :])
@@ -131,7 +131,7 @@ def _assigned(value: Any, kind: Any, path: list[str], text: str, key: str) -> An
 
 
 def _built(value: Any, kind: Any) -> Any:
-    """Dataclasses of a plain tree."""
+    """Build dataclasses from a plain tree."""
     if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{name: _built(part, hints[name]) for name, part in value.items()})  # type: ignore[operator]
@@ -146,15 +146,15 @@ def _element(kind: Any, number: int) -> Any:
 
 
 def _parse(text: str, kind: Any, key: str) -> Any:
-    """Text to a value of a declared type."""
+    """Parse text as a value of a declared type."""
     if kind is CodecConfig:
         if text not in CONFIGS:
-            raise ConfigError(f"{key}: there is no codec {text!r}; there are {', '.join(CONFIGS)}.")
+            raise ConfigError(f"{key}: unknown codec {text!r}; available: {', '.join(CONFIGS)}.")
         return dataclasses.asdict(CONFIGS[text])
     if get_origin(kind) is tuple and dataclasses.is_dataclass(_element(kind, 0)):
-        raise ConfigError(f"{key}: is a list of several values each; set {key}.N.KEY=VALUE, such as {key}.0.steps=10.")
+        raise ConfigError(f"{key}: is a list of groups; set {key}.N.KEY=VALUE, e.g. {key}.0.steps=10.")
     if dataclasses.is_dataclass(kind):
-        raise ConfigError(f"{key}: holds several values; set one of {_names(kind)}, such as {key}.NAME=VALUE.")
+        raise ConfigError(f"{key}: holds several values; set one of {_names(kind)} by {key}.NAME=VALUE.")
     if kind is str:
         return text
     try:
@@ -180,5 +180,5 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     if kind in (int, float, bool, str) and type(value) is kind and (kind is not float or math.isfinite(value)):
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false"}
-    wanted = names.get(kind, "a list such as [1,2]")
+    wanted = names.get(kind, "a list like [1,2]")
     raise ConfigError(f"{key} is {value!r}; it must be {wanted}.")

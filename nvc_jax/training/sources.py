@@ -1,4 +1,4 @@
-"""Clips: finding them in a folder, and reading windows of their frames. NumPy only."""
+"""Find clips in a folder and read windows of their frames. NumPy only."""
 
 import codecs
 import dataclasses
@@ -19,17 +19,17 @@ from nvc_jax.video.png import is_animated, list_pictures
 # 4:2:0: y [T, H, W], u and v [T, ceil(H/2), ceil(W/2)]; RGB: one array [T, H, W, 3]. All uint8.
 Planes = tuple[npt.NDArray[np.uint8], ...]
 
-SEPTUPLETS = "sep_trainlist.txt"  # what Vimeo-90k calls its list
+SEPTUPLETS = "sep_trainlist.txt"  # list file of Vimeo-90k
 _DEMO_SIZE, _DEMO_FRAMES = (176, 144), 33
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """Frames that can be read in any order.
+    """A video with random access to its frames.
 
     Attributes:
         name: for messages.
-        frames: how many; of a video on disk what its container says.
+        frames: number of frames; a damaged video on disk may hold fewer.
         size: (width, height).
         is_rgb: RGB, not 4:2:0.
         read: planes of `count` frames from frame `start` on. Raises VideoError.
@@ -42,13 +42,18 @@ class Clip:
     read: Callable[[int, int], Planes]
 
     @property
+    def plane_bytes(self) -> int:
+        """Size of the largest plane of all frames, decoded."""
+        return self.frames * self.size[0] * self.size[1] * (3 if self.is_rgb else 1)
+
+    @property
     def size_bytes(self) -> int:
-        """Of all frames, decoded."""
-        return self.frames * self.size[0] * self.size[1] * (6 if self.is_rgb else 3) // 2
+        """Size of all frames, decoded."""
+        return self.plane_bytes if self.is_rgb else self.plane_bytes * 3 // 2
 
 
 def find_clips(source: str) -> tuple[list[Clip], list[str]]:
-    """The clips of a data source, and sentences for the user about what is left out.
+    """Find the clips of a data source, with notes for the user on skipped entries.
 
     A folder may hold the Vimeo-90k list and its septuplets, or any mixture of video files, folders of PNGs (each a
     sequence) and PNGs (each a clip of one frame).
@@ -76,19 +81,16 @@ def find_clips(source: str) -> tuple[list[Clip], list[str]]:
             except VideoError as error:
                 ignored.append(str(error))
     if not clips:
-        why = f" (of {len(ignored)} that were tried: {ignored[0]})" if ignored else ""
+        why = f" (tried {len(ignored)}: {ignored[0]})" if ignored else ""
         raise ConfigError(f"{source}: holds no video and no PNG sequence{why}.")
-    notes = (
-        [f"{source}: {len(ignored)} entries are no videos and are left out, such as {ignored[0]}"] if ignored else []
-    )
-    return clips, notes
+    return clips, [f"{source}: skipped {len(ignored)} entries that are no videos, e.g. {ignored[0]}"] if ignored else []
 
 
 def in_memory(clip: Clip) -> Clip:
-    """The same clip, decoded once.
+    """Decode a clip once and serve it from memory.
 
     Raises:
-        VideoError: it cannot be decoded.
+        VideoError: the clip cannot be decoded.
     """
     planes = clip.read(0, clip.frames)
     return dataclasses.replace(
@@ -97,7 +99,7 @@ def in_memory(clip: Clip) -> Clip:
 
 
 def as_rgb(clip: Clip) -> Clip:
-    """The same clip in RGB, so that it goes into one batch with others."""
+    """Convert a clip to RGB, to batch it with others."""
     if clip.is_rgb:
         return clip
     with open_video(clip.name) as reader:
@@ -116,14 +118,14 @@ def _stack(frames: Iterable[Frame]) -> Planes:
 
 
 def _clip(path: Path) -> Clip:
-    """A video file, a PNG, or a folder of PNGs."""
+    """Open a video file, a PNG, or a folder of PNGs as a clip."""
     if path.is_dir() or (path.suffix.lower() == ".png" and not is_animated(path)):
         return _pictures(path)
     with open_video(path) as reader:
         info, index = reader.info, reader.index
         if index is not None:
-            frames = index.timeline.frames  # that are there, whatever the container declares
-        elif info.frames is None:  # y4m on a disk tells
+            frames = index.timeline.frames  # frames found, whatever the container declares
+        elif info.frames is None:  # counted by reading
             frames = sum(1 for _ in reader)
         else:
             frames = info.frames
@@ -149,7 +151,7 @@ def _of_pictures(name: str, pictures: list[Path], size: tuple[int, int]) -> Clip
 
 
 def _septuplets(folder: Path) -> list[Clip]:
-    """Those of the list: line `00001/0001` is sequences/00001/0001/im1.png to im7.png."""
+    """Find the listed septuplets: line `00001/0001` is sequences/00001/0001/im1.png to im7.png."""
     lines = _read_list(folder / SEPTUPLETS).split()
     if not lines:
         raise ConfigError(f"{folder / SEPTUPLETS}: lists no septuplet.")
@@ -157,14 +159,14 @@ def _septuplets(folder: Path) -> list[Clip]:
     pictures = [[place / f"im{number}.png" for number in range(1, 8)] for place in places]
     missing = next((path for path in pictures[0] if not os.path.isfile(path)), None)
     if missing:
-        raise ConfigError(f"{missing}: is in {SEPTUPLETS} but not there; unpack Vimeo-90k beside its list.")
-    with open_video(pictures[0][0]) as reader:  # all are of one size
+        raise ConfigError(f"{missing}: is listed in {SEPTUPLETS} but missing; unpack Vimeo-90k beside its list.")
+    with open_video(pictures[0][0]) as reader:  # all have one size
         size = (reader.info.width, reader.info.height)
     return [_of_pictures(str(place), of_clip, size) for place, of_clip in zip(places, pictures, strict=True)]
 
 
 def _read_list(path: Path) -> str:
-    """The text of a file, in UTF-8 or, as editors on Windows may save it, UTF-16."""
+    """Read text in UTF-8 or, as editors on Windows may save it, UTF-16."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -172,12 +174,9 @@ def _read_list(path: Path) -> str:
     try:
         return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not text in UTF-8; save it anew.") from None
+        raise ConfigError(f"{path}: is not UTF-8 text; save it again in UTF-8.") from None
 
 
 def _demo() -> Clip:
     _, frames = demo_sequence(*_DEMO_SIZE, _DEMO_FRAMES)
-    planes = _stack(frames)
-    return Clip(
-        DEMO, _DEMO_FRAMES, _DEMO_SIZE, False, lambda start, count: tuple(p[start : start + count] for p in planes)
-    )
+    return in_memory(Clip(DEMO, _DEMO_FRAMES, _DEMO_SIZE, False, lambda start, count: _stack(frames)))

@@ -1,4 +1,4 @@
-"""What stands in for quantisation and coding while training (training spec 2, Surrogates)."""
+"""Differentiable surrogates of quantisation and coding (training spec 2, Surrogates)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +11,24 @@ MIN_LIKELIHOOD = 1e-6
 
 
 def round_ste(x: Array) -> Array:
-    """Rounding with the gradient of the identity; used on the way to the picture."""
+    """Round with a straight-through gradient, for the distortion."""
     return x + jax.lax.stop_gradient(jnp.round(x) - x)
 
 
 def add_uniform_noise(x: Array, key: Array) -> Array:
-    """X + U(-0.5, 0.5); used on the way to the rate."""
+    """Add U(-0.5, 0.5), for the rate."""
     return x + jax.random.uniform(key, x.shape, x.dtype, -0.5, 0.5)
 
 
 def likelihood_bits(likelihood: Array) -> Array:
-    """-log2 of probabilities, floored at 1e-6."""
+    """Compute -log2 of likelihoods, floored at 1e-6."""
     return -jnp.log2(lower_bound(likelihood, MIN_LIKELIHOOD))
 
 
 def gaussian_bits(residual: Array, scale: Array) -> Array:
-    """Bits of a symbol whose deviation from the mean is `residual`, under N(0, scale) integrated over +-0.5.
+    """Compute the bits of symbols that are `residual` off the mean, under N(0, scale) integrated over +-0.5.
 
-    Scales are bounded as in the coder's table. Evaluated in the left tail, where erfc keeps its precision; float32.
+    Scales are bounded as in the coder's table. Evaluated in float32 in the left tail, where erfc is precise.
     """
     scale = jnp.minimum(lower_bound(scale, SCALE_MIN), SCALE_MAX)
     distance = jnp.abs(residual)

@@ -1,8 +1,8 @@
-"""Initial parameters that make the networks a transform codec.
+"""Initialise the networks as a transform codec.
 
 Every DC block of the picture path starts as the identity, the 1x1 convolutions at the borders as a DCT, the stride-2
 convolutions as a KLT of 2x2 DCT patches, and the inter codec as a coder of frame differences with a quantisation step
-per qp. This saves a small model the part of its training in which it would learn to be one.
+size per qp. This spares a small model learning the transform.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ Matrix = npt.NDArray[np.float64]
 COEFFICIENTS = 96  # of an 8x8 patch: 64 luma and, as chroma is 4:2:0, twice 16
 CHROMA_WEIGHT = 0.4  # share of a chroma coefficient's error in the distortion, against luma
 STEP_SQUARED_TIMES_LAMBDA = 3.46  # where the slope of 6 dB per bit balances lambda * distortion
-INTER_GAIN = 18.0  # keeps the smallest quantisation step of the inter codec above its lower bound
-CARRIED_STEP_UNIT = 8.0  # brings the quantisation steps that pass through the inter networks to about 1
-# Symbols should stay below 60: they are int8, and int16 latents reach as far. Intra features that are larger at the
-# smallest steps take larger ones: the mean of a 16x16 patch is up to 8 either way, its slopes up to about 3.
+INTER_GAIN = 18.0  # keeps the smallest step size of the inter codec above its lower bound
+CARRIED_STEP_UNIT = 8.0  # scales the step sizes that pass through the inter networks to about 1
+# Symbols should stay below 60: they are int8, and int16 latents end at 64. Intra features beyond that at the smallest
+# step sizes take larger ones: the mean of a 16x16 patch reaches +-8, its slopes about +-3.
 SMALLEST_INTRA_STEPS = {0: 8.0 / 60.0, 1: 3.0 / 60.0, 8: 3.0 / 60.0}
-SMALLEST_DEVIATION = 0.02  # of a coefficient, for the scaling of features
-# Multiples of the learning rate, by parts of parameter names (`Optimiser.scales`). Measured: how much the loss grows
-# when a parameter is disturbed differs a hundredfold between kernels that carry the transform from the start and those
-# of the blocks, which start at zero and have far to go.
+SMALLEST_DEVIATION = 0.02  # of a coefficient, to bound the scaling of features
+# Learning-rate multiples by substrings of parameter names (`Optimiser.scales`). Measured: the sensitivity of the loss
+# to perturbations differs a hundredfold between kernels that carry the transform from the start and those of the
+# blocks, which start at zero.
 SCALES = (
     ("vectors", 0.5),
     ("inter/q_", 0.15),
@@ -53,14 +53,14 @@ SCALES = (
 
 @dataclasses.dataclass(frozen=True)
 class PatchStatistics:
-    """What the transform is fitted to: covariances [384, 384] of 2x2 groups of DCT patches, order (dy, dx, c)."""
+    """Statistics to fit the transform to: covariances [384, 384] of 2x2 groups of DCT patches, order (dy, dx, c)."""
 
     intra: Matrix
     difference: Matrix
 
 
 def patch_transform() -> tuple[Matrix, Matrix]:
-    """Analysis [192, 96] and synthesis [96, 192] between pixels in order (c, dy, dx) and DCT coefficients."""
+    """Build analysis [192, 96] and synthesis [96, 192] between pixels, order (c, dy, dx), and DCT coefficients."""
     luma = np.kron(_dct(8), _dct(8))
     chroma = np.kron(np.repeat(_dct(4), 2, axis=1), np.repeat(_dct(4), 2, axis=1)) / 2.0
     basis = np.zeros((COEFFICIENTS, PATCH_CHANNELS))
@@ -70,7 +70,7 @@ def patch_transform() -> tuple[Matrix, Matrix]:
 
 
 def patch_statistics(clips: npt.NDArray[np.float32]) -> PatchStatistics:
-    """Second moments over clips [N, T, H, W, 3] of YCbCr pictures in 0..1; sizes are multiples of 16."""
+    """Estimate covariances from clips [N, T, H, W, 3] of YCbCr pictures in 0..1; sizes are multiples of 16."""
     n, t, h, w, _ = clips.shape
     patches = (clips - 0.5).reshape(n, t, h // 8, 8, w // 8, 8, 3).transpose(0, 1, 2, 4, 6, 3, 5)
     coefficients = patches.reshape(n, t, h // 8, w // 8, PATCH_CHANNELS) @ patch_transform()[0].astype(np.float32)
@@ -85,9 +85,9 @@ def patch_statistics(clips: npt.NDArray[np.float32]) -> PatchStatistics:
 
 
 def _scaled_transform(statistics: PatchStatistics) -> tuple[Matrix, Matrix, Matrix]:
-    """The patch transform with coefficients scaled to about unit variance, and the deviations [96] taken out.
+    """Scale the coefficients of the patch transform to about unit variance, and give their deviations [96].
 
-    Noise of the optimiser in a feature then reaches the picture in proportion to what that feature carries.
+    Optimiser noise in a feature then reaches the picture in proportion to the feature's deviation.
     """
     variance = np.diag(statistics.intra).reshape(4, COEFFICIENTS).mean(axis=0)
     deviation = np.maximum(np.sqrt(variance), SMALLEST_DEVIATION)
@@ -102,11 +102,11 @@ def transform_codec(
     inter_lambda: tuple[float, float],
     seed: int,
 ) -> dict[str, ParamTree]:
-    """Random parameters with a transform codec written into them.
+    """Initialise random parameters and write a transform codec into them.
 
     Args:
         config: at least 96 channels in the intra and 98 in the inter codec.
-        statistics: what the KLT is fitted to.
+        statistics: to fit the KLT to.
         intra_lambda: lambda at qp 0 and 63 of the intra codec.
         inter_lambda: the same of the inter codec.
         seed: of the random part.
@@ -134,21 +134,21 @@ def _dct(n: int) -> Matrix:
 
 
 def _steps(lambdas: tuple[float, float], rows: int) -> Matrix:
-    """Quantisation step of an orthonormal coefficient for every row of a bank."""
+    """Compute the step size of an orthonormal coefficient for every row of a bank."""
     low, high = np.log(lambdas)
     lambda_ = np.exp(low + np.arange(rows) / (QP_LEVELS - 1) * (high - low))
     return np.sqrt(STEP_SQUARED_TIMES_LAMBDA / lambda_)
 
 
 def _klt(covariance: Matrix, count: int) -> tuple[Matrix, Matrix]:
-    """Leading eigenvectors [384, count] and the square root of their eigenvalues."""
+    """Compute the leading eigenvectors [384, count] and the square roots of their eigenvalues."""
     values, vectors = np.linalg.eigh(covariance)
     leading = np.argsort(values)[::-1][:count]
     return vectors[:, leading], np.sqrt(np.maximum(values[leading], 0.0))
 
 
 def _write_identities(flat: dict[str, Any]) -> None:
-    """Zero both branches of every DC block but those of the hyperprior, which starts quiet."""
+    """Zero both branches of all DC blocks outside the hyperprior, whose input is damped instead."""
     for name, leaf in flat.items():
         if name.endswith("hyper_encoder/block/adaptor/kernel"):
             leaf *= 0.05
@@ -164,14 +164,14 @@ def _down_kernel(kernel: Any, vectors: Matrix, deviation: Matrix, gain: float) -
 
 
 def _up_matrix(vectors: Matrix, deviation: Matrix, gain: float) -> Matrix:
-    """[latent, 384] in the channel order (c, dy, dx) of the pixel shuffle, to scaled coefficients."""
+    """Build [latent, 384], in the channel order (c, dy, dx) of the pixel shuffle, to scaled coefficients."""
     scaled = gain * vectors.reshape(4, COEFFICIENTS, -1) / deviation[:, None]
     return scaled.transpose(2, 1, 0).reshape(-1, 4 * COEFFICIENTS)
 
 
 def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
     analysis, synthesis, scale = _scaled_transform(statistics)
-    # Features with steps of their own are not mixed with others: the error of a latent would grow on the way back.
+    # Features with their own step sizes are kept apart: mixing would amplify latent errors in the synthesis.
     group = np.tile([1 + f if f in SMALLEST_INTRA_STEPS else 0 for f in range(COEFFICIENTS)], 4)
     vectors, deviation = _klt(statistics.intra * (group[:, None] == group), config.intra.latent)
     n, middle = COEFFICIENTS, float(np.exp(np.log(steps).mean()))
@@ -234,7 +234,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     out[:n] = synthesis
     flat["inter/recon_out/bias"][:] = 0.5
 
-    # Two feature channels are constant; their bank entries carry the quantisation step and its reciprocal to the prior.
+    # Two feature channels are constant; their bank entries carry the step size and its reciprocal to the prior.
     for channel, values in ((n, steps / CARRIED_STEP_UNIT), (n + 1, 1.0 / steps)):
         for module in ("adaptor_picture/adaptor", *of_the_feature):
             flat[f"inter/{module}/kernel"][:, channel] = 0.0
@@ -252,7 +252,7 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
     prior[0, : c.latent] = CARRIED_STEP_UNIT
     prior[1, c.latent : 2 * c.latent] = deviation
 
-    # The spatial prior starts by repeating the scales it reads.
+    # The spatial prior starts by copying its input scales.
     read = flat["inter/spatial_blocks_0/adaptor/kernel"]
     read[:, 0] = 0.0
     read[2 * c.latent : 3 * c.latent, 0] = 1.0 / (c.latent * deviation)

@@ -95,9 +95,9 @@ def can_crop(frame: av.VideoFrame, window: Window) -> bool:
 def crop(frame: Frame, window: Window) -> Frame:
     """Crop a frame to a window."""
 
-    def part(plane: U8, step: int) -> U8:
-        rows = slice(window.top // step, -(-(window.top + window.height) // step))
-        return np.ascontiguousarray(plane[rows, window.left // step : -(-(window.left + window.width) // step)])
+    def part(plane: U8, factor: int) -> U8:
+        rows = slice(window.top // factor, -(-(window.top + window.height) // factor))
+        return np.ascontiguousarray(plane[rows, window.left // factor : -(-(window.left + window.width) // factor)])
 
     if isinstance(frame, RgbFrame):
         return RgbFrame(part(frame.rgb, 1))

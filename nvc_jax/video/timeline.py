@@ -39,7 +39,7 @@ class Timeline:
     """Timestamps of a video track.
 
     Attributes:
-        unit: seconds per tick; None without timestamps.
+        time_base: seconds per tick; None without timestamps.
         times: presentation timestamps in ticks, rising.
         settled: number of leading timestamps that no reordered frame lost by truncation can lie between.
         keys: timestamps of key packets, rising.
@@ -51,7 +51,7 @@ class Timeline:
         exact: `times` has the decoder's timestamp of every frame.
     """
 
-    unit: Fraction | None
+    time_base: Fraction | None
     times: Times
     settled: int
     keys: Times
@@ -124,10 +124,10 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
     shown = [p for p in packets if not p.empty and not p.hidden]
     empty = sum(p.empty and not p.hidden for p in packets)
     nothing = np.zeros(0, np.int64)
-    unit = stream.time_base
-    if flags & GENERATED_TIMES or not unit:
+    time_base = stream.time_base
+    if flags & GENERATED_TIMES or not time_base:
         return Timeline(None, nothing, 0, nothing, 0, len(shown), len(packets), empty, complete, False)
-    offsets, jumps = _offsets(shown, unit) if flags & _JUMPING_TIMES else ([0] * len(shown), False)
+    offsets, jumps = _offsets(shown, time_base) if flags & _JUMPING_TIMES else ([0] * len(shown), False)
     timed = sorted((p.pts + offset, p.duration) for p, offset in zip(shown, offsets, strict=True) if p.pts is not None)
     times = np.array([time for time, _ in timed], np.int64)
     exact = len(timed) == len(shown) and not jumps and bool((np.diff(times) > 0).all())
@@ -139,10 +139,10 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
     held = timed[-1][1] if timed and complete else 0
     ends = [p.dts + offset for p, offset in zip(shown, offsets, strict=True) if p.dts is not None]
     settled = int((times <= max(ends)).sum()) if ends else len(times)
-    return Timeline(unit, times, settled, keys, held, len(shown), len(packets), max(0, empty), complete, exact)
+    return Timeline(time_base, times, settled, keys, held, len(shown), len(packets), max(0, empty), complete, exact)
 
 
-def _offsets(packets: list[_Packet], unit: Fraction) -> tuple[list[int], bool]:
+def _offsets(packets: list[_Packet], time_base: Fraction) -> tuple[list[int], bool]:
     """Compute the offsets that make discontinuous timestamps continuous, and whether any were."""
     offsets: list[int] = []
     offset, jumps = 0, False
@@ -150,7 +150,7 @@ def _offsets(packets: list[_Packet], unit: Fraction) -> tuple[list[int], bool]:
     duration = 0
     for packet in packets:
         if packet.dts is not None:
-            if last is not None and not 0 <= (packet.dts - last) * unit < _JUMP_SECONDS:
+            if last is not None and not 0 <= (packet.dts - last) * time_base < _JUMP_SECONDS:
                 offset += last + duration - packet.dts
                 jumps = True
             last, duration = packet.dts, packet.duration
@@ -161,24 +161,24 @@ def _offsets(packets: list[_Packet], unit: Fraction) -> tuple[list[int], bool]:
 def frame_rate(timeline: Timeline, stream: VideoStream) -> tuple[Fraction | None, bool]:
     """Determine the frame rate, and whether it is the mean of a variable one."""
     stated = [Fraction(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
-    if timeline.unit is None or len(timeline.times) < 2:
+    if timeline.time_base is None or len(timeline.times) < 2:
         return (clean_rate(stated[0]) if stated else None), False
     ticks = timeline.times - timeline.times[0]
-    constant = _constant_rate(ticks, timeline.unit, stated)
+    constant = _constant_rate(ticks, timeline.time_base, stated)
     if constant is None and timeline.settled > 2:
-        constant = _constant_rate(ticks[: timeline.settled], timeline.unit, stated)
-    if constant is not None and timeline.held * timeline.unit * constant < Fraction(3, 2):
+        constant = _constant_rate(ticks[: timeline.settled], timeline.time_base, stated)
+    if constant is not None and timeline.held * timeline.time_base * constant < Fraction(3, 2):
         return clean_rate(constant), False
-    seconds = (int(ticks[-1]) + timeline.last_ticks) * timeline.unit
+    seconds = (int(ticks[-1]) + timeline.last_ticks) * timeline.time_base
     return clean_rate(len(ticks) / seconds), True
 
 
-def _constant_rate(ticks: Times, unit: Fraction, stated: Sequence[Fraction]) -> Fraction | None:
+def _constant_rate(ticks: Times, time_base: Fraction, stated: Sequence[Fraction]) -> Fraction | None:
     """Find a constant rate that fits timestamps from 0 on, stated rates first; None if none does."""
-    mean = (len(ticks) - 1) / (int(ticks[-1]) * unit)
-    seconds, numbers = ticks * float(unit), np.arange(len(ticks))
+    mean = (len(ticks) - 1) / (int(ticks[-1]) * time_base)
+    seconds, numbers = ticks * float(time_base), np.arange(len(ticks))
     # Timestamps are rounded to ticks, and often to milliseconds before; those of cameras jitter.
-    rounding = max(unit, Fraction(1, 1000)) * Fraction(101, 100)
+    rounding = max(time_base, Fraction(1, 1000)) * Fraction(101, 100)
     for tolerance in (rounding, Fraction(1, 4) / mean):
         for rate in (*stated, Fraction(round(mean)), mean):
             if rate and np.ptp(seconds - numbers / float(rate)) <= float(tolerance):
@@ -208,8 +208,8 @@ def missing_frames(timeline: Timeline, source: InputContainer, stream: VideoStre
     entries = len(stream.index_entries) if "mp4" in source.format.name and hasattr(stream, "index_entries") else 0
     missing = entries - timeline.packets
     seconds = _declared_seconds(source, stream)
-    if seconds is not None and timeline.unit is not None and len(timeline.times):
-        late = seconds - (int(timeline.times[-1]) + timeline.last_ticks) * timeline.unit
+    if seconds is not None and timeline.time_base is not None and len(timeline.times):
+        late = seconds - (int(timeline.times[-1]) + timeline.last_ticks) * timeline.time_base
         if late * fps > Fraction(3, 2):
             missing = max(missing, round(late * fps))
     return max(0, missing)

@@ -15,7 +15,7 @@ QUICKLY = {"xla_backend_optimization_level": 0}  # how tests compile that run a 
 
 
 def environment(cache: Path, devices: int) -> dict[str, str]:
-    """For a process with a number of virtual devices; `cache` keeps compiled programs."""
+    """Environment of a process with virtual devices; `cache` keeps compiled programs."""
     flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
 
@@ -32,7 +32,7 @@ def launch(cache: Path, *arguments: str | Path, devices: int = 1) -> subprocess.
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Wait for a process that should end with this exit code; what it printed."""
+    """Wait for a process to exit with this code; give its output."""
     try:
         text, _ = process.communicate(timeout=200)
     except subprocess.TimeoutExpired:
@@ -43,7 +43,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def signal_at(process: subprocess.Popen[str], workdir: Path, steps: int, number: signal.Signals) -> None:
-    """Send a signal once a run has logged so many steps."""
+    """Send a signal once a run has logged this many steps."""
     path = workdir / "metrics.jsonl"
     while process.poll() is None:
         if path.exists() and path.read_bytes().count(b"\n") >= steps:
@@ -54,5 +54,5 @@ def signal_at(process: subprocess.Popen[str], workdir: Path, steps: int, number:
 
 
 def metrics(workdir: Path) -> list[dict]:
-    """The records of a run."""
+    """Read the metrics of a run."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

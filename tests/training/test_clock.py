@@ -1,4 +1,4 @@
-"""A run that is given seconds: its stages share them out, and their schedules end with them."""
+"""Runs with a time budget: stages share it, and their schedules end with it."""
 
 import itertools
 
@@ -10,14 +10,14 @@ from nvc_jax.training.clock import Clock
 
 
 class Machine:
-    """One that needs so many seconds for a step, and works on one call while the next one is given."""
+    """A simulated machine with a fixed time per step, which runs a call while the next one is queued."""
 
     def __init__(self, monkeypatch, seconds_per_step):
         self.now, self.pace = 0.0, seconds_per_step
         monkeypatch.setattr(clock.time, "monotonic", lambda: self.now)
 
     def stage(self, timer, number, step, until=1e9):
-        """Steps of a stage: where their schedule was."""
+        """Run a stage; give the schedule position of its steps."""
         timer.enter(number, step)
         under_way, shares = 0, []
         while self.now < until:
@@ -61,7 +61,7 @@ def test_a_run_goes_on_with_the_time_that_is_left(monkeypatch, tmp_path):
     shares = machine.stage(timer, len(timer.starts) - 1, steps)
     assert shares[0] == pytest.approx(0.5, abs=0.02)
     assert machine.now == pytest.approx(510.0, abs=0.2)
-    with pytest.raises(ConfigError, match="begun without --seconds"):
+    with pytest.raises(ConfigError, match="started without --seconds"):
         Clock(tmp_path, 40.0, [0.5, 0.5], steps + 1, 500.0)
 
 

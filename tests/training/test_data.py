@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_replaced_and_told_once(videos):
     notes.clear()
     first, again = (take(batches(clips, STAGE, 0, 0), 3) for _ in range(2))
     assert all(map(same, first, again))
-    assert notes == ["a.y4m: is damaged; other clips take the place of what cannot be read of it."]
+    assert notes == ["a.y4m: is damaged; other clips replace its unreadable windows."]
     with pytest.raises(VideoError, match="is damaged"):
         take(batches(dataclasses.replace(clips, clips=(broken,)), STAGE, 0, 0), 1)
 
@@ -211,7 +211,7 @@ def test_septuplets(tmp_path):
     np.testing.assert_array_equal(clips.clips[0].read(2, 3)[0], pictures[2:5])
     assert next(batches(clips, STAGE, 0, 0)).planes[0].shape == (4, 3, 32, 32, 3)
     (tmp_path / "sep_trainlist.txt").write_text("00001/0003\n")
-    with pytest.raises(ConfigError, match="but not there; unpack Vimeo-90k"):
+    with pytest.raises(ConfigError, match="but missing; unpack Vimeo-90k"):
         find_clips(str(tmp_path))
 
 
@@ -284,5 +284,5 @@ def test_list_of_septuplets_in_any_unicode(tmp_path, encoding):
 
 def test_list_of_septuplets_that_is_no_text(tmp_path):
     (tmp_path / "sep_trainlist.txt").write_bytes(b"\x80\x81\x82")
-    with pytest.raises(ConfigError, match=r"sep_trainlist\.txt: is not text in UTF-8; save it anew\.$"):
+    with pytest.raises(ConfigError, match=r"sep_trainlist\.txt: is not UTF-8 text; save it again in UTF-8\.$"):
         find_clips(str(tmp_path))

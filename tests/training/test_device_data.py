@@ -1,4 +1,4 @@
-"""Batches that are cut on the device: what they are cut from, and how runs with them go on."""
+"""Batches that are cut on the device: crops, and resumed runs."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ WIDTH, HEIGHT, FRAMES = 102, 70, 9
 
 
 def numbered(name, width=WIDTH, height=HEIGHT, frames=FRAMES):
-    """A clip whose y tells row, u column and v frame, and with them the place of every pixel."""
+    """A clip whose y encodes the row, u the column and v the frame of every pixel."""
     rows, columns, numbers = np.arange(height), np.arange(width), np.arange(frames)
     y = np.broadcast_to(2 * rows[:, None], (frames, height, width)).astype(np.uint8)
     small = (frames, -(-height // 2), -(-width // 2))
@@ -106,9 +106,15 @@ CONFIG = TrainConfig(
 )
 
 
+def test_sets_that_are_too_large_are_refused_before_they_are_decoded():
+    large = dataclasses.replace(numbered("large"), frames=2**31 // (WIDTH * HEIGHT), read=None)
+    with pytest.raises(ConfigError, match="too large for data"):
+        device_clips(clip_set(numbered("small"), large), STAGE)
+
+
 @pytest.mark.slow
 def test_runs_go_on_value_for_value(tmp_path):
-    """However many steps a call has, and wherever it was stopped."""
+    """Metrics do not depend on the steps per call or on where the run was stopped."""
     assert run.train(CONFIG, tmp_path / "whole", None, print).step == 7
     few = dataclasses.replace(CONFIG, steps_per_call=2)
     for stop in (2, 6, 7):
@@ -120,5 +126,5 @@ def test_runs_go_on_value_for_value(tmp_path):
 def test_seconds_and_steps_do_not_mix(tmp_path):
     assert run.train(CONFIG, tmp_path, 1, print, seconds=1000).step == 1
     assert read_clock(tmp_path)["1"]["starts"] == [0]  # the second stage has not begun
-    with pytest.raises(ConfigError, match="was begun with --seconds"):
+    with pytest.raises(ConfigError, match="was started with --seconds"):
         run.train(CONFIG, tmp_path, None, print)

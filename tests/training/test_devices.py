@@ -94,7 +94,7 @@ def test_two_processes_end_if_one_cannot_start(cache, config, tmp_path):
         cache, "--config", config, "--workdir", tmp_path, "init=nowhere"
     ))  # fmt: skip
     assert "nowhere: not a model" in first
-    assert "the run cannot start, as process 0 cannot" in second
+    assert "process 0 cannot start the run; see its own message" in second
 
 
 @pytest.mark.slow

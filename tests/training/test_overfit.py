@@ -1,4 +1,4 @@
-"""A codec that learns one clip by heart."""
+"""A codec that overfits one clip."""
 
 import dataclasses
 import itertools

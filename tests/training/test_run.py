@@ -1,4 +1,4 @@
-"""The loop around the steps: starting, resuming, stopping. Steps that only count stand in for those that train."""
+"""The training loop: starting, resuming and stopping, with steps that only count."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def shared_parameters(monkeypatch):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """What happens in a step, by its number; and the clips of the steps so far."""
+    """Hooks by the number of a step, and the clips of the steps so far."""
     happens, seen = {}, []
 
     def counting(step):
@@ -134,7 +134,7 @@ def test_evaluation_that_fails_stops_nothing(counted, tmp_path, monkeypatch):
     notes = []
     assert run.train(config, tmp_path, 3, notes.append).step == 3
     assert saved_before == [False]
-    assert notes[-1] == "step 3: the evaluation has failed, and training goes on: no disk"
+    assert notes[-1] == "step 3: the evaluation failed, training continues: no disk"
 
 
 def test_evaluation_source_is_looked_at_first(tmp_path):
@@ -176,14 +176,14 @@ def test_processes_start_together_or_not_at_all(monkeypatch):
     with pytest.raises(ConfigError, match="the processes differ in configuration"):
         processes.together(lambda: (3, "mine"))
     other["digest"] = np.zeros(8, np.uint32)
-    with pytest.raises(TrainingError, match="as process 1 cannot; its own message says why"):
+    with pytest.raises(TrainingError, match="process 1 cannot start the run; see its own message"):
         processes.together(lambda: (3, "mine"))
-    with pytest.raises(ZeroDivisionError):  # what went wrong here is told here
+    with pytest.raises(ZeroDivisionError):  # an error of this process is raised in it
         processes.together(lambda: (1 // 0, "mine"))
 
 
 def test_steps_compile_once():
-    """What goes into the first step is laid out as what comes out of it."""
+    """The first step's input has the layout of a step's output."""
     traced = []
     step = jax.pmap(lambda x: traced.append(x) or x + 1.0, axis_name=processes.DEVICES)
     copies = processes.on_all(np.zeros(3, np.float32))

@@ -32,7 +32,7 @@ def test_overrides_reach_every_level():
     [
         ("stages.0.step=1", "Stage has no key 'step'; it has name, frames, steps, epochs,"),
         ("dataa.source=x", "TrainConfig has no key 'dataa'; it has codec, stages,"),
-        ("stages.2.steps=1", "there is no '2'; write a number from 0 to 1"),
+        ("stages.2.steps=1", "has no element '2'; write a number from 0 to 1"),
         ("stages.0.steps=many", "stages.0.steps is 'many'; it must be a whole number"),
         ("stages.0.steps=1.5", "stages.0.steps is 1.5; it must be a whole number"),
         ("stages.0.learning_rate=NaN", "must be a number"),
@@ -43,7 +43,7 @@ def test_overrides_reach_every_level():
         ("data.scale=[1]", "data.scale has 1 values; it must have 2"),
         ("data=x", "data: holds several values; set one of source,"),
         ("seed.x=1", "seed is a single value"),
-        ("codec=big", "there is no codec 'big'; there are dcvc_rt,"),
+        ("codec=big", "unknown codec 'big'; available: dcvc_rt,"),
         ("seed", "write key=value"),
         ("stages=[1]", "set stages.N.KEY=VALUE"),
         ("data.memory_mb=-1", "data.memory_mb is -1"),
@@ -166,7 +166,7 @@ def config_file(tmp_path):
         ([], 1, "no data to train on; set data.source="),
         (["data.source=nowhere"], 1, "nowhere: cannot open the folder of training data"),
         (["data.source=EMPTY"], 1, "holds no video and no PNG sequence"),
-        (["data.source=TEXT"], 1, "of 1 that were tried"),
+        (["data.source=TEXT"], 1, "tried 1: "),
         (["data.source=demo", "data.small=skip", "stages.0.size=512"], 1, "no clip is 512x512 or larger"),
         (["data.source=demo", "init=nowhere"], 1, "nowhere: not a model"),
         (["data.source=demo", "init=embedded"], 1, "its architecture is embedded, the configuration trains tiny"),
@@ -214,5 +214,7 @@ def test_ranges_are_checked():
             Stage("a", frames=2, **settings)
     with pytest.raises(ConfigError, match="carry_optimiser"):
         TrainConfig(tiny, (Stage("a", frames=2, steps=1, carry_optimiser=True),))
+    with pytest.raises(ConfigError, match=r"stages\.N\.share is 0 in some stages only"):
+        TrainConfig(tiny, (Stage("a", frames=2, steps=1, share=0.5), Stage("b", frames=2, steps=1)))
     with pytest.raises(ConfigError, match="must rise"):
         Data(scale=(2.0, 1.0))

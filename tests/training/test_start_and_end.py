@@ -1,4 +1,4 @@
-"""What a run starts from, and what it ends with."""
+"""Initialisation and export of a run."""
 
 import jax
 import jax.numpy as jnp
