@@ -1,4 +1,4 @@
-"""What fusion is worth: the same inter frame in programs of growing size, from single operations to several frames."""
+"""Measure the effect of fusion: a packet in programs of growing size, from single operations to several packets."""
 
 import contextlib
 import dataclasses
@@ -14,19 +14,14 @@ from jax import Array, lax
 from jax.extend.core import Jaxpr
 
 from nvc_jax.benchmark.clock import Times, interleaved
-from nvc_jax.benchmark.modules import code_frame, frame_inputs
-from nvc_jax.benchmark.programs import Cost, cost_of, cost_of_operations
-from nvc_jax.benchmark.subject import Subject
-from nvc_jax.codec.frame import FrameCodec
+from nvc_jax.benchmark.programs import Cost, cost_of, cost_of_operations, program_name
+from nvc_jax.benchmark.subject import Subject, code_packet, next_state
+from nvc_jax.codec.loop import LoadedNetwork
 from nvc_jax.models.layers import Conv3x3, DCBlock, Pointwise, QualityBank
+from nvc_jax.models.network import State
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Reference, reference_after
 
-SCAN_FRAMES = 4
-STAGES = (
-    *("estimate", "compensate", "skip", "temporal", "context", "analyse"),
-    *("prior", "quantise", "refine", "synthesise", "reconstruct"),
-)
+SCAN_PACKETS = 4
 _BLOCKS = DCBlock, Conv3x3, Pointwise, QualityBank
 # Between two variants: the share of the symbols that must agree, and the largest mean difference of pictures in 0..1.
 _EXACT = {"float32": 0.999, "bfloat16": 0.9, "float16": 0.95, "int16": 1.0}
@@ -35,28 +30,28 @@ _UNROUNDED = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02, "int16": 0.0}
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A way to run the frame.
+    """A way to run the packet.
 
     Attributes:
         name: in tables.
-        run: gives symbols, feature and picture, of one frame or, with a leading axis, of several.
-        cost: of one frame, for a subject of any size.
-        frames: that one run codes.
+        run: gives symbols, feature and pictures, of one packet or, with a leading axis, of several.
+        cost: of one packet, for a subject of any size.
+        packets: that one run codes.
     """
 
     name: str
     run: Callable[[], Any]
     cost: Callable[[Subject], Cost]
-    frames: int = 1
+    packets: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How far a variant is from the codec's way, compiled stages.
+    """Agreement of a variant with the codec's own way, compiled stages.
 
     Attributes:
         same_symbols: share of the symbols and table rows that are the same.
-        picture_difference: mean over the picture, in 0..1.
+        picture_difference: mean over the pictures, in 0..1.
         close: within the bounds for the precision.
     """
 
@@ -66,23 +61,24 @@ class Agreement:
 
 
 def variants(subject: Subject) -> list[Variant]:
-    """All of them, the codec's own among them."""
-    codec, inputs = subject.codec, frame_inputs(subject)
+    """Make all of them, the codec's own among them."""
+    loaded, inputs = subject.loaded, subject.inputs
+    program, scan = _program(subject), _scan(subject)
 
     def op_by_op() -> Any:
         with jax.disable_jit():
-            return code_frame(codec, *inputs)
+            return code_packet(loaded, *inputs)
 
     def block_by_block() -> Any:
         with jax.disable_jit(), compiled_blocks():
-            return code_frame(codec, *inputs)
+            return code_packet(loaded, *inputs)
 
     return [
         Variant("op by op", op_by_op, lambda s: cost_of_operations(_trace(s), ())),
         Variant("jit per block", block_by_block, lambda s: cost_of_operations(_trace_blocks(s), ("_run_block",))),
-        Variant("jit per stage", lambda: code_frame(codec, *inputs), lambda s: cost_of_operations(_trace(s), STAGES)),
-        Variant("one program", lambda: _program(subject)(*inputs), _program_cost),
-        Variant("scan over frames", lambda: _scan(subject)(*inputs), _scan_cost, SCAN_FRAMES),
+        Variant("jit per stage", lambda: code_packet(loaded, *inputs), _stages_cost),
+        Variant("one program", lambda: program(*inputs), lambda s: cost_of(_program(s).lower(*s.inputs).compile())),
+        Variant("scan over frames", lambda: scan(*inputs), _scan_cost, SCAN_PACKETS),
     ]
 
 
@@ -93,8 +89,8 @@ def measure(
 
     Args:
         ways: variants of the subject, the codec's own among them.
-        subject: the frame.
-        counted: a frame of a size at which nothing loops, for counting bytes; they are scaled to the other.
+        subject: the packet.
+        counted: a packet of a size at which nothing loops, for counting bytes; they are scaled to the other.
         precision: of the codec.
         runs: of each variant.
     """
@@ -105,9 +101,9 @@ def measure(
         if counted is not subject:
             cost = dataclasses.replace(cost, bytes=way.cost(counted).bytes * subject.pixels / counted.pixels)
         result = results[way.name]
-        if way.frames > 1:
+        if way.packets > 1:
             result = jax.tree.map(lambda leaf: leaf[0], result)
-        taken = Times([seconds / way.frames for seconds in times[way.name].seconds])
+        taken = Times([seconds / way.packets for seconds in times[way.name].seconds])
         yield way, taken, cost, _compare(result, results["jit per stage"], precision)
 
 
@@ -125,7 +121,7 @@ def _compare(result: Any, expected: Any, precision: str) -> Agreement:
 
 @contextlib.contextmanager
 def compiled_blocks() -> Iterator[None]:
-    """Blocks of the network are programs of their own inside."""
+    """Compile each block of a network as a program of its own."""
     inside = False
 
     def call(function: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -153,54 +149,48 @@ def _run_block(module: nn.Module, params: ParamTree, *inputs: Array) -> Any:
 
 
 def _program(subject: Subject) -> Any:
-    return functools.partial(_frame, subject.codec.model, subject.codec.skip_threshold)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _frame(model: Any, threshold: Array, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
-    return code_frame(FrameCodec(model, params, threshold), params, picture, reference, qp)
-
-
-def _program_cost(subject: Subject) -> Cost:
-    return cost_of(_frame.lower(subject.codec.model, subject.codec.skip_threshold, *frame_inputs(subject)).compile())
+    return jax.jit(functools.partial(code_packet, subject.loaded))
 
 
 def _scan(subject: Subject) -> Any:
-    return functools.partial(_frames, subject.codec.model, subject.codec.skip_threshold)
+    return jax.jit(functools.partial(_code_packets, subject.loaded))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _frames(model: Any, threshold: Array, params: ParamTree, picture: Array, reference: Reference, qp: Array) -> Any:
-    codec = FrameCodec(model, params, threshold)
+def _code_packets(loaded: LoadedNetwork, params: ParamTree, pictures: Array, state: State, qps: Array) -> Any:
+    """Code the same pictures several times, each from the state that the packet before leaves."""
 
-    def step(value: Array, picture: Array) -> Any:
-        symbols, feature, decoded = code_frame(codec, params, picture, Reference(value, reference.kind), qp)
-        return reference_after(model.config, feature, decoded).value, (symbols, feature, decoded)
+    def step(state: State, pictures: Array) -> Any:
+        symbols, feature, decoded = code_packet(loaded, params, pictures, state, qps)
+        return next_state(loaded.network, state, feature, decoded), (symbols, feature, decoded)
 
-    return lax.scan(step, reference.value, jnp.broadcast_to(picture, (SCAN_FRAMES, *picture.shape)))[1]
+    return lax.scan(step, state, jnp.broadcast_to(pictures, (SCAN_PACKETS, *pictures.shape)))[1]
 
 
 def _scan_cost(subject: Subject) -> Cost:
-    """Of one frame; XLA counts the bytes of a loop's body once, which is what one frame takes."""
-    lowered = _frames.lower(subject.codec.model, subject.codec.skip_threshold, *frame_inputs(subject))
-    cost = cost_of(lowered.compile())
-    return dataclasses.replace(cost, kernels=cost.kernels // SCAN_FRAMES, fusions=cost.fusions // SCAN_FRAMES)
+    """Compute the cost of one packet; XLA counts the bytes of a loop's body once, thus of one packet."""
+    cost = cost_of(_scan(subject).lower(*subject.inputs).compile())
+    return dataclasses.replace(cost, kernels=cost.kernels // SCAN_PACKETS, fusions=cost.fusions // SCAN_PACKETS)
 
 
 # --- counting
 
 
 def _trace(subject: Subject) -> Jaxpr:
-    return jax.make_jaxpr(functools.partial(code_frame, subject.codec))(*frame_inputs(subject)).jaxpr
+    return jax.make_jaxpr(functools.partial(code_packet, subject.loaded))(*subject.inputs).jaxpr
+
+
+def _stages_cost(subject: Subject) -> Cost:
+    trace = _trace(subject)
+    return cost_of_operations(trace, {e.params["name"] for e in trace.eqns if program_name(e)})
 
 
 def _trace_blocks(subject: Subject) -> Jaxpr:
-    """With blocks as programs. The model has another name, for JAX remembers what it traced without them."""
-    codec = dataclasses.replace(subject.codec, model=subject.codec.model.clone(name="blocks"))
+    """Trace blocks as programs. The network has another name, for JAX keeps its trace without them."""
+    loaded = dataclasses.replace(subject.loaded, network=subject.loaded.network.clone(name="blocks"))
     with compiled_blocks():
-        return _trace(dataclasses.replace(subject, codec=codec))
+        return _trace(dataclasses.replace(subject, loaded=loaded))
 
 
 def to_json(times: Times, cost: Cost, agreement: Agreement) -> Mapping[str, Any]:
-    """A row of the result file."""
+    """Make a row of the result file."""
     return times.to_json() | dataclasses.asdict(cost) | dataclasses.asdict(agreement)

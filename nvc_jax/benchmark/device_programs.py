@@ -1,7 +1,7 @@
-"""What a codec runs on a device, as programs that can be compiled from the shapes of their inputs alone."""
+"""Programs that a codec runs on a device, to be compiled from the shapes of their inputs alone."""
 
 import dataclasses
-import itertools
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +11,23 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import jaxpr_as_fun
 
-from nvc_jax.codec import stages
-from nvc_jax.codec.frame import FrameCodec
-from nvc_jax.codec.model import PRECISIONS, Codec
-from nvc_jax.models.config import PATCH
+from nvc_jax.benchmark.given import Given
+from nvc_jax.benchmark.programs import program_name
+from nvc_jax.benchmark.subject import next_state
+from nvc_jax.codec import loop, stages
+from nvc_jax.codec.loop import CodedSymbols, LoadedNetwork
+from nvc_jax.codec.model import Codec
+from nvc_jax.models.network import State
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import Moved, Reference, Synthesis
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, HYPER_STRIDE, PICTURE_STRIDE
+from nvc_jax.models.state import Synthesis
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, PICTURE_STRIDE
 
 STREAMS = 4  # that `decode_4` decodes
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceProgram:
-    """A function, and shapes of what it is called with.
+    """A function and the shapes of its arguments.
 
     Attributes:
         function: pure.
@@ -44,151 +47,120 @@ class DeviceProgram:
 
 
 def coding_programs(codec: Codec, width: int, height: int) -> dict[str, DeviceProgram]:
-    """Everything that coding runs, by name.
+    """Make everything that coding runs, by name.
 
-    `encode`: an inter frame from its picture to packed symbols and the feature, one program; `picture`: from the
-    feature to 8-bit planes; `decode`: from symbols to the feature; `decode_4`: a batch of four such; `intra_encode`,
-    `intra_decode`, `intra_picture`; and `stage_...`, the programs of an inter frame as they are dispatched.
+    `encode`: a packet that goes on a sequence, from its pictures to packed symbols and the feature, one program;
+    `picture`: from the feature to 8-bit planes; `decode`: from symbols to the feature; `decode_4`: a batch of four;
+    `stage_...`: the programs of a packet as they are dispatched. Where another network starts a sequence, `encode`,
+    `decode` and `picture` of its packets have its name in front: `intra_encode`.
     """
-    inter, intra = _Frame(codec, "P", width, height), _Frame(codec, "I", width, height)
-    many = dataclasses.replace(inter, batch=STREAMS)
+    config = codec.stored.config
+    rest = _Packets(codec, config.rest, width, height)
+    many = dataclasses.replace(rest, batch=STREAMS)
     programs = {
-        "encode": inter.encode(),
-        "picture": inter.picture(),
-        "decode": inter.decode(),
+        "encode": rest.encode(),
+        "picture": rest.picture(),
+        "decode": rest.decode(),
         f"decode_{STREAMS}": many.decode(),
-        "intra_encode": intra.encode(),
-        "intra_decode": intra.decode(),
-        "intra_picture": intra.picture(),
     }
-    return programs | inter.stages()
+    if config.first != config.rest:
+        first = _Packets(codec, config.first, width, height)
+        parts = {"encode": first.encode(), "decode": first.decode(), "picture": first.picture()}
+        programs |= {f"{config.first}_{name}": program for name, program in parts.items()}
+    return programs | rest.stages()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Frame:
-    """Frames of one kind and size."""
+class _Packets:
+    """Packets of one network and picture size."""
 
     codec: Codec
-    kind: str
+    name: str
     width: int
     height: int
     batch: int = 1
 
-    @property
-    def _frame_codec(self) -> FrameCodec:
-        return self.codec.frame_codecs(DEFAULT_SKIP_THRESHOLD)[self.kind]  # type: ignore[index]
+    @functools.cached_property
+    def _loaded(self) -> LoadedNetwork:
+        return self.codec.networks(DEFAULT_SKIP_THRESHOLD)[self.name]
+
+    def _with(self, params: ParamTree) -> LoadedNetwork:
+        return dataclasses.replace(self._loaded, params=params)
 
     @property
     def _params(self) -> Any:
-        return jax.tree.map(lambda leaf: _shape(leaf.shape, leaf.dtype), self._frame_codec.params)
-
-    def _sides(self, stride: int) -> tuple[int, int]:
-        return math.ceil(self.height / stride), math.ceil(self.width / stride)
+        return jax.tree.map(lambda leaf: _shape(leaf.shape, leaf.dtype), self._loaded.params)
 
     @property
-    def _latents(self) -> tuple[int, int]:
-        return self._sides(PICTURE_STRIDE)
+    def _latent_size(self) -> tuple[int, int]:
+        return math.ceil(self.height / PICTURE_STRIDE), math.ceil(self.width / PICTURE_STRIDE)
 
-    def _picture(self, dtype: Any = jnp.float32) -> Any:
-        rows, columns = (PICTURE_STRIDE * side for side in self._latents)
-        return _shape((self.batch, rows, columns, 3), dtype)
-
-    @property
-    def _wide(self) -> Any:
-        """The type of pictures and latents."""
-        return jnp.int16 if self.codec.precision == "int16" else jnp.float32
-
-    @property
-    def _feature(self) -> Any:
-        rows, columns = (PICTURE_STRIDE // PATCH * side for side in self._latents)
-        shape = (self.batch, rows, columns, self._frame_codec.model.config.width)
-        return _shape(shape, PRECISIONS[self.codec.precision])
-
-    @property
-    def _reference(self) -> Reference | None:
-        if self.kind == "I":
-            return None
-        return Reference(self._picture(self._wide), "picture") if self._motion else Reference(self._feature, "feature")
-
-    @property
-    def _motion(self) -> bool:
-        return bool(self._frame_codec.motion)
+    def _pictures(self, dtype: Any = jnp.float32) -> Any:
+        count, sides = self._loaded.network.config.pictures, (PICTURE_STRIDE * side for side in self._latent_size)
+        return _shape((self.batch, count, *sides, 3), dtype)
 
     @property
     def _qps(self) -> Any:
-        return _shape((self.batch,), jnp.float32)
+        return _shape((self.batch, self._loaded.network.config.pictures), jnp.float32)
+
+    @functools.cached_property
+    def _state(self) -> State:
+        """Left by a packet of the network; of a network that only starts sequences, the blank one."""
+        network = self._loaded.network
+        if self.name != self.codec.stored.config.rest:
+            return jax.eval_shape(lambda: network.blank(self._pictures().shape))
+        pictures = self._pictures(jnp.int16 if self.codec.precision == "int16" else jnp.float32)  # as reconstructed
+        start = jax.eval_shape(network.start, pictures)
+        _, synthesis = jax.eval_shape(self._encode, self._params, self._pictures(), start, self._qps)
+        return jax.eval_shape(functools.partial(next_state, network), start, synthesis.feature, pictures)
+
+    def _encode(self, params: ParamTree, pictures: Array, state: State, qps: Array) -> tuple[CodedSymbols, Synthesis]:
+        return loop.encode(self._with(params), pictures, state, qps)
+
+    @functools.cached_property
+    def _encoded(self) -> tuple[CodedSymbols, Synthesis]:
+        return jax.eval_shape(self._encode, self._params, self._pictures(), self._state, self._qps)
 
     def encode(self) -> DeviceProgram:
-        def encode(params: ParamTree, picture: Array, reference: Reference | None, qps: Array) -> Any:
-            frame = dataclasses.replace(self._frame_codec, params=params).transform(picture, reference, qps)
-            moves = [] if frame.motion is None else [frame.motion]
-            return stages.pack([*moves, frame.z, *itertools.chain.from_iterable(frame.planes)]), frame.synthesis
+        def encode(params: ParamTree, pictures: Array, state: State, qps: Array) -> Any:
+            symbols, synthesis = self._encode(params, pictures, state, qps)
+            return stages.pack(jax.tree.leaves(symbols)), synthesis
 
-        return DeviceProgram(encode, (self._params, self._picture(), self._reference, self._qps))
+        return DeviceProgram(encode, (self._params, self._pictures(), self._state, self._qps))
 
     def picture(self) -> DeviceProgram:
         def picture(params: ParamTree, synthesis: Synthesis, qps: Array) -> Any:
-            reconstructed = stages.reconstruct(self._frame_codec.model, params, synthesis, qps)
-            return stages.planes_from_picture(reconstructed, width=self.width, height=self.height)
+            pictures = self._with(params).reconstruct(synthesis, qps)
+            return stages.planes_from_pictures(pictures, width=self.width, height=self.height)
 
-        moved = None
-        if self._motion:
-            moved = Moved(self._picture(self._wide), _shape((self.batch, *self._latents, 3), jnp.int8))
-        feature = jax.eval_shape(self.encode().function, *self.encode().inputs)[1].feature
-        return DeviceProgram(picture, (self._params, Synthesis(feature, moved), self._qps))
+        return DeviceProgram(picture, (self._params, self._encoded[1], self._qps))
 
     def decode(self) -> DeviceProgram:
-        codec, latents = self._frame_codec, self._latents
-        model, threshold = codec.model, codec.skip_threshold
-        steps = model.config.steps
+        def decode(params: ParamTree, symbols: CodedSymbols, state: State, qps: Array) -> Any:
+            loaded = self._with(params)
+            given = Given(loaded.network, symbols)
+            synthesis = loop.code(loaded, state, qps, self._latent_size, given)
+            return given.indexes, synthesis
 
-        def decode(
-            params: ParamTree,
-            z: Array,
-            planes: list[Array],
-            motion: Array | None,
-            reference: Reference | None,
-            qps: Array,
-        ) -> Any:
-            moved, temporal, context = None, None, None
-            if reference is not None:
-                if motion is not None:
-                    prediction = stages.compensate(reference.value, motion[..., :2])
-                    moved, reference = Moved(prediction, motion), Reference(prediction, "picture")
-                features, temporal = stages.temporal(model, params, reference, qps)
-                context = stages.context(model, params, features)
-            prior, coding = stages.prior(model, params, z, temporal, threshold, latents, motion)
-            indexes, y_hat = [coding.indexes], None
-            for step in range(1, steps):
-                symbols = planes[step - 1]
-                y_hat, coding = stages.refine(
-                    model, params, step, prior.shared, y_hat, coding, symbols, threshold, motion
-                )
-                indexes.append(coding.indexes)
-            feature = stages.synthesise(model, params, prior.gain_out, y_hat, coding, planes[-1], context, qps)
-            return indexes, Synthesis(feature, moved)
-
-        z = _shape((self.batch, model.config.hyper, *self._sides(HYPER_STRIDE)), jnp.int8)
-        plane = _shape((self.batch, model.config.latent // steps, *latents), jnp.int8)
-        motion = _shape((self.batch, *latents, 3), jnp.int8) if self._motion else None
-        return DeviceProgram(decode, (self._params, z, [plane] * steps, motion, self._reference, self._qps))
+        symbols = self._encoded[0]
+        symbols = symbols._replace(y=[(values, None) for values, _ in symbols.y])
+        return DeviceProgram(decode, (self._params, symbols, self._state, self._qps))
 
     def stages(self) -> dict[str, DeviceProgram]:
-        """Each compiled function by itself, `stage_NAME`; where one runs several times the later ones are numbered."""
-        planes = [_shape((self.batch, self.height, self.width), jnp.uint8)]
-        planes += [_shape((self.batch, self.height // 2, self.width // 2), jnp.uint8)] * 2
-        encode = self.encode()
+        """Make a program of each compiled function, `stage_NAME`; later runs of the same one have numbers."""
+        count, sizes = self._loaded.network.config.pictures, [(self.height, self.width)]
+        sizes += [(self.height // 2, self.width // 2)] * 2
+        planes = [_shape((count, *size), jnp.uint8) for size in sizes]
+        encode, picture = self.encode(), self.picture()
 
-        def frame(planes: list[Array], params: ParamTree, reference: Reference | None, qps: Array) -> Any:
-            symbols, synthesis = encode.function(params, stages.picture_from_planes(*planes), reference, qps)
-            picture = stages.reconstruct(self._frame_codec.model, params, synthesis, qps)
-            return symbols, stages.planes_from_picture(picture, width=self.width, height=self.height)
+        def packet(planes: list[Array], params: ParamTree, state: State, qps: Array) -> Any:
+            symbols, synthesis = encode.function(params, stages.pictures_from_planes(*planes), state, qps)
+            return symbols, picture.function(params, synthesis, qps)
 
-        traced = jax.make_jaxpr(frame)(planes, self._params, self._reference, self._qps)
         programs: dict[str, DeviceProgram] = {}
-        for equation in traced.jaxpr.eqns:
-            name = str(equation.params.get("name"))
-            if "jaxpr" not in equation.params or not hasattr(stages, name):
+        for equation in jax.make_jaxpr(packet)(planes, self._params, self._state, self._qps).jaxpr.eqns:
+            name = program_name(equation)
+            if name is None:
                 continue
             again = sum(other == f"stage_{name}" or other.startswith(f"stage_{name}_") for other in programs)
             inputs = tuple(_shape(aval.shape, aval.dtype) for aval in equation.params["jaxpr"].in_avals)

@@ -1,4 +1,4 @@
-"""The official PyTorch code, in a process of its own with an interpreter that has PyTorch."""
+"""Run the official PyTorch code in a child process, by an interpreter that has PyTorch."""
 
 import json
 import subprocess
@@ -26,28 +26,28 @@ class OfficialCode:
     """A running worker (`tools/bench_torch.py`).
 
     Attributes:
-        about: what it says about itself: versions, device, precision, whether it has its CUDA extension and its coder.
+        about: reported by it: versions, device, precision, presence of its CUDA extension and its entropy coder.
     """
 
     def __init__(
         self, python: str, worker: Path, checkout: str, size: tuple[int, int], model: StoredModel, plain: bool = False
     ) -> None:
-        """Start it, with the weights of the model if its architecture is the official one.
+        """Start the worker, with the weights of the model if its architecture is the official one.
 
         Args:
             python: interpreter that has PyTorch.
-            worker: the program for it.
+            worker: script for the interpreter.
             checkout: folder DCVC-family/DCVC-RT.
             size: (width, height).
             model: ours.
-            plain: without the CUDA extension, though it may be built.
+            plain: without the CUDA extension, even if it is built.
 
         Raises:
-            ConfigError: it does not start.
+            ConfigError: the worker does not start.
         """
         self._folder = tempfile.TemporaryDirectory()
         arguments = [python, str(worker), checkout, *map(str, size), *(["--plain"] if plain else [])]
-        if (model.config.intra, model.config.inter) == (dcvc_rt.intra, dcvc_rt.inter) and model.precision == "float32":
+        if model.config.networks == dcvc_rt.networks and model.precision == "float32":
             files = [Path(self._folder.name) / f"{name}.pth" for name in ("image", "video")]
             for file, state_dict in zip(files, params_to_official(model.config, model.params), strict=True):
                 write_pth(file, state_dict)
@@ -55,17 +55,17 @@ class OfficialCode:
         try:
             self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         except OSError as error:
-            raise ConfigError(f"{python}: does not start ({reason(error)}); --torch-python names another.") from None
+            raise ConfigError(f"{python}: does not start ({reason(error)}); set --torch-python.") from None
         self.about: dict[str, Any] = self._answer()
 
     def ask(self, *command: str) -> Any:
-        """The answer to a command.
+        """Send a command and read the answer.
 
         Raises:
             ConfigError: the worker has ended.
         """
         assert self._process.stdin is not None
-        with suppress(OSError):  # it has ended; there is no answer then
+        with suppress(OSError):  # it has ended, and does not answer
             self._process.stdin.write(" ".join(command) + "\n")
             self._process.stdin.flush()
         return self._answer()
@@ -74,17 +74,17 @@ class OfficialCode:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise ConfigError("the official code has ended; its own words are above.")
+            raise ConfigError("the official code has ended; its output is above.")
         return json.loads(line)
 
     def sequence(self, frames: Sequence[YuvFrame]) -> dict[str, dict[str, Any]]:
-        """Encode and decode frames by its own rules; nothing if it fails, which `about` then says."""
+        """Encode and decode frames by its own rules; empty on a failure, which `about` then reports."""
         file = Path(self._folder.name) / "frames.npy"
         np.save(file, np.stack([_picture(frame) for frame in frames]))
         try:
             runs = {"encode": self.ask("encode_sequence", str(file)), "decode": self.ask("decode_sequence")}
         except ConfigError as error:
-            self.about["failure"] = str(error)  # ours is worth keeping
+            self.about["failure"] = str(error)  # our results are kept
             return {}
         for run in runs.values():
             run["all_s"] = run["all_s"][DROPPED:]
@@ -93,7 +93,7 @@ class OfficialCode:
         return runs
 
     def close(self) -> None:
-        """End it."""
+        """End the worker."""
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
@@ -101,7 +101,7 @@ class OfficialCode:
 
 
 def _picture(frame: YuvFrame) -> npt.NDArray[np.uint8]:
-    """[3, H', W'] 4:4:4, padded."""
+    """Convert a frame to padded 4:4:4 [3, H', W']."""
     height, width = frame.y.shape
     chroma = [plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width] for plane in (frame.u, frame.v)]
     bottom, right = -height % PICTURE_STRIDE, -width % PICTURE_STRIDE

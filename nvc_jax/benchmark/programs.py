@@ -1,4 +1,4 @@
-"""What a compiled program is made of: kernels, fusions, bytes."""
+"""Count the kernels, fusions and bytes of compiled programs."""
 
 import dataclasses
 import functools
@@ -24,15 +24,15 @@ _SHAPE = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")  # of real numbers and integer
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one run of one or several programs.
+    """Cost of one run of one or several programs.
 
     Attributes:
-        programs: how many are dispatched.
-        kernels: instructions that are executed one after the other: fusions, products, copies; in loops every time.
-        fusions: those of them that are fusions of several operations.
-        bytes: XLA's estimate of the bytes that all of them read and write, wherever those lie, and the operands and
-            results of functions that it calls. The body of a loop counts once.
-        temporary_bytes: memory beside arguments and results; None if XLA does not tell.
+        programs: number of dispatches.
+        kernels: executed instructions: fusions, products, copies; those of a loop once per iteration.
+        fusions: kernels that are fusions of several operations.
+        bytes: XLA's estimate of the bytes that kernels read and write in any memory, and the operands and results of
+            custom calls. The body of a loop counts once.
+        temporary_bytes: memory beside arguments and results; None if XLA does not report it.
     """
 
     programs: int = 0
@@ -42,7 +42,7 @@ class Cost:
     temporary_bytes: int | None = None
 
     def __add__(self, other: "Cost") -> "Cost":
-        """One after the other."""
+        """Add the cost of programs that follow."""
         peaks = [cost.temporary_bytes for cost in (self, other) if cost.temporary_bytes is not None]
         return Cost(
             self.programs + other.programs,
@@ -54,7 +54,7 @@ class Cost:
 
 
 def cost_of(compiled: Any) -> Cost:
-    """Of a compiled program (`jax.stages.Compiled`)."""
+    """Compute the cost of a compiled program (`jax.stages.Compiled`)."""
     hlo = compiled.as_text()
     counts = count_instructions(hlo)
     memory = compiled.memory_analysis()
@@ -68,7 +68,7 @@ def cost_of(compiled: Any) -> Cost:
 
 
 def _bytes_of_functions(hlo: str) -> int:
-    """What functions that XLA calls read and write: it does not know, and counts -1 for each."""
+    """Count the bytes of custom calls, for which XLA counts -1 each."""
     total = 0
     for result, operands in _FUNCTION.findall(hlo):
         shapes = _SHAPE.findall(result + operands)
@@ -77,7 +77,7 @@ def _bytes_of_functions(hlo: str) -> int:
 
 
 def count_instructions(hlo: str) -> Counter[str]:
-    """Executed instructions of an HLO text by opcode: calls and loops are followed, insides of fusions are not."""
+    """Count the executed instructions of an HLO text by opcode, in calls and loops but not in fusions."""
     program = parse(hlo)
     return _count(program, program.entry)
 
@@ -103,7 +103,7 @@ def _count(program: Program, computation: Computation) -> Counter[str]:
 
 
 def cost_of_operations(jaxpr: Jaxpr, compiled: Collection[str]) -> Cost:
-    """Of running operations one by one; functions of the given names are programs."""
+    """Compute the cost of running operations one by one; functions of the given names are programs."""
     total = Cost()
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
@@ -123,6 +123,12 @@ def cost_of_operations(jaxpr: Jaxpr, compiled: Collection[str]) -> Cost:
             avals: list[Any] = [value.aval for value in (*equation.invars, *equation.outvars)]
             total += Cost(1, 1, 0, sum(math.prod(aval.shape) * np.dtype(aval.dtype).itemsize for aval in avals))
     return total
+
+
+def program_name(equation: Any) -> str | None:
+    """Give the name of the compiled function that an equation calls, without leading underscores; None without one."""
+    is_program = {"jaxpr", "name"} <= equation.params.keys()
+    return str(equation.params["name"]).lstrip("_") if is_program else None
 
 
 _costs: dict[str, Cost] = {}

@@ -1,4 +1,4 @@
-"""All measurements of a run as one result."""
+"""Run all measurements and collect them in one result."""
 
 import dataclasses
 import functools
@@ -17,37 +17,37 @@ from nvc_jax.benchmark import ablation, modules, sequence
 from nvc_jax.benchmark.clock import Times, interleaved, seconds_of
 from nvc_jax.benchmark.official import OfficialCode
 from nvc_jax.benchmark.peaks import Peaks
-from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load, moving_picture
+from nvc_jax.benchmark.subject import QP, Subject, load, moving_picture
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError
-from nvc_jax.evaluation.complexity import Complexity, frame_complexity
+from nvc_jax.evaluation.complexity import Complexity, packet_complexity
 from nvc_jax.ops.exact import STRATEGIES
 
 _COUNTING_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
 _SIDES = ("encode", "decode")
-PARTS = ("modules", "stages", "fusion", "sequence", "official", "official_plain")  # that may be left out
+PARTS = ("modules", "stages", "fusion", "sequence", "official", "official_plain")  # optional measurements
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to measure.
+    """Options of a benchmark.
 
     Attributes:
         model: name, folder, or configuration without weights.
         size: (width, height).
         precision: of our codec.
-        strategy: how it multiplies; None is what it does by itself.
-        runs: of every network measurement.
-        frames: of the sequences; the first ten do not count.
-        sequences: how often they are coded.
-        streams: how many streams are decoded at once, for each of several measurements.
-        clip: a video to code, scaled to the size; None is a random moving picture.
-        parts: those of PARTS that are measured beside the network of a P frame.
+        strategy: its kernel backend; None for the default.
+        runs: repetitions of every network measurement.
+        frames: length of the sequences; the first ten do not count.
+        sequences: repetitions of the sequences.
+        streams: numbers of streams to decode at once, a measurement for each.
+        clip: video to code, scaled to the size; None for a random moving picture.
+        parts: subset of PARTS to measure beside the network of a P frame.
         torch_reference: folder DCVC-family/DCVC-RT of a checkout of the official code, if any.
         torch_python: interpreter that has PyTorch.
-        torch_worker: the program that it runs.
+        torch_worker: script for the interpreter.
     """
 
     model: str
@@ -66,12 +66,12 @@ class Options:
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Everything, ready for JSON; `progress` is told what comes next."""
+    """Run all measurements, ready for JSON; `progress` receives the name of the next one."""
     codec, is_random = load(options.model, options.precision, options.strategy)
     subject = Subject.of(codec, *options.size)
     loops = jax.default_backend() == "cpu" and subject.pixels > _COUNTING_SIZE[0] * _COUNTING_SIZE[1]
     counted = Subject.of(codec, *_COUNTING_SIZE) if loops else subject
-    complexity = frame_complexity(codec.stored.config, "P", *options.size)
+    complexity = packet_complexity(codec.stored.config, codec.stored.config.rest, *options.size)
     peaks = Peaks(_peak_dtype(codec))
     peaks.measure()
     officials = _officials(options, codec, progress)
@@ -144,7 +144,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
 
 
 def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) -> dict[str, OfficialCode]:
-    """The official code, and without its extension if it has one; none if it does not start."""
+    """Start the official code with and without its extension; empty if it does not start."""
     if options.torch_reference is None or "official" not in options.parts:
         return {}
     start = functools.partial(
@@ -157,7 +157,7 @@ def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) 
     )
     try:
         first = start()
-    except ConfigError as error:  # ours is worth measuring
+    except ConfigError as error:  # ours is measured all the same
         progress(str(error))
         return {}
     plain = first.about["cuda_extension"] and "official_plain" in options.parts
@@ -165,7 +165,7 @@ def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) 
 
 
 def _peak_dtype(codec: Codec) -> DTypeLike:
-    """What the matrix-product peak is measured of: float32 for the int16 products in C++, of which XLA has no like."""
+    """Choose the type of the matrix-product peak: float32 for int16 products in C++, which XLA has not."""
     if codec.precision != "int16":
         return PRECISIONS[codec.precision]
     return STRATEGIES[codec.strategy].dtype if codec.strategy in STRATEGIES else np.float32
@@ -174,9 +174,9 @@ def _peak_dtype(codec: Codec) -> DTypeLike:
 def _network(
     options: Options, subject: Subject, officials: Mapping[str, OfficialCode], peaks: Peaks
 ) -> dict[str, Times]:
-    """Everything but the entropy coder, ours and theirs in turns; the first run compiles and does not count."""
-    recorded = RecordedSymbols(subject.encode()[0])
-    ours = {"encode": subject.network_encode, "decode": lambda: subject.network_decode(recorded)}
+    """Time all but the entropy coder, ours and theirs in turns, after an uncounted run that compiles."""
+    symbols = jax.device_get(subject.encode()[0])
+    ours = {"encode": subject.network_encode, "decode": lambda: subject.network_decode(symbols)}
     seconds: dict[str, list[float]] = {}
     for run in range(options.runs + 1):
         if run > 0:
@@ -197,7 +197,7 @@ def _network(
 def _parts(
     calls_of: Callable[[Subject], dict[str, modules.Call]], subject: Subject, counted: Subject, runs: int
 ) -> dict[str, dict[str, Any]]:
-    """Times and costs of parts of a frame."""
+    """Measure times and costs of parts of a packet."""
     calls, smaller = calls_of(subject), calls_of(counted)
     rows = {}
     for name, times in interleaved(calls, runs).items():
@@ -209,26 +209,28 @@ def _parts(
 
 
 def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, OfficialCode]) -> dict[str, dict[str, Any]]:
-    """Sequences in turns; of each direction the one of median speed."""
+    """Code sequences in turns; keep the one of median speed for each direction."""
     if options.clip is None:
         frames = list(moving_picture(*options.size, options.frames))
     else:
         frames = sequence.scaled_clip(options.clip, options.size, options.frames)
     schedule = Schedule(QP, QP)
-    units, _ = sequence.encode(codec, frames[:3], schedule)  # compiles
-    sequence.decode(codec, units)
+    packets, _ = sequence.encode(codec, frames[:3], schedule)  # compiles
+    sequence.decode(codec, packets)
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.sequences):
-        units, run = sequence.encode(codec, frames, schedule)
-        size_bytes = sum(len(unit.payload) for unit in units)
+        packets, run = sequence.encode(codec, frames, schedule)
+        size_bytes = sum(len(packet.payload) for packet in packets)
         taken = {"nvc_jax": {"encode": run.to_json() | {"bytes": size_bytes}}}
-        taken["nvc_jax"]["decode"] = sequence.decode(codec, units).to_json()
+        taken["nvc_jax"]["decode"] = sequence.decode(codec, packets).to_json()
         taken |= {name: o.sequence(frames) for name, o in officials.items() if _can_code(o)}
         for who, sides in taken.items():
             for side, result in sides.items():
                 runs.setdefault(f"{who}/{side}", []).append(result)
         for count in options.streams:
-            runs.setdefault(f"nvc_jax/decode {count} streams", []).append(sequence.decode_at_once(codec, units, count))
+            runs.setdefault(f"nvc_jax/decode {count} streams", []).append(
+                sequence.decode_at_once(codec, packets, count)
+            )
     return {name: sorted(rows, key=lambda row: row["fps"])[len(rows) // 2] for name, rows in runs.items()}
 
 
@@ -241,7 +243,7 @@ def _macs(complexity: Complexity, pixels: int) -> dict[str, int]:
 
 
 def _module_macs(complexity: Complexity, row: str) -> float:
-    """Per pixel; a module that both sides have is counted once."""
+    """Count the MACs per pixel; a module of both sides counts once."""
     parts = (complexity.modules[part] for part in modules.PARTS[row] if part in complexity.modules)
     return sum(max(part.encode, part.decode) for part in parts)
 
@@ -251,7 +253,7 @@ def _point(times: Times, macs: int) -> dict[str, Any]:
 
 
 def _speedups(network: Mapping[str, Any]) -> dict[str, float]:
-    """Of ours over the official code; over its faster build where there are two."""
+    """Compute our speedups over the official code, over its faster build if there are two."""
     speedups = {}
     for side in _SIDES:
         theirs = [row["median_s"] for name, row in network.items() if name.endswith(side) and "official" in name]
@@ -261,7 +263,7 @@ def _speedups(network: Mapping[str, Any]) -> dict[str, float]:
 
 
 def power_state() -> dict[str, str]:
-    """What the machine says about clocks, power and load; nothing where it says nothing."""
+    """Read clocks, power and load, where the machine reports them."""
     state = {}
     for name, file in (
         ("governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

@@ -1,16 +1,17 @@
-"""Whole sequences with real entropy coding, in memory, and where the time of the host goes."""
+"""Code whole sequences in memory, with entropy coding, and break down the host's time."""
 
 import dataclasses
+import functools
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from nvc_jax.bitstream import FrameUnit
+from nvc_jax.bitstream import Packet
 from nvc_jax.codec import transfer
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
@@ -21,27 +22,25 @@ from nvc_jax.errors import ConfigError
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, Dialect
 from nvc_jax.video import Frame, RgbFrame, YuvFrame, chroma_size, coded_colour, open_video, rgb_to_yuv
 
-DROPPED = 10  # frames at the start of a sequence that do not count, the rule of the official test
+DROPPED = 10  # first frames of a sequence, which do not count, as in the official test
 _DIALECT: Dialect = "interleaved"
-
-Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A sequence that was coded or decoded.
+    """Times of coding or decoding a sequence.
 
     Attributes:
-        frames: seconds of every frame, from one to the next.
-        parts: seconds of the host in the frames that count: waiting for the device, copying from it, entropy coding,
-            and everything else, which is Python, JAX and copies to the device.
+        frames: seconds from each frame to the next.
+        parts: seconds of the host in the counted frames: waiting for the device, copying from it, entropy coding, and
+            the rest: Python, JAX and copies to the device.
     """
 
     frames: Sequence[float]
     parts: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Frames per second and shares."""
+        """Collect frames per second and shares."""
         counted = self.frames[DROPPED:]
         return {
             "fps": len(counted) / sum(counted),
@@ -51,58 +50,51 @@ class Run:
         }
 
 
-class _Watched(Iterator[Item]):
-    """An iterator that notes the time of every item and of the parts of those that count."""
-
-    def __init__(self, codec: Codec, items: Iterable[Item]) -> None:
-        self._items, self._codec = iter(items), codec
-        self._before: dict[str, float] = {}
-        self._seconds: list[float] = []
-
-    def __next__(self) -> Item:
-        if len(self._seconds) == DROPPED:
-            self._before = self._parts()
+def _watched(codec: Codec, frames: Iterator[Any]) -> Run:
+    """Time every frame of an iterator, and the parts of the counted ones."""
+    seconds: list[float] = []
+    before: dict[str, float] = {}
+    start = time.perf_counter()
+    for _ in frames:
+        seconds.append(time.perf_counter() - start)
+        if len(seconds) == DROPPED:
+            before = _parts(codec)
         start = time.perf_counter()
-        item = next(self._items)
-        self._seconds.append(time.perf_counter() - start)
-        return item
-
-    def _parts(self) -> dict[str, float]:
-        return {
-            "device": transfer.waiting.seconds,
-            "copies": transfer.copying.seconds,
-            "coder": self._codec.entropy_seconds,
-        }
-
-    def run(self) -> Run:
-        """When there are no more items."""
-        parts = {name: seconds - self._before.get(name, seconds) for name, seconds in self._parts().items()}
-        return Run(self._seconds, parts | {"python": sum(self._seconds[DROPPED:]) - sum(parts.values())})
+    parts = {name: total - before.get(name, total) for name, total in _parts(codec).items()}
+    return Run(seconds, parts | {"python": sum(seconds[DROPPED:]) - sum(parts.values())})
 
 
-def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tuple[list[FrameUnit], Run]:
-    """Code frames; the units are what a decoder finds in a file."""
+def _parts(codec: Codec) -> dict[str, float]:
+    return {
+        "device": transfer.waiting.seconds,
+        "copies": transfer.copying.seconds,
+        "coder": codec.entropy_seconds,
+    }
+
+
+def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tuple[list[Packet], Run]:
+    """Code frames; the packets are what a decoder finds in a file."""
     width, height = frames[0].size
     encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, _DIALECT, skip_blocks=False)
-    coded = _Watched(codec, encoder.encode(frames))
-    units = [
-        FrameUnit(**vars(frame.coded), index=i, width=width, height=height, offset=0, size_bytes=0)
-        for i, frame in enumerate(coded)
-    ]
-    return units, coded.run()
+    packets: list[Packet] = []
+
+    def coded() -> Iterator[Frame]:
+        for packet in encoder.encode(frames):
+            place = functools.partial(Packet, index=packet.index, width=width, height=height, offset=0, size_bytes=0)
+            packets.append(place(**vars(packet.coded)))
+            yield from packet.sources
+
+    return packets, _watched(codec, coded())
 
 
-def decode(codec: Codec, units: Sequence[FrameUnit]) -> Run:
+def decode(codec: Codec, packets: Sequence[Packet]) -> Run:
     """Decode frames to 8-bit planes on the host."""
-    decoded = _Watched(codec, Decoder(codec, DEFAULT_SKIP_THRESHOLD).decode(units))
-    for _ in decoded:
-        pass
-    return decoded.run()
+    return _watched(codec, Decoder(codec, DEFAULT_SKIP_THRESHOLD).decode(packets))
 
 
-def decode_at_once(codec: Codec, units: Sequence[FrameUnit], count: int) -> dict[str, Any]:
-    """Decode a sequence several times at once; frames per second of all together, without the first of each."""
-    streams = [(Decoder(codec, DEFAULT_SKIP_THRESHOLD), units) for _ in range(count)]
+def decode_at_once(codec: Codec, packets: Sequence[Packet], count: int) -> dict[str, Any]:
+    """Decode a sequence several times at once; measure the frame rate of all, without the first frames."""
+    streams = [(Decoder(codec, DEFAULT_SKIP_THRESHOLD), packets) for _ in range(count)]
     moments = []
     for _ in decode_many(streams):
         moments.append(time.perf_counter())
@@ -116,10 +108,10 @@ def decode_at_once(codec: Codec, units: Sequence[FrameUnit], count: int) -> dict
 
 
 def scaled_clip(path: str, size: tuple[int, int], count: int) -> list[YuvFrame]:
-    """The first frames of a video, scaled to a size.
+    """Read the first frames of a video, scaled to a size.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: the video cannot be read.
         ConfigError: it has fewer frames.
     """
     with open_video(path, frames=count) as reader:

@@ -1,33 +1,34 @@
-"""What is measured: an inter frame of a codec, with all that coding it needs."""
+"""The subject of measurements: a packet of a codec, with everything needed to code it."""
 
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 import numpy.typing as npt
 from jax import Array
 
-from nvc_jax.codec.frame import FrameCodec, FrameSymbols, batched
-from nvc_jax.codec.model import PRECISIONS, Codec
+from nvc_jax.benchmark.given import Given
+from nvc_jax.codec.loop import CodedSymbols, LoadedNetwork, batched, code, encode
+from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.store import load_model, make_model, packaged_models
-from nvc_jax.entropy.coder import FrameDecoder
-from nvc_jax.models.config import CONFIGS, PATCH
-from nvc_jax.models.params import flatten, initialise, unflatten
-from nvc_jax.models.state import Reference, Synthesis, reference_after
+from nvc_jax.codec.transfer import to_host
+from nvc_jax.models.config import CONFIGS
+from nvc_jax.models.network import Network, State
+from nvc_jax.models.params import ParamTree, dtype, flatten, initialise, unflatten
+from nvc_jax.models.state import Synthesis
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, PICTURE_STRIDE
 from nvc_jax.video import YuvFrame, chroma_size
 
 QP = 30
-# By the end of a parameter's name: what keeps random networks from blowing up over frames, and makes their symbols
-# about as small and as often skipped as trained ones do (dcvc_rt: half a bit per pixel, a fifth of positions coded).
+# By the end of a parameter's name: random networks neither blow up over frames nor code more symbols, or larger ones,
+# than trained networks do (dcvc_rt: half a bit per pixel, a fifth of positions coded).
 _RANDOM_SCALES = {
     "pointwise_out/kernel": 0.2,
     "ffn/kernel_out": 0.2,
-    "inter/decoder_out/kernel": 0.5,
+    "decoder_out/kernel": 0.5,
     "encoder_down/kernel": 0.5,
     "hyper_encoder/down_1/down/kernel": 0.5,
     "fusion_out/kernel": 0.3,
@@ -36,10 +37,10 @@ _RANDOM_SCALES = {
 
 
 def load(name: str, precision: str, strategy: str | None = None, platform: str | None = None) -> tuple[Codec, bool]:
-    """A model by name or folder; a configuration without weights gets random ones. Other arguments: see `Codec`.
+    """Load a model by name or folder; a configuration without weights gets random ones. Other arguments: see `Codec`.
 
     Returns:
-        The codec, and whether its weights are random.
+        The codec, and True if its weights are random.
     """
     if name not in CONFIGS or name in packaged_models():
         return Codec(load_model(name), precision, strategy, platform), False
@@ -52,85 +53,79 @@ def load(name: str, precision: str, strategy: str | None = None, platform: str |
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """An inter frame and its reference, on the device; as the official encoder would, without RDOQ and skipped blocks.
+    """A packet that goes on a sequence, and its state, on the device.
+
+    Coded as by the official encoder: without RDOQ and without skipped blocks.
 
     Attributes:
-        codec: the inter codec.
-        picture: [1, H', W', 3].
-        reference: a random feature; with motion the picture before.
+        loaded: the network that codes it.
+        pictures: [1, T, H', W', 3].
+        state: left by the packet before it.
         size: (width, height) before padding.
     """
 
-    codec: FrameCodec
-    picture: Array
-    reference: Reference
+    loaded: LoadedNetwork
+    pictures: Array
+    state: State
     size: tuple[int, int]
 
     @classmethod
     def of(cls, codec: Codec, width: int, height: int) -> "Subject":
-        """The frame of a picture size."""
-        frame_codec = codec.frame_codecs(DEFAULT_SKIP_THRESHOLD)["P"]
-        before, picture = map(upload, moving_picture(width, height, 2))
-        shape = (1, picture.shape[1] // PATCH, picture.shape[2] // PATCH, frame_codec.model.config.width)
-        feature = 0.1 * jax.random.normal(jax.random.key(0), shape)
-        feature, before = (to_precision(x, PRECISIONS[codec.precision]) for x in (feature, before))
-        before = arithmetic(before).widen(before)  # as `reconstruct` gives pictures
-        reference = reference_after(frame_codec.model.config, feature, before)
-        return cls(frame_codec, picture, reference, (width, height))
+        """Make the packet of a picture size, and code the one before it, which follows original pictures."""
+        loaded = codec.networks(DEFAULT_SKIP_THRESHOLD, skip_blocks=False)[codec.stored.config.rest]
+        network, count = loaded.network, loaded.network.config.pictures
+        frames = list(moving_picture(width, height, 3 * count))
+        original, before, pictures = (upload(frames[i : i + count]) for i in range(0, 3 * count, count))
+        original = to_precision(original, dtype(loaded.params))
+        state = network.start(arithmetic(original).widen(original))  # as `reconstruct` gives pictures
+        first = cls(loaded, before, state, (width, height))
+        _, feature, decoded = code_packet(loaded, *first.inputs)
+        return dataclasses.replace(first, pictures=pictures, state=next_state(network, state, feature, decoded))
 
     @property
     def pixels(self) -> int:
-        """Of the picture."""
-        return self.size[0] * self.size[1]
+        """Number of pixels of the packet, before padding."""
+        return self.loaded.network.config.pictures * self.size[0] * self.size[1]
 
-    def encode(self) -> tuple[FrameSymbols, Synthesis]:
-        """Picture and reference to symbols on their way to the host, and what the picture is made of."""
-        return self.codec.encode(self.picture, self.reference, QP)
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Arguments of `code_packet` after the network."""
+        qps = batched((QP,) * self.loaded.network.config.pictures)
+        return self.loaded.params, self.pictures, self.state, qps
+
+    def encode(self) -> tuple[CodedSymbols, Synthesis]:
+        """Code the pictures. Nothing waits."""
+        return encode(self.loaded, *self.inputs[1:])
 
     def network_encode(self) -> Any:
-        """All of encoding but the entropy coder; waits."""
+        """Run all of encoding but the entropy coder, and wait."""
         symbols, synthesis = self.encode()
+        packed = symbols.pack()
         synthesis.feature.block_until_ready()
-        return symbols.to_host()
+        return packed.to_host()
 
-    def network_decode(self, recorded: "RecordedSymbols") -> Array:
-        """All of decoding but the entropy coder."""
-        synthesis, _ = self.codec.decode(lambda: recorded, self.reference, QP, *self.size)
-        return self.codec.reconstruct(synthesis, QP)
-
-
-class RecordedSymbols(FrameDecoder):
-    """Stands in for the entropy decoder: gives the symbols of an encoded frame."""
-
-    def __init__(self, symbols: FrameSymbols) -> None:
-        self._symbols, self._planes, self._motion = symbols.to_host()
-
-    def motion(self, height: int, width: int) -> npt.NDArray[np.int8]:
-        """The motion of the blocks."""
-        assert self._motion is not None
-        return self._motion
-
-    def z(self, qp: int, shape: tuple[int, int, int]) -> npt.NDArray[np.int8]:
-        """Start over with the symbols of z."""
-        assert self._symbols.shape == shape
-        self._next = iter(self._planes)
-        return self._symbols
-
-    def plane(self, indexes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
-        """The symbols of the next coding step."""
-        return next(self._next)[0]
-
-    def finish(self) -> None:
-        """Nothing to check."""
+    def network_decode(self, symbols: CodedSymbols) -> Array:
+        """Run all of decoding but the entropy coder; symbols: on the host, of a batch of one."""
+        *_, qps = self.inputs
+        latent_size = tuple(side // PICTURE_STRIDE for side in self.pictures.shape[2:4])
+        given = Given(self.loaded.network, symbols, to_host)
+        return self.loaded.reconstruct(code(self.loaded, self.state, qps, latent_size, given), qps)
 
 
-def qps() -> Array:
-    """The qp of the frame as the stages take it."""
-    return batched(QP)
+def code_packet(loaded: LoadedNetwork, params: ParamTree, pictures: Array, state: State, qps: Array) -> Any:
+    """Encode a packet on the device, and give symbols, decoder feature, and decoded pictures."""
+    loaded = dataclasses.replace(loaded, params=params)
+    symbols, synthesis = encode(loaded, pictures, state, qps)
+    return symbols, synthesis.feature, loaded.reconstruct(synthesis, qps)
+
+
+def next_state(network: Network, state: State, feature: Array, pictures: Array) -> State:
+    """Give the state after a packet of the network, from its feature and decoded pictures."""
+    return network.start(pictures) if network.goes_on_from_pictures else network.advance(state, feature)
 
 
 def moving_picture(width: int, height: int, frames: int) -> Iterator[YuvFrame]:
-    """A random picture with large and small shapes that moves by one pixel per frame, and a little noise."""
+    """Make a random picture with large and small shapes that moves by one pixel per frame, and a little noise."""
     rng = np.random.default_rng(0)
 
     def texture(columns: int, rows: int) -> npt.NDArray[np.float32]:
