@@ -1,1 +1,1 @@
-"""Between official PyTorch checkpoints and model directories, without PyTorch."""
+"""Convert official PyTorch checkpoints to model directories and back, without PyTorch."""

@@ -1,4 +1,4 @@
-"""Official state_dicts to parameter trees and back."""
+"""Convert official state_dicts to parameter trees and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,10 @@ _FILES = {"intra": "image checkpoint", "inter": "video checkpoint"}
 
 
 def params_from_official(config: CodecConfig, image: StateDict, video: StateDict) -> dict[str, ParamTree]:
-    """Parameters of `config` from the state_dicts of the official image and video models.
+    """Build the parameters of `config` from the state_dicts of the official image and video models.
 
     Raises:
-        CheckpointError: tensors are missing, left over or of another shape, which are all named, or not finite.
+        CheckpointError: tensors are missing, unexpected, have shape mismatches (all are listed), or are not finite.
     """
     given = {"intra": image, "inter": video}
     tensors = official_tensors(config)
@@ -34,7 +34,7 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
             for name, shape in expected.items()
             if name in state_dict and state_dict[name].shape != shape
         ]
-        for label, names in (("missing", missing), ("not known", extra), ("of another shape", misfit)):
+        for label, names in (("missing", missing), ("unexpected", extra), ("with a shape mismatch", misfit)):
             if names:
                 problems.append(f"{len(names)} tensors {label} in the {_FILES[model]}: {', '.join(names)}")
     if problems:
@@ -45,7 +45,7 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
         if broken:
             raise CheckpointError(
                 f"{len(broken)} of {len(names)} tensors in the {_FILES[model]} have values that are not finite, "
-                f"such as {broken[0]}; the training that wrote it has diverged, take an earlier checkpoint"
+                f"e.g. {broken[0]}; the training that wrote it has diverged, take an earlier checkpoint"
             )
     return unflatten({ours: t.to_ours(given[t.model][t.name].astype(np.float32)) for ours, t in tensors.items()})
 
@@ -53,7 +53,7 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
 def params_to_official(
     config: CodecConfig, params: ParamTree
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
-    """The inverse: state_dicts of the official image and video models.
+    """Build the state_dicts of the official image and video models from parameters.
 
     Raises:
         CheckpointError: the codec has motion, which the official code has not.

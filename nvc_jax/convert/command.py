@@ -1,4 +1,4 @@
-"""Official checkpoints to a model directory and back."""
+"""Import and export official checkpoints."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def import_checkpoints(
         image: `.pth` or `.pth.tar` of the image model.
         video: the same of the video model.
         folder: the directory to make.
-        architecture: name of the configuration that the checkpoints are of.
+        architecture: name of the checkpoints' configuration.
         tables: official z tables (tools/official_tables.py); computed from the parameters if not given.
 
     Raises:
@@ -30,7 +30,7 @@ def import_checkpoints(
         OutputError: the directory cannot be written.
     """
     if architecture not in CONFIGS:
-        raise CheckpointError(f"architecture {architecture!r} is not known; choose from {', '.join(CONFIGS)}.")
+        raise CheckpointError(f"unknown architecture {architecture!r}; available: {', '.join(CONFIGS)}.")
     params = params_from_official(CONFIGS[architecture], read_pth(image), read_pth(video))
     official = load_tables(tables, TABLE_NAMES) if tables is not None else None
     model = make_model(
@@ -47,14 +47,14 @@ def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
     """Write the official image and video checkpoints of a model directory.
 
     Raises:
-        ModelError: there is no such model.
-        OutputError: a file cannot be written; neither is left behind then.
+        ModelError: the model does not exist.
+        OutputError: a file cannot be written; then neither is kept.
     """
     if same_file(image, video):
         raise OutputError(f"{video}: is the image checkpoint too; name two files.")
     model = load_model(folder)
     if model.precision == "int16":
-        raise CheckpointError(f"{folder}: holds integers; export the model that it was made of.")
+        raise CheckpointError(f"{folder}: is an int16 model; export its float model.")
     intra, inter = params_to_official(model.config, model.params)
     with atomic_output(image) as image_file, atomic_output(video) as video_file:  # both or neither
         dump_pth(image_file, intra)

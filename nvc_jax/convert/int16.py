@@ -1,4 +1,4 @@
-"""A model directory to an int16 model directory (docs/INT16.md), with a look at what does not fit."""
+"""Quantise a model directory to int16 (docs/INT16.md), and report saturation."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ from nvc_jax.codec.store import StoredModel, load_model, save_model
 from nvc_jax.spec import QP_LEVELS
 from nvc_jax.video import open_video
 
-CALIBRATION_FRAMES = 3  # an intra frame, an inter frame from its picture, and one from what that leaves behind
+CALIBRATION_FRAMES = 3  # an intra frame, an inter frame from its picture, and one from that frame's feature
 CALIBRATION_QPS = (0, QP_LEVELS - 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Int16Report:
-    """What does not fit int16.
+    """Clamped parameters and saturated layers of an int16 model.
 
     Attributes:
-        clamped: number of values at the end of their range, by parameter.
-        ranges: what the layers computed, if there were clips to see.
+        clamped: number of clamped values by parameter.
+        ranges: ranges of activations by layer, if there were calibration clips.
     """
 
     clamped: dict[str, int]
@@ -30,27 +30,27 @@ class Int16Report:
 
     @property
     def saturated(self) -> dict[str, Range]:
-        """The layers whose numbers did not fit."""
+        """Layers with saturated activations."""
         return {name: found for name, found in self.ranges.items() if found.saturated}
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dictionary for JSON."""
+        """Convert to a plain dictionary for JSON."""
         ranges = {name: dataclasses.asdict(found) for name, found in self.ranges.items()}
         return {"clamped_parameters": self.clamped, "saturated_layers": list(self.saturated), "layers": ranges}
 
     def sentences(self) -> list[str]:
-        """For people."""
+        """Describe the report in sentences."""
         lines = [f"{name}: {count} values are clamped" for name, count in self.clamped.items()]
         lines += [
-            f"{name}: {found.saturated} of {found.values} numbers do not fit "
+            f"{name}: {found.saturated} of {found.values} activations saturate "
             f"(the largest takes {found.peak:.0%} of the range)"
             for name, found in self.saturated.items()
         ]
         if self.ranges and not self.saturated:
             name = max(self.ranges, key=lambda layer: self.ranges[layer].peak)
             lines.append(
-                f"all numbers of {len(self.ranges)} layers fit; the largest takes {self.ranges[name].peak:.0%} of the "
-                f"range, in {name}"
+                f"all activations of {len(self.ranges)} layers fit; the largest takes {self.ranges[name].peak:.0%} of "
+                f"the range, in {name}"
             )
         return lines
 
@@ -58,15 +58,15 @@ class Int16Report:
 def convert_to_int16(
     model: str | Path, folder: Path, clips: Iterable[str | Path] = ()
 ) -> tuple[StoredModel, Int16Report]:
-    """Make the int16 model of a model and save it.
+    """Quantise a model to int16 and save it.
 
     Args:
         model: a packaged model by name, or a model directory.
         folder: the directory to make.
-        clips: videos whose first frames are coded to see whether all numbers fit.
+        clips: calibration videos; coding their first frames measures the ranges of activations.
 
     Raises:
-        ModelError: there is no such model, or its sums cannot be bounded.
+        ModelError: the model does not exist, or its accumulators cannot be bounded.
         VideoError: a clip cannot be read.
         OutputError: the directory cannot be written.
     """

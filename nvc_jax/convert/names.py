@@ -1,4 +1,4 @@
-"""Names and layouts of parameters: the official state_dict and our parameter trees.
+"""Names and layouts of parameters in official state_dicts and in our parameter trees.
 
 `_intra_modules` and `_inter_modules` say which module of ours is which of theirs; everything below a module (a DC
 block, a convolution) follows from its kind.
@@ -91,13 +91,13 @@ def _inter_modules(c: InterConfig) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class OfficialTensor:
-    """One tensor of the official files.
+    """A tensor of the official files.
 
     Attributes:
         model: "intra" or "inter", which of the two files.
         name: its name in the state_dict.
         shape: its shape there (convolutions are OIHW, banks have trailing ones).
-        kernel: whether it is the weight of a convolution.
+        kernel: it is the weight of a convolution.
     """
 
     model: str
@@ -106,7 +106,7 @@ class OfficialTensor:
     kernel: bool
 
     def to_ours(self, array: Array) -> Array:
-        """HWIO kernels; matrices [I * h * w, O] for 1x1 and for 2x2 stride-2 convolutions; [h, w, C] for depthwise."""
+        """Convert to HWIO; to [I * h * w, O] for 1x1 and 2x2 stride-2 convolutions, [h, w, C] for depthwise."""
         if not self.kernel:
             return array.reshape(self.shape[:2])
         if self.shape[2:] != (3, 3):
@@ -115,7 +115,7 @@ class OfficialTensor:
         return kernel[:, :, 0] if self.shape[1] == 1 else kernel
 
     def from_ours(self, array: Array) -> Array:
-        """The inverse of `to_ours`."""
+        """Invert `to_ours`."""
         if not self.kernel:
             return array.reshape(self.shape)
         if self.shape[2:] != (3, 3):
@@ -125,7 +125,7 @@ class OfficialTensor:
 
 
 def official_tensors(config: CodecConfig) -> dict[str, OfficialTensor]:
-    """Where every parameter of ours, by its flat name, is in the official files."""
+    """Map flat names of our parameters to tensors of the official files."""
     modules = {
         **{f"intra/{ours}": theirs for ours, theirs in _intra_modules(config.intra).items()},
         **{f"inter/{ours}": theirs for ours, theirs in _inter_modules(config.inter).items()},

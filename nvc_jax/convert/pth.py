@@ -1,4 +1,4 @@
-"""PyTorch checkpoints (`.pth`, `.pth.tar`) read and written without PyTorch.
+"""Read and write PyTorch checkpoints (`.pth`, `.pth.tar`) without PyTorch.
 
 The format is that of `torch.save` since PyTorch 1.6: a zip file of uncompressed records, `data.pkl` with the
 structure and one `data/<key>` per storage. Files are not trusted: `pth_pickle` builds nothing but tensors and
@@ -28,23 +28,23 @@ MAX_EXPANSION = 4  # arrays may take this many times the file (bfloat16 widens, 
 MAX_EXPANSION_SLACK_BYTES = 16 << 20  # ... and this much more (expanded tensors of small files)
 
 _WRAPPERS = ("state_dict", "net", "model", "model_state_dict")
-_WRAPPED = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
-_ALIGNMENT = 64  # of the records, as PyTorch has it, so that it can map the file
+_WRAPPED = ("module.", "_orig_mod.")  # prefixes by DataParallel and torch.compile
+_ALIGNMENT = 64  # of the records, as in PyTorch, for mmap
 _LOCAL_HEADER_BYTES = 30  # of a zip record, without its name
-# what zipfile raises for damaged files: its own error, and whatever the damaged field leads to
+# raised by zipfile for damaged files
 _ZIP_ERRORS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OSError, struct.error)
 _RESAVE = "load it with PyTorch and save it again: torch.save(torch.load(OLD, map_location='cpu'), NEW)"
 
 
 def read_pth(path: Path) -> dict[str, Array]:
-    """The tensors of a checkpoint by name, in file order, as C-contiguous arrays.
+    """Read the tensors of a checkpoint by name, in file order, as C-contiguous arrays.
 
     The state_dict may be the whole file or sit in a dictionary (`state_dict`, `net`, `model`, ...) beside
-    other things of plain kinds, which are ignored; see `pth_pickle`. A `module.` or `_orig_mod.` before every name is
-    dropped, and `_orig_mod.` within names. bfloat16 becomes float32, all else keeps its dtype.
+    other plain values, which are ignored; see `pth_pickle`. A `module.` or `_orig_mod.` before every name is dropped,
+    and `_orig_mod.` within names. bfloat16 becomes float32, other dtypes are kept.
 
     Raises:
-        CheckpointError: The file is not such a checkpoint, is damaged, or asks for anything but tensors.
+        CheckpointError: the file is not such a checkpoint, is damaged, or asks for anything but tensors.
     """
     try:
         with open(path, "rb") as file:
@@ -56,23 +56,23 @@ def read_pth(path: Path) -> dict[str, Array]:
 
 
 def write_pth(path: Path, state_dict: Mapping[str, Array], wrapper: str | None = "state_dict") -> None:
-    """Writes a checkpoint; the file appears under its name only when it is complete. See `dump_pth`.
+    """Write a checkpoint atomically; see `dump_pth`.
 
     Raises:
-        CheckpointError: An array has a dtype that is not stored.
-        OutputError: The file cannot be written.
+        CheckpointError: the dtype of an array is not supported.
+        OutputError: the file cannot be written.
     """
     with atomic_output(path) as file:
         dump_pth(file, state_dict, wrapper)
 
 
 def dump_pth(file: BinaryIO, state_dict: Mapping[str, Array], wrapper: str | None = "state_dict") -> None:
-    """Writes `{wrapper: state_dict}` (`state_dict` itself when `wrapper` is None) as `torch.save` would.
+    """Write `{wrapper: state_dict}` (`state_dict` itself when `wrapper` is None) as `torch.save` would.
 
-    The same input always gives the same bytes.
+    The output is deterministic.
 
     Raises:
-        CheckpointError: An array has a dtype that is not stored.
+        CheckpointError: the dtype of an array is not supported.
     """
     arrays = {name: np.asarray(value) for name, value in state_dict.items()}
     kinds = {name: _storage_kind(name, array.dtype) for name, array in arrays.items()}
@@ -103,7 +103,7 @@ def _read(file: BinaryIO) -> dict[str, Array]:
         raise
     except _ZIP_ERRORS as error:
         why = str(error) or "it ends too early"
-        raise CheckpointError(f"is cut or damaged, get it again ({why})") from error
+        raise CheckpointError(f"is truncated or damaged; download it again ({why})") from error
 
 
 def _not_a_checkpoint(head: bytes) -> str:
@@ -119,7 +119,7 @@ def _not_a_checkpoint(head: bytes) -> str:
 
 
 class _Records:
-    """The records of a checkpoint's zip file, with sizes that add up to no more than the file."""
+    """Records of a checkpoint's zip file, whose sizes sum to no more than the file's."""
 
     def __init__(self, archive: zipfile.ZipFile, file_bytes: int):
         members = archive.infolist()
@@ -147,17 +147,17 @@ class _Records:
         return self._members[self._root + name].file_size
 
     def read(self, name: str) -> bytes:
-        """The bytes of a record, whose CRC has been checked."""
+        """Read a record and check its CRC."""
         size_bytes = self.size(name)
         data = self._archive.read(self._members[self._root + name])
         if len(data) != size_bytes:
-            raise CheckpointError(f"is cut in the record {quote(name)}")
+            raise CheckpointError(f"is truncated in the record {quote(name)}")
         return data
 
 
 def _read_arrays(records: _Records, file_bytes: int) -> dict[str, Array]:
     if records.size("data.pkl") > pth_pickle.MAX_PICKLE_BYTES:
-        raise CheckpointError(f"has a data.pkl of {records.size('data.pkl')} bytes, which cannot be right")
+        raise CheckpointError(f"is damaged: its data.pkl has {records.size('data.pkl')} bytes")
     tensors = _find_state_dict(pth_pickle.loads(records.read("data.pkl")))
     byte_order = _byte_order(records)
 
@@ -169,7 +169,7 @@ def _read_arrays(records: _Records, file_bytes: int) -> dict[str, Array]:
         names_by_key.setdefault(tensor.storage.key, []).append(name)
     limit_bytes = MAX_EXPANSION * file_bytes + MAX_EXPANSION_SLACK_BYTES
     if total_bytes > limit_bytes:
-        raise CheckpointError(f"would unfold to {total_bytes} bytes, the limit for its size is {limit_bytes}")
+        raise CheckpointError(f"would expand to {total_bytes} bytes, the limit for its size is {limit_bytes}")
 
     arrays: dict[str, Array] = {}
     for key, names in names_by_key.items():  # one storage in memory at a time
@@ -183,7 +183,7 @@ def _read_arrays(records: _Records, file_bytes: int) -> dict[str, Array]:
 
 
 def _unwrapped(names: list[str]) -> list[str]:
-    """Names as the model has them, without those of wrappers around it."""
+    """Strip the prefixes of wrapper modules from names."""
     taken: set[str] = set()
     while prefix := next((p for p in _WRAPPED if p not in taken and all(n.startswith(p) for n in names)), None):
         taken.add(prefix)
@@ -192,7 +192,7 @@ def _unwrapped(names: list[str]) -> list[str]:
 
 
 def _find_state_dict(value: object, depth: int = 0) -> dict[str, Tensor]:
-    """The mapping of names to tensors in `value`: itself, or under a usual name, or the only one."""
+    """Find the state_dict in `value`: itself, under a usual key, or the only one."""
     if not isinstance(value, dict):
         raise CheckpointError("holds no dictionary of tensors")
     if _is_state_dict(value):
@@ -226,7 +226,7 @@ def _byte_order(records: _Records) -> str:
 
 
 def _check(name: str, tensor: Tensor, records: _Records) -> None:
-    """Raises unless the storage has the size of its record and the tensor lies inside it."""
+    """Check that the storage has the size of its record and holds the tensor."""
     storage = tensor.storage
     itemsize = np.dtype(STORAGE_DTYPES[storage.kind]).itemsize
     record_bytes = records.size(f"data/{storage.key}")
@@ -247,7 +247,7 @@ def _memory_dtype(tensor: Tensor) -> np.dtype[Any]:
 
 
 def _array(tensor: Tensor, data: bytes, byte_order: str) -> Array:
-    """A copy of the window `tensor`, already checked, on the storage `data`."""
+    """Copy the checked strided view `tensor` of the storage `data`."""
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, _memory_dtype(tensor))
     dtype = np.dtype(byte_order + STORAGE_DTYPES[tensor.storage.kind])
@@ -266,7 +266,7 @@ def _storage_kind(name: str, dtype: np.dtype[Any]) -> str:
     for kind, stored in STORAGE_DTYPES.items():
         if stored == code and kind not in ("BFloat16Storage", "BoolStorage"):
             return kind
-    raise CheckpointError(f"{quote(name)} is {dtype}, which is not stored; convert it to float32")
+    raise CheckpointError(f"{quote(name)} is {dtype}, which is not supported; convert it to float32")
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -274,7 +274,7 @@ def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    """Adds a record whose data is aligned by an extra field of padding, as PyTorch does it."""
+    """Add a record, aligned by padding in its extra field, as PyTorch does."""
     member = zipfile.ZipInfo(f"archive/{name}")  # dated 1980
     member.create_system = 0  # the same on all systems
     start = archive.start_dir + _LOCAL_HEADER_BYTES + len(member.filename) + 4

@@ -1,9 +1,9 @@
-"""The part of pickle that PyTorch checkpoints need: tensors by reference, and plain containers.
+"""Read and write the subset of pickle in PyTorch checkpoints: tensors by reference, and plain containers.
 
 `loads` is a machine of its own rather than a subclass of `pickle.Unpickler`: it imports nothing, calls
 nothing named by the file, sets no attributes and does not recurse, so a hostile file can at worst be refused.
-Values that a state_dict has no use for come back inert: devices, dtypes and bytes as strings, and what else is known
-to lie beside weights (a Namespace, a Counter, NumPy values) as `Inert`. Anything else is refused by its name.
+Values that a state_dict does not need come back inert: devices, dtypes and bytes as strings, and other known
+companions of weights (a Namespace, a Counter, NumPy values) as `Inert`. Any other global is refused by name.
 """
 
 import pickle  # for the names of the opcodes only
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from nvc_jax.errors import CheckpointError
 
 MAX_PICKLE_BYTES = 16 << 20
-MAX_OPCODES = 2_000_000  # about thirty for a tensor; bounds both time and memory
+MAX_OPCODES = 2_000_000  # about thirty per tensor; bounds both time and memory
 MAX_DIMENSIONS = 32
 
 STORAGE_DTYPES = {
     "FloatStorage": "f4",
     "DoubleStorage": "f8",
     "HalfStorage": "f2",
-    "BFloat16Storage": "u2",  # the bits
+    "BFloat16Storage": "u2",  # raw bits
     "LongStorage": "i8",
     "IntStorage": "i4",
     "ShortStorage": "i2",
@@ -37,11 +37,11 @@ _BUILDERS = frozenset(
         "torch._utils._rebuild_parameter",
         "torch.Size",
         "torch.device",
-        "_codecs.encode",  # how protocol 2 spells bytes
+        "_codecs.encode",  # bytes in protocol 2
         "__builtin__.bytes",
     }
 )
-# What programs keep beside the weights. Nothing of it is built: it comes back as an Inert.
+# Types that programs save beside the weights. None is built: an Inert takes its place.
 _IGNORED = frozenset(
     {
         "argparse.Namespace",
@@ -80,7 +80,7 @@ _DTYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The record `data/<key>`: `numel` elements of the kind `FloatStorage`, `LongStorage`, ..."""
+    """The record `data/<key>`: `numel` elements of the storage class `FloatStorage`, `LongStorage`, ..."""
 
     kind: str
     key: str
@@ -89,7 +89,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A strided window on a storage, in elements as the file states them; nothing of it has been checked."""
+    """A strided view of a storage, in elements as the file states them, unchecked."""
 
     storage: Storage
     offset: int
@@ -99,7 +99,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Inert:
-    """A value of a kind that is known to lie beside weights, and of which nothing is kept."""
+    """Placeholder for a known companion of weights, whose value is dropped."""
 
     kind: str
 
@@ -110,12 +110,12 @@ class _Global:
 
 
 def quote(text: str) -> str:
-    """Text from a file, fit for an error message: escaped and short."""
+    """Escape and shorten text from a file for an error message."""
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def loads(data: bytes) -> object:
-    """The value pickled in `data`.
+    """Unpickle `data`.
 
     Raises:
         CheckpointError: `data` is damaged, too large, or asks for anything but tensors and plain containers.
@@ -132,7 +132,7 @@ def loads(data: bytes) -> object:
 
 
 class _Machine:
-    """Stack, marks and memo of one pickle."""
+    """Interpreter of one pickle: stack, marks and memo."""
 
     def __init__(self, data: bytes):
         self.position = 0
@@ -147,7 +147,7 @@ class _Machine:
             if opcode == pickle.STOP:
                 return self._stack.pop()
             self._step(opcode)
-        raise CheckpointError(f"data.pkl has more than {MAX_OPCODES} instructions, which is the limit")
+        raise CheckpointError(f"data.pkl has more than {MAX_OPCODES} opcodes, which is the limit")
 
     def _step(self, opcode: bytes) -> None:
         push = self._stack.append
@@ -235,7 +235,7 @@ class _Machine:
                 push(Inert("builtins.frozenset"))
             case pickle.ADDITEMS:
                 self._append(self._since_mark())
-            case pickle.BUILD:  # the `_metadata` of a state_dict, which nothing needs
+            case pickle.BUILD:  # the `_metadata` of a state_dict, which is not needed
                 pop()
                 if not isinstance(self._stack[-1], dict | Inert):
                     raise CheckpointError("refused: the file sets the state of something not a dictionary")
@@ -245,7 +245,7 @@ class _Machine:
                 self._take(8)
             case _:
                 where = f"{opcode!r} at byte {self.position - 1}"
-                raise CheckpointError(f"data.pkl has the instruction {where}, which PyTorch does not write")
+                raise CheckpointError(f"data.pkl has the opcode {where}, which PyTorch does not write")
 
     def _take(self, count: int) -> bytes:
         left = len(self._data) - self.position
@@ -310,7 +310,7 @@ def _storage(persistent_id: object) -> Storage:
 
 
 def _reduce(function: object, arguments: object) -> object:
-    """What calling `function` would make, of the few that are known; no code of the file's choosing runs."""
+    """Emulate a call of one of the known functions; no code chosen by the file runs."""
     match function, arguments:
         case _Global("collections.OrderedDict"), ():
             return {}
@@ -340,7 +340,7 @@ def _reduce(function: object, arguments: object) -> object:
 
 
 def _ignored(kind: object) -> Inert:
-    """An object of a class, if that is one of which nothing is kept."""
+    """Make the placeholder for an object of an ignored class."""
     if isinstance(kind, _Global) and kind.name in _IGNORED:
         return Inert(kind.name)
     raise CheckpointError("refused: the file makes an object of something that is not a plain container")
@@ -353,7 +353,7 @@ def _count(value: object) -> int:
 
 
 def dumps(tensors: Mapping[str, Tensor], wrapper: str | None) -> bytes:
-    """The pickle of `{wrapper: tensors}`, or of `tensors` alone when `wrapper` is None."""
+    """Pickle `{wrapper: tensors}`, or `tensors` alone when `wrapper` is None."""
     body = _dict({name: _dump_tensor(tensor) for name, tensor in tensors.items()})
     if wrapper is not None:
         body = _dict({wrapper: body})

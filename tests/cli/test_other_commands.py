@@ -117,11 +117,11 @@ def test_convert_refusals(nvc, work, checkpoints, model, stream):
         (("missing", video, "new", *is_tiny), "missing: cannot be read"),
         ((image, "text", "new", *is_tiny), "text: is not a PyTorch checkpoint"),
         ((image, "empty", "new", *is_tiny), "empty: is empty"),
-        (("cut", video, "new", *is_tiny), "cut: is cut or damaged"),
+        (("cut", video, "new", *is_tiny), "cut: is truncated or damaged"),
         ((stream, video, "new", *is_tiny), "is not a PyTorch checkpoint"),
         ((video, image, "new", *is_tiny), "the checkpoints do not fit the codec 'tiny'"),
         ((image, video, "new"), "the checkpoints do not fit the codec 'dcvc_rt'"),
-        ((image, video, "new", "--architecture", "vgg"), "architecture 'vgg' is not known; choose from dcvc_rt"),
+        ((image, video, "new", "--architecture", "vgg"), "unknown architecture 'vgg'; available: dcvc_rt"),
         ((image, video, "new", *is_tiny, "--tables", "text"), "text: is no file of probability tables"),
         ((image, video, "nowhere/new", *is_tiny), "nowhere does not exist; make it first"),
         ((image, video, "folder", *is_tiny), "holds other files (notes.txt)"),
@@ -207,7 +207,7 @@ def test_convert_to_int16(nvc, work, model, clip):
     assert "use precision int16, not float32" in nvc(*floating).refusal()
     assert nvc("encode", "--precision", "float32", "--frames", 1, clip, "f.nvc").code == 0
     assert "made in float32" in nvc("decode", "--model", "integers", "f.nvc", "f.y4m").refusal()
-    assert "export the model that it was made of" in nvc("convert", "integers", "i.pth", "v.pth").refusal()
+    assert "export its float model" in nvc("convert", "integers", "i.pth", "v.pth").refusal()
 
 
 def test_demo_takes_the_beginning(nvc, clip, monkeypatch):

@@ -276,7 +276,7 @@ def test_layers_that_saturate_are_named():
     assert found["inter/encoder_in"].peak > 1
     assert not found["inter/spatial_out"].saturated
     report = Int16Report({}, found).sentences()
-    assert any(line.startswith("inter/encoder_in: ") and "numbers do not fit" in line for line in report)
+    assert any(line.startswith("inter/encoder_in: ") and "activations saturate" in line for line in report)
 
 
 @pytest.fixture

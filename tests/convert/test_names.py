@@ -28,7 +28,7 @@ def test_names_and_shapes_are_the_official_ones(golden, file, model):
 
 @pytest.mark.parametrize("config", [tiny, dcvc_rt, dcvc_rt_large], ids=lambda config: config.name)
 def test_layouts(config):
-    """Every tensor comes in the shape of our parameter, and goes back exactly; no two share a name."""
+    """Converted tensors have the shape of our parameter and round-trip exactly; names are unique."""
     tensors, shapes = tensors_of(config), parameter_shapes(config)
     assert tensors.keys() == shapes.keys()
     assert len({(t.model, t.name) for t in tensors.values()}) == len(tensors)
@@ -40,7 +40,7 @@ def test_layouts(config):
 
 @pytest.fixture
 def state_dicts():
-    """State dicts of the official image and video models, with the channels of `tiny`, every number another."""
+    """Random state_dicts of the official image and video models with the channels of `tiny`."""
     rng = np.random.default_rng(0)
     tensors = tensors_of(tiny).values()
     return [
@@ -55,7 +55,7 @@ def test_weights_that_are_not_finite(state_dicts, value):
     name = next(name for name in video if name.endswith("weight"))
     video[name].flat[3] = value
     message = (
-        rf"^1 of \d+ tensors in the video checkpoint have values that are not finite, such as {re.escape(name)}; the tr"
+        rf"^1 of \d+ tensors in the video checkpoint have values that are not finite, e\.g\. {re.escape(name)}; the tr"
     )
     with pytest.raises(CheckpointError, match=message):
         params_from_official(tiny, image, video)
@@ -90,8 +90,8 @@ def test_every_misfit_is_named(state_dicts):
     message = str(caught.value)
     assert "do not fit the codec 'tiny'" in message
     assert "2 tensors missing in the image checkpoint: enc.enc_1.adaptor.weight, q_scale_enc" in message
-    assert "1 tensors not known in the image checkpoint: surplus" in message
-    assert "1 tensors of another shape in the video checkpoint: encoder.down.bias is [7], not [16]" in message
+    assert "1 tensors unexpected in the image checkpoint: surplus" in message
+    assert "1 tensors with a shape mismatch in the video checkpoint: encoder.down.bias is [7], not [16]" in message
 
 
 @pytest.mark.parametrize(("file", "model"), FILES.items())

@@ -211,7 +211,7 @@ def test_nothing_is_left_of_a_failed_write(tmp_path):
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", r"before 1\.6.*torch\.save"),
         (tarfile.TarInfo("pickle").tobuf(), r"before 1\.6.*torch\.save"),
         (b"RIFF", "not a PyTorch checkpoint"),
-        (b"PK\x03\x04 and no more", "cut or damaged"),
+        (b"PK\x03\x04 and no more", "truncated or damaged"),
     ],
 )
 def test_other_files(tmp_path, content, message):
@@ -256,8 +256,8 @@ def test_no_tensors(tmp_path, value):
         ({"shape": (2, 2**61)}, "reaches element"),
         ({"numel": 7}, "should have 28 bytes, its record has 24"),
         ({"kind": "DoubleStorage"}, "should have 48 bytes, its record has 24"),
-        ({"shape": (2**40,), "strides": (0,)}, "would unfold"),
-        ({"shape": (0, 2**40)}, "would unfold"),
+        ({"shape": (2**40,), "strides": (0,)}, "would expand"),
+        ({"shape": (0, 2**40)}, "would expand"),
         ({"shape": (1,) * 33, "strides": (1,) * 33}, "arguments that do not fit"),
         ({"shape": (2, -3)}, "not a count"),
         ({"offset": -1}, "not a count"),
@@ -383,7 +383,7 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
         (b"}K\x01a.", "not a list"),
         (b"}})\x81.", "makes an object of something that is not a plain container"),  # NEWOBJ
         (REBUILD + b")\x81.", "makes an object"),
-        (b"\x82\x01.", "instruction"),  # EXT1
+        (b"\x82\x01.", "opcode"),  # EXT1
         (b"cargparse\nNamespace\n}b.", "sets the state"),  # of the class itself
         (b".", "damaged near byte 3"),
         (b"X\xff\xff\xff\x7fa.", "needs 2147483647 bytes"),
@@ -399,7 +399,7 @@ def test_hostile_instructions(body, message):
 
 def test_too_many_instructions(monkeypatch):
     monkeypatch.setattr(pth_pickle, "MAX_OPCODES", 1000)
-    with pytest.raises(CheckpointError, match="more than 1000 instructions"):
+    with pytest.raises(CheckpointError, match="more than 1000 opcodes"):
         pth_pickle.loads(b"(" * 1001)
 
 
