@@ -1,1 +1,1 @@
-"""The command `nvc-jax`."""
+"""The command line of `nvc-jax`."""

@@ -1,4 +1,4 @@
-"""What the command line of `nvc-jax` takes: its commands, their options, and what options mean."""
+"""Commands and options of `nvc-jax`."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from nvc_jax.spec import (
 
 
 def parse_threshold(text: str) -> float | None:
-    """A `--skip-threshold`; None is none.
+    """Parse `--skip-threshold`; `none` is None.
 
     Raises:
-        ConfigError: it is neither none nor in the range of scales.
+        ConfigError: it is neither `none` nor in the range of scales.
     """
     if text == "none":
         return None
@@ -34,19 +34,19 @@ def parse_threshold(text: str) -> float | None:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of a `--size`, here and in the tools.
+    """Parse `--size`, of this program and of the tools, to (width, height).
 
     Raises:
-        ConfigError: it is not of that form.
+        ConfigError: it is not WIDTHxHEIGHT.
     """
     width, times, height = text.partition("x")
     if not (times and width.isdecimal() and height.isdecimal()):
-        raise ConfigError(f"--size {text} is not of the form WIDTHxHEIGHT, such as 352x288.")
+        raise ConfigError(f"--size {text} is not of the form WIDTHxHEIGHT, for example 352x288.")
     return int(width), int(height)
 
 
 def parse_rate(text: str | None) -> Fraction | None:
-    """A `--fps`.
+    """Parse `--fps`.
 
     Raises:
         ConfigError: it is not a positive rational number.
@@ -58,12 +58,12 @@ def parse_rate(text: str | None) -> Fraction | None:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if rate <= 0:
-        raise ConfigError(f"--fps {text} is not a frame rate such as 25, 29.97 or 30000/1001.")
+        raise ConfigError(f"--fps {text} is not a frame rate, for example 25, 29.97 or 30000/1001.")
     return rate
 
 
 def check_count(frames: int | None) -> int | None:
-    """A `--frames`.
+    """Check `--frames`.
 
     Raises:
         ConfigError: it is below 1.
@@ -74,7 +74,7 @@ def check_count(frames: int | None) -> int | None:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """A command line: `command` is what to do, and the rest how. Leaves with SystemExit where it is none."""
+    """Parse a command line; `command` of the result names the command. SystemExit: usage error, or help."""
     parser = _parser()
     options = parser.parse_args(argv)
     if options.command == "convert" and options.int16 != (options.third is None):
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
             "--skip-threshold",
             default=str(DEFAULT_SKIP_THRESHOLD),
             metavar="T|none",
-            help="leave out symbols whose scale is at most T; to decode a .bin file, the T of encode is needed "
+            help="skip symbols with a scale of at most T; to decode a .bin file, the T of encode is needed "
             "(default %(default)s)",
         )
         sub.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         help="do not code blocks whose prediction is good enough; models without motion have none (default: skip)",
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
-    encode.add_argument("--fps", metavar="R", help="frame rate, such as 25 or 30000/1001 (default: that of the source)")
+    encode.add_argument("--fps", metavar="R", help="frame rate, for example 30000/1001 (default: that of the source)")
     encode.add_argument("--track", type=int, metavar="N", help="video track of the source, from 0 (default: FFmpeg's)")
     encode.add_argument(
         "--container", choices=("auto", "nvc", "dcvc"), default="auto",
@@ -156,37 +156,37 @@ def _parser() -> argparse.ArgumentParser:
         decode, None, f"that of the stream, {DEFAULT_MODEL} for a .bin file",
         "that of the stream; the official container does not say it: that of encode is needed",
     )  # fmt: skip
-    decode.add_argument("--start", type=int, default=0, metavar="F", help="begin at frame F (default %(default)s)")
+    decode.add_argument("--start", type=int, default=0, metavar="F", help="start at frame F (default %(default)s)")
     decode.add_argument("--keep-partial", action="store_true", help="keep the frames before damage")
     decode.add_argument(
         "--conceal", action="store_true", help="repeat a picture where frames are lost, up to the next intra frame"
     )
-    decode.add_argument("--ignore-identity", action="store_true", help="take --model though it is not the stream's")
+    decode.add_argument("--ignore-identity", action="store_true", help="accept a --model of another identity")
 
-    info = command("info", "Say what a stream holds.")
+    info = command("info", "Show header and frames of a stream.")
     info.add_argument("file", metavar="FILE", help="stream, or -")
     info.add_argument("--frames", action="store_true", help="list the frames too")
 
-    repair = command("repair", "Copy what is whole in a damaged .nvc file, and give it a new index.")
+    repair = command("repair", "Copy the intact frames of a damaged .nvc file, with a new index.")
     repair.add_argument("input", metavar="INPUT", help="damaged .nvc file")
     repair.add_argument("output", metavar="OUTPUT", help="new .nvc file, or -")
 
     command("models", "List the models that ship with the package.")
 
-    convert = command("convert", "Official checkpoints to a model directory, or back.")
+    convert = command("convert", "Convert official checkpoints to a model directory, or back.")
     convert.usage = (
         "%(prog)s [options] IMAGE.pth VIDEO.pth DIR\n       %(prog)s [options] DIR IMAGE.pth VIDEO.pth\n"
         "       %(prog)s --int16 [--calibrate CLIP ...] NAME|DIR OUT"
     )
-    convert.add_argument("first", metavar="IMAGE.pth|DIR", help="image checkpoint, or the model directory to export")
-    convert.add_argument("second", metavar="VIDEO.pth|IMAGE.pth", help="video checkpoint, or image checkpoint to make")
+    convert.add_argument("first", metavar="IMAGE.pth|DIR", help="image checkpoint, or model directory to export")
+    convert.add_argument("second", metavar="VIDEO.pth|IMAGE.pth", help="video checkpoint, or image checkpoint to write")
     convert.add_argument(
-        "third", nargs="?", metavar="DIR|VIDEO.pth", help="model directory, or the video checkpoint, to make"
+        "third", nargs="?", metavar="DIR|VIDEO.pth", help="model directory or video checkpoint to write"
     )
     convert.add_argument("--int16", action="store_true", help="make the int16 model OUT of a model (docs/INT16.md)")
     convert.add_argument(
         "--calibrate", action="append", default=[], metavar="CLIP",
-        help="with --int16: code the first frames of a video and name the layers whose numbers do not fit",
+        help="with --int16: code the first frames of a video and name the layers that saturate",
     )  # fmt: skip
     convert.add_argument(
         "--architecture", default="dcvc_rt", metavar="NAME", help="of the checkpoints (default %(default)s)"
@@ -195,6 +195,6 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = command("demo", "Code a moving picture at three qualities and show the result.")
     demo.add_argument("--video", metavar="FILE", help="your own video instead of the built-in one")
-    demo.add_argument("--out", default="demo", metavar="DIR", help="where results go (default %(default)s)")
+    demo.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default %(default)s)")
     demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=f"{model_help} (default %(default)s)")
     return parser

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
     from nvc_jax.codec.report import Report
 
-EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # argparse has 2, usage
+EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # 2, usage, is argparse's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code (0 well, 1 bad input, 2 usage)."""
+    """Run a command line; returns the exit code: 0 success, 1 bad input, 2 usage."""
     try:
         options = parse(argv)
     except SystemExit as exit_:
@@ -56,15 +56,15 @@ def entry_point() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    os._exit(code)  # an orderly end takes 0.4 s, and crashes after a signal that came while XLA was at work
+    os._exit(code)  # interpreter shutdown takes 0.4 s, and crashes after a signal during an XLA call
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which removes unfinished files as SIGINT does."""
+    """SIGTERM; removes unfinished files as SIGINT does."""
 
 
 def _stop(number: int, _: object) -> None:
-    """Stop; and once more after a while: one that comes while XLA or the collector runs Python code is lost."""
+    """Interrupt, and again after 5 s: an exception in a callback of XLA or of the collector is lost."""
     again = Timer(5.0, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
@@ -72,13 +72,13 @@ def _stop(number: int, _: object) -> None:
 
 
 def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Say nothing of a stop that was lost: it comes again."""
+    """Suppress the report of an interrupt that was lost; `_stop` repeats it."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
 
 
 def _open_missing_streams() -> None:
-    """Give closed standard streams a file that is empty and takes no writing, so that no other file gets its place."""
+    """Open /dev/null, read only, for closed standard streams, so that no other file gets their descriptors."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), number)
@@ -187,7 +187,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _plain(value: object) -> str:
-    """A value of `info` for people."""
+    """Format a value of `info`."""
     if isinstance(value, dict):
         parts = ((name, "unspecified" if part is None else _plain(part)) for name, part in value.items())
         return ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in parts)
@@ -276,7 +276,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _check_source(path: str) -> None:
-    """Before JAX is loaded, which takes seconds."""
+    """Check the input before JAX is imported, which takes seconds."""
     from nvc_jax.video import check_exists
 
     check_exists(path)
@@ -294,7 +294,7 @@ def _note(sentence: str) -> None:
 
 
 def _show(text: str, file: TextIO | None = None) -> None:
-    """Print a result, on standard output unless another stream is given."""
+    """Print a result, by default on standard output."""
     stream = file or sys.stdout
     try:
         print(text, file=stream, flush=True)
@@ -305,7 +305,7 @@ def _show(text: str, file: TextIO | None = None) -> None:
 
 @contextmanager
 def _progress(verb: str) -> Iterator["Progress"]:
-    """Frame, fps, bpp and time left on stderr: a bar on a terminal, a line now and then elsewhere."""
+    """Show progress on stderr: a bar on a terminal, else a line every few seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -328,7 +328,7 @@ def _progress(verb: str) -> Iterator["Progress"]:
 
 
 class _PlainProgress:
-    """Progress for logs."""
+    """Progress as lines, for logs."""
 
     SECONDS = 5.0
 
@@ -347,7 +347,7 @@ class _PlainProgress:
 
 @contextmanager
 def _report_file(options: argparse.Namespace) -> Iterator[BinaryIO | None]:
-    """The file of --report, opened before the work: a path that cannot be written is refused at once."""
+    """Open the file of --report before coding, so that an unwritable path fails at once."""
     if options.report is None:
         yield None
         return
@@ -359,7 +359,7 @@ def _report_file(options: argparse.Namespace) -> Iterator[BinaryIO | None]:
 
 
 def _finish(options: argparse.Namespace, report: dict[str, Any], file: BinaryIO | None) -> None:
-    """Print the totals, on stderr when stdout is taken, and write the report."""
+    """Print the totals, on stderr if stdout has a stream, and write the report."""
     stream = sys.stderr if STDIO in (options.output, options.report) else sys.stdout
     if options.json:
         _show(json.dumps({key: value for key, value in report.items() if key != "frames"}), stream)

@@ -1,1 +1,1 @@
-"""What `nvc-jax demo` codes and shows."""
+"""The command `nvc-jax demo`."""

@@ -19,7 +19,7 @@ from nvc_jax.video import Colour, RgbFrame, check_exists, create_video, open_vid
 from nvc_jax.video.colour import coded_colour
 
 QPS = (10, 32, 54)
-FRAMES = 96  # of a longer video, the beginning
+FRAMES = 96  # at most
 
 
 def run_demo(
@@ -33,13 +33,13 @@ def run_demo(
 
     Args:
         codec: the model.
-        folder: where results go; made if needed.
-        video: a video file, of which the first `FRAMES` frames are taken, or None for the built-in sequence.
+        folder: of the results, made if needed.
+        video: a video file, coded up to `FRAMES` frames, or None for the built-in sequence.
         progress: called after every frame.
         note: called with sentences for the user.
 
     Returns:
-        `points`: for each qp its rate, PSNR, speeds, and whether the decoder gave what the encoder expected;
+        `points`: for each qp rate, PSNR, speeds, and `identical`: the decoder gave the encoder's reconstruction;
         `picture`: path of the side-by-side PNG.
 
     Raises:
@@ -53,7 +53,7 @@ def run_demo(
     outputs = {qp: (folder / f"qp{qp}.nvc", folder / f"qp{qp}.mp4") for qp in QPS}
     for output in itertools.chain.from_iterable(outputs.values()):
         if same_file(source, output):
-            raise OutputError(f"{source}: would be overwritten by the demo; give another folder with --out.")
+            raise OutputError(f"{source}: the demo would overwrite it; give another folder with --out.")
     points, pictures = [], [last]
     for qp, (stream, decoded) in outputs.items():
         schedule = Schedule(qp=qp, intra_qp=qp, qp_offsets=codec.stored.qp_offsets)
@@ -81,7 +81,7 @@ def run_demo(
 
 
 def _check_readable_again(video: str) -> None:
-    """Refuse what can be read only once: the demo codes its video several times."""
+    """Refuse pipes: the demo reads its video several times."""
     check_exists(video)
     if video == STDIO or (os.path.exists(video) and not os.path.isfile(video) and not os.path.isdir(video)):
         name = "standard input" if video == STDIO else video
@@ -99,7 +99,7 @@ def _write_demo_sequence(folder: Path) -> Path:
 
 
 def _last_frame(path: Path, colour: Colour | None = None) -> tuple[Colour, Any]:
-    """The colour description that is coded, and the last frame in RGB; `colour` is used instead of the file's own."""
+    """Colour description as coded, and the last frame in RGB; `colour` overrides that of the file."""
     with open_video(path, frames=FRAMES) as reader:
         colour = colour or coded_colour(reader.info)
         (last,) = deque(reader, maxlen=1)  # a video without frames is an error of its own

@@ -1,1 +1,1 @@
-"""Measuring models."""
+"""Rate, distortion, BD-rates and complexity of models."""

@@ -1,7 +1,7 @@
-"""Conventional encoders through PyAV, set to what a model does: one intra frame, then inter frames from the past only.
+"""Conventional encoders through PyAV in low-delay configuration: one intra frame, then inter frames from the past only.
 
-All work at a constant quantiser, look at no later frame, use one thread (the same stream every time), and decide by
-squared error instead of by eye. What else was chosen is written out below and into every result.
+All use a constant quantiser, no lookahead, one thread (deterministic streams) and PSNR tuning instead of psychovisual
+optimisation. All options are below and in every result.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ class Baseline:
     """A conventional encoder at fixed settings.
 
     Attributes:
-        name: what results call it.
-        encoder: FFmpeg's name for it.
-        format: FFmpeg's name for its streams, which is also their suffix.
+        name: in results.
+        encoder: FFmpeg's name.
+        format: FFmpeg's muxer, also the suffix of streams.
         qps: quantisers, from low to high rate.
-        options: FFmpeg's; {qp}, {lambda_} (the same in FFmpeg's own unit) and {keyint} are filled in.
-        payload_bytes: of a packet, those of the coded picture.
+        options: of FFmpeg; {qp}, {lambda_} (in FFmpeg's unit) and {keyint} are filled in.
+        payload_bytes: bytes of the coded picture in a packet.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Baseline:
 
     @property
     def suffix(self) -> str:
-        """Of streams."""
+        """File name extension of streams."""
         return f".{self.format}"
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Baseline:
             count = source.count
         if len(packets) != count:
             raise EvaluationError(f"{self.encoder} made {len(packets)} packets of {count} frames.")
-        with decoding(), open_video(stream) as decoder:  # by itself, because it runs ahead in threads of its own
+        with decoding(), open_video(stream) as decoder:  # timed alone: it decodes ahead in its own threads
             decoded_count = sum(1 for _ in decoder)
         if decoded_count != count:
             raise EvaluationError(f"the stream of {self.encoder} decodes to {decoded_count} of {count} frames.")
@@ -91,13 +91,13 @@ class Baseline:
     def _encode(
         self, source: VideoReader, sequence: Video, qp: int, stream: Path, timer: Timer
     ) -> list[tuple[bool, int, int]]:
-        """(is a keyframe, bytes, bytes of the coded picture) of every packet."""
+        """(is a key frame, bytes, bytes of the coded picture) of every packet."""
         info, packets = source.info, []
         if info.is_rgb:
             raise EvaluationError(f"{sequence}: {self.name} codes 4:2:0 here, and this video is RGB; convert it first.")
         if info.width % 2 or info.height % 2:
             raise EvaluationError(f"{sequence}: is {info.width}x{info.height}; {self.name} codes even sides only.")
-        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 tells all its settings otherwise
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 logs its settings otherwise
         with atomic_output(stream) as file:
             try:
                 with av.open(file, "w", format=self.format) as sink:
@@ -129,22 +129,22 @@ def _picture(frame: YuvFrame) -> av.VideoFrame:
 
 
 def _h264_payload(data: bytes) -> int:
-    """Bytes of the slices among H.264's units."""
+    """Bytes of the slice NAL units of H.264."""
     return sum(size for first, size in _units(data) if 1 <= first & 31 <= 5)
 
 
 def _hevc_payload(data: bytes) -> int:
-    """Bytes of the slices among H.265's units."""
+    """Bytes of the slice NAL units of H.265."""
     return sum(size for first, size in _units(data) if (first >> 1 & 63) < 32)
 
 
 def _mpeg4_payload(data: bytes) -> int:
-    """Bytes of the pictures (VOPs) among the units of MPEG-4 Part 2."""
+    """Bytes of the VOPs of MPEG-4 Part 2."""
     return sum(size for first, size in _units(data) if first == 0xB6)
 
 
 def _units(data: bytes) -> Iterator[tuple[int, int]]:
-    """(first byte, bytes with the start code) of every unit of a byte stream."""
+    """(first byte, bytes with the start code) of every unit of an Annex B byte stream."""
     codes = list(re.finditer(rb"\0?\0\0\x01", data))
     ends = [code.start() for code in codes[1:]] + [len(data)]
     for code, end in zip(codes, ends, strict=True):
@@ -152,7 +152,7 @@ def _units(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _obu_payload(data: bytes) -> int:
-    """Bytes of the frames among AV1's open bitstream units, their headers included."""
+    """Bytes of the frame OBUs of AV1, headers included."""
     total, start = 0, 0
     while start < len(data):
         kind, extended = data[start] >> 3 & 15, data[start] >> 2 & 1

@@ -1,4 +1,4 @@
-"""Bjontegaard delta rates between result files."""
+"""Bjøntegaard delta rates between result files."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ _NAMES = ("psnr", "psnr_y", "psnr_u", "psnr_v", "msssim", "msssim_y", "msssim_u"
 QUALITIES = {name: f"ave_all_frame_{name}" for name in _NAMES}
 RATES = {"all": "ave_all_frame_bpp", "payload": "ave_all_frame_payload_bpp"}
 MIN_POINTS = 4
-LITTLE_OVERLAP = 0.5  # BD-rates of curves that share less of their qualities say little
+LITTLE_OVERLAP = 0.5  # of the quality ranges; a BD-rate over less says little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Curve:
 
     @classmethod
     def of(cls, points: Iterable[Point], quality: str = "psnr", rate: str = "all") -> "Curve":
-        """The curve of the points of a sequence.
+        """Curve of the points of a sequence.
 
         Args:
             points: in any order.
@@ -44,7 +44,7 @@ class Curve:
             rate: a key of `RATES`.
 
         Raises:
-            EvaluationError: the points do not say their quality or their rate.
+            EvaluationError: a point lacks the quality or the rate.
         """
         pairs = []
         for point in points:
@@ -63,10 +63,10 @@ class Curve:
 
 
 def point_quality(point: Point, quality: str) -> float | None:
-    """A quality of a point, by its key in `QUALITIES`; None if the point does not say it.
+    """A quality of a point, by its key in `QUALITIES`; None if the point lacks it.
 
-    Files of other programs, and older ones of this, count chroma planes that are too small for MS-SSIM as 0. They are
-    left out here, as they are where points are measured now.
+    Other programs, and earlier versions of this, average in 0 for chroma planes too small for MS-SSIM. Luma is taken
+    alone then, as `results.summarise` does.
     """
     value = point.get(QUALITIES[quality])
     if quality == "msssim" and point.get(QUALITIES["msssim_u"]) == point.get(QUALITIES["msssim_v"]) == 0:
@@ -75,17 +75,17 @@ def point_quality(point: Point, quality: str) -> float | None:
 
 
 def msssim_decibels(value: float) -> float:
-    """MS-SSIM on the scale on which curves are compared and drawn."""
+    """MS-SSIM in dB, for comparison and plots."""
     return -10.0 * math.log10(max(1.0 - value, 1e-10))
 
 
 @dataclasses.dataclass(frozen=True)
 class BdRate:
-    """How the rates of two curves compare.
+    """BD-rate of one curve against another.
 
     Attributes:
-        percent: mean difference at equal quality; negative is fewer bits than the anchor.
-        overlap: share of the qualities of either curve that both reach, 0..1; the mean is over these only.
+        percent: mean rate difference at equal quality; negative is fewer bits than the anchor.
+        overlap: share of the joint quality range that both curves cover, 0..1; the mean is over it only.
     """
 
     percent: float
@@ -93,10 +93,10 @@ class BdRate:
 
 
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BdRate:
-    """The Bjontegaard delta rate of a curve.
+    """Bjøntegaard delta rate of a curve.
 
     Raises:
-        EvaluationError: it is not defined for these curves; the message says why.
+        EvaluationError: too few points, curves that are not monotone, or no overlap.
     """
     for name, curve in (("anchor", anchor), ("test", test)):
         _check(name, curve)
@@ -104,7 +104,7 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BdRate:
     high = min(anchor.qualities[-1], test.qualities[-1])
     if low >= high:
         ranges = (f"{c.qualities[0]:.2f} to {c.qualities[-1]:.2f}" for c in (anchor, test))
-        raise EvaluationError("the curves have no quality in common: {} dB (anchor), {} dB (test).".format(*ranges))
+        raise EvaluationError("the quality ranges do not overlap: {} dB (anchor), {} dB (test).".format(*ranges))
     lowest = min(anchor.qualities[0], test.qualities[0])
     highest = max(anchor.qualities[-1], test.qualities[-1])
     percent = bjontegaard.bd_rate(
@@ -114,7 +114,7 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BdRate:
         test.qualities,
         method,
         require_matching_points=False,
-        min_overlap=0,  # said in `overlap`
+        min_overlap=0,  # reported as `overlap`
     )
     return BdRate(float(percent), (high - low) / (highest - lowest))
 
@@ -136,8 +136,8 @@ class Comparison:
     """BD-rates of one result file.
 
     Attributes:
-        sequences: by class and sequence, or why there is none.
-        classes: mean of the sequences of each class that have one.
+        sequences: by class and sequence, or the reason that it is not defined.
+        classes: mean over the sequences of each class with a BD-rate.
         average: mean of the classes, as in the papers; None if there is none.
     """
 
@@ -146,14 +146,14 @@ class Comparison:
     average: float | None
 
     def missing(self, dataset: str) -> int:
-        """How many sequences of a class have no BD-rate, and so are not in its mean."""
+        """Number of sequences of a class without a BD-rate, which its mean leaves out."""
         return sum(d == dataset and not isinstance(value, BdRate) for (d, _), value in self.sequences.items())
 
 
 def compare(
     anchor: Results, test: Results, method: Method = "pchip", quality: str = "psnr", rate: str = "all"
 ) -> Comparison:
-    """Compare every sequence of the test; one that the anchor lacks has no BD-rate.
+    """Compare every sequence of the test; a sequence that the anchor lacks has no BD-rate.
 
     Raises:
         EvaluationError: no sequence is in both.

@@ -1,4 +1,4 @@
-"""What is evaluated: something that codes a sequence at a quality and says what came out."""
+"""Codecs under test: each codes a sequence at one quality and measures the result."""
 
 import dataclasses
 import functools
@@ -26,15 +26,14 @@ from nvc_jax.video.colour import coded_colour
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What became of one sequence at one quality.
+    """Result of coding one sequence at one quality.
 
     Attributes:
         frames: every frame.
         pixels: of a frame.
-        pictures: the last frame of the source and of what was decoded.
-        encode_s: seconds per frame of encoding, entropy coding included, files excluded; None if there were too few
-            frames to tell.
-        decode_s: the same for decoding.
+        pictures: the last frame, source and decoded.
+        encode_s: seconds per frame to encode, with entropy coding, without file access; None for too few frames.
+        decode_s: likewise to decode.
     """
 
     frames: list[FrameResult]
@@ -45,11 +44,11 @@ class Measured:
 
 
 class Coder(Protocol):
-    """Codes, decodes and measures. Travels to worker processes, so it is small and loads what it needs there.
+    """Encodes, decodes and measures. Pickled to worker processes, so it is small and loads models there.
 
     Attributes:
-        name: what results and streams are called after.
-        qps: the qualities to measure, from low to high rate.
+        name: of results and streams.
+        qps: to measure, from low to high rate.
         suffix: of its streams; empty if it writes none.
     """
 
@@ -63,29 +62,29 @@ class Coder(Protocol):
     def suffix(self) -> str: ...  # noqa: D102
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
-        """All that the result depends on, for JSON."""
+        """Everything the result depends on, for JSON."""
 
     def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
-        """Code a sequence into a stream, decode the stream and compare.
+        """Encode a sequence into a stream, decode the stream and compare.
 
         Raises:
-            NvcError: that cannot be done.
+            NvcError: encoding or decoding fails.
         """
 
 
 @functools.lru_cache(maxsize=1)
 def load_codec(model: str, precision: str) -> Codec:
-    """The model of this process; a worker keeps the last one."""
+    """Load a model, or take the one that this process loaded last."""
     return Codec.load(model, precision)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCoder:
-    """A model of this package, by real streams.
+    """A model of this package, measured on real streams.
 
     Attributes:
         model: packaged model or model directory.
-        identity: hash of its parameters.
+        identity: see `StoredModel`.
         config: its architecture.
         qps: base qps, the same for intra and inter frames.
         container: of the streams, "nvc" or "dcvc".
@@ -116,11 +115,11 @@ class ModelCoder:
 
     @property
     def name(self) -> str:
-        """The packaged model, or the last part of the directory."""
+        """Name of the packaged model or of the model directory."""
         return Path(self.model).name
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
-        """Model, precision and schedule."""
+        """Model, container, precision, schedule and encoder options."""
         offsets = {} if self.qp_offsets == QP_OFFSETS else {"qp_offsets": list(self.qp_offsets)}
         return offsets | {
             "identity": self.identity,
@@ -135,7 +134,7 @@ class ModelCoder:
         }
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
-        """Which frame is coded how."""
+        """Schedule of a sequence at a base qp."""
         return Schedule(qp, qp, sequence.intra_period, self.reset_interval, self.qp_offsets)
 
     def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
@@ -170,7 +169,7 @@ class ModelCoder:
         return Measured(frames, width * height, pictures, *times)
 
 
-_GROUP = 8  # frames decoded before they are measured: what is measured beside the decoder would hide its time
+_GROUP = 8  # frames decoded before any is measured: metrics that run beside the decoder would hide its time
 
 
 def _timed(frames: Iterator[DecodedFrame], speed: Report) -> Iterator[DecodedFrame]:
@@ -191,20 +190,20 @@ def _in_groups(frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
 
 
 def _seconds_per_frame(fps: dict[str, float]) -> float | None:
-    """Of network and entropy coder together."""
+    """Sum over network and entropy coder; None where a rate is unknown."""
     return sum(1 / fps[part] for part in ("network", "entropy")) if min(fps.values()) > 0 else None
 
 
 def open_source(sequence: Video) -> VideoReader:
-    """The frames of a sequence."""
+    """Open the source of a sequence."""
     return open_video(sequence.path, size=sequence.size, frames=sequence.frames)
 
 
 def check_count(sequence: Video, frames: list[FrameResult]) -> None:
-    """Refuse a source that is shorter than the configuration says.
+    """Check the number of frames against the dataset configuration.
 
     Raises:
-        VideoError: it is.
+        VideoError: the source is shorter.
     """
     if sequence.exact and len(frames) != sequence.frames:
         raise VideoError(
@@ -213,26 +212,26 @@ def check_count(sequence: Video, frames: list[FrameResult]) -> None:
 
 
 def count_to_last(frames: list[FrameResult], bits: int) -> None:
-    """Count what follows the last frame of a stream as part of it, so that the frames add up to the file."""
+    """Count the bits after the last packet to the last frame, so that the frames add up to the file."""
     frames[-1] = dataclasses.replace(frames[-1], bits=frames[-1].bits + bits)
 
 
 def check_finite(quality: Quality, sequence: Video, index: int) -> Quality:
-    """Refuse pictures with values that are not finite.
+    """Check for NaN and infinity.
 
     Raises:
         EvaluationError: a value is not finite.
     """
     if not quality.finite:
         raise EvaluationError(
-            f"{sequence}: frame {index} decodes to values that are not numbers; the model is damaged, or its values "
-            "overflow in this precision."
+            f"{sequence}: frame {index} decodes to NaN or infinity; the model is damaged, or its "
+            "activations overflow in this precision."
         )
     return quality
 
 
 def viewable(source: VideoReader, original: Frame, decoded: YuvFrame) -> tuple[RgbFrame, RgbFrame]:
-    """Source and decoded frame for people to look at."""
+    """Source and decoded frame in RGB."""
     colour = coded_colour(source.info)
     shown = original if isinstance(original, RgbFrame) else yuv_to_rgb(original, colour)
     return shown, yuv_to_rgb(decoded, colour)

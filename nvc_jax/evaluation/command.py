@@ -1,4 +1,4 @@
-"""The command line of eval.py: real streams, decoded again, measured on what was decoded."""
+"""Command line of eval.py: rate and distortion from real streams."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FI
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate; returns the exit code (0 well, 1 if a point failed or nothing could be done, 2 usage)."""
+    """Run eval.py; returns the exit code: 0 success, 1 failed points or bad input, 2 usage."""
     try:
         options = _parser().parse_args(argv)
     except SystemExit as exit_:
@@ -57,18 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="DATASETS.json", help="official dataset configuration")
     source.add_argument("--videos", nargs="+", metavar="GLOB", help="video files; their folder is their class")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="instead of the configuration's root_path")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="overrides root_path of the configuration")
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument("--qps", type=int, nargs="+", metavar="Q", help="of models; 0 21 42 63 by default")
     rates.add_argument("--rate-num", type=int, metavar="N", help="this many qps from 0 to 63")
-    parser.add_argument("--frames", type=int, metavar="N", help="of every video at most")
-    parser.add_argument("--intra-period", type=int, metavar="N", help="instead of the configuration's; -1: one I frame")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of every video")
+    parser.add_argument("--intra-period", type=int, metavar="N", help="overrides the configuration; -1: one I frame")
     parser.add_argument("--reset-interval", type=int, default=64, metavar="N")
     parser.add_argument(
         "--skip-threshold",
         default=str(DEFAULT_SKIP_THRESHOLD),
         metavar="T|none",
-        help="leave out symbols whose scale is at most T (default %(default)s)",
+        help="skip symbols with a scale of at most T (default %(default)s)",
     )
     parser.add_argument(
         "--container",
@@ -90,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--skip-blocks", action=argparse.BooleanOptionalAction, default=True, help="see nvc-jax encode (default: skip)"
     )
-    parser.add_argument("--estimate", action="store_true", help="rates of models from likelihoods, without streams")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; devices are shared out")
+    parser.add_argument("--estimate", action="store_true", help="estimate rates from likelihoods, without streams")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, spread over the devices")
     parser.add_argument("--check-existing", action="store_true", help="keep points that are already in --stream-dir")
     parser.add_argument(
         "--stream-dir", type=Path, metavar="DIR", help="streams, points and pictures; by default beside the output"
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluate(options: argparse.Namespace) -> int:
     intra_period = -1 if options.intra_period is None else options.intra_period
-    Schedule(intra_period=intra_period, reset_interval=options.reset_interval)  # refuses them here, not at each point
+    Schedule(intra_period=intra_period, reset_interval=options.reset_interval)  # an error here, not at each point
     coders, videos = _coders(options), _videos(options)
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; it must be at least 1.")
@@ -130,7 +130,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         for number, outcome in run_all(jobs, options.workers):
             if isinstance(outcome, NvcError):
                 failures[str(outcome)].append(jobs[number])
-                if len(failures[str(outcome)]) == 1:  # once, though it may cost every qp its point
+                if len(failures[str(outcome)]) == 1:  # once, though every qp may fail with it
                     text = f"eval.py: {jobs[number]}: {outcome}"
                     progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
             else:
@@ -153,7 +153,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _failed_points(failures: Mapping[str, Sequence[Job]]) -> list[str]:
-    """A line for every coder and video, with the qps that failed; why was printed when it happened."""
+    """A line for every coder and video with failed qps; the errors were printed as they came."""
     qps: dict[str, list[int]] = defaultdict(list)
     for job in (job for jobs in failures.values() for job in jobs):
         qps[f"{job.coder.name}: {job.video}"].append(job.qp)
@@ -176,7 +176,7 @@ def _progress() -> Progress:
 def _coders(options: argparse.Namespace) -> list[Coder]:
     qps = _qps(options)
     threshold = parse_threshold(options.skip_threshold)
-    kind = EstimatingCoder if options.estimate else ModelCoder
+    coder_type = EstimatingCoder if options.estimate else ModelCoder
     coders: list[Coder] = []
     for name in options.model:
         if name in BASELINES:
@@ -190,7 +190,7 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         if own == "int16" and precision != "int16":
             raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
         coders.append(
-            kind(
+            coder_type(
                 model=name,
                 identity=identity,
                 config=config,

@@ -1,7 +1,7 @@
 """PSNR and MS-SSIM by the rules of the official test (spec 10), compiled.
 
-The decoded picture is not rounded before it is compared, only clamped to 0..255. All is float32: sums run over rows
-on the device and over their results in float64 on the host, which keeps PSNR within 1e-6 dB of float64 throughout.
+The decoded picture is clamped to 0..255 but not rounded. Row sums in float32 on the device, added in float64 on the
+host, keep PSNR within 1e-6 dB of float64 throughout.
 """
 
 import dataclasses
@@ -22,23 +22,23 @@ from nvc_jax.video.quality import MAX_PSNR
 
 Planes = Array | npt.NDArray[np.uint8]
 
-MIN_SIDE = 88  # of a plane, in pixels; MS-SSIM is not defined below
+MIN_SIDE = 88  # pixels of a plane; MS-SSIM is not defined below
 _FIVE_SCALES_FROM = 176  # pixels of the shorter side; four scales below
 _SCALE_WEIGHTS = {5: (0.0448, 0.2856, 0.3001, 0.2363, 0.1333), 4: (0.0517, 0.3295, 0.3462, 0.2726)}
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _PLANE_WEIGHTS = np.array([6, 1, 1]) / 8  # Y, U, V
-_SHIFT = 128.0  # taken off before variances are computed, which it does not change but makes more exact
+_SHIFT = 128.0  # subtracted before variances, which it leaves the same, against cancellation
 
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """How near a decoded picture is to its source.
+    """PSNR and MS-SSIM of a decoded picture.
 
     Attributes:
         psnr: dB, capped at 99.9: (6:1:1, Y, U, V) for 4:2:0 sources, (RGB,) for RGB sources.
-        msssim: the same for MS-SSIM, at most 1. None for planes with fewer than 88 pixels on a side, for which it is
-            not defined; the first value weighs the planes that have one.
+        msssim: likewise, at most 1. None for planes below 88 pixels on a side, for which it is not defined; the first
+            value is the weighted mean of the others.
     """
 
     psnr: tuple[float, ...]
@@ -46,15 +46,15 @@ class Quality:
 
     @property
     def finite(self) -> bool:
-        """Whether all values are numbers."""
+        """No value is NaN or infinite."""
         return bool(np.isfinite([value for value in (*self.psnr, *self.msssim) if value is not None]).all())
 
 
 def picture_quality(picture: Array, source: Frame) -> Quality:
-    """Compare the codec's picture with its source.
+    """Compare a decoded picture with its source.
 
     Args:
-        picture: [1, H', W', 3] YCbCr in 0..1, padded, not rounded.
+        picture: [1, H', W', 3] YCbCr, padded, not rounded: in 0..1, or int16 in 1/512.
         source: H x W.
     """
     width, height = source.size
@@ -65,7 +65,7 @@ def picture_quality(picture: Array, source: Frame) -> Quality:
 
 
 def frame_quality(decoded: YuvFrame, source: YuvFrame) -> Quality:
-    """Compare two frames of 8 bits."""
+    """Compare two 8-bit frames."""
     return _yuv_quality(decoded.y[None], np.stack([decoded.u, decoded.v]), source)
 
 
@@ -79,7 +79,7 @@ def _yuv_quality(luma: Planes, chroma: Planes, source: YuvFrame) -> Quality:
 
 
 def _weighted(planes: Sequence[float | None]) -> float | None:
-    """Mean of the planes that have a value, by their weights."""
+    """Weighted mean of the planes with a value."""
     known = [(weight, value) for weight, value in zip(_PLANE_WEIGHTS, planes, strict=True) if value is not None]
     return float(sum(w * v for w, v in known) / sum(w for w, _ in known)) if known else None
 
@@ -90,12 +90,12 @@ def _rgb_quality(decoded: Planes, source: RgbFrame) -> Quality:
 
 
 def _decibels(mse: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """PSNR; NaN stays NaN."""
+    """PSNR from MSE; NaN stays NaN."""
     return np.minimum(MAX_PSNR, 10.0 * np.log10(255.0**2 / np.maximum(mse, 1e-10)))
 
 
 def _compare(decoded: Planes, source: Planes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
-    """Mean squared error of each of N planes [N, H, W], and MS-SSIM, None where it is not defined."""
+    """MSE [N] of planes [N, H, W], and MS-SSIM [N], None where it is not defined."""
     squared, similarity = _compare_on_device(decoded, source)
     pixels = source.shape[1] * source.shape[2]
     mse = np.asarray(squared, np.float64).sum(axis=1) / pixels
@@ -118,7 +118,7 @@ def _rgb_planes(picture: Array, width: int, height: int) -> Array:
 
 @jax.jit
 def _compare_on_device(decoded: Array, source: Array) -> tuple[Array, Array | None]:
-    """Sum of squared errors of every row [N, H], and MS-SSIM [N], of planes [N, H, W] in 0..255."""
+    """Row sums of squared errors [N, H], and MS-SSIM [N], of planes [N, H, W] in 0..255."""
     decoded, source = decoded.astype(jnp.float32), source.astype(jnp.float32)
     return jnp.square(decoded - source).sum(axis=2), _msssim(decoded, source)
 

@@ -1,4 +1,4 @@
-"""Pictures of the report, as PNG bytes."""
+"""Plots of the report, as PNG bytes."""
 
 import io
 import itertools
@@ -71,7 +71,7 @@ def _styles(names: Iterable[str]) -> Iterable[tuple[str, dict[str, object]]]:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """0.1, 0.2, 0.5 and so on along a logarithmic axis."""
+    """Ticks at 0.1, 0.2, 0.5 and so on along a logarithmic axis."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter("")

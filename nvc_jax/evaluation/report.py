@@ -1,4 +1,4 @@
-"""One HTML page about result files, with everything it needs inside."""
+"""HTML report of result files, in one self-contained page."""
 
 import base64
 import dataclasses
@@ -29,8 +29,8 @@ class Report:
 
     Attributes:
         html: self-contained.
-        pictures: PNG bytes by file name; all are in the page too.
-        notes: sentences about what the page lacks.
+        pictures: PNG bytes by file name, also embedded in the page.
+        notes: sentences about missing parts.
     """
 
     html: str
@@ -40,7 +40,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class _Speed:
-    """Means over all points that say it; megapixels, because sequences have several sizes."""
+    """Means over all timed points; in megapixels, because sequences differ in size."""
 
     encode_ms: float
     decode_ms: float
@@ -51,16 +51,16 @@ class _Speed:
 def make_report(
     results: Mapping[str, Results], anchor: str, streams: Path | None = None, sequence: str | None = None
 ) -> Report:
-    """Put results side by side.
+    """Compare results side by side.
 
     Args:
-        results: by the name to show; those that say nothing of single frames are left out of what is shown by frame.
-        anchor: the one that BD-rates are against.
+        results: by display name; frame plots leave out results without values per frame.
+        anchor: of BD-rates.
         streams: stream folder of the results, for crops of their last frames; None leaves them out.
-        sequence: class/name of the sequence that is shown frame by frame and as crops; the first one by default.
+        sequence: class/name of the sequence in frame plots and crops, by default the first.
 
     Raises:
-        EvaluationError: the anchor or the sequence is not in the results, or they have nothing in common.
+        EvaluationError: the anchor or the sequence is not in the results, or the results share no sequence.
     """
     if anchor not in results:
         raise EvaluationError(f"the anchor {anchor} is not among the results; they are {', '.join(results)}.")
@@ -126,7 +126,7 @@ def _points(results: Results) -> Iterable[Point]:
 
 
 def _shown_sequence(results: Mapping[str, Results], sequence: str | None) -> tuple[str, str]:
-    """(class, name) of a sequence that all results have."""
+    """(class, name) of a sequence in all results."""
     common = set.intersection(*(set(_keys(result)) for result in results.values()))
     if not common:
         raise EvaluationError("no sequence is in all results; classes and sequences are matched by name.")
@@ -145,7 +145,7 @@ def _keys(results: Results) -> Iterable[tuple[str, str]]:
 
 
 def _near_in_rate(results: Mapping[str, Results], dataset: str, name: str) -> dict[str, Point]:
-    """Of each codec the point nearest to the middle of the rates that all of them have, or to what separates them."""
+    """Pick the point of each codec nearest to the middle of the common range of rates, or of the gap between them."""
     points = {codec: list(result[dataset][name].values()) for codec, result in results.items()}
     rates = [[math.log(point["ave_all_frame_bpp"]) for point in of_codec] for of_codec in points.values()]
     target = (max(map(min, rates)) + min(map(max, rates))) / 2
@@ -157,7 +157,7 @@ def _near_in_rate(results: Mapping[str, Results], dataset: str, name: str) -> di
 
 
 def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[Curve, Curve | None]]]:
-    """By class and codec: the mean (PSNR, MS-SSIM) curves of the sequences, in the order of the qualities."""
+    """Mean (PSNR, MS-SSIM) curves over the sequences, by class and codec, in order of quality."""
     curves: dict[str, dict[str, tuple[Curve, Curve | None]]] = {}
     for codec, result in results.items():
         for dataset, videos in result.items():
@@ -179,7 +179,7 @@ def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[C
 
 
 def _crops(points: Mapping[str, Point], streams: Path) -> dict[str, tuple[str, bytes]]:
-    """By name: a caption and the PNG of the same part of the last frame, the source first; nothing without pictures."""
+    """Caption and PNG crop of the last frame by name, the source first; empty without pictures."""
     points = {name: point for name, point in points.items() if "picture" in point}
     if not points:
         return {}
@@ -204,7 +204,7 @@ def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complex
 
 
 def _machines(results: Mapping[str, Results]) -> list[str]:
-    """Every machine that measured, once."""
+    """Distinct machines of the measurements."""
     found = (point["machine"] for result in results.values() for point in _points(result) if "machine" in point)
     return list(dict.fromkeys(f"{machine['cpu']} ({machine['device']})" for machine in found))
 

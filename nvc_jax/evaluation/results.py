@@ -1,14 +1,13 @@
 """Result files in the JSON schema of the official test: {class: {sequence: {rate: point}}}.
 
-A point has every key that the official test writes with `--verbose_json 1`, and these of ours:
+A point has every key that the official test writes with `--verbose_json 1`, and:
 
-- `codec`, `settings`: what coded, and how; `versions`, `machine`: where
-- `source`: a hash of the video, and the size that was asked for
-- `msssim_planes`: the planes that MS-SSIM is a mean of, `yuv`, `y` or none: below 88 pixels on a side it is not
-  defined, and values of such planes are null
-- `frame_bits`: bits of every frame, and `frame_payload_bits`: of it the coded pictures, without headers and texts
-- `ave_all_frame_payload_bpp`: the rate of the coded pictures alone
-- `stream`, `picture`: files in the stream folder; no stream where the rate is estimated, as `settings` say then
+- `codec`, `settings` (of models: container, precision, schedule, encoder options), `versions`, `machine`
+- `source`: hash of the video, and the size asked for
+- `msssim_planes`: planes in the mean MS-SSIM, `yuv`, `y` or none; it is null for planes below 88 pixels on a side
+- `frame_bits`: bits of every frame; `frame_payload_bits`: the part of its payload, without headers and texts
+- `ave_all_frame_payload_bpp`: rate of the payloads
+- `stream`, `picture`: files in the stream folder; no stream where the rate is estimated, as `settings` say
 """
 
 import dataclasses
@@ -37,9 +36,9 @@ class FrameResult:
 
     Attributes:
         type: I or P.
-        bits: all that the stream has for it.
-        payload_bits: of it the coded picture.
-        quality: of what was decoded.
+        bits: of the stream, headers included.
+        payload_bits: of its payload.
+        quality: of the decoded picture.
     """
 
     type: str
@@ -49,12 +48,12 @@ class FrameResult:
 
 
 def summarise(frames: Sequence[FrameResult], pixels: int, seconds: float) -> Point:
-    """What is known from the frames of a point.
+    """Statistics of a point from its frames.
 
     Args:
         frames: at least one.
         pixels: of a frame.
-        seconds: that the measurement took.
+        seconds: duration of the measurement.
     """
     point: Point = {"frame_pixel_num": pixels}
     point |= {f"{type_.lower()}_frame_num": sum(f.type == type_ for f in frames) for type_ in _TYPES}
@@ -81,7 +80,7 @@ def _parts(frames: Sequence[FrameResult]) -> tuple[str, ...]:
 
 
 def _averages(prefix: str, chosen: Sequence[FrameResult], frames: Sequence[FrameResult], pixels: int) -> Point:
-    """Mean rate and quality of some frames; zeros where there are none, as in official files."""
+    """Mean rate and quality of the chosen frames; zeros if there are none, as in official files."""
     count = max(1, len(chosen))
     averages: Point = {f"ave_{prefix}_frame_bpp": sum(f.bits for f in chosen) / (count * pixels)}
     for index, part in enumerate(_parts(frames)):
@@ -93,7 +92,7 @@ def _averages(prefix: str, chosen: Sequence[FrameResult], frames: Sequence[Frame
 
 
 def read_point(path: Path) -> Point | None:
-    """A point that `write_json` wrote, None if there is none that can be read."""
+    """Read a point that `write_json` wrote; None if it is missing or damaged."""
     try:
         point = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -102,7 +101,7 @@ def read_point(path: Path) -> Point | None:
 
 
 def write_json(path: PathLike, content: Mapping[str, Any]) -> None:
-    """Write a point or results, floats with six digits after the point.
+    """Write a point or results, floats with six decimals.
 
     Raises:
         OutputError: the file cannot be written.
@@ -122,7 +121,7 @@ def _rounded(value: Any) -> Any:
 
 
 def collect(points: Iterable[Point]) -> Results:
-    """Points to the contents of a result file."""
+    """Arrange points as in a result file."""
     results: Results = {}
     for point in points:
         results.setdefault(point["ds_name"], {}).setdefault(point["seq"], {})[f"{point['rate_idx']:03d}"] = point
@@ -133,7 +132,7 @@ def read_results(path: PathLike) -> Results:
     """Read a result file, ours or an official one.
 
     Raises:
-        EvaluationError: it cannot be read or holds something else.
+        EvaluationError: the file cannot be read or is no result file.
     """
     try:
         results = json.loads(Path(path).read_text())

@@ -1,4 +1,4 @@
-"""Measures points, here or in worker processes, and keeps what is finished."""
+"""Measures points, in this process or in workers, and keeps finished ones."""
 
 import concurrent.futures
 import dataclasses
@@ -28,11 +28,11 @@ class Job:
     """One point to measure.
 
     Attributes:
-        coder: what codes.
-        video: what is coded.
-        rate_index: number of the quality among the coder's.
-        folder: streams, points and pictures go below it.
-        check_existing: take a finished point from the folder if it has the same settings and is of the same video.
+        coder: under test.
+        video: source.
+        rate_index: of the qp among the coder's.
+        folder: of streams, points and pictures.
+        check_existing: keep a finished point of the folder if settings and video are the same.
     """
 
     coder: Coder
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def qp(self) -> int:
-        """The quality."""
+        """Base qp, or quantiser of a baseline."""
         return self.coder.qps[self.rate_index]
 
     @property
@@ -55,10 +55,10 @@ class Job:
         return f"{self.coder.name}: {self.video}, qp {self.qp}"
 
     def run(self) -> Point:
-        """The point.
+        """Measure the point.
 
         Raises:
-            NvcError: it cannot be measured; a stream may be left behind.
+            NvcError: encoding or decoding fails; a stream may be left behind.
         """
         base = self.folder / self.stem
         files = {
@@ -101,24 +101,24 @@ class Job:
 
 @functools.cache
 def _hash_once(path: Path) -> str | None:
-    """The hash of a video, computed once for all its points; `run_all` begins anew."""
+    """Hash of a video, cached for all its points until the next `run_all`."""
     return content_hash(path)
 
 
 def source_picture(point: Point) -> Path:
-    """Where the source of a point's picture lies in the stream folder."""
+    """Path of a point's source picture, relative to the stream folder."""
     return Path("source", point["ds_name"], f"{point['seq']}.png")
 
 
 def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Point | NvcError]]:
-    """Measure all points; a point that fails does not stop the others.
+    """Measure all points; a failed point does not stop the others.
 
     Args:
         jobs: the points.
-        workers: processes; with several devices, each takes the next one. 1 measures in this process.
+        workers: processes, spread over the devices; 1 measures in this process.
 
     Yields:
-        Number of a job and what came of it, in the order in which they finish.
+        Number of a job and its point or error, in order of completion.
     """
     _hash_once.cache_clear()
     if workers == 1:
@@ -143,9 +143,9 @@ def _outcome(measure: Callable[[], Point]) -> Point | NvcError:
     except NvcError as error:
         return error
     except BrokenProcessPool:
-        return EvaluationError("not measured: a worker process was killed; is the memory enough for this many?")
+        return EvaluationError("not measured: a worker was killed, perhaps for want of memory; try fewer --workers.")
     except Exception as error:
-        return EvaluationError(f"not measured, because of an unexpected {type(error).__name__} ({error}).")
+        return EvaluationError(f"not measured: unexpected {type(error).__name__} ({error}).")
 
 
 def _start_worker(counter: "Synchronized[int]") -> None:

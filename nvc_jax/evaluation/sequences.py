@@ -1,4 +1,4 @@
-"""What is evaluated: the official dataset configuration, or plain video files."""
+"""Test sequences: from an official dataset configuration, or plain video files."""
 
 import dataclasses
 import glob
@@ -21,15 +21,15 @@ _BLOCK_BYTES = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One video.
+    """One test sequence.
 
     Attributes:
-        dataset: the class of videos it is averaged with.
-        name: what results call it.
+        dataset: class, over which results are averaged.
+        name: in results.
         path: file, or folder of PNGs.
-        size: (width, height) that it must have; None takes the file's own.
-        frames: how many to code; None codes all.
-        exact: whether fewer frames are an error.
+        size: required (width, height); None takes the file's own.
+        frames: to code; None codes all.
+        exact: fewer frames are an error.
         intra_period: frames from one intra frame to the next; -1 for only the first.
     """
 
@@ -46,16 +46,16 @@ class Video:
 
 
 def read_config(path: Path, root: Path | None = None) -> list[Video]:
-    """The sequences of an official dataset configuration, in its order; classes with `"test": 0` are left out.
+    """Read the sequences of an official dataset configuration, in its order, without classes of `"test": 0`.
 
-    Whether the videos are there is not looked at, so that one that is missing costs its own points only.
+    Files are not opened: a missing one fails its own points only.
 
     Args:
-        path: the JSON file.
-        root: instead of the file's `root_path`, which is taken from the file's folder if it is relative.
+        path: JSON file.
+        root: overrides `root_path`, which is relative to the folder of the JSON file.
 
     Raises:
-        ConfigError: the file cannot be read or is no such configuration.
+        ConfigError: the file cannot be read or is not such a configuration.
     """
     try:
         config = json.loads(path.read_text())
@@ -89,10 +89,10 @@ def read_config(path: Path, root: Path | None = None) -> list[Video]:
 
 
 def from_files(patterns: Iterable[str]) -> list[Video]:
-    """Video files as they are. The class of a file is the folder it lies in.
+    """Expand patterns to video files; the class of a file is its folder.
 
     Raises:
-        ConfigError: nothing matches a pattern, or two files would have one name in the results.
+        ConfigError: nothing matches a pattern, or two files get the same name in the results.
     """
     paths: list[Path] = []
     for pattern in patterns:
@@ -109,7 +109,7 @@ def from_files(patterns: Iterable[str]) -> list[Video]:
 
 
 def _without_real_names(pattern: str) -> str:
-    """A pattern in which the names of folders and files that are there stand for themselves, brackets and all."""
+    """Escape existing names in a pattern, so that their brackets are literal."""
     if os.path.lexists(pattern):
         return glob.escape(pattern) if glob.has_magic(pattern) else pattern
     parent, name = os.path.split(pattern)
@@ -119,7 +119,7 @@ def _without_real_names(pattern: str) -> str:
 
 
 def content_hash(path: Path) -> str | None:
-    """What a video is by its bytes, whatever its name and date; None where it is no file or cannot be read."""
+    """Hash of a video's bytes, independent of name and date; None if it is not a file or cannot be read."""
     digest = xxhash.xxh3_128()
     try:
         if os.path.isfile(path):
@@ -138,10 +138,10 @@ def content_hash(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _get(holder: Any, key: str, kind: type, where: str) -> Any:
-    """A value of a JSON object that must be there and of one kind."""
+def _get(holder: Any, key: str, type_: type, where: str) -> Any:
+    """A required value of a JSON object, checked for its type."""
     value = holder.get(key) if isinstance(holder, dict) else None
-    if not isinstance(value, kind):
-        kinds = {int: "a whole number", str: "a string", dict: "an object"}
-        raise ConfigError(f'{where}: "{key}" must be {kinds[kind]}, not {json.dumps(value)}.')
+    if not isinstance(value, type_):
+        names = {int: "a whole number", str: "a string", dict: "an object"}
+        raise ConfigError(f'{where}: "{key}" must be {names[type_]}, not {json.dumps(value)}.')
     return value

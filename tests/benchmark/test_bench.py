@@ -148,7 +148,7 @@ def test_tool(tmp_path, compilation_cache):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--size", "64"], "--size 64 is not of the form WIDTHxHEIGHT, such as 352x288."),
+        (["--size", "64"], "--size 64 is not of the form WIDTHxHEIGHT, for example 352x288."),
         (["--frames", "10"], "--runs, --sequences and --streams must be at least 1, --frames more than 10."),
     ],
 )

@@ -72,7 +72,7 @@ def test_agrees_with_an_independent_integration(vtm, method, log_rate):
         (Curve(LOW_TO_HIGH.rates[:3], LOW_TO_HIGH.qualities[:3]), "the test curve has 3 points; a BD-rate needs 4"),
         (
             Curve(LOW_TO_HIGH.rates, tuple(q + 20 for q in LOW_TO_HIGH.qualities)),
-            r"no quality in common: 30.00 to 40.00 dB \(anchor\), 50.00 to 60.00 dB \(test\)",
+            r"quality ranges do not overlap: 30.00 to 40.00 dB \(anchor\), 50.00 to 60.00 dB \(test\)",
         ),
         (
             Curve(LOW_TO_HIGH.rates, (30.0, 32.0, 31.5, 37.0, 40.0)),

@@ -106,7 +106,7 @@ def test_tool():
     assert told["inter"]["total"]["parameters"] == frame_complexity(tiny, "P", 64, 64).total.parameters
     assert sum(module["encode"] for module in told["intra"]["modules"].values()) == told["intra"]["total"]["encode"]
     for size, message in (
-        ("64", "--size 64 is not of the form WIDTHxHEIGHT, such as 352x288."),
+        ("64", "--size 64 is not of the form WIDTHxHEIGHT, for example 352x288."),
         ("64x0", "--size 64x0: width and height must be at least 1."),
     ):
         bad = subprocess.run([*command[:2], "tiny", "--size", size], capture_output=True, text=True, check=False)
