@@ -1,12 +1,11 @@
-"""The DC block on a GPU: XLA beside the Pallas kernels in their tilings, in one run.
+"""Benchmark the DC block on a GPU: XLA beside the Pallas kernels in several tilings.
 
 python tools/bench_kernels.py --output OUT.json [--size 1920x1080] [--precision bfloat16] [--budget SECONDS]
 
-For each width and stride of dcvc_rt's inter codec: microseconds of a block by XLA (with its own products and with
-cuBLAS alone), of each kernel in each tiling, and of blocks that take the fastest tilings: all three kernels, and some
-of them with the rest by XLA. Blocks are chained in one program, as in the codec; errors are mean differences from
-float32 over the mean activation, behind all blocks of the chain. Tilings that are not compiled when the budget is spent
-are left out.
+For each width and stride of dcvc_rt's inter network: microseconds of a block by XLA (with its own products and with
+cuBLAS alone), of each kernel in each tiling, and of blocks in the fastest tilings: all three kernels, and some of them
+with the rest by XLA. Blocks are chained in one program, as in the codec; errors are mean differences from float32 over
+the mean activation, at the end of the chain. Tilings that do not compile within the budget are skipped.
 """
 
 import argparse
@@ -61,7 +60,7 @@ CUBLAS = {"xla_gpu_enable_triton_gemm": False}
 
 
 def random_layers(rng, channels, dtype):
-    """A block that keeps the size of its input."""
+    """Make a block that keeps the magnitude of its input."""
 
     def layer(*shape, fan_in):
         bias = rng.normal(0, 0.1, shape[-1])
@@ -78,7 +77,7 @@ def random_layers(rng, channels, dtype):
 
 
 def packed(layers, interpret=False):
-    """The same layers for the Pallas kernels."""
+    """Prepack the layers for the Pallas kernels."""
     layers = layers._replace(widen=tuple(paired_halves(parameters) for parameters in layers.widen))
     return BlockLayers(
         *((kernel if kernel.ndim == 3 else PallasKernel(kernel, interpret), bias) for kernel, bias in layers)
@@ -86,31 +85,31 @@ def packed(layers, interpret=False):
 
 
 def in_float32(x, layers):
-    """The block that the others are compared with."""
+    """Compute the reference of the other blocks."""
     with jax.default_matmul_precision("highest"):
         return floating.dc_block(x, layers, shortcut=False)
 
 
 def head_by_xla(x, first):
-    """The first kernel's part of a block."""
+    """Compute the first kernel's part of a block by XLA."""
     return floating.wsilu(floating.affine(x, *first))
 
 
 def depthwise_by_xla(x, layer):
-    """The second's."""
+    """Compute the second kernel's part by XLA."""
     kernel, bias = layer
     return depthwise3x3(x, kernel) + bias
 
 
 def tail_by_xla(h, x, layers):
-    """The third's."""
+    """Compute the third kernel's part by XLA."""
     h = floating.affine(h, *layers.project) + x
     first, second = jnp.split(floating.wsilu(floating.affine(h, *layers.widen)), 2, axis=-1)
     return h + floating.affine(first + second, *layers.narrow)
 
 
 def mixed(x, layers, kernels, tilings, ours):
-    """A block of which some kernels are ours."""
+    """Compute a block with some of our kernels and the rest by XLA."""
     h = pallas_block.head(x, kernels.first, tilings.head) if "head" in ours else head_by_xla(x, layers.first)
     if "depthwise" in ours:
         h = pallas_block.depthwise(h, layers.depthwise, tilings.depthwise)
@@ -132,7 +131,7 @@ PARTS = {
 
 
 def compiled(function, *inputs, compiler_options=None):
-    """A program of CHAINED applications, and None where it does not fit."""
+    """Compile CHAINED applications; None if they do not fit the device."""
 
     def chained(x, *rest):
         return jax.lax.fori_loop(0, CHAINED, lambda _, x: function(x, *rest), x)
@@ -147,7 +146,7 @@ def compiled(function, *inputs, compiler_options=None):
 
 
 def microseconds(program):
-    """Median time of one application."""
+    """Time one application (median)."""
     program().block_until_ready()
     times = []
     for _ in range(RUNS):
@@ -160,7 +159,7 @@ def microseconds(program):
 
 
 class Width:
-    """The programs of one width, which other threads compile."""
+    """Programs of one width, compiled in other threads."""
 
     def __init__(self, channels, height, width, dtype, threads):
         rng = np.random.default_rng(0)
@@ -192,7 +191,7 @@ class Width:
         return self.x, self.layers, self.kernels
 
     def measure_parts(self, deadline):
-        """XLA and every kernel in every tiling: a row of the report."""
+        """Measure XLA and every kernel in every tiling: a row of the report."""
         row = {**self.shape, "us": {}, "errors": {}}
         row["us"] = {name: microseconds(program.result()) for name, program in self.by_xla.items()}
         for part, every in self.parts.items():
@@ -212,7 +211,7 @@ class Width:
         return row
 
     def submit_mixes(self):
-        """Compile blocks of the fastest tilings."""
+        """Compile blocks in the fastest tilings."""
         self.mixes = {
             name: self.submit(
                 functools.partial(mixed, tilings=self.tilings, ours=ours), *self._inputs(), compiler_options=CUBLAS
@@ -224,13 +223,13 @@ class Width:
         """Complete a row of the report."""
         programs = {name: future.result() for name, future in self.mixes.items()}
         row["us"] |= {name: microseconds(program) for name, program in programs.items() if program}
-        ways = {"xla": self.by_xla["xla"].result(), "pallas": programs["pallas"]}
+        blocks = {"xla": self.by_xla["xla"].result(), "pallas": programs["pallas"]}
         expected = self.exact.result()()
-        row["errors"] = {name: relative_error(way(), expected) for name, way in ways.items() if way}
+        row["errors"] = {name: relative_error(block(), expected) for name, block in blocks.items() if block}
 
 
 def relative_error(found, expected):
-    """Mean difference over the mean magnitude."""
+    """Compute the mean difference over the mean magnitude."""
     return float(jnp.abs(found.astype(jnp.float32) - expected).mean() / jnp.abs(expected).mean())
 
 
@@ -239,11 +238,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=parse_size, default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", choices=("bfloat16", "float16"), default="bfloat16")
-    parser.add_argument("--budget", type=float, default=30.0, metavar="SECONDS", help="for tilings of the kernels")
+    parser.add_argument("--budget", type=float, default=30.0, metavar="SECONDS", help="to compile tilings")
     parser.add_argument("--output", required=True, metavar="OUT.json")
     options = parser.parse_args()
     if jax.default_backend() != "gpu":
-        sys.exit("bench_kernels.py: JAX finds no GPU; the kernels run on one only.")
+        sys.exit("bench_kernels.py: JAX finds no GPU, which the kernels need.")
     start = time.monotonic()
     width, height = options.size
     dtype = jnp.dtype(options.precision)
@@ -255,7 +254,7 @@ def main():
         ]
         for one in widths:
             one.submit_parts()
-        for one in widths:  # XLA tries its products on the GPU while it compiles them
+        for one in widths:  # XLA autotunes its products on the GPU while it compiles them
             for program in (*one.by_xla.values(), one.exact):
                 program.result()
         for one in widths:
@@ -263,7 +262,7 @@ def main():
             write(options.output, result)
         for one in widths:
             one.submit_mixes()
-        for one in widths:  # XLA's trials would disturb a time
+        for one in widths:  # XLA's autotuning would disturb a measurement
             for program in one.mixes.values():
                 program.result()
         for one, row in zip(widths, result["rows"], strict=True):
@@ -274,13 +273,13 @@ def main():
 
 
 def write(path, result):
-    """The report, as far as it is."""
+    """Write the report so far."""
     with atomic_output(Path(path)) as file:
         file.write((json.dumps(result, indent=1) + "\n").encode())
 
 
 def print_row(row):
-    """A few lines on one width."""
+    """Print one width in a few lines."""
     times = ", ".join(f"{name} {us:.0f}" for name, us in row["us"].items())
     errors = ", ".join(f"{name} {error:.1e}" for name, error in row["errors"].items())
     print(f"{row['channels']} channels at {row['width']}x{row['height']}: {times} us; mean error {errors}")

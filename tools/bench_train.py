@@ -1,4 +1,4 @@
-"""Throughput of a training stage: samples/s, share of the machine's matrix-product peak, and the input pipeline alone.
+"""Benchmark a training stage: samples/s, share of the matrix-product peak, and the input pipeline alone.
 
 python tools/bench_train.py --config configs/dcvc_rt.py --stage stage0_6_frames --steps 5 --output OUT.json \
     data.source=FOLDER [stages.9.batch=1] [precision=bfloat16]
@@ -10,6 +10,7 @@ import platform
 import statistics
 import sys
 import time
+from collections import Counter
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -19,11 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.evaluation.complexity import frame_complexity
+from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.io.files import atomic_output
-from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import initialise
-from nvc_jax.training.config import Stage, resolved
+from nvc_jax.training.config import Stage, TrainConfig, resolved
 from nvc_jax.training.data import batches, on_devices, open_clips
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import on_all
@@ -34,14 +34,14 @@ SIDE = 4096 if jax.default_backend() != "cpu" else 2048
 
 
 def timed(work):
-    """Seconds that a call takes."""
+    """Time a call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def matmul_peak(dtype):
-    """Best of 5 at SIDE^3 with inputs of a dtype, in GFLOP/s, of all local devices, at the precision training uses.
+    """Measure the best of 5 products at SIDE^3, in GFLOP/s, of all local devices, at the precision of training.
 
     Virtual devices of a CPU share its cores.
     """
@@ -52,26 +52,30 @@ def matmul_peak(dtype):
     return 2 * SIDE**3 / seconds / 1e9 * (jax.local_device_count() if jax.default_backend() != "cpu" else 1)
 
 
-def flops_of_clip(codec: CodecConfig, stage: Stage):
-    """Of one clip: a forward pass of every coded frame, and twice that again on the way back where it is trained.
+def flops_of_clip(config: TrainConfig, stage: Stage):
+    """Count the operations of a clip: a forward pass per coded frame, and twice that for a backward pass.
 
-    A frame takes what its encoder takes and, beyond that, its decoder; recomputing activations does not count.
+    A frame takes the modules of its encoder and its decoder, each once; recomputed activations do not count.
     """
+    codec, trained = config.codec, config.trained(stage)
+    started = codec[codec.first].pictures
+    frames = Counter({codec.rest: stage.frames - started})
+    if stage.first_reference != "original":
+        frames[codec.first] += started
 
-    def forward(kind):
-        modules = frame_complexity(codec, kind, stage.size, stage.size).modules.values()
+    def forward(name):
+        modules = packet_complexity(codec, name, stage.size, stage.size).modules.values()
         return 2 * stage.size**2 * sum(max(module.encode, module.decode) for module in modules)
 
-    intra = 0 if stage.first_reference == "original" else forward("I") * (1 if stage.train == "inter" else 3)
-    return intra + 3 * (stage.frames - 1) * (forward("P") if stage.frames > 1 else 0)
+    return sum(count * forward(name) * (3 if name in trained else 1) for name, count in frames.items())
 
 
 def main():
-    """Returns the exit code."""
+    """Measure; the exit code is 1 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--stage", required=True, help="its name")
-    parser.add_argument("--steps", type=int, default=10, help="to time, after one that warms up")
+    parser.add_argument("--stage", required=True, help="name of the stage")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps, after one to warm up")
     parser.add_argument("--output", required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
@@ -87,14 +91,14 @@ def measure(options):
     """Measure, write, and print.
 
     Raises:
-        NvcError: it cannot be done.
+        NvcError: the stage cannot be measured.
     """
     config = override(load_config(options.config), options.overrides)
     clips = open_clips(config.data, config.seed, lambda text: print(text, file=sys.stderr))
     config = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
     names = [stage.name for stage in config.stages]
     if options.stage not in names:
-        raise ConfigError(f"there is no stage {options.stage!r}; there are {', '.join(names)}.")
+        raise ConfigError(f"unknown stage {options.stage!r}; available: {', '.join(names)}.")
     number = names.index(options.stage)
     stage = config.stages[number]
 
@@ -119,7 +123,7 @@ def measure(options):
     network = [timed(lambda: step(first)) for _ in range(options.steps)]
     together = [timed(lambda: step(next(iterator))) for _ in range(options.steps)]
     peaks.append(matmul_peak(config.precision))
-    flops = flops_of_clip(config.codec, stage) * stage.batch
+    flops = flops_of_clip(config, stage) * stage.batch
     result = {
         "date": date.today().isoformat(),
         "command": " ".join(["python", *sys.argv]),

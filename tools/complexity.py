@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a codec, by module, counted in the traced model.
+"""Count parameters and multiply-accumulates of a codec by module, in the traced model.
 
 python tools/complexity.py dcvc_rt [--size 1920x1080] [--xla] [--json]
 """
@@ -14,9 +14,8 @@ from rich.table import Table
 from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.store import find_model, read_description
 from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.evaluation.complexity import frame_complexity
+from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.models.config import CONFIGS, CodecConfig
-from nvc_jax.spec import KEY_OF_KIND
 
 
 def main() -> int:
@@ -32,7 +31,7 @@ def main() -> int:
         size = parse_size(options.size)
         if min(size) < 1:
             raise ConfigError(f"--size {options.size}: width and height must be at least 1.")
-        complexities = {name: frame_complexity(config, kind, *size, options.xla) for kind, name in KEY_OF_KIND.items()}
+        complexities = {name: packet_complexity(config, name, *size, options.xla) for name, _ in config.networks}
     except NvcError as error:
         print(f"complexity.py: {error}", file=sys.stderr)
         return 1
@@ -40,23 +39,23 @@ def main() -> int:
         print(json.dumps({name: as_json(complexity) for name, complexity in complexities.items()}, indent=1))
     else:
         for name, complexity in complexities.items():
-            print_table(f"{config.name}, {name} frame, {options.size}", complexity)
+            print_table(f"{config.name}, {name} network, {options.size}", complexity)
     return 0
 
 
 def find_config(name):
-    """The configuration of that name, or of a model directory."""
+    """Find the configuration of a name or of a model directory."""
     return CONFIGS.get(name) or CodecConfig.from_dict(read_description(find_model(name)).get("config", {}))
 
 
 def as_json(complexity):
-    """A complexity as plain objects."""
+    """Convert a complexity to plain objects."""
     modules = {name: dataclasses.asdict(module) for name, module in complexity.modules.items()}
     return {"total": dataclasses.asdict(complexity.total), "modules": modules, "xla": dict(complexity.xla)}
 
 
 def print_table(title, complexity):
-    """One row per module."""
+    """Print a row per module."""
     table = Table("module", "parameters", "encode, kMAC/pixel", "decode, kMAC/pixel", title=title)
     for name, module in [*complexity.modules.items(), ("total", complexity.total)]:
         table.add_row(

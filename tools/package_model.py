@@ -1,8 +1,8 @@
-"""Ship what a training run made: weights, and everything that is made from them.
+"""Package a training run: its weights, and all files derived from them.
 
 python tools/package_model.py RUN --clips '../shared/data/clips/eval/*.mkv' [--name embedded] [--only PART ...]
 
-RUN is the folder of train.py, or one that holds its `model` and `metrics.jsonl`. The parts, in their order:
+RUN is the folder of train.py, or one with its `model` and `metrics.jsonl`. The parts, in order:
 
 weights    nvc_jax/weights/NAME
 training   benchmarks/results/NAME_training.json and docs/NAME_training.png, from metrics.jsonl
@@ -12,7 +12,7 @@ demo       docs/demo.png
 report     docs/example_report.html: the demo sequence beside x264 medium and x264 ultrafast
 card       the figures of docs/MODELS.md, between its marks
 
-`card` reads the other parts only; tests/evaluation/test_package_model.py says when they have changed since.
+`card` reads only the other parts; tests/evaluation/test_package_model.py detects when they have changed since.
 """
 
 import argparse
@@ -33,13 +33,14 @@ from nvc_jax.errors import ConfigError, NvcError, OutputError
 from nvc_jax.evaluation.bd_rate import compare
 from nvc_jax.evaluation.results import read_results
 from nvc_jax.io.files import atomic_output
+from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, DOCS, RESULTS = ROOT / "nvc_jax" / "weights", ROOT / "docs", ROOT / "benchmarks" / "results"
 QPS = ("0", "13", "26", "39", "52", "63")
 ANCHORS = ("x264-ultrafast", "mpeg4", "x264", "x265", "svt-av1")
-MEANS = 100  # steps that a point of the training curve is the mean of
+MEANS = 100  # steps averaged for a point of the training curve
 BEGIN, END = "<!-- figures of {}: made by tools/package_model.py -->", "<!-- end of figures -->"
 
 
@@ -50,7 +51,7 @@ def main() -> int:
     parser.add_argument("--clips", nargs="+", default=[], metavar="GLOB", help="for `results`")
     parser.add_argument("--name", default="embedded")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="keep streams there, and go on with them")
+    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="keep streams there, and reuse them")
     options = parser.parse_args()
     try:
         for part in options.only:
@@ -63,16 +64,17 @@ def main() -> int:
 
 
 def ship_weights(options: argparse.Namespace) -> None:
-    """The model directory of the run."""
+    """Copy the model directory of the run."""
     save_model(WEIGHTS / options.name, load_model(options.run / "model"))
 
 
 def training_curve(options: argparse.Namespace) -> None:
-    """Means of the metrics over some steps, and a plot of them."""
+    """Average the metrics over some steps, and plot them."""
     path = options.run / "metrics.jsonl"
     if not path.is_file():
-        raise ConfigError(f"{path}: there is none; give the folder of a training run.")
-    curve = summarised([json.loads(line) for line in path.read_text().splitlines()])
+        raise ConfigError(f"{path}: no such file; give the folder of a training run.")
+    config = load_model(options.run / "model").config
+    curve = summarised([json.loads(line) for line in path.read_text().splitlines()], config)
     _write(RESULTS / f"{options.name}_training.json", json.dumps(curve) + "\n")
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     axes = figure.subplots(1, len(curve["stages"]), squeeze=False)[0]
@@ -85,13 +87,13 @@ def training_curve(options: argparse.Namespace) -> None:
     figure.savefig(DOCS / f"{options.name}_training.png", dpi=100)
 
 
-def summarised(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """By stage, means of loss, rate and PSNR over every `MEANS` steps."""
+def summarised(records: Sequence[dict[str, Any]], config: CodecConfig) -> dict[str, Any]:
+    """Average loss, rate and PSNR over every `MEANS` steps, by stage, of the network that goes on if it is there."""
     stages = []
     for name in dict.fromkeys(record["stage"] for record in records):
         mine = [record for record in records if record["stage"] == name]
-        part = "inter" if "bpp_inter" in mine[0] else "intra"
-        columns = ["learning_rate", "loss", f"bpp_{part}", f"psnr_y_{part}"]
+        network = config.network_of(start=f"bpp_{config.rest}" not in mine[0])
+        columns = ["learning_rate", "loss", f"bpp_{network}", f"psnr_y_{network}"]
         rows = []
         for group in (mine[i : i + MEANS] for i in range(0, len(mine), MEANS)):
             known = [[record[column] for record in group if record[column] is not None] for column in columns]
@@ -102,7 +104,7 @@ def summarised(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """The clips, by real streams."""
+    """Evaluate the clips with real streams."""
     if not options.clips:
         raise ConfigError("results needs --clips.")
     with tempfile.TemporaryDirectory() as temporary:
@@ -114,7 +116,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def figures(options: argparse.Namespace) -> None:
-    """Curves of all results."""
+    """Plot the curves of all results."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _run(
@@ -125,14 +127,14 @@ def figures(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """The picture of the README."""
+    """Make the picture of the README."""
     with tempfile.TemporaryDirectory() as folder:
         _run(_NVC_JAX, "demo", "--model", options.name, "--out", folder)
         shutil.copyfile(Path(folder) / "side_by_side.png", DOCS / "demo.png")
 
 
 def example_report(options: argparse.Namespace) -> None:
-    """The demo sequence, measured."""
+    """Report the demo sequence."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _run(_NVC_JAX, "demo", "--model", options.name, "--out", str(folder / "demo"))
@@ -150,16 +152,16 @@ def example_report(options: argparse.Namespace) -> None:
 
 
 def card(options: argparse.Namespace) -> None:
-    """The figures between the marks of the model card."""
+    """Update the figures between the marks of the model card."""
     path = DOCS / "MODELS.md"
     _write(path, with_figures(path.read_text(), options.name))
 
 
 def with_figures(text: str, name: str) -> str:
-    """The model card with the figures of a model as they are now.
+    """Insert the current figures of a model into the model card.
 
     Raises:
-        OutputError: it has no place for them.
+        OutputError: the card has no place for them.
     """
     begin = BEGIN.format(name)
     before, found, rest = text.partition(begin)
@@ -170,15 +172,17 @@ def with_figures(text: str, name: str) -> str:
 
 
 def model_figures(name: str) -> str:
-    """What the weights and the results say."""
+    """Format figures of the weights and the results."""
     model = load_model(WEIGHTS / name)
-    parts = {part: sum(leaf.size for leaf in flatten(tree).values()) for part, tree in model.params.items()}
+    counts = [
+        (name, sum(leaf.size for leaf in flatten(model.params[name]).values())) for name, _ in model.config.networks
+    ]
     size = sum(path.stat().st_size for path in (WEIGHTS / name).rglob("*") if path.is_file())
     ours = read_results(_results(name))
     clips = _clips(ours)
     lines = [
-        f"Identity `{model.identity[:12]}`, {model.source}; {parts['intra'] / 1e6:.1f} M parameters for intra and "
-        f"{parts['inter'] / 1e6:.1f} M for inter frames, {size / 1e6:.1f} MB. {_measured_as(ours)}",
+        f"Identity `{model.identity[:12]}`, {model.source}; {size / 1e6:.1f} MB, parameters: "
+        f"{', '.join(f'{name} {count / 1e6:.1f} M' for name, count in counts)}. {_measured_as(ours)}",
         "",
         "| BD-rate (PSNR 6:1:1, all bits) against | mean | "
         + " | ".join(clip.partition("_")[0] for _, clip in _clips(ours))
@@ -213,10 +217,10 @@ _NVC_JAX = str(Path(sys.executable).with_name("nvc-jax"))
 
 
 def _run(program: str, *arguments: str) -> None:
-    """One of our programs.
+    """Run one of our programs.
 
     Raises:
-        OutputError: it has failed; it has said why.
+        OutputError: the program has failed and said why.
     """
     command = [str(ROOT / program), *arguments]
     if program != _NVC_JAX:

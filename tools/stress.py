@@ -1,10 +1,10 @@
-"""Rough treatment of .nvc files. Every command ends with a count, or with the first thing that went wrong.
+"""Stress-test .nvc files. Every command ends with a count, or with the first failure.
 
 python tools/stress.py mutations CLIP.y4m --count 20000    # damaged files, half with valid checks, through the reader
 python tools/stress.py cuts CLIP.y4m --count 200           # frames before a cut are those of the whole file
 python tools/stress.py kills CLIP.y4m --count 100          # killed encoders leave the old file or a whole one
 
-All use the packaged model. The coder itself is fuzzed by native_coder/fuzz.
+All use the packaged model. The entropy coder itself is fuzzed by native_coder/fuzz.
 """
 
 import argparse
@@ -23,32 +23,32 @@ from pathlib import Path
 
 import xxhash
 
-from nvc_jax.bitstream import FrameUnit, NvcReader, open_reader
+from nvc_jax.bitstream import NvcReader, Packet, open_reader
 from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.cli.command import main
 from nvc_jax.errors import NvcError
 from nvc_jax.video import open_video
 
 OPTIONS = "--intra-period", 4, "--frames", 16
-MEMORY = 100 << 20  # bytes that reading damaged files may add
+MEMORY = 100 << 20  # bytes that reading damaged files may allocate
 SECONDS = 20  # for one damaged file
 
 
 def nvc(*arguments):
-    """A command line in this process, where programs are compiled once. Returns its exit code."""
+    """Run a command line in this process, where programs compile once; give its exit code."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return main([str(argument) for argument in arguments])
 
 
 def encode(clip, target):
-    """Make the file that is maltreated."""
+    """Make the file to damage."""
     if nvc("encode", clip, target, *OPTIONS):
         raise SystemExit(f"{clip}: cannot be encoded")
     return target.read_bytes()
 
 
 def mutated(data, noise):
-    """A damaged copy: one to four of flipped bits, cuts, splices, noise and huge numbers."""
+    """Damage a copy by one to four flipped bits, cuts, splices, noise and huge numbers."""
     damaged = bytearray(data)
     for _ in range(noise.randint(1, 4)):
         at, to = sorted(noise.randrange(len(damaged) + 1) for _ in range(2))
@@ -69,7 +69,7 @@ def mutated(data, noise):
 
 
 def varint(value):
-    """Seven bits a byte, least significant first."""
+    """Encode seven bits a byte, least significant first."""
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)
@@ -78,7 +78,7 @@ def varint(value):
 
 
 def numbers(data):
-    """The varints at the start of bytes."""
+    """Parse the varints at the start of bytes."""
     value = shift = 0
     for byte in data:
         value |= (byte & 0x7F) << shift
@@ -89,15 +89,15 @@ def numbers(data):
 
 
 def checked(data, more=b""):
-    """Bytes followed by their check."""
+    """Append the check of bytes."""
     return bytes(data) + xxhash.xxh3_64_digest(bytes(data) + more)[:3:-1]
 
 
-def forged(data, units, noise):
-    """A copy with one to four damaged fields, and records out of place, in which all checks hold."""
-    begin, end = 12 + int.from_bytes(data[10:12], "little"), units[-1].offset + units[-1].size_bytes
+def forged(data, packets, noise):
+    """Forge a copy with valid checks, but one to four damaged fields or misplaced records."""
+    begin, end = 12 + int.from_bytes(data[10:12], "little"), packets[-1].offset + packets[-1].size_bytes
     header = bytearray(data[12:begin])
-    records = [bytearray(data[max(begin + 4, unit.offset) : unit.offset + unit.size_bytes - 4]) for unit in units]
+    records = [bytearray(data[max(begin + 4, one.offset) : one.offset + one.size_bytes - 4]) for one in packets]
     trailer = [*numbers(data[end + 1 : -12])][1:]
     for _ in range(noise.randint(1, 4)):
         number = noise.choice([0, 1, 127, 1 << noise.randrange(64), (1 << 17) + 1, noise.randrange(1 << 20)])
@@ -133,7 +133,7 @@ def forged(data, units, noise):
 
 @contextlib.contextmanager
 def limits(seed):
-    """Time and memory for one damaged file; exceeding them names its seed."""
+    """Limit time and memory for one damaged file; exceeding them names its seed."""
 
     def out_of_time(*_):
         raise AssertionError(f"seed {seed}: more than {SECONDS} s")
@@ -149,14 +149,14 @@ def limits(seed):
 
 
 def mutations(clip, count, folder):
-    """Read damaged files; a frame that is given must be the original's at its place, but where checks were forged."""
+    """Read damaged files; frames must equal the original's, except where checks were forged."""
     return read_damaged(encode(clip, folder / "s.nvc"), count)
 
 
 def read_damaged(data, count):
-    """How often which outcome."""
-    units = list(NvcReader(Cursor(io.BytesIO(data))))
-    whole = {unit.index: unit.payload for unit in units}
+    """Count the outcomes of reading damaged files."""
+    packets = list(NvcReader(Cursor(io.BytesIO(data))))
+    whole = {packet.index: packet.payload for packet in packets}
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
@@ -164,11 +164,11 @@ def read_damaged(data, count):
     for seed in range(count):
         noise = random.Random(seed)
         forge, conceal = seed % 2 == 1, bool(noise.randrange(2))
-        damaged = forged(data, units, noise) if forge else mutated(data, noise)
+        damaged = forged(data, packets, noise) if forge else mutated(data, noise)
         with limits(seed):
             try:
-                for unit in NvcReader(Cursor(io.BytesIO(damaged)), conceal):
-                    right = forge or not isinstance(unit, FrameUnit) or whole[unit.index] == unit.payload
+                for found in NvcReader(Cursor(io.BytesIO(damaged)), conceal):
+                    right = forge or not isinstance(found, Packet) or whole[found.index] == found.payload
                     assert right, f"seed {seed}: wrong frame"
                 outcome = "read to the end"
             except NvcError as error:
@@ -179,7 +179,7 @@ def read_damaged(data, count):
 
 
 def pictures(stream, folder, *options):
-    """Exit code of a decoder, and the frames that it wrote."""
+    """Decode; give the exit code and the frames written."""
     video = folder / "d.yuv"
     video.unlink(missing_ok=True)
     code = nvc("decode", stream, video, *options)
@@ -190,12 +190,12 @@ def pictures(stream, folder, *options):
 
 
 def cuts(clip, count, folder):
-    """Decode files that were cut anywhere after the first frame."""
+    """Decode files truncated anywhere after the first frame."""
     data = encode(clip, folder / "s.nvc")
     code, whole = pictures(folder / "s.nvc", folder)
     assert code == 0
     with open_reader(folder / "s.nvc") as reader:
-        ends = [unit.offset + unit.size_bytes for unit in reader]
+        ends = [packet.offset + packet.size_bytes for packet in reader]
     noise = random.Random(0)
     for _ in range(count):
         cut = noise.randrange(ends[0], len(data))
@@ -207,7 +207,7 @@ def cuts(clip, count, folder):
 
 
 def kills(clip, count, folder):
-    """Kill encoders at random moments; the target must be what it was, or whole."""
+    """Kill encoders at random moments; the target must be the old file or a whole new one."""
     target = folder / "s.nvc"
     command = [Path(sys.executable).with_name("nvc-jax"), "encode", clip, target, *map(str, OPTIONS)]
     subprocess.run(command, check=True, capture_output=True)  # compiles
@@ -231,7 +231,7 @@ TREATMENTS = {function.__name__: function for function in (mutations, cuts, kill
 
 
 def run():
-    """Run one of the three."""
+    """Run one of the tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("treatment", choices=TREATMENTS)
     parser.add_argument("clip", type=Path)

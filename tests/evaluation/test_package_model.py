@@ -8,6 +8,7 @@ import pytest
 
 from nvc_jax.codec.store import load_model
 from nvc_jax.errors import OutputError
+from nvc_jax.models.config import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +45,7 @@ def test_training_curve_is_means(tool, monkeypatch):
     ]
     both = {"loss": 8.0, "learning_rate": 0.5, "bpp_intra": 9.0, "bpp_inter": 1.5, "psnr_y_inter": 31.0}
     video = [{"step": 3, "stage": "b", **both}]
-    curve = tool.summarised(pictures + video)
+    curve = tool.summarised(pictures + video, tiny)
     assert [stage["rows"] for stage in curve["stages"]] == [
         [[2, 1.0, 0.5, None, 30.0], [3, 1.0, 2.0, None, 30.0]],
         [[4, 0.5, 8.0, 1.5, 31.0]],

@@ -1,4 +1,4 @@
-"""Which kernels of a device cost how much, in encoding and decoding a sequence.
+"""Profile the kernels of a device in encoding and decoding a sequence.
 
 python tools/gpu/device_profile.py --model NAME|DIR --size WxH --precision P [--clip VIDEO] --output OUT.json
 """
@@ -28,11 +28,11 @@ from nvc_jax.errors import NvcError
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 
 _BEFORE = 6  # frames that compile and warm up
-_TOP = 60  # kernels that are listed
+_TOP = 60  # kernels listed
 
 
 def profile(items: Iterator[Any], frames: int) -> dict[str, Any]:
-    """Kernels of the frames after the first ones, which an iterator codes."""
+    """Profile the frames of an iterator after the first ones."""
     list(islice(items, _BEFORE))
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # it would slow the host down
@@ -75,7 +75,7 @@ def _table(data: ProfileData, frames: int) -> dict[str, Any]:
 
 
 def _kernels(data: ProfileData) -> Iterator[Any]:
-    """What ran on the device: everything on the streams of GPUs, and on CPUs the instructions of programs."""
+    """Iterate over device events: those of GPU streams, and on CPUs the instructions of programs."""
     for plane in data.planes:
         on_gpu = plane.name.startswith("/device:GPU")
         for line in plane.lines:
@@ -108,11 +108,11 @@ def main() -> None:
     parser.add_argument("--size", type=parse_size, required=True)
     parser.add_argument("--precision", required=True)
     parser.add_argument("--clip")
-    parser.add_argument("--frames", type=int, default=8, help="that are profiled")
+    parser.add_argument("--frames", type=int, default=8, help="profiled frames")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     prepare_process()
-    count = _BEFORE + options.frames + 2  # the encoder is ahead of what it gives
+    count = _BEFORE + options.frames + 2  # the encoder runs ahead of its output
     try:
         codec, _ = load(options.model, options.precision)
         if options.clip:
@@ -122,10 +122,10 @@ def main() -> None:
     except NvcError as error:
         sys.exit(f"device_profile.py: {error}")
     schedule = Schedule(QP, QP)
-    units, _ = encode(codec, [*frames, *frames], schedule)
+    packets, _ = encode(codec, [*frames, *frames], schedule)
     sides = {
         "encode": Encoder(codec, *options.size, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved").encode(frames),
-        "decode": Decoder(codec, DEFAULT_SKIP_THRESHOLD).decode(units),
+        "decode": Decoder(codec, DEFAULT_SKIP_THRESHOLD).decode(packets),
     }
     tables = {side: profile(items, options.frames) for side, items in sides.items()}
     title = "{} {}x{} {}".format(options.model, *options.size, options.precision)

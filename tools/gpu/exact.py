@@ -1,9 +1,9 @@
-"""Checks on a device that its numbers are what they are elsewhere.
+"""Check that a device computes the same results as others.
 
 python tools/gpu/exact.py --output OUT.json [--expected FOLDER] [--golden FOLDER] [--seconds N]
 
-Writes OUT.json after every check. --expected is what `gpu_run.py prepare` made on a CPU; --golden has vectors of the
-official implementation. A check that would begin after the time is up is left out, and said so. The folders tools,
+Writes OUT.json after every check. --expected is a folder of `gpu_run.py prepare` from a CPU; --golden has vectors of
+the official implementation. Checks that would start after the time limit are skipped and listed. The folders tools,
 tests and tests/codec have to be on PYTHONPATH.
 """
 
@@ -41,13 +41,13 @@ from nvc_jax.video import YuvFrame
 Check = tuple[str, Callable[[], Outcome]]
 
 
-# The first digits of the hashes of the frames' bytes and pictures whose hash in all is test_int16.PINNED.
+# First digits of the hashes of the frames' bytes and pictures; their joint hash is test_int16.PINNED.
 _PINNED_BYTES = ("fc65e545", "74adf119", "cb000586", "f25d5cac", "b27db9da")
 _PINNED_PICTURES = ("45159fbc", "29a240d0", "cc835a27", "75c9529c", "b4db6f51")
 
 
 def checks(expected: Path | None, golden: Path | None) -> Iterator[Check]:
-    """All of them: one of every kind first, and what compiles most last."""
+    """Iterate over all checks: one of every kind first, the longest compilations last."""
     first, *others = kernel_checks()
     yield first
     if golden is not None:
@@ -72,7 +72,7 @@ def _tiny() -> Codec:
 
 
 def pinned_float32(name: str) -> Outcome:
-    """The stream that tests/data holds: the same bytes, and pictures within a step."""
+    """Check the stream in tests/data: the same bytes, and pictures within 1."""
     case = regression.CASES[name]
     with np.load(regression.DATA) as data:
         seed, stream = int(data[f"{name}/seed"]), data[f"{name}/stream"].tobytes()
@@ -83,13 +83,13 @@ def pinned_float32(name: str) -> Outcome:
 
 
 def pinned_int16(strategy: str) -> Outcome:
-    """The hash of a stream and of all it decodes to, as tests/codec/test_int16.py has it; else what differs."""
-    import test_int16  # starts JAX, whose settings come first
+    """Check the hash of a stream and its pictures against tests/codec/test_int16.py; else name differences."""
+    import test_int16  # starts JAX, which must be set up before
 
     codec = Codec(synthetic.tiny_model(), "int16", strategy)
     stream = test_int16.encode(codec)
     told = []
-    coded = [unit.payload for unit in streams.reader(stream)]
+    coded = [packet.payload for packet in streams.reader(stream)]
     told.append(f"other bytes in frames {_others(coded, _PINNED_BYTES)}")
     try:
         decoded = test_int16.decode(codec, stream)
@@ -106,13 +106,13 @@ def pinned_int16(strategy: str) -> Outcome:
 
 
 def _others(parts: list[bytes], pinned: Sequence[str]) -> list[int]:
-    """Which parts have not their hash."""
+    """List the parts with another hash."""
     pairs = enumerate(zip(parts, pinned, strict=True))
     return [i for i, (part, digits) in pairs if hashlib.sha256(part).hexdigest()[:8] != digits]
 
 
 def _agreement(same_bytes: bool, decoded: list[YuvFrame], y: np.ndarray, uv: Iterator) -> Outcome:
-    """Compare with pictures that another machine decoded."""
+    """Compare with pictures decoded by another machine."""
     equal, largest = 0, 0
     for planes, *theirs in zip(decoded, y, *zip(*uv, strict=True), strict=True):
         differences = [
@@ -144,7 +144,7 @@ def _golden_codec(golden: Path, scale_mode: str) -> Codec:
 
 
 def golden_sequence(golden: Path, size: str, qp: int, threshold: float) -> Outcome:
-    """Table indexes, symbols and latents of ten frames, then the pictures."""
+    """Check table indexes, symbols and latents of ten frames, then the pictures."""
     codec = _golden_codec(golden, "net")
     with np.load(golden / f"video_{size}_qp{qp}_thr012.npz") as file:
         data = dict(file)
@@ -170,7 +170,7 @@ def golden_sequence(golden: Path, size: str, qp: int, threshold: float) -> Outco
 
 
 def golden_stream(golden: Path, name: str) -> Outcome:
-    """An official stream decoded, and its source coded again."""
+    """Check an official stream: decode it, and code its source again."""
     settings = json.loads((golden / "streams.json").read_text())[name]
     with np.load(golden / settings["input"]) as data:
         source = [YuvFrame(y, *uv) for y, uv in zip(data["y"], data["uv"], strict=True)][: settings["frames"]]
@@ -183,13 +183,13 @@ def golden_stream(golden: Path, name: str) -> Outcome:
     ours, _ = streams.encode(codec, source, schedule, threshold, False, dialect)
     decoded = [frame.planes for frame in streams.decode(codec, stream, threshold)]
     passed, told = _agreement(ours == stream or not settings["encode_exact"], decoded, y, iter(uv))
-    pairs = zip(*([unit.payload for unit in streams.reader(one)] for one in (ours, stream)), strict=True)
+    pairs = zip(*([packet.payload for packet in streams.reader(one)] for one in (ours, stream)), strict=True)
     frames = sum(a == b for a, b in pairs)
     return passed, f"{frames} of {len(source)} frames coded to the official bytes; {told.split(', ', 1)[1]}"
 
 
 def main() -> int:
-    """Check; 1 if anything is not as it should be."""
+    """Check; the exit code is 1 if a check failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--expected", type=Path)

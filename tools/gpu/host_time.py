@@ -1,8 +1,8 @@
-"""What the host costs: the time to hand a frame's programs to the device beside the time the device takes for them.
+"""Measure host overhead: the time to dispatch a frame's programs beside the device's time for them.
 
 python tools/gpu/host_time.py --model NAME --size WxH --precision P [--strategy S] --output OUT.json
 
-Run it with XLA_FLAGS=--xla_gpu_enable_command_buffer= to see what CUDA graphs are worth.
+Run it with XLA_FLAGS=--xla_gpu_enable_command_buffer= to see the effect of CUDA graphs.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from nvc_jax.benchmark.subject import QP, RecordedSymbols, Subject, load
+from nvc_jax.benchmark.subject import Subject, load
 from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import NvcError
@@ -24,7 +24,7 @@ _FRAMES = 24
 
 
 def milliseconds(code):
-    """Per frame: until the call returns, and until the device is done, with a frame at a time and many in a row."""
+    """Time a frame until the call returns and until the device is done, one at a time and many in a row."""
     for _ in range(4):
         jax.block_until_ready(code())
     handed, done = [], []
@@ -63,18 +63,18 @@ def main():
     except NvcError as error:
         sys.exit(f"host_time.py: {error}")
     subject = Subject.of(codec, *options.size)
-    frame, picture, reference = subject.codec, subject.picture, subject.reference
+    *_, qps = subject.inputs
 
     def encode():
-        symbols, synthesis = frame.encode(picture, reference, QP)
-        return symbols.packed, synthesis.feature
+        symbols, synthesis = subject.encode()
+        return symbols.pack().packed, synthesis.feature
 
-    symbols, synthesis = frame.encode(picture, reference, QP)
-    recorded = RecordedSymbols(symbols)
+    symbols, synthesis = subject.encode()
+    symbols = jax.device_get(symbols)
     rows = {
         "encode": milliseconds(encode),
-        "reconstruct": milliseconds(lambda: frame.reconstruct(synthesis, QP)),
-        "decode": milliseconds(lambda: subject.network_decode(recorded)),
+        "reconstruct": milliseconds(lambda: subject.loaded.reconstruct(synthesis, qps)),
+        "decode": milliseconds(lambda: subject.network_decode(symbols)),
     }
     lines = [f"{name}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()) for name, row in rows.items()]
     print("\n".join(lines), flush=True)
