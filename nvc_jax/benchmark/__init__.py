@@ -1,1 +1,1 @@
-"""Measures speed: modules, fusion, whole sequences, beside the official PyTorch code."""
+"""Benchmark modules, fusion and whole sequences, beside the official PyTorch code."""

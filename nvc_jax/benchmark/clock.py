@@ -1,4 +1,4 @@
-"""Times of functions that take turns, so that a disturbance of the machine meets all of them."""
+"""Interleaved timing of functions, so that a disturbance of the machine affects all of them."""
 
 import dataclasses
 import statistics
@@ -17,11 +17,11 @@ class Times:
 
     @property
     def median(self) -> float:
-        """What tables show."""
+        """The time that tables show."""
         return statistics.median(self.seconds)
 
     def to_json(self) -> dict[str, Any]:
-        """Median, best, spread (of the middle half of the calls, as a share of the median) and all."""
+        """Collect median, best, spread (interquartile range over the median) and all times."""
         quarters = statistics.quantiles(self.seconds, n=4) if len(self.seconds) > 1 else [0.0, 0.0, 0.0]
         return {
             "median_s": self.median,
@@ -32,14 +32,14 @@ class Times:
 
 
 def seconds_of(function: Callable[[], Any]) -> float:
-    """Of one call, until its results are on the device."""
+    """Time one call, until its results are on the device."""
     start = time.perf_counter()
     jax.block_until_ready(function())  # type: ignore[no-untyped-call]
     return time.perf_counter() - start
 
 
 def interleaved(functions: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, Times]:
-    """Call every function once per run; a run before them, which compiles, does not count."""
+    """Time every function once per run, after an uncounted run that compiles."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for run in range(runs + 1):
         for name, function in functions.items():

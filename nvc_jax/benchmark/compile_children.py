@@ -1,4 +1,4 @@
-"""Compiling in processes of their own: XLA chooses its compilers when a process starts, and a child can be killed."""
+"""Compile in child processes: XLA selects its compilers at startup, and a child can be killed."""
 
 import json
 import queue
@@ -10,11 +10,11 @@ from typing import IO, Any
 
 from nvc_jax.errors import ConfigError
 
-_START_S = 300.0  # to import JAX, start the compiler and make the codec
+_START_S = 300.0  # to import JAX, start the compiler and build the codec
 
 
 class _EndedError(ConfigError):
-    """A child ended before it had answered."""
+    """A child ended before it answered."""
 
 
 def compiled_rows(
@@ -24,23 +24,23 @@ def compiled_rows(
     limit_s: float,
     progress: Callable[[str], None],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Compile programs one after the other in a child, which is started again behind one that it does not get past.
+    """Compile programs one after the other in a child, which restarts behind a program that hangs or crashes it.
 
-    The child reads the request as JSON. Its answers are lines of JSON: first `names` of the programs it is going to
-    compile, then `program` and its `row` for each; or `error`, a sentence, at which it ends.
+    The child reads the request as JSON and answers in lines of JSON: first the `names` of the programs to compile,
+    then `program` and `row` for each; or `error`, a sentence, after which it ends.
 
     Args:
         command: of the child.
-        request: what it is told; `programs` selects by name or pattern.
+        request: for the child; `programs` selects by name or pattern.
         environment: of the child.
         limit_s: seconds for one program.
-        progress: takes lines for the user.
+        progress: receives lines for the user.
 
     Yields:
-        The name of a program and its row; `{"failed": ...}` for one that took too long or at which the child died.
+        The name of a program and its row; `{"failed": ...}` after a timeout or a crash.
 
     Raises:
-        ConfigError: what the child's error says, or that it ended before the first program.
+        ConfigError: the child reports an error, or ends before the first program.
     """
     left: list[str] | None = None
     while left is None or left:
@@ -75,7 +75,7 @@ def compiled_rows(
 
 
 def _lines(stream: IO[bytes]) -> "queue.Queue[bytes]":
-    """What a child writes, line by line as it comes; empty at its end."""
+    """Queue the output of a child line by line, with an empty line at its end."""
     lines: queue.Queue[bytes] = queue.Queue()
 
     def read() -> None:

@@ -1,4 +1,4 @@
-"""What programs cost on chips that are not there, as a table and as a plot."""
+"""Print and plot the costs of programs compiled for absent chips."""
 
 import io
 from typing import Any
@@ -11,7 +11,7 @@ _BLUE, _RED, _GREY = "#30638e", "#d1495b", "#8a8a8a"
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:
-    """One table for each target, and below it why programs are missing."""
+    """Print a table per target, and below it the reasons for missing programs."""
     for name, target in result["targets"].items():
         table = Table(title=f"{name}: {result['model']}, {result['size']}, {result['precision']}")
         table.add_column("")
@@ -46,7 +46,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def print_comparison(before: dict[str, Any], result: dict[str, Any], console: Console) -> None:
-    """What two results have in common, the older one first."""
+    """Print the programs that two results share, the older result first."""
     columns = {"kernels": 1.0, "bytes": 1e6, "on_chip_bytes": 1e6, "temporary_bytes": 1e6, "roofline_ms": 1.0}
     table = Table(title=f"{result['model']}, {result['size']}: before and after")
     for name in ("", "", "kernels", "MB", "on chip MB", "temporary MB", "roofline ms"):
@@ -58,13 +58,13 @@ def print_comparison(before: dict[str, Any], result: dict[str, Any], console: Co
             if "failed" in row or "failed" in old:
                 continue
             digits = {key: 2 if key == "roofline_ms" else 0 for key in columns}
-            pairs = {key: [f"{r[key] / unit:.{digits[key]}f}" for r in (old, row)] for key, unit in columns.items()}
+            pairs = {key: [f"{r[key] / scale:.{digits[key]}f}" for r in (old, row)] for key, scale in columns.items()}
             table.add_row(name, program, *(" > ".join(pair) for pair in pairs.values()))
     console.print(table)
 
 
 def plot(result: dict[str, Any]) -> bytes:
-    """Roofline times as a PNG: products beside memory, one panel for each target."""
+    """Plot roofline times as a PNG: products beside memory, one panel per target."""
     targets = result["targets"]
     longest = max(len(target["programs"]) for target in targets.values())
     figure = Figure(figsize=(5.0 * len(targets) + 1.0, 1.2 + 0.32 * longest), layout="constrained")

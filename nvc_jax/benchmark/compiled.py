@@ -1,4 +1,4 @@
-"""A program compiled for a chip that is not there, and what it would cost on it."""
+"""Compile a program for an absent chip, and estimate its cost there."""
 
 import time
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from nvc_jax.errors import ConfigError
 
 
 def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None) -> dict[str, Any]:
-    """Compile and count, ready for JSON (`report`); on several chips, what one of them does.
+    """Compile, and count the cost on one chip, ready for JSON (`report`).
 
     Args:
-        program: what to compile.
-        target: what for.
-        hlo: where to write what XLA made of it; None for nowhere.
+        program: to compile.
+        target: to compile for.
+        hlo: file for the optimised HLO, if any.
 
     Raises:
         ConfigError: XLA cannot compile it.
@@ -47,7 +47,7 @@ def compile_for(program: DeviceProgram, target: Target, hlo: Path | None = None)
 
 
 def _compiled(lowered: Any, target: Target) -> tuple[Any, dict[str, bool]]:
-    """What XLA makes of a program, and the options that it needed."""
+    """Compile a program, and give the options that XLA needed."""
     try:
         return lowered.compile(), {}
     except jax.errors.JaxRuntimeError as error:
@@ -61,7 +61,7 @@ def _compiled(lowered: Any, target: Target) -> tuple[Any, dict[str, bool]]:
 
 
 def _placed(program: DeviceProgram, target: Target) -> tuple[Callable[..., Any], list[Any]]:
-    """A function of all chips, and shapes that say on which of them each input lies."""
+    """Make the function of all chips, and abstract inputs with their shardings."""
     devices = target.devices(*program.grid)
     shardings: list[Sharding] = [SingleDeviceSharding(devices[0]) for _ in program.inputs]
     function = program.function
@@ -79,17 +79,17 @@ def _placed(program: DeviceProgram, target: Target) -> tuple[Callable[..., Any],
 
 
 def report(compiled: Any, operations: dict[str, int], target: Target) -> dict[str, Any]:
-    """What a compiled program costs on one chip of a target.
+    """Report the cost of a compiled program on one chip of a target.
 
     Args:
         compiled: `jax.stages.Compiled`.
         operations: of its matrix products, by kind (`flops.count`).
-        target: what it was compiled for.
+        target: of the compilation.
 
     Returns:
         `kernels` and `classes`, `flops` by kind, `bytes`, memory, and times in ms. `peak_bytes` are arguments,
-        results that do not take their place, and what is temporary. `products_ms` and `memory_ms` are at the published
-        peaks, `roofline_ms` the larger one, `launched_ms` with the launches of kernels that no graph holds.
+        results that do not alias them, and temporaries. `products_ms` and `memory_ms` are at the published peaks,
+        `roofline_ms` the larger one, `launched_ms` with the launches of kernels outside of CUDA graphs.
     """
     cost = device_cost(compiled.as_text())
     analysis = (compiled.cost_analysis() or {}) if target.platform == "tpu" else {}

@@ -1,4 +1,4 @@
-"""What a compiled program costs a device: launches, and bytes that pass through its memory."""
+"""Cost of a compiled program on a device: launches and memory traffic."""
 
 import dataclasses
 from collections import Counter
@@ -23,7 +23,7 @@ _COLLECTIVES = (
 )
 _PRODUCTS = {"dot", "convolution", "ragged-dot"}
 _SLICES = {"slice", "dynamic-slice", "gather"}
-# A fusion of these alone moves numbers about.
+# A fusion of only these moves data.
 _MOVES = _SLICES | {
     "copy", "transpose", "reshape", "concatenate", "pad", "reverse", "broadcast", "dynamic-update-slice",
 }  # fmt: skip
@@ -36,14 +36,14 @@ class DeviceCost:
     """Cost of one run of a program on one chip.
 
     Attributes:
-        kernels: launches by class (`CLASSES`): matrix products and convolutions with what is fused to them, other
-            fusions, copies and fusions that only move numbers, custom calls (Pallas kernels), collectives, and
-            single operations. The body of a loop counts as often as it runs.
-        transfers: copies that run beside the kernels, from device memory to that of the core and back.
-        bytes: that kernels and transfers read and write in device memory, by the sizes of their operands and results.
-        on_chip_bytes: the same in the memory of the core.
-        collective_bytes: that a chip puts into collectives.
-        unknown_loops: loops whose number of runs XLA does not know; they are counted once.
+        kernels: launches by class (`CLASSES`): matrix products and convolutions with their epilogues, other
+            fusions, copies and fusions that only move data, custom calls (Pallas kernels), collectives, and
+            single operations. The body of a loop counts once per iteration.
+        transfers: asynchronous copies between device memory and on-chip memory.
+        bytes: read and written in device memory by kernels and transfers, by the sizes of operands and results.
+        on_chip_bytes: the same in on-chip memory.
+        collective_bytes: sent by a chip in collectives.
+        unknown_loops: loops of unknown trip count; they are counted once.
     """
 
     kernels: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -54,12 +54,12 @@ class DeviceCost:
     unknown_loops: int = 0
 
     def __add__(self, other: "DeviceCost") -> "DeviceCost":
-        """One after the other."""
+        """Add the cost of a program that follows."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
         return DeviceCost(*(a + b for a, b in pairs))
 
     def times(self, count: int) -> "DeviceCost":
-        """The same several times."""
+        """Multiply by a number of runs."""
         return DeviceCost(
             Counter({name: count * number for name, number in self.kernels.items()}),
             count * self.transfers,
@@ -71,7 +71,7 @@ class DeviceCost:
 
 
 def device_cost(hlo: str) -> DeviceCost:
-    """Cost of a compiled program, given as text."""
+    """Compute the cost of a compiled program from its HLO text."""
     program = parse(hlo)
     return _of_computation(program, program.entry)
 
@@ -115,7 +115,7 @@ def _collective(computation: Computation, instruction: Instruction) -> DeviceCos
 
 
 def _transfer(computation: Computation, instruction: Instruction) -> DeviceCost:
-    """A copy or slice that another instruction waits for; that one says how much arrives."""
+    """Cost an asynchronous copy or slice, by the size of its done instruction."""
     arrived = next((u for u in computation.users[instruction.name] if u.opcode.endswith("-done")), None)
     if arrived is None:
         return DeviceCost(transfers=1)
@@ -140,7 +140,7 @@ def _class(program: Program, instruction: Instruction, inner: Computation | None
 
 
 def _opcodes(program: Program, computation: Computation) -> set[str]:
-    """All that a fusion does, fusions inside it included."""
+    """Collect the opcodes of a fusion and of fusions nested in it."""
     found = set()
     for instruction in computation.instructions.values():
         inner = program.computations.get(instruction.called or "")
@@ -152,11 +152,11 @@ def _opcodes(program: Program, computation: Computation) -> set[str]:
 
 
 def _traffic(computation: Computation, instruction: Instruction, inner: Computation | None) -> tuple[int, int]:
-    """Bytes in device memory and in that of the core."""
+    """Count bytes in device memory and in on-chip memory."""
     operands = _operands(computation, instruction)
     results = list(instruction.buffers)
     if instruction.target.startswith(_LIBRARIES):
-        results = results[:1]  # the other is room to work in
+        results = results[:1]  # the other is workspace
     moved: list[tuple[int, Any]] = []
     if instruction.opcode == "fusion" and inner is not None:
         for number, operand in enumerate(operands):
@@ -177,7 +177,7 @@ def _traffic(computation: Computation, instruction: Instruction, inner: Computat
 
 
 def _read_of_parameter(fused: Computation, number: int) -> int | None:
-    """Bytes that a fusion reads of an operand if it only takes pieces of it or changes it in place, else None."""
+    """Count the bytes a fusion reads of an operand that it only slices or updates in place; else None."""
     parameter = fused.parameters.get(number)
     if parameter is None:
         return None
@@ -197,7 +197,7 @@ def _read_of_parameter(fused: Computation, number: int) -> int | None:
 
 
 def _written_by_fusion(fused: Computation, sizes: list[int]) -> list[int]:
-    """Bytes written of each result: all of it, or where it is changed in place, the changed part."""
+    """Count the bytes written of each result: all, or the updated part of one changed in place."""
     roots = [fused.root]
     if fused.root.opcode == "tuple":
         roots = [fused.instructions[name] for name in fused.root.operands]

@@ -1,4 +1,4 @@
-"""Operations of matrix products and convolutions in a traced function, by what multiplies them."""
+"""Count operations of matrix products and convolutions in a traced function, by operand type."""
 
 import math
 from collections import Counter
@@ -12,11 +12,11 @@ _HIGHEST = lax.Precision.HIGHEST
 
 
 def count(jaxpr: Jaxpr) -> Counter[str]:
-    """Multiplications and additions by kind: the type of the factors ("bfloat16", "int8", ...).
+    """Count multiplications and additions by kind, the type of the operands ("bfloat16", "int8", ...).
 
-    There are two kinds of float32: "float32" is multiplied as it is, "float32_default" may be shortened (to TF32 or
-    bfloat16). Elementwise work does not count, depthwise convolutions included. The body of a loop counts as often as
-    it runs where the trace knows, else once; of branches the largest counts.
+    float32 is two kinds: "float32" at full precision, and "float32_default", which may be truncated to TF32 or
+    bfloat16. Elementwise work, depthwise convolutions included, does not count. The body of a loop counts once per
+    iteration if the trace has the trip count, else once; of branches the largest counts.
     """
     total: Counter[str] = Counter()
     for equation in jaxpr.eqns:

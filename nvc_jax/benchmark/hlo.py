@@ -1,4 +1,4 @@
-"""XLA's compiled programs (HLO text) as data: computations, instructions, buffers and where they lie."""
+"""Parse XLA's compiled programs (HLO text): computations, instructions, buffers and their memory."""
 
 import dataclasses
 import functools
@@ -24,11 +24,11 @@ _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 
 @dataclasses.dataclass(frozen=True)
 class Buffer:
-    """An array as the program lays it out.
+    """An array in the program's layout.
 
     Attributes:
-        bytes: with the padding of its tiles.
-        on_chip: it lies in memory of the core (VMEM, SMEM), not in device memory.
+        bytes: with the padding of tiles.
+        on_chip: it is in on-chip memory (VMEM, SMEM), not in device memory.
     """
 
     bytes: int
@@ -44,7 +44,7 @@ class Instruction:
         opcode: "fusion", "copy", ...
         shape: text of its result.
         operands: names of other instructions of the computation.
-        attributes: the rest of the line; of constants and parameters with what is in the brackets.
+        attributes: the rest of the line; for constants and parameters after the text in parentheses.
     """
 
     name: str
@@ -55,18 +55,18 @@ class Instruction:
 
     @functools.cached_property
     def buffers(self) -> tuple[Buffer, ...]:
-        """The arrays of its result; several if it is a tuple."""
+        """Arrays of the result; several for a tuple."""
         return tuple(_buffer(*leaf.groups()) for leaf in _LEAF.finditer(self.shape))
 
     @property
     def called(self) -> str | None:
-        """The computation that it runs: body of a loop, inside of a fusion, function."""
+        """Name of the called computation: loop body, fusion or function."""
         found = _CALLED.search(self.attributes)
         return found[1] if found else None
 
     @property
     def branches(self) -> list[str]:
-        """The computations that a conditional chooses from."""
+        """Names of the branches of a conditional."""
         found = _BRANCHES.search(self.attributes)
         if found is None:
             return []
@@ -74,36 +74,36 @@ class Instruction:
 
     @property
     def condition(self) -> str | None:
-        """The computation that says whether a loop goes on."""
+        """Name of the condition of a loop."""
         found = _CONDITION.search(self.attributes)
         return found[1] if found else None
 
     @property
     def known_trips(self) -> int | None:
-        """How often a loop runs, where XLA wrote it down."""
+        """Trip count of a loop, if XLA recorded it."""
         found = _TRIPS.search(self.attributes)
         return int(found[1]) if found else None
 
     @property
     def number(self) -> int | None:
-        """What a constant is, of integers; the number of a parameter; None for other instructions."""
+        """Value of an integer constant or index of a parameter; None for other instructions."""
         found = re.match(r"(-?\d+)\)", self.attributes) if self.opcode in ("constant", "parameter") else None
         return int(found[1]) if found else None
 
     @property
     def target(self) -> str:
-        """The function of a custom call, empty for other instructions."""
+        """Target of a custom call; empty for other instructions."""
         found = _TARGET.search(self.attributes)
         return found[1] if found else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
-    """A list of instructions in the order in which they are executed.
+    """A list of instructions in order of execution.
 
     Attributes:
         instructions: by name.
-        root: the one whose result is that of the computation.
+        root: the instruction whose result is the computation's.
     """
 
     instructions: Mapping[str, Instruction]
@@ -111,13 +111,13 @@ class Computation:
 
     @functools.cached_property
     def parameters(self) -> dict[int, Instruction]:
-        """By number."""
+        """Parameters by index."""
         found = (i for i in self.instructions.values() if i.opcode == "parameter")
         return {i.number: i for i in found if i.number is not None}
 
     @functools.cached_property
     def users(self) -> dict[str, list[Instruction]]:
-        """For each name the instructions that read it."""
+        """Instructions that read each name."""
         users: dict[str, list[Instruction]] = {name: [] for name in self.instructions}
         for instruction in self.instructions.values():
             for name in set(instruction.operands):
@@ -127,20 +127,20 @@ class Computation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A module.
+    """An HLO module.
 
     Attributes:
         computations: by name.
-        entry: where it starts.
+        entry: the entry computation.
     """
 
     computations: Mapping[str, Computation]
     entry: Computation
 
     def trips(self, computation: Computation, loop: Instruction) -> int | None:
-        """How often a loop runs; None if that is not known before it does.
+        """Find the trip count of a loop; None if it is only known at run time.
 
-        Loops of JAX count up by one until a limit. Where XLA did not write down how often, both ends are looked up.
+        Loops of JAX count up by one to a limit. Where XLA did not record the trip count, both bounds are looked up.
         """
         condition = self.computations.get(loop.condition or "")
         if loop.known_trips is not None or condition is None or "direction=LT" not in condition.root.attributes:
@@ -155,7 +155,7 @@ class Program:
 
 
 def _source(computation: Computation, name: str) -> Instruction:
-    """What an instruction copies, if it does."""
+    """Follow copies to the instruction that they copy."""
     instruction = computation.instructions[name]
     while instruction.opcode in ("copy", "bitcast", "copy-start", "copy-done") and instruction.operands:
         instruction = computation.instructions[instruction.operands[0]]
@@ -163,7 +163,7 @@ def _source(computation: Computation, name: str) -> Instruction:
 
 
 def parse(text: str) -> Program:
-    """Read what `jax.stages.Compiled.as_text` gives."""
+    """Parse the output of `jax.stages.Compiled.as_text`."""
     computations: dict[str, Computation] = {}
     entry, name = "", ""
     lines: list[str] = []
@@ -205,7 +205,7 @@ def _instruction(line: str) -> Instruction:
 
 
 def _end_of_group(line: str, start: int) -> int:
-    """The position behind the bracket that closes the one at `start`."""
+    """Find the position behind the parenthesis that closes the one at `start`."""
     depth = 0
     for position in range(start, len(line)):
         depth += {"(": 1, ")": -1}.get(line[position], 0)
@@ -227,7 +227,7 @@ def _buffer(dtype: str, dimensions: str, layout: str | None) -> Buffer:
 
 
 def _bits(dtype: str) -> int:
-    """Bits of a number; 0 for what is no array."""
+    """Look up the bits of an element; 0 for types that are no array."""
     if dtype == "pred":
         return 8
     found = re.match(r"[a-z]+(\d+)", dtype)

@@ -1,4 +1,4 @@
-"""The machine's limits, measured: the rate of a large matrix product and of a large copy."""
+"""Measure the machine's peaks: the rate of a large matrix product and of a large copy."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 
 from nvc_jax.benchmark.clock import seconds_of
 
-_SIDE = {"cpu": 2048}  # of the matrices; elsewhere larger ones are needed
+_SIDE = {"cpu": 2048}  # of the matrices; accelerators need larger ones
 _LARGE_SIDE = 8192
 _COPY_BYTES = {"cpu": 1 << 28}
 _LARGE_COPY_BYTES = 1 << 31
@@ -17,10 +17,10 @@ _CALLS = 5
 
 @dataclasses.dataclass
 class Peaks:
-    """The best of what was measured so far.
+    """The best rates measured so far.
 
     Attributes:
-        dtype: of the matrices; sums are in float32 or int32.
+        dtype: of the matrices; accumulation is in float32 or int32.
         operations: multiplications and additions of a matrix product per second.
         copied: bytes read and written by a copy per second.
     """
@@ -30,10 +30,10 @@ class Peaks:
     copied: float = 0.0
 
     def measure(self) -> None:
-        """Measure again; a busy moment must not make the machine look slow."""
+        """Measure again and keep the best, so that a busy moment does not lower the peaks."""
         platform = jax.default_backend()
         side = _SIDE.get(platform, _LARGE_SIDE)
-        # Products of ones take less power, and so run at a higher clock.
+        # Random operands: products of ones draw less power and run at a higher clock.
         a = jax.random.randint(jax.random.key(0), (side, side), -2, 3, jnp.int8).astype(self.dtype)
         length = _COPY_BYTES.get(platform, _LARGE_COPY_BYTES) // 8
         x = jnp.zeros(length, jnp.float32)

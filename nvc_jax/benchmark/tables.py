@@ -1,4 +1,4 @@
-"""A result as tables and as a plot."""
+"""Print and plot the result of a benchmark."""
 
 import io
 from typing import Any
@@ -13,7 +13,7 @@ _COLOURS = {"device": _BLUE, "copies": _GOLD, "coder": _RED, "python": _GREY}
 
 
 def print_tables(result: dict[str, Any], console: Console) -> None:
-    """Modules, stages, fusion, and end to end."""
+    """Print tables of modules, stages, fusion, and end to end."""
     title = f"{result['model']}, {result['size']}, {result['precision']} ({result['strategy']}), {result['device']}"
     table = Table("", "ms", "kMAC/pixel", "MB", "of the product peak", "of the copy peak", title=f"P frame, {title}")
     for name, row in result["modules"].items():
@@ -53,7 +53,7 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
 
 
 def plot(result: dict[str, Any]) -> bytes:
-    """The same as a PNG."""
+    """Plot them as a PNG."""
     figure = Figure(figsize=(10.0, 6.4), layout="constrained")
     figure.suptitle(
         f"{result['model']}, {result['size']}, {result['precision']} ({result['strategy']}), {result['device']}",

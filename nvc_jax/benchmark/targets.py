@@ -1,4 +1,4 @@
-"""Chips that XLA compiles for without having one: their published figures, and how XLA is told about them."""
+"""Chips to compile for in their absence: published figures, and the settings of XLA's compilers."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 
 from nvc_jax.errors import ConfigError
 
-LAUNCH_S = 4e-6  # of a CUDA kernel that no graph holds; 3 to 5 us are usual
+LAUNCH_S = 4e-6  # of a CUDA kernel outside of graphs; 3 to 5 us are usual
 INSTALL = "pip install '.[compile]'"
 _CUDA_PLUGINS = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
 
@@ -20,12 +20,12 @@ class Target:
     """A chip, by its published figures (dense).
 
     Attributes:
-        name: what `--target` calls it.
+        name: for `--target`.
         platform: "cuda" or "tpu".
         peaks: operations per second of matrix products, by kind (`flops.count`).
         bandwidth: of device memory, bytes per second.
         memory_bytes: of device memory.
-        description: for CUDA, the text that XLA reads.
+        description: XLA's target configuration for CUDA, as text.
         third_axis: topologies of this TPU have three axes.
     """
 
@@ -38,14 +38,14 @@ class Target:
     third_axis: bool = False
 
     def environment(self) -> dict[str, str]:
-        """Variables that must be set before JAX is imported. The process itself computes on its CPU."""
+        """Make the environment to import JAX in. The process itself computes on its CPU."""
         common = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_ENABLE_COMPILATION_CACHE": "false",
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         if self.platform == "tpu":
-            # No metadata server is asked, and no lock is taken: nothing runs on a TPU.
+            # Skip the metadata server and the lock, as nothing runs on a TPU.
             return common | {
                 "TPU_SKIP_MDS_QUERY": "1",
                 "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -54,10 +54,10 @@ class Target:
         return common | {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "XLA_FLAGS": flags.strip()}
 
     def check_installed(self) -> None:
-        """Refuse if the compiler is not there.
+        """Refuse a target without its compiler.
 
         Raises:
-            ConfigError: it is so.
+            ConfigError: the compiler is not installed.
         """
         if self.platform == "tpu" and not _is_installed("libtpu"):
             raise ConfigError(f"compiling for {self.name} needs the package libtpu; {INSTALL}.")
@@ -65,7 +65,7 @@ class Target:
             raise ConfigError(f"compiling for {self.name} needs the packages jax-cuda12-plugin and -pjrt; {INSTALL}.")
 
     def devices(self, *grid: int) -> list[Any]:
-        """Devices that can be compiled for: one, or a grid of them.
+        """Make abstract devices to compile for: one, or a grid of them.
 
         Raises:
             ConfigError: XLA's compiler for them does not start.
@@ -81,22 +81,22 @@ class Target:
                     platform="cuda", target_config=self.description, topology=f"1x1x{count}"
                 )
             else:
-                # A chip of a board stands for one alone: not every libtpu knows smaller topologies.
+                # One chip of a 2x2 board, as not every libtpu has smaller topologies.
                 shape = (max(sides[0], 2), max(sides[1], 2), *[1] * self.third_axis)
                 name = f"{self.name}:{'x'.join(map(str, shape))}"
                 description = topologies.get_topology_desc(platform="tpu", topology_name=name)
-        except Exception as error:  # plugins raise what they like
+        except Exception as error:  # plugins raise any type
             raise ConfigError(f"XLA's compiler for {self.name} does not start ({_first_line(error)}).") from None
         return list(description.devices)[:count]
 
     def other_options(self, error: Exception) -> dict[str, bool]:
-        """Options of XLA with which a program may compile that failed; empty if there are none."""
+        """Choose options of XLA with which a failed program may compile; empty for none."""
         if self.platform == "cuda" and "output tile sizes" in str(error):
-            return {"xla_gpu_enable_triton_gemm": False}  # without a device no tiles are tried; cuBLAS needs none
+            return {"xla_gpu_enable_triton_gemm": False}  # tiles need autotuning, so a device; cuBLAS does not
         return {}
 
     def explain(self, error: Exception) -> str:
-        """One sentence about a failed compilation."""
+        """Explain a failed compilation in one sentence."""
         text = str(error)
         if self.platform == "cuda" and any(word in text for word in ("ptxas", "libdevice", "nvlink")):
             return f"compiling for {self.name} needs ptxas and libdevice, package nvidia-cuda-nvcc-cu12; {INSTALL}."
@@ -104,18 +104,18 @@ class Target:
 
 
 def find(name: str) -> Target:
-    """A target by name.
+    """Look up a target by name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the name is unknown.
     """
     if name not in TARGETS:
-        raise ConfigError(f"unknown target {name!r}; known: {', '.join(TARGETS)}.")
+        raise ConfigError(f"unknown target {name!r}; available: {', '.join(TARGETS)}.")
     return TARGETS[name]
 
 
 def versions() -> dict[str, str]:
-    """Of JAX and the compilers that are installed."""
+    """Collect the versions of JAX and the installed compilers."""
     found = {}
     for package in (
         "jax",
@@ -145,7 +145,7 @@ def _is_installed(module: str) -> bool:
 def _cuda_description(
     name: str, capability: str, cores: int, clock_ghz: float, bandwidth: float, memory: int, l2: int, shared: int
 ) -> str:
-    """XLA's `GpuTargetConfigProto` as text. shared: bytes of shared memory of a core."""
+    """Write XLA's `GpuTargetConfigProto` as text. shared: bytes of shared memory per SM."""
     major, minor = capability.split(".")
     return f"""
 gpu_device_info {{
@@ -175,13 +175,13 @@ device_description_str: "{name}"
 
 
 def _cuda_peaks(half: float, tf32: float, int8: float, float32: float, int32: float) -> dict[str, float]:
-    """Tera-operations per second; float32 and int32 run beside the tensor cores."""
+    """Convert from tera-operations per second; float32 and int32 run outside of the tensor cores."""
     peaks = {"bfloat16": half, "float16": half, "float32_default": tf32, "int8": int8, "float32": float32}
     return {kind: 1e12 * peak for kind, peak in (peaks | {"int32": int32}).items()}
 
 
 def _tpu_peaks(bfloat16: float, int8: float) -> dict[str, float]:
-    """Tera-operations per second. A product of float32 is one pass in bfloat16, six at the highest precision."""
+    """Convert from tera-operations per second; float32 is one bfloat16 pass, six at the highest precision."""
     peaks = {"bfloat16": bfloat16, "float16": bfloat16, "float32_default": bfloat16, "int8": int8}
     return {kind: 1e12 * peak for kind, peak in (peaks | {"float32": bfloat16 / 6.0}).items()}
 

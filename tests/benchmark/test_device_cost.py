@@ -1,4 +1,4 @@
-"""Kernels and bytes are counted as by hand in programs as XLA writes them for CUDA and TPU."""
+"""Kernels and bytes of programs that XLA wrote for CUDA and TPU, against counts by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +139,7 @@ def test_a_loop_runs_its_body_and_changes_rows_in_place():
 
 
 def test_a_loop_that_counts_to_a_limit():
-    """XLA does not always write down how often a loop runs; here it counts from 0, through a copy, to 7."""
+    """XLA does not always record the trip count; this loop counts from 0, through a copy, to 7."""
     ends = {
         "ROOT %yes = pred[] constant(true)": """%i = s32[] get-tuple-element(%t), index=0
   %limit = s32[] constant(7)
@@ -162,7 +162,7 @@ def test_a_loop_of_unknown_length_is_counted_once_and_said_to_be():
 
 
 def test_tiles_and_memories_of_a_tpu():
-    """Channels are filled up to 128, and what lies in the memory of the core does not pass through that of the chip."""
+    """Channels are padded to 128, and on-chip buffers cause no traffic in device memory."""
     cost = device_cost(TPU)
     picture, weights, part = 16 * 16 * 128 * 2, 4 * 128 * 2, 2 * 128 * 2
     assert cost.kernels == {"products": 1}

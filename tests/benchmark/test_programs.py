@@ -1,4 +1,4 @@
-"""Kernels and bytes are read correctly out of compiled programs and traced functions."""
+"""Kernels and bytes of compiled programs and traced functions."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ backend_config={"known_trip_count":{"n":"5"}}
 
 
 def test_instructions_of_a_program():
-    """A loop runs its body five times; a call is what it calls; insides of fusions do not count."""
+    """A loop counts its body five times; calls are followed; fusions are not entered."""
     assert count_instructions(HLO) == {"fusion": 5 + 1 + 1, "copy": 5}
 
 
