@@ -1,9 +1,9 @@
-"""The model that ships with the package: some hours on two CPU cores; not run from end to end so far.
+"""The packaged model: some hours on two CPU cores; not run from end to end so far.
 
 Run: python train.py --config configs/embedded.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-Starts as a transform codec (nvc_jax/training/transform_init.py). What this file cannot know of the packaged weights,
-which were trained in slices, is in their model card: docs/MODELS.md.
+Starts as a transform codec (nvc_jax/training/transform_init.py). The packaged weights were trained in slices; see their
+model card, docs/MODELS.md.
 """
 
 import functools
@@ -14,7 +14,7 @@ from nvc_jax.training.transform_init import SCALES
 
 
 def get_config() -> TrainConfig:
-    """The run."""
+    """Configure the run."""
     video = functools.partial(Stage, train="inter", batch=6, clip_norm=1.0)
     return TrainConfig(
         codec=embedded,
@@ -43,7 +43,7 @@ def get_config() -> TrainConfig:
             ),
         ),
         data=Data(skip=2, reverse=0.4, flip=0.5, flip_vertical=0.25, memory_mb=8192),
-        # Higher than the official ranges: a small model is used at the rates of conventional real-time coders.
+        # Above the official ranges: a small model is used at the rates of conventional real-time encoders.
         loss=Loss(intra_lambda=(8.0, 4096.0), inter_lambda=(4.0, 2048.0), balance=0.5, random_position=True),
         optimiser=Optimiser("adam", beta2=0.995, scales=SCALES, row_reach=6.0),
         transform_init=True,

@@ -1,14 +1,14 @@
-"""A wider successor of the model that ships with the package: planned for five minutes of one GPU.
+"""A wider successor of the packaged model: planned for five minutes of one GPU.
 
 Run: python train.py --config configs/embedded_v2.py --workdir DIR --seconds 300 data.source=FOLDER_OF_VIDEOS
 
-Starts as a transform codec (nvc_jax/training/transform_init.py). Without --seconds it makes the steps that are given
-here; on two CPU cores that takes days, with stages.N.steps=... and stages.N.batch=... any part of them.
+Starts as a transform codec (nvc_jax/training/transform_init.py). Without --seconds it trains the steps given here, days
+on two CPU cores; stages.N.steps=... and stages.N.batch=... select a part of them.
 
-Not run on a GPU so far, and no weights of it exist. The only try, on an H200 with JAX 0.11.2 and
+Not run on a GPU so far, and no weights of it exist. The only attempt, on an H200 with JAX 0.11.2 and
 XLA_FLAGS=--xla_gpu_enable_triton_gemm=false, ended before its first step: "INTERNAL: cublasLtMatmul(...): the requested
-functionality is not supported". Run it without that flag first. The 300 seconds, compiling included, are a plan for an
-H100.
+functionality is not supported". Run it without that flag first. The 300 seconds, compilation included, are a plan for
+an H100.
 """
 
 import functools
@@ -19,7 +19,7 @@ from nvc_jax.training.transform_init import SCALES
 
 
 def get_config() -> TrainConfig:
-    """The run. Steps are about what an H100 should make of 270 seconds."""
+    """Configure the run. The steps are an estimate for 270 seconds of an H100."""
     video = functools.partial(Stage, train="inter", clip_norm=1.0, skip=True)
     return TrainConfig(
         codec=embedded_v2,
@@ -51,8 +51,8 @@ def get_config() -> TrainConfig:
             ),
         ),
         data=Data(on_device=True, skip=3, reverse=0.4, flip=0.5, flip_vertical=0.25, scale=(1.0, 2.0), memory_mb=8192),
-        # Higher than the official ranges: a small model is used at the rates of conventional real-time coders. All
-        # frames of a sequence are predicted from the first one, which is why it is worth four times as much.
+        # Above the official ranges: a small model is used at the rates of conventional real-time encoders. The first
+        # frame, from which all others are predicted, weighs four times as much as they do.
         loss=Loss(
             intra_lambda=(16.0, 8192.0),
             inter_lambda=(4.0, 2048.0),

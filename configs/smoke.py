@@ -1,8 +1,8 @@
-"""Does training work here? Run: python train.py --config configs/smoke.py --workdir runs/smoke.
+"""Test that training works: python train.py --config configs/smoke.py --workdir runs/smoke.
 
-Two minutes on two CPU cores, most of them compiling; needs no data, but scikit-image for its photographs
-(pip install "nvc-jax[train,demo]"). Both codecs of the smallest size learn one moving picture: the mean loss of the
-last 20 steps is below a fifth of that of the first 20.
+Two minutes on two CPU cores, mostly compilation; needs no data, but scikit-image for its photographs
+(pip install "nvc-jax[train,demo]"). The smallest intra and inter codecs learn one moving picture: the mean loss of the
+last 20 steps is below a fifth of the first 20's.
 """
 
 from nvc_jax.models.config import tiny
@@ -10,7 +10,7 @@ from nvc_jax.training.config import DEMO, Data, Logging, Loss, Optimiser, Stage,
 
 
 def get_config() -> TrainConfig:
-    """The run."""
+    """Configure the run."""
     return TrainConfig(
         codec=tiny,
         stages=(

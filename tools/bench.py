@@ -1,11 +1,10 @@
-"""Speed of a codec in one run: modules, fusion, end to end, beside the official PyTorch code.
+"""Benchmark a codec: modules, fusion and end to end, beside the official PyTorch code.
 
 python tools/bench.py --model NAME|DIR --size WxH [--precision P] [--torch-reference DCVC/DCVC-family/DCVC-RT
     --torch-python PYTHON] [--parts sequence official ...] [--clip VIDEO] [--streams 4 8] --output OUT.json
 
-Writes OUT.json and the plot OUT.png. A configuration without weights, such as dcvc_rt, runs on random ones. The network
-of a P frame is always measured; --parts says what else, for on accelerators operations by themselves take minutes to
-compile.
+Writes OUT.json and the plot OUT.png. A configuration without weights, e.g. dcvc_rt, runs on random ones. The network
+of a P frame is always measured; --parts selects the rest, as accelerators take minutes to compile single operations.
 """
 
 import argparse
@@ -33,35 +32,35 @@ def main() -> int:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument(
         "--strategy",
-        help="how to multiply: avx512 or avx2, in C++; pallas or pallas_depthwise, on GPUs; xla, or in int16 a way of "
-        "XLA (default: the fastest)",
+        help="kernel backend: avx512 or avx2 in C++; pallas or pallas_depthwise on GPUs; xla, or for int16 a product "
+        "type of XLA (default: the fastest)",
     )
-    parser.add_argument("--runs", type=int, default=5, help="of every part of the network")
+    parser.add_argument("--runs", type=int, default=5, help="repetitions of every part of the network")
     parser.add_argument(
         "--frames",
         type=int,
         default=DROPPED + 6,
-        help=f"of the sequence; the first {DROPPED} are dropped, and few others say little",
+        help=f"length of the sequence; the first {DROPPED} frames are dropped",
     )
-    parser.add_argument("--sequences", type=int, default=1, help="how often the sequence is coded")
+    parser.add_argument("--sequences", type=int, default=1, help="repetitions of the sequence")
     parser.add_argument(
         "--streams", type=int, nargs="*", default=[], metavar="N", help="also decode the sequence N times at once"
     )
-    parser.add_argument("--clip", metavar="VIDEO", help="to code, scaled to --size (default: a random moving picture)")
+    parser.add_argument("--clip", metavar="VIDEO", help="video to code, scaled to --size (default: random)")
     parser.add_argument(
         "--parts",
         nargs="*",
         choices=PARTS,
         default=PARTS,
         metavar="PART",
-        help=f"beside the network: {', '.join(PARTS)} (default: all)",
+        help=f"measured beside the network: {', '.join(PARTS)} (default: all)",
     )
     parser.add_argument("--torch-reference", metavar="DIR", help="folder DCVC-family/DCVC-RT of an official checkout")
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has PyTorch")
     parser.add_argument("--output", required=True, metavar="OUT.json")
     options = parser.parse_args()
     errors = Console(stderr=True)
-    prepare_process()  # compiling does not count, and a second run need not wait for it
+    prepare_process()  # compilation is not timed, and cached for a second run
     try:
         if min(options.runs, options.sequences, *options.streams) < 1 or options.frames <= DROPPED:
             raise ConfigError(f"--runs, --sequences and --streams must be at least 1, --frames more than {DROPPED}.")
@@ -96,7 +95,7 @@ def main() -> int:
     print_tables(result, Console())
     different = [name for name, row in result["fusion"].items() if not row["close"]]
     if different:
-        print(f"bench.py: other results than the codec's: {', '.join(different)}.", file=sys.stderr)
+        print(f"bench.py: results differ from the codec's: {', '.join(different)}.", file=sys.stderr)
     return 1 if different else 0
 
 

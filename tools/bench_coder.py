@@ -1,13 +1,13 @@
-"""Speed and size of the entropy coder in both dialects, beside the official one if it is given.
+"""Benchmark the entropy coder in both dialects, beside the official one if it is given.
 
 Run: python tools/bench_coder.py [--reference DIR] --output benchmarks/results/coder_cpu.json
-DIR holds the official extension module, MLCodec_extensions_cpp, as built from a DCVC checkout. All coders
-run in turn, so that a change of the machine's clock or load meets all.
+DIR holds the official extension module, MLCodec_extensions_cpp, built from a DCVC checkout. Coders run in
+turns, so that a change of the machine's clock or load affects all.
 
 Cases: `large`, a million symbols, has scales drawn evenly from the table (2.74 bit per symbol); `video`, a
-million, has mostly small scales, sorted in groups, as a frame at a low rate (0.34 bit per symbol); `1080p` is
-made like the y of a P frame of 1920x1080 at qp 42: two lists of 522,240 positions, a quarter of them coded,
-with scales that vary smoothly over the picture and from channel to channel.
+million, has mostly small scales, sorted in groups, as a frame at a low rate (0.34 bit per symbol); `1080p`
+resembles the y of a P frame of 1920x1080 at qp 42: two lists of 522,240 positions, a quarter of them coded,
+with scales that vary smoothly over the picture and between channels.
 """
 
 import argparse
@@ -37,14 +37,14 @@ from nvc_jax.entropy.tables import gaussian_tables
 from nvc_jax.spec import NOT_CODED, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
 SYMBOLS = 1_000_000
-CALLS = 4  # of each coder in its turn, so that not all find the caches as another one left them
+CALLS = 4  # of a coder in its turn, as the first finds the caches of another one
 Int8 = npt.NDArray[np.int8]
 Case = list[tuple[Int8, npt.NDArray[np.uint8]]]  # symbols and indexes of each list
 Coder = tuple[Callable[[], bytes], Callable[[bytes], list[Int8]]]  # encode, decode
 
 
 def cases() -> dict[str, Case]:
-    """The symbols and table rows of each case."""
+    """Make the symbols and table rows of each case."""
     sigma = np.exp(np.linspace(np.log(SCALE_MIN), np.log(SCALE_MAX), SCALE_LEVELS)).astype(np.float32)
     rng = np.random.Generator(np.random.Philox(key=np.array([zlib.crc32(b"large"), 0], np.uint64)))
     rows = {"large": rng.integers(0, SCALE_LEVELS, SYMBOLS, dtype=np.uint8)}
@@ -62,7 +62,7 @@ def cases() -> dict[str, Case]:
 
 
 def picture(rng: np.random.Generator, sigma: npt.NDArray[np.float32]) -> tuple[Int8, npt.NDArray[np.uint8]]:
-    """One coding step of a 1080p frame: [64, 68, 120]."""
+    """Make one coding step of a 1080p frame: [64, 68, 120]."""
     channel = rng.normal(0, 35, (64, 1, 1))
     place = np.kron(rng.normal(0, 25, (1, 17, 15)), np.ones((1, 4, 8)))
     level = channel + place + rng.normal(0, 8, (64, 68, 120))
@@ -75,7 +75,7 @@ def picture(rng: np.random.Generator, sigma: npt.NDArray[np.float32]) -> tuple[I
 
 
 def our_coder(case: Case, streams: int) -> Coder:
-    """Encode and decode with native_coder, dcvc dialect."""
+    """Make a coder of native_coder, dcvc dialect."""
     table = gaussian_table()
     encoder = DcvcEncoder(streams)
     segments = [(table, symbols, rows, 0) for symbols, rows in case]
@@ -90,7 +90,7 @@ def our_coder(case: Case, streams: int) -> Coder:
 
 
 def interleaved_coder(case: Case, threads: int, kernels: str | None = None) -> Coder:
-    """Encode and decode with native_coder, interleaved dialect; by default with the fastest kernels."""
+    """Make a coder of native_coder, interleaved dialect, with the fastest kernels by default."""
     table = gaussian_table()
     encoder = InterleavedEncoder(threads, kernels=kernels)
     decoder = InterleavedDecoder(b"", threads, kernels=kernels)
@@ -106,13 +106,13 @@ def interleaved_coder(case: Case, threads: int, kernels: str | None = None) -> C
 
 
 def gaussian_table() -> CdfTable:
-    """The table of all cases."""
+    """Make the table of all cases."""
     arrays = gaussian_tables()
     return CdfTable(arrays.cdf, arrays.length, arrays.offset)
 
 
 def official_coder(module: Any, case: Case, streams: int) -> Coder:
-    """Encode and decode with the official extension; its own packing of the symbols is not counted."""
+    """Make a coder of the official extension; its packing of symbols is not timed."""
     arrays = gaussian_tables()
     encoder, decoder = module.RansEncoder(), module.RansDecoder()
     encoder.set_use_two_encoders(streams == 2)
@@ -139,7 +139,7 @@ def official_coder(module: Any, case: Case, streams: int) -> Coder:
 
 
 def measure(coders: dict[str, Coder], case: Case, repeats: int) -> dict[str, dict[str, float]]:
-    """Speed of every coder, from the best of the repeats and from their median, and the size of its payload."""
+    """Measure the speed of every coder, best and median of the repeats, and the size of its payload."""
     times: dict[str, dict[str, list[float]]] = {name: {"encode": [], "decode": []} for name in coders}
     sizes: dict[str, int] = {}
     for _ in range(repeats):
@@ -174,7 +174,7 @@ def measure(coders: dict[str, Coder], case: Case, repeats: int) -> dict[str, dic
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Describe the machine."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -1,10 +1,10 @@
-"""Speed of the official PyTorch DCVC-RT: the other side of tools/bench.py.
+"""Benchmark the official PyTorch DCVC-RT: the worker of tools/bench.py.
 
 Started by it with an interpreter that has PyTorch: `python bench_torch.py CHECKOUT WIDTH HEIGHT [--plain] [--weights IMAGE VIDEO]`,
-where CHECKOUT is the folder DCVC-family/DCVC-RT of a checkout of the official code. Says what it runs on in one line of JSON,
-then answers lines: `encode` and `decode` with the seconds of the network of a P frame, `encode_sequence FILE` and
-`decode_sequence` with those of every frame of a sequence by the official rules: pictures are on the device before and after,
-everything is synchronised, and its entropy coder runs. It needs the extension MLCodec_extensions_cpp for that.
+where CHECKOUT is the folder DCVC-family/DCVC-RT of an official checkout. Describes itself in one line of JSON, then answers
+lines: `encode` and `decode` with the seconds of the network of a P frame, `encode_sequence FILE` and `decode_sequence` with
+those of every frame of a sequence by the official rules: pictures are on the device before and after, everything is
+synchronised, and its entropy coder runs, which needs the extension MLCodec_extensions_cpp.
 """  # noqa: E501
 
 import argparse
@@ -14,7 +14,6 @@ import sys
 import time
 
 import numpy as np
-import torch  # noqa: TID251 - this script is for an environment with PyTorch
 
 QP = 30
 SKIP_THRESHOLD = 0.12
@@ -23,26 +22,26 @@ RESET_INTERVAL = 64
 
 
 class Nothing:
-    """Stands in for CUDA events and streams on a machine without CUDA."""
+    """Stub of CUDA events and streams for a machine without CUDA."""
 
     def __init__(self, *_, **__):
         pass
 
     def record(self):
-        """Nothing."""
+        """Do nothing."""
 
     wait = record
 
 
 def without_cuda():
-    """The official code uses events and streams whatever the device is."""
+    """Stub the events and streams that the official code uses on every device."""
     torch.cuda.Event = torch.cuda.Stream = Nothing
     torch.cuda.stream = lambda _: contextlib.nullcontext()
     torch.cuda.synchronize = lambda device=None: None
 
 
 class Networks:
-    """The image and the video model, and the calls of the official test."""
+    """The image and the video model, called as in the official test."""
 
     def __init__(self, width, height, weights):
         from src.models.image_model import DMCI
@@ -68,11 +67,11 @@ class Networks:
                 model.set_use_two_entropy_coders(bool(self.sps["ec_part"]))
 
     def tensor(self, values):
-        """On the device, in its precision."""
+        """Move values to the device, in its precision."""
         return torch.as_tensor(values).to(self.device, self.dtype)
 
     def seconds(self, function, *inputs):
-        """Of one call, synchronised, and its result."""
+        """Time one call, synchronised, and give its result."""
         torch.cuda.synchronize()
         start = time.perf_counter()
         result = function(*inputs)
@@ -81,7 +80,7 @@ class Networks:
 
 
 class Frame:
-    """The network of a P frame alone: symbols come from nowhere."""
+    """The network of a P frame alone, without symbols."""
 
     def __init__(self, networks):
         self.model = networks.video
@@ -94,7 +93,7 @@ class Frame:
 
     @contextlib.contextmanager
     def no_coder(self):
-        """The entropy coder does nothing inside."""
+        """Disable the entropy coder inside the block."""
         coder = self.model.gaussian_encoder
         coder.decode_y = lambda indexes: None
         coder.get_y = lambda shape, numel, dtype, device, skip, indexes: torch.zeros(shape, dtype=dtype, device=device)
@@ -104,7 +103,7 @@ class Frame:
             del coder.decode_y, coder.get_y
 
     def encode(self):
-        """All of encoding but the entropy coder."""
+        """Encode without the entropy coder."""
         from src.layers.cuda_inference import round_and_to_int8
 
         model = self.model
@@ -117,7 +116,7 @@ class Frame:
         return model.decoder(y_hat, context, self.gains[1])
 
     def decode(self):
-        """All of decoding but the entropy coder."""
+        """Decode without the entropy coder."""
         model = self.model
         model.add_ref_frame(self.feature, None)
         features, temporal = model.feature_extractor.forward_part1(model.apply_feature_adaptor(), self.gains[2])
@@ -129,21 +128,18 @@ class Frame:
 
 
 class Sequence:
-    """Frames through both models as in the official test."""
+    """Frames coded by both models as in the official test."""
 
     def __init__(self, networks):
         self.networks, self.streams = networks, []
 
     def encode(self, pictures):
-        """Seconds of every frame. pictures: [T, 3, H', W'] uint8 YCbCr 4:4:4, padded."""
-        networks, video = self.networks, self.networks.video
-        self.streams, times = [], []
-        video.set_curr_poc(0)
-        for number, picture in enumerate(pictures):
-            seconds, stream = networks.seconds(self._encode, number, networks.tensor(picture[None] / 255))
-            times.append(seconds)
-            self.streams.append(stream)
-        return times
+        """Time the encoding of every frame. pictures: [T, 3, H', W'] uint8 YCbCr 4:4:4, padded."""
+        networks = self.networks
+        networks.video.set_curr_poc(0)
+        coded = [networks.seconds(self._encode, n, networks.tensor(p[None] / 255)) for n, p in enumerate(pictures)]
+        self.streams = [stream for _, stream in coded]
+        return [seconds for seconds, _ in coded]
 
     def _encode(self, number, picture):
         image, video = self.networks.image, self.networks.video
@@ -158,7 +154,7 @@ class Sequence:
         return refresh, qp, video.compress(picture, qp)["bit_stream"]
 
     def decode(self):
-        """Seconds of every frame of what was encoded."""
+        """Time the decoding of every encoded frame."""
         self.networks.video.set_curr_poc(0)
         return [self.networks.seconds(self._decode, n, *stream)[0] for n, stream in enumerate(self.streams)]
 
@@ -176,13 +172,18 @@ class Sequence:
 
 def main():
     """Serve measurements until standard input ends."""
+    global torch
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout")
     parser.add_argument("width", type=int)
     parser.add_argument("height", type=int)
-    parser.add_argument("--plain", action="store_true", help="without the CUDA extension, though it may be built")
+    parser.add_argument("--plain", action="store_true", help="without the CUDA extension, even if it is built")
     parser.add_argument("--weights", nargs=2, metavar=("IMAGE", "VIDEO"), help="checkpoints; random otherwise")
     options = parser.parse_args()
+    try:
+        import torch  # noqa: TID251 - this script is for an environment with PyTorch
+    except ImportError:
+        sys.exit("bench_torch.py: this interpreter has no PyTorch; use one that has it.")
     answers, sys.stdout = sys.stdout, sys.stderr  # the official code prints
     sys.path.insert(0, options.checkout)
     if options.plain:
@@ -193,10 +194,9 @@ def main():
 
     networks = Networks(options.width, options.height, options.weights)
     frame, sequence = Frame(networks), Sequence(networks)
-    cuda = networks.device.type == "cuda"
     about = {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "precision": str(networks.dtype).removeprefix("torch."),
         "cuda_extension": bool(CUSTOMIZED_CUDA_INFERENCE),
         "entropy_coder": networks.has_coder,

@@ -1,8 +1,8 @@
-"""BD-rates of result files against an anchor, per sequence, class and on average.
+"""Compute BD-rates of result files against an anchor, per sequence, class and on average.
 
 python tools/compare_bd_rate.py --anchor VTM.json RESULTS.json ... [--quality msssim] [--method cubic] [--json]
 
-The exit code is 1 if a BD-rate is not defined; the reason is told.
+The exit code is 1 if a BD-rate is not defined; the reason is printed.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def as_json(comparison):
-    """A comparison as plain objects."""
+    """Convert a comparison to plain objects."""
     sequences = {
         f"{dataset}/{name}": {"percent": value.percent, "overlap": value.overlap}
         if isinstance(value, BdRate)
@@ -60,7 +60,7 @@ def as_json(comparison):
 
 
 def print_table(comparisons):
-    """One column per result file."""
+    """Print a column per result file."""
     table = Table("BD-rate, %", *(Path(path).stem for path in comparisons))
     every = list(comparisons.values())
     reasons = []
@@ -89,7 +89,7 @@ def print_table(comparisons):
 
 
 def number(percent, missing):
-    """A mean, with the number of sequences that are not in it."""
+    """Format a mean, with the number of sequences missing in it."""
     return ("-" if percent is None else f"{percent:+.2f}") + (f" (without {missing})" if missing else "")
 
 

@@ -1,10 +1,10 @@
-"""Kernels, bytes, memory and roofline times of the codec on chips that are not there, as XLA compiles it for them.
+"""Compile the codec for absent chips, and report kernels, bytes, memory and roofline times.
 
 python tools/compile_for.py --target h100 --target v5e [--model NAME|DIR] [--size WxH] [--precision P]
     [--programs encode,picture,decode] --output OUT.json
 
-Writes OUT.json and the plot OUT.png. Needs `pip install '.[compile]'`, in an environment of its own: with these
-packages JAX would look for their devices first.
+Writes OUT.json and the plot OUT.png. Needs `pip install '.[compile]'`, in a separate environment: with these packages
+JAX would look for their devices first.
 """
 
 import argparse
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs" / "dcvc_rt.py"
 
-SETTINGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_OPTIMIZATION_LEVEL")  # of XLA's compilers, by the user
-GRIDS = ((1, 1), (2, 2), (4, 4))  # of the chips that train together
+SETTINGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_OPTIMIZATION_LEVEL")  # user settings of XLA's compilers
+GRIDS = ((1, 1), (2, 2), (4, 4))  # of chips that train together
 TRAINING_PROGRAMS = "train_2*,train_6,train_32"
 DEFAULT_PROGRAMS = "encode,picture,decode,decode_4,intra_*,stage_*"
 
@@ -51,15 +51,15 @@ def main() -> int:
     parser.add_argument("--model", default="dcvc_rt", metavar="NAME|DIR", help="model or configuration")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", choices=PRECISION_NAMES, default="bfloat16")
-    parser.add_argument("--strategy", help="how to multiply (default: xla, in int16 int8)")
+    parser.add_argument("--strategy", help="kernel backend (default: xla, for int16 int8)")
     parser.add_argument(
         "--programs", default=DEFAULT_PROGRAMS, metavar="NAME,...", help="names or patterns (default: %(default)s)"
     )
     parser.add_argument("--training", action="store_true", help=f"add {TRAINING_PROGRAMS}")
-    parser.add_argument("--config", default=str(RECIPE), metavar="FILE.py", help="of the training steps")
+    parser.add_argument("--config", default=str(RECIPE), metavar="FILE.py", help="recipe of the training steps")
     parser.add_argument("--batch", type=int, help="clips per chip (default: the stage's batch over all chips)")
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for one program")
-    parser.add_argument("--hlo", metavar="DIR", help="also write what XLA made of each program")
+    parser.add_argument("--hlo", metavar="DIR", help="also write the optimised HLO of each program")
     parser.add_argument("--before", type=Path, metavar="OLD.json", help="an older result to compare with")
     parser.add_argument("--output", metavar="OUT.json")
     options = parser.parse_args()
@@ -80,16 +80,16 @@ def main() -> int:
 
 
 def older_result(path: Path) -> dict[str, Any]:
-    """A result of this program.
+    """Read a result of this program.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the file is not such a result.
     """
     try:
         result: dict[str, Any] = json.loads(path.read_text())
         result["targets"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{path}: is no result of compile_for.py ({error}).") from None
+        raise ConfigError(f"{path}: is not a result of compile_for.py ({error}).") from None
     return result
 
 
@@ -134,13 +134,13 @@ def measure(options: argparse.Namespace, progress: Console) -> dict[str, Any]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file atomically."""
     with atomic_output(path) as file:
         file.write(data)
 
 
 def child() -> int:
-    """Compile for one target, as `compiled_rows` asks."""
+    """Compile for one target, as the child of `compiled_rows`."""
     from nvc_jax.benchmark.compiled import compile_for
     from nvc_jax.benchmark.device_programs import coding_programs
     from nvc_jax.benchmark.subject import load
@@ -180,7 +180,7 @@ def child() -> int:
 
 
 def training_steps(request: dict[str, Any]) -> dict[str, Callable[[], "DeviceProgram"]]:
-    """The steps of a recipe by name, on one chip and on grids of them; made when they are needed."""
+    """Prepare the steps of a recipe by name, on one chip and on grids, to be made when needed."""
     from nvc_jax.benchmark.device_programs import DeviceProgram
     from nvc_jax.training.abstract import abstract_step, distinct_stages
     from nvc_jax.training.processes import DEVICES
@@ -204,14 +204,14 @@ def training_steps(request: dict[str, Any]) -> dict[str, Callable[[], "DevicePro
 
 
 def selected(names: list[str], patterns: list[str]) -> list[str]:
-    """Names that fit one of the patterns.
+    """Select the names that match a pattern.
 
     Raises:
-        ConfigError: a pattern fits none.
+        ConfigError: a pattern matches none.
     """
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise ConfigError(f"unknown program {pattern!r}; known: {', '.join(names)}.")
+            raise ConfigError(f"unknown program {pattern!r}; available: {', '.join(names)}.")
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 

@@ -1,4 +1,4 @@
-"""Official checkpoints to a model directory and back: the same as `nvc-jax convert`, with its options."""
+"""Convert official checkpoints to a model directory and back: `nvc-jax convert`, with its options."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""One HTML page about result files: curves, BD-rates, frames, crops, complexity and speed.
+"""Report result files on one HTML page: curves, BD-rates, frames, crops, complexity and speed.
 
 python tools/make_report.py RESULTS.json ... --anchor x265 [--stream-dir DIR] --output REPORT.html [--pictures DIR]
 """
@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json", help="shown by their names")
     parser.add_argument("--anchor", required=True, metavar="NAME", help="of BD-rates: a result file without .json")
-    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="that of eval.py, for crops")
+    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="of eval.py, for crops")
     parser.add_argument("--sequence", metavar="CLASS/NAME", help="shown frame by frame; the first by default")
     parser.add_argument("--output", required=True, type=Path, metavar="REPORT.html")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the pictures as PNG files")
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         results = {path.stem: read_results(path) for path in options.results}
         if len(results) < len(options.results):
-            raise EvaluationError("two result files have the same name; results are shown by it.")
+            raise EvaluationError("two result files have the same name, by which results are shown.")
         report = make_report(results, options.anchor, options.stream_dir, options.sequence)
         files = {options.output: report.html.encode(errors="backslashreplace")}
         if options.pictures:

@@ -1,11 +1,10 @@
-"""Makes tests/data/golden_tiny.npz, by which a clone without golden files notices a change of arithmetic or format.
+"""Make tests/data/golden_tiny.npz, by which a clone without golden files detects changes of arithmetic or format.
 
-    .venv/bin/python tools/make_test_data.py
-
-Run it only when such a change is intended. For each case of tests/regression.py it looks for a moving picture none
-of whose latents and scales comes near a decision, so that every machine must write the same bytes.
+Run it only when such a change is intended. For each case of tests/regression.py it searches a moving picture whose
+latents and scales keep away from rounding edges, so that every machine must write the same bytes.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ MIN_MARGIN = 5e-4
 
 def main() -> None:
     """Search, and write the file."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     codec = Codec(synthetic.tiny_model())
     arrays = {}
     for name, case in regression.CASES.items():

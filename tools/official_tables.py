@@ -1,11 +1,10 @@
-"""Take the hyper-latent's probability tables from the official PyTorch code, exactly as it computes them.
+"""Export the hyper-latent's probability tables exactly as the official PyTorch code computes them.
 
 Run where PyTorch and a DCVC checkout with its built entropy extension are:
     python official_tables.py --dcvc DCVC-family/DCVC-RT --image IMAGE.pth.tar --video VIDEO.pth.tar OUT.npz
 
-About one row in a hundred of a trained model differs by one count between PyTorch and NumPy, and one row is
-enough to lose an official stream. The file goes to tools/convert_checkpoint.py. This script needs nothing of
-nvc-jax.
+About one row in a hundred of a trained model differs by one count between PyTorch and NumPy, and one row loses
+an official stream. tools/convert_checkpoint.py takes the file. This script needs nothing of nvc-jax.
 """
 
 import argparse
@@ -15,21 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch  # noqa: TID251
 
 
 def model_tables(model: Any, checkpoint: Path) -> dict[str, np.ndarray]:
-    """The tables of a model with the weights of a checkpoint: cdf [rows, width], length and offset [rows]."""
+    """Compute the tables of a model from a checkpoint: cdf [rows, width], length and offset [rows]."""
     common = importlib.import_module("src.utils.common")
     model.load_state_dict(common.get_state_dict(str(checkpoint)))
     model.eval()
-    with torch.no_grad():
-        model.update()
-    cdf, length, offset = model.bit_estimator_z.get_cdf_info()
-    return {
-        name: np.ascontiguousarray(values, dtype=np.int32)
-        for name, values in (("cdf", cdf), ("length", length), ("offset", offset))
-    }
+    model.update()
+    arrays = zip(("cdf", "length", "offset"), model.bit_estimator_z.get_cdf_info(), strict=True)
+    return {name: np.ascontiguousarray(values, dtype=np.int32) for name, values in arrays}
 
 
 def main() -> None:
@@ -42,6 +36,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.dcvc / "src" / "models").is_dir():
         parser.error(f"{arguments.dcvc}: no src/models in it; name the DCVC-RT folder of a DCVC checkout")
+    try:
+        import torch  # noqa: TID251
+    except ImportError:
+        parser.exit(1, "official_tables.py: this interpreter has no PyTorch; use one that has it.\n")
+    torch.set_grad_enabled(False)
     sys.path.insert(0, str(arguments.dcvc))
     models = {
         "image": (importlib.import_module("src.models.image_model").DMCI, arguments.image),

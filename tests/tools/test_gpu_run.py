@@ -1,4 +1,4 @@
-"""tools/gpu_run.py goes through its phases with a tiny codec on a CPU, and keeps what a phase at its limit has done."""
+"""tools/gpu_run.py: time limits, failures, and (slow) a rehearsal with a tiny codec on a CPU."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def runner(tmp_path):
 
 
 def test_limits_and_failures(runner, tmp_path):
-    """What a step wrote before its limit is kept, a failure stops no other, and what needs it is left out."""
+    """A step at its limit keeps its results; a failed one stops no other, but those that need it are left out."""
     steps = [
         call(SLEEPS, name="slow", seconds=2),
         call("raise SystemExit('no good')", name="bad"),
@@ -52,6 +52,7 @@ def test_limits_and_failures(runner, tmp_path):
         "phase/lonely": "left out",
     }
     assert results["phase/slow"]["result"] == {"lines": ["told"]}
+    assert runner.failed == ["phase/slow", "phase/bad"]
     summary = (tmp_path / "out" / "summary.txt").read_text()
     assert "    | begun\n" in summary
     assert "    | no good\n" in summary
@@ -110,7 +111,7 @@ def test_packages_are_left_alone_in_versions_that_are_allowed(monkeypatch, tmp_p
     ],
 )
 def test_training_that_fails_at_its_start_begins_again_with_other_products(monkeypatch, tmp_path, flags, other):
-    """With the seconds that are left; one that fails later, and one that goes well, do not."""
+    """A restart gets the seconds that are left; a later failure or a success causes none."""
     monkeypatch.setenv("XLA_FLAGS", flags)
     told = tmp_path / "told"
     tells = f"import os, sys; print(os.environ['XLA_FLAGS'], file=open({str(told)!r}, 'a'));"
@@ -139,7 +140,7 @@ def test_training_that_fails_at_its_start_begins_again_with_other_products(monke
 
 
 def test_training_that_is_asked_to_end_is_not_begun_again(runner, tmp_path):
-    """It leaves what it has: its checkpoint and its model."""
+    """It can still save its checkpoint and its model."""
     leaves = "signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'a').write('x'), sys.exit(143)))"
     trains = f"import signal, sys, time; {leaves}; time.sleep(60)"
     code = f"import sys; sys.path[:0] = [{str(TOOLS)!r}]; from gpu.train import run; "

@@ -1,1 +1,1 @@
-"""The phases of `tools/gpu_run.py`: programs of their own, and a runner that needs the standard library only."""
+"""Phases of `tools/gpu_run.py`: separate programs, and a runner that needs only the standard library."""

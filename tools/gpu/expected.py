@@ -1,4 +1,4 @@
-"""What the embedded model in int16 gives on a CPU, to be compared with on other devices."""
+"""Make int16 results of the embedded model on a CPU, and check other devices against them."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ from nvc_jax.video import create_video
 
 _CLIP, _STREAM, _HASHES = "int16.y4m", "int16.nvc", "int16.json"
 _SCHEDULE = Schedule(qp=32, intra_qp=32, reset_interval=4)
-_RDOQ = 0.06  # with it blocks are skipped, so that every stage runs
+_RDOQ = 0.06  # which also skips blocks, so that every stage runs
 
 
 def make_expected(folder: Path, size: tuple[int, int] = (352, 288), frames: int = 10) -> None:
-    """Code a moving picture in int16 and note the hashes of what it decodes to."""
+    """Code a moving picture in int16 and record the hashes of its decoded frames."""
     folder.mkdir(parents=True, exist_ok=True)
     info, pictures = demo_sequence(*size, frames)
     with create_video(folder / _CLIP, info) as writer:
@@ -41,7 +41,7 @@ def make_expected(folder: Path, size: tuple[int, int] = (352, 288), frames: int 
 
 
 def check_expected(folder: Path) -> Iterator[tuple[str, Callable[[], Outcome]]]:
-    """The checks that need a folder of `make_expected`."""
+    """Iterate over the checks against a folder of `make_expected`."""
     expected = json.loads((folder / _HASHES).read_text())
 
     def decodes() -> Outcome:

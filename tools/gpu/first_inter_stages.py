@@ -1,4 +1,4 @@
-"""The first inter stages of the full recipe on a clip that needs no files, to measure how fast they train."""
+"""The first inter stages of the full recipe on the demo clip, to benchmark training."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "configs" / "dcvc_rt.py"
 
 
 def get_config() -> TrainConfig:
-    """The stages that update once per frame, each by itself."""
+    """Select the stages that update once per frame, each standing alone."""
     config = load_config(RECIPE)
     stages = tuple(
         dataclasses.replace(stage, carry_optimiser=False) for stage in config.stages if stage.name.startswith("stage0")

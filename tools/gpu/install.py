@@ -1,9 +1,9 @@
-"""Installs what a bare machine lacks into a folder, without a network: wheels, and our C++.
+"""Install missing wheels and our C++ into a folder, without a network.
 
 python tools/gpu/install.py wheels|native --site FOLDER [--wheels FOLDER]
 
-Wheels lie in the folder as they are or in wheels.tar.xz. A package that the environment has in a version that
-pyproject.toml allows is left alone. The C++ is built with the headers of the installed jaxlib.
+Wheels are in the folder or in its wheels.tar.xz. Packages that the environment has in a version allowed by
+pyproject.toml are left alone. The C++ is built with the headers of the installed jaxlib.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def allowed_versions() -> dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]]:
-    """The lowest version that pyproject.toml allows and the first one that it does not, by name in lower case."""
+    """Read the lowest version that pyproject.toml allows and the first it does not, by lower-case name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = itertools.chain.from_iterable(project["optional-dependencies"].values())
     requirements = [*project["dependencies"], *optional]
@@ -38,7 +38,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def is_installed(name: str, site: Path) -> bool:
-    """In a version that pyproject.toml allows, in the environment or in the folder."""
+    """Tell whether environment or folder have a package in a version allowed by pyproject.toml."""
     paths = [str(site), *sys.path]
     found = next(iter(importlib.metadata.distributions(name=name, path=paths)), None)
     lowest, beyond = allowed_versions().get(name.lower(), ((), None))
@@ -48,7 +48,7 @@ def is_installed(name: str, site: Path) -> bool:
 
 
 def install_wheels(folder: Path, site: Path) -> None:
-    """Those that are missing."""
+    """Install the missing wheels."""
     with tempfile.TemporaryDirectory() as unpacked:
         for archive in folder.glob("*.tar.xz"):
             with tarfile.open(archive) as file:
@@ -62,7 +62,7 @@ def install_wheels(folder: Path, site: Path) -> None:
 
 
 def build_native(site: Path) -> None:
-    """Build the C++ into the folder; nothing is compiled again that is up to date."""
+    """Build the C++ incrementally and install it into the folder."""
     build = site.parent / "native_build"
     commands = _tool("cmake"), "-S", str(ROOT / "native_coder"), "-B", str(build)
     cmake_dir = subprocess.run(
@@ -78,7 +78,7 @@ def build_native(site: Path) -> None:
 
 
 def _tool(name: str) -> str:
-    """Beside the interpreter, or on the path; empty if there is none."""
+    """Find a program beside the interpreter or on the path; empty if missing."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else shutil.which(name) or ""
 

@@ -1,6 +1,6 @@
-"""Kernels for one kind of device against the plain functions that they stand in for.
+"""Check kernels for one kind of device against the plain functions they replace.
 
-A check gives whether it passed and what to say about it. Add one to `kernel_checks` with every kernel that is written.
+A check gives (passed, detail). Add one to `kernel_checks` with every new kernel.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Outcome = tuple[bool, str]
 
 
 def depthwise_by_grouped_convolution() -> Outcome:
-    """The depthwise convolution by shifts, against XLA's own grouped one in float32."""
+    """Check the depthwise convolution by shifts against XLA's grouped one in float32."""
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((1, 68, 120, 256), np.float32), rng.standard_normal((3, 3, 256), np.float32)
     ours = jax.jit(depthwise3x3)(x, kernel)
@@ -35,7 +35,7 @@ def depthwise_by_grouped_convolution() -> Outcome:
 
 
 def pallas_dc_block() -> Outcome:
-    """The Pallas kernels at every width of dcvc_rt, against XLA in float32: no further from it than XLA is."""
+    """Check the Pallas kernels at every width of dcvc_rt: about as close to float32 as XLA is."""
     worst = []
     for channels in (128, 256, 320, 384):
         rng = np.random.default_rng(0)
@@ -45,14 +45,14 @@ def pallas_dc_block() -> Outcome:
         block = jax.jit(floating.dc_block, static_argnums=2)
         with jax.default_matmul_precision("highest"):
             expected = np.asarray(block(x.astype(jnp.float32), exact, True))
-        ways = (np.asarray(block(x, way, True), np.float32) for way in (layers, packed(layers)))
-        worst.append([float(np.abs(way - expected).max() / np.abs(expected).max()) for way in ways])
+        found = (np.asarray(block(x, each, True), np.float32) for each in (layers, packed(layers)))
+        worst.append([float(np.abs(y - expected).max() / np.abs(expected).max()) for y in found])
     xla, ours = np.max(worst, axis=0)
     return ours <= 1.2 * xla, f"largest difference {ours:.1e} of the largest activation; XLA's {xla:.1e}"
 
 
 def kernel_checks() -> list[tuple[str, Callable[[], Outcome]]]:
-    """Those for this device. A function: asking for the device starts JAX, whose settings come first."""
+    """List the checks for this device, once JAX is set up."""
     return [
         ("depthwise convolution, float32", depthwise_by_grouped_convolution),
         *([("DC block in Pallas, bfloat16", pallas_dc_block)] if jax.default_backend() == "gpu" else []),

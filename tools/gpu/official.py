@@ -1,9 +1,9 @@
-"""Builds the extensions of the official code into a folder: its entropy coder, or its CUDA kernels.
+"""Build an extension of the official code into a folder: its entropy coder, or its CUDA kernels.
 
 python tools/gpu/official.py coder|cuda --checkout DCVC/DCVC-family/DCVC-RT --site FOLDER
 
-Builds in a copy of the sources, by their own setup.py. One declaration is narrowed in the copy, or nvcc 13 does not
-compile it with the headers of PyTorch 2.11; no kernel changes by it.
+Builds a copy of the sources by their own setup.py. One declaration is narrowed in the copy, as nvcc 13 does not compile
+it with the headers of PyTorch 2.11; no kernel changes.
 """
 
 import argparse
@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 
 PLACES = {"coder": "src/cpp", "cuda": "src/layers/extensions/inference"}
-# The operator is meant for vectors, but matches any two types, those of atomics in pybind11's headers among them.
+# The operator is for vectors, but matches any two types, among them atomics in pybind11's headers.
 _OPERATOR = "bool4 operator>(const T1& a, const T2& b)"
 _NARROWED = "auto operator>(const T1& a, const T2& b) -> decltype(a.x > b, bool4())"
 
 
 def main() -> int:
-    """Build; the exit code of the build."""
+    """Build; the exit code is that of the build."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=PLACES)
     parser.add_argument("--checkout", type=Path, required=True)
@@ -31,7 +31,7 @@ def main() -> int:
     shutil.copytree(options.checkout / PLACES[options.what], sources, dirs_exist_ok=True)
     environment = os.environ | {"MAX_JOBS": str(os.cpu_count())}
     if options.what == "cuda":
-        import torch  # noqa: TID251 - there only on machines that compare with it
+        import torch  # noqa: TID251 - only on machines that compare with it
 
         header = sources / "common.h"
         header.write_text(header.read_text().replace(_OPERATOR, _NARROWED))

@@ -1,9 +1,9 @@
-"""What a training run has left, in few files of a limited size.
+"""Pack a training run into few files of limited size.
 
 python tools/gpu/pack.py --workdir RUN --output FOLDER --json OUT.json [--file-mib 15] [--files 5]
 
-model.tar.gz is the exported model, records.tar.gz the metrics, checkpoint.tar.gz.00 and so on the last checkpoint:
-`cat checkpoint.tar.gz.* | tar xz` in the folder of the run goes on with it. Files that would be too many are left out.
+model.tar.gz is the exported model, records.tar.gz the metrics, checkpoint.tar.gz.00 and so on the last checkpoint, to
+resume from after `cat checkpoint.tar.gz.* | tar xz` in the folder of the run. Archives of too many files are skipped.
 """
 
 import argparse
@@ -16,7 +16,7 @@ _RECORDS = ("metrics.jsonl", "speed.jsonl", "evaluation.jsonl", "config.json", "
 
 
 def packed(root: Path, members: list[Path]) -> bytes:
-    """A tar.gz of files and folders."""
+    """Make a tar.gz of files and folders."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive:
         for member in members:
@@ -44,12 +44,12 @@ def main() -> None:
     lines, left = [], options.files
     for name, members in groups.items():
         if not members:
-            lines.append(f"{name}: there is none")
+            lines.append(f"{name}: nothing to pack")
             continue
         data = packed(run, members)
         parts = [data[i : i + limit] for i in range(0, len(data), limit)]
         if len(parts) > left:
-            lines.append(f"{name}: {len(data)} bytes would be {len(parts)} files, {left} are left; not written")
+            lines.append(f"{name}: {len(data)} bytes would be {len(parts)} files, with {left} allowed; not written")
             continue
         names = [name] if len(parts) == 1 else [f"{name}.{number:02}" for number in range(len(parts))]
         for part_name, part in zip(names, parts, strict=True):

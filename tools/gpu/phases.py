@@ -1,4 +1,4 @@
-"""What there is to do on a borrowed GPU, as steps, the most valuable first."""
+"""Phases on a borrowed GPU as steps, the most valuable first."""
 
 import argparse
 import os
@@ -10,31 +10,31 @@ from gpu.runner import Step
 
 TOOLS = Path(__file__).resolve().parents[1]
 ROOT = TOOLS.parent
-# Seconds; --limit sets others. Their order is that in which they run.
+# Seconds; --limit overrides them. Phases run in this order.
 LIMITS = {"install": 150.0, "exact": 75.0, "speed": 240.0, "train-speed": 90.0, "train": 600.0, "cpu": 60.0}
 _ON_CPU = {"JAX_PLATFORMS": "cpu"}
-# One of every program that runs on a CPU: with the tiny codec sizes differ no more.
+# One step per program that runs on a CPU; with the tiny codec sizes do not differ.
 _REHEARSED = ("1080p_bfloat16", "kernels_bfloat16", "1080p_int16", "stages_bfloat16")
 
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
-    """Variables of all steps."""
+    """Make the environment of all steps."""
     paths = [str(site(options)), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # another process is measured beside ours
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # another process shares the device
         **(_ON_CPU if options.rehearse else {}),
     }
 
 
 def site(options: argparse.Namespace) -> Path:
-    """Where packages are installed."""
+    """Locate the folder of installed packages."""
     return options.work.resolve() / "site"
 
 
 def install(options: argparse.Namespace) -> list[Step]:
-    """Wheels, our C++, and the extensions of the official code, of which that for CUDA takes longest."""
+    """Install wheels, our C++, and the extensions of the official code; the CUDA one takes longest."""
     to_site = "--site", str(site(options))
     program = _python("gpu/install.py")
     steps = []
@@ -51,7 +51,7 @@ def install(options: argparse.Namespace) -> list[Step]:
 
 
 def exact(options: argparse.Namespace) -> list[Step]:
-    """Numbers are what they are elsewhere."""
+    """Check results against other devices."""
     seconds = options.limits["exact"]
     command = _python("gpu/exact.py", "--output", "{json}", "--seconds", f"{0.75 * seconds:.0f}")
     for name in ("expected", "golden"):
@@ -65,13 +65,13 @@ def exact(options: argparse.Namespace) -> list[Step]:
 
 
 def speed(options: argparse.Namespace) -> list[Step]:
-    """End to end beside the official code, kernels, stages, other precisions, several streams, other sizes."""
+    """Benchmark end to end beside the official code, kernels, stages, precisions, streams and sizes."""
     clip = _clip(options)
     official = []
     needs = ("install/native",)
     if options.official:
         official = ["--torch-reference", str(options.official.resolve())]
-    built = ("install/official_cuda",)  # what else runs would disturb it, or be disturbed
+    built = ("install/official_cuda",)  # so that neither disturbs the other
 
     def bench(
         name: str, size: str, precision: str, *more: str, model: str = "dcvc_rt", beside: bool = True, frames: int = 50
@@ -106,7 +106,7 @@ def speed(options: argparse.Namespace) -> list[Step]:
 
 
 def train_speed(options: argparse.Namespace) -> list[Step]:
-    """The first inter stage of the full recipe."""
+    """Benchmark the first inter stage of the full recipe."""
     config = ["gpu/first_inter_stages.py", "stage0_2_frames"]
     if options.rehearse:
         config = ["../configs/smoke.py", "video"]
@@ -124,11 +124,11 @@ def train_speed(options: argparse.Namespace) -> list[Step]:
 
 
 def train(options: argparse.Namespace) -> list[Step]:
-    """A run to the last minute, and what it leaves. XLA's flags are its own: see gpu/train.py."""
+    """Train to the last minute and pack the result. XLA's flags: see gpu/train.py."""
     if not options.train_config:
         return []
     workdir = options.train_workdir or options.work.resolve() / "run"
-    # With a clock, its learning rate ends its decay before it is stopped.
+    # With a clock, the learning rate completes its decay before the stop.
     command = _python("gpu/train.py", "--seconds", f"{max(1.0, options.train_seconds - 5):.0f}")
     command += [*(["--clock"] if options.train_clock else []), str(options.train_config.resolve()), str(workdir)]
     command += options.train_set
@@ -150,7 +150,7 @@ def train(options: argparse.Namespace) -> list[Step]:
 
 
 def cpu(options: argparse.Namespace) -> list[Step]:
-    """How the network on the host's processor scales with its cores."""
+    """Benchmark how the network scales with the cores of the host."""
     size, model = ("64x64", "tiny") if options.rehearse else ("352x288", "dcvc_rt")
     cores = sorted(os.sched_getaffinity(0))
     steps = []
@@ -181,6 +181,6 @@ def _python(program: str, *arguments: str) -> list[str]:
 
 
 def _clip(options: argparse.Namespace) -> list[str]:
-    """The first video of the folder, if there is one."""
+    """Select the first video of the folder, if any."""
     clips = sorted(path for path in options.clips.iterdir() if path.is_file()) if options.clips else []
     return ["--clip", str(clips[0].resolve())] if clips else []

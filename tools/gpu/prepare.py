@@ -1,4 +1,4 @@
-"""Gathers what a machine without a network needs into a folder: wheels, clips, streams of this CPU, golden vectors.
+"""Gather the inputs of a machine without a network: wheels, clips, streams of this CPU, golden vectors.
 
 Called by `gpu_run.py prepare`, in an environment where the project is installed.
 """
@@ -22,11 +22,11 @@ _GOLDEN = (
     "video_96x64_qp32_thr012.npz", "stream_a_96x64_qp50-50*", "stream_a_96x64_s308_input.npz",
     "stream_c_130x98_qp55-63*", "stream_c_130x98_s308_input.npz",
 )  # fmt: skip
-_LIMIT = 64 << 20  # bytes of the tracked files and all that is sent with them
+_LIMIT = 64 << 20  # bytes of the tracked files and the inputs
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Fill the folder and tell the sizes; what is there is made anew."""
+    """Fill the folder, overwriting its parts, and report sizes."""
     folder = options.output.resolve()
     parts = {name: folder / name for name in ("wheels", "clips", "expected", "golden", "official")}
     wheels(parts["wheels"], options.python_version)
@@ -48,13 +48,13 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def wheels(folder: Path, python_version: str) -> None:
-    """Download wheels for x86-64 Linux, and pack them as one xz archive: two thirds of what zip takes."""
+    """Download wheels for x86-64 Linux into one xz archive, two thirds of their zipped size."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as downloaded:
         where = [f"--platform={platform}" for platform in _PLATFORMS]
         command = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
         version = f"--python-version={python_version}"
-        names = [f"{name}=={metadata.version(name)}" for name in WHEELS]  # what the tests here have run with
+        names = [f"{name}=={metadata.version(name)}" for name in WHEELS]  # versions tested here
         subprocess.run([sys.executable, *command, version, *where, "--dest", downloaded, *names], check=True)
         with tarfile.open(folder / "wheels.tar.xz", "w:xz") as archive:
             for wheel in sorted(Path(downloaded).glob("*.whl")):
@@ -64,7 +64,7 @@ def wheels(folder: Path, python_version: str) -> None:
 
 
 def _store(wheel: Path) -> None:
-    """Take the compression out, so that a better one can be put around it."""
+    """Store a wheel uncompressed, for better compression of the archive."""
     plain = wheel.with_suffix(".plain")
     with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(plain, "w", zipfile.ZIP_STORED) as target:
         for entry in source.infolist():
@@ -75,7 +75,7 @@ def _store(wheel: Path) -> None:
 
 
 def clip(folder: Path, frames: int, size: tuple[int, int] = (1920, 1080)) -> None:
-    """A natural moving picture of full size."""
+    """Write a natural moving picture at full size."""
     from nvc_jax.demo.sequence import demo_sequence
     from nvc_jax.video import create_video
 
@@ -87,7 +87,7 @@ def clip(folder: Path, frames: int, size: tuple[int, int] = (1920, 1080)) -> Non
 
 
 def report(parts: dict[str, Path]) -> None:
-    """Sizes, and whether everything goes into one transfer."""
+    """Report sizes, and whether everything fits one transfer."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
     total = sum((ROOT / name.decode()).stat().st_size for name in tracked.split(b"\0") if name)
     print(f"{'tracked files':16}{total / (1 << 20):8.1f} MiB")

@@ -1,4 +1,4 @@
-"""Runs steps one after the other, each in a process and within a time limit, and writes down what became of them."""
+"""Run steps one after the other, each in a process with a time limit, and record their outcomes."""
 
 import dataclasses
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from gpu.summary import lines_of
 
-_GRACE_S = 10  # from being asked to end to being killed
-_LOG_LINES = 12  # of a step that failed, in the summary
+_GRACE_S = 10  # from SIGTERM to SIGKILL
+_LOG_LINES = 12  # of a failed step, in the summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Step:
     """A program to run.
 
     Attributes:
-        phase: that it belongs to.
+        phase: phase of the step.
         name: unique in the phase.
-        command: its arguments; `{json}` stands for the file of its results, `{folder}` for one beside it.
-        seconds: its limit.
-        stop_s: so long before the limit it is asked to end (SIGTERM).
-        needs: steps of any phase, as "phase/name", that have to be there; those in the background are waited for.
-        awaits: steps that are waited for and may have failed.
-        background: goes on while later steps run.
-        always: goes on although it was done in an earlier call.
-        environment: beside that of all steps.
-        folder: in which it is started, if not that of all steps.
+        command: arguments; `{json}` stands for the file of its results, `{folder}` for a folder beside it.
+        seconds: time limit.
+        stop_s: time before the limit at which it gets SIGTERM.
+        needs: steps of any phase, as "phase/name", that must be done; those in the background are awaited.
+        awaits: steps that are awaited and may fail.
+        background: runs beside later steps.
+        always: runs even if an earlier call has done it.
+        environment: added to that of all steps.
+        folder: working folder, if not that of all steps.
     """
 
     phase: str
@@ -48,7 +48,7 @@ class Step:
 
     @property
     def key(self) -> str:
-        """phase/name."""
+        """Unique key, phase/name."""
         return f"{self.phase}/{self.name}"
 
 
@@ -61,20 +61,20 @@ class _Running:
 
 
 class Runner:
-    """Steps, their results in a work folder, and what is handed out of them in an output folder.
+    """Runs steps, with results in a work folder and a digest of them in an output folder.
 
-    The work folder outlives a call, so that the next one goes on; the output folder is filled anew after every step.
+    The work folder persists, so that the next call resumes; the output folder is refilled after every step.
     """
 
     def __init__(self, work: Path, output: Path, root: Path, environment: Mapping[str, str], seconds: float) -> None:
         """Prepare.
 
         Args:
-            work: results, logs, everything.
-            output: summary.txt, results.json, logs.tar.gz and what training leaves.
-            root: folder in which steps start.
-            environment: of the steps.
-            seconds: limit of everything.
+            work: folder of results and logs.
+            output: folder of summary.txt, results.json, logs.tar.gz and training output.
+            root: working folder of the steps.
+            environment: added for the steps.
+            seconds: time limit of the whole call.
         """
         self._work, self._output, self._root = work, output, root
         self._environment = dict(os.environ) | dict(environment)
@@ -86,11 +86,16 @@ class Runner:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return self._end - time.monotonic()
 
+    @property
+    def failed(self) -> list[str]:
+        """Steps of this call that failed or reached their limit."""
+        return [key for key in self._order if self._status(key).get("outcome") in ("failed", "limit")]
+
     def run(self, phase: str, steps: Sequence[Step], seconds: float, again: bool) -> None:
-        """The steps of a phase; what is finished is left alone."""
+        """Run the steps of a phase, except finished ones."""
         end = time.monotonic() + min(seconds, self.left)
         for step in steps:
             self._order.append(step.key)
@@ -117,14 +122,14 @@ class Runner:
             self.publish()
 
     def finish(self) -> None:
-        """Wait for what goes on in the background."""
+        """Wait for steps in the background."""
         for running in self._background.values():
             self._wait(running, self._end)
         self._background.clear()
         self.publish()
 
     def stop(self) -> None:
-        """End what runs."""
+        """End running steps."""
         for running in self._background.values():
             _end_group(running.process)
 
@@ -166,14 +171,8 @@ class Runner:
             _end_group(process)
         if not outcome:
             outcome = "done" if process.returncode == 0 else "failed"
-        self._note(
-            step,
-            {
-                "outcome": outcome,
-                "returncode": process.returncode,
-                "seconds": round(time.monotonic() - running.start, 1),
-            },
-        )
+        seconds = round(time.monotonic() - running.start, 1)
+        self._note(step, {"outcome": outcome, "returncode": process.returncode, "seconds": seconds})
 
     def _file(self, step: Step, suffix: str) -> Path:
         return self._work / step.phase / (step.name + suffix)
@@ -188,10 +187,10 @@ class Runner:
         file.write_text(json.dumps(status) + "\n")
         print(f"   {step.key}: {status['outcome']} {status.get('reason', '')}", flush=True)
 
-    # --- what is handed out
+    # --- output
 
     def publish(self) -> None:
-        """Fill the output folder with what there is so far."""
+        """Fill the output folder with the results so far."""
         results = {}
         for key in self._known():
             file = self._work / f"{key}.json"
@@ -206,7 +205,7 @@ class Runner:
                         archive.add(file, f"{key}{suffix}")
 
     def summary(self) -> str:
-        """A few lines for every step."""
+        """Summarise every step in a few lines."""
         lines = []
         for key in self._known():
             status = self._status(key)
@@ -221,14 +220,14 @@ class Runner:
         return "\n".join(lines) + "\n"
 
     def _known(self) -> list[str]:
-        """Steps of earlier calls, then those of this one."""
+        """List the steps of earlier calls, then those of this one."""
         files = sorted(self._work.glob("*/*.status.json"), key=lambda file: file.stat().st_mtime)
         before = [str(file.relative_to(self._work)).removesuffix(".status.json") for file in files]
         return list(dict.fromkeys([*(key for key in before if key not in self._order), *self._order]))
 
 
 def _end_group(process: subprocess.Popen) -> None:
-    """End a process and those it started."""
+    """End a process and its children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

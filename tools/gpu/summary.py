@@ -1,10 +1,10 @@
-"""Results of steps in a few lines each."""
+"""Summarise results of steps in a few lines each."""
 
 from typing import Any
 
 
 def lines_of(result: dict[str, Any] | None) -> list[str]:
-    """For the summary; steps whose results are not known here say themselves under `lines`."""
+    """Summarise a result; those of unknown form bring their own `lines`."""
     if not isinstance(result, dict):
         return []
     if "lines" in result:

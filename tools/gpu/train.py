@@ -1,10 +1,10 @@
-"""Train for some seconds; a run that fails at its start is begun again with XLA's products made the other way.
+"""Train for some seconds; a run that fails at its start is restarted with XLA's other matrix products.
 
 python tools/gpu/train.py --seconds N [--clock] CONFIG.py WORKDIR [key=value ...]
 
-Versions of XLA differ in which matrix products they can make for which GPU, by Triton or by cuBLAS. A run tells
-within its first seconds, which is cheaper than to lose all of a borrowed GPU's time. --clock lets its stages share out
-the seconds, less those of a start that failed.
+Versions of XLA differ in the matrix products they support on a GPU, by Triton or by cuBLAS. A run shows it within its
+first seconds, which costs less than all of a borrowed GPU's time. --clock lets its stages share the seconds, less those
+of a failed start.
 """
 
 import argparse
@@ -17,20 +17,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 90.0  # a run that fails later has been at work, and is not repeated
+START_S = 90.0  # a run that fails later did train, and is not repeated
 TRITON = "--xla_gpu_enable_triton_gemm"
 
 
 def main() -> int:
-    """Returns the exit code of the last run."""
+    """Train; the exit code is that of the last run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, required=True, help="for everything")
-    parser.add_argument("--clock", action="store_true", help="give the run the seconds that are left")
+    parser.add_argument("--seconds", type=float, required=True, help="limit of all runs")
+    parser.add_argument("--clock", action="store_true", help="pass the remaining seconds to the run")
     parser.add_argument("config", type=Path)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
-    # -P: the sources of native_coder beside it must not hide what was built of them.
+    # -P: the sources of native_coder beside it must not shadow the built package.
     command = [sys.executable, "-P", str(ROOT / "train.py"), "--config", str(options.config)]
     command += ["--workdir", str(options.workdir), *options.settings]
 
@@ -44,9 +44,9 @@ def run(command: Callable[[float], Sequence[str]], seconds: float, start_s: floa
     """Run a command, again if it fails at its start.
 
     Args:
-        command: for so many seconds that are left.
-        seconds: for both runs.
-        start_s: how long a start takes at most.
+        command: made for the seconds that are left.
+        seconds: limit of both runs.
+        start_s: longest time of a start.
 
     Returns:
         The exit code of the last run.
@@ -67,7 +67,7 @@ def run(command: Callable[[float], Sequence[str]], seconds: float, start_s: floa
             print(f"== failed at its start; again with XLA_FLAGS={tried}", flush=True)
         process = subprocess.Popen(command(seconds - (time.monotonic() - begun)), env=os.environ | {"XLA_FLAGS": tried})
         running[:] = [process]
-        for number in asked:  # before there was a process to tell
+        for number in asked:  # signals from before there was a process
             process.send_signal(number)
         code = process.wait()
         if code == 0 or asked or time.monotonic() - begun > start_s:
@@ -76,7 +76,7 @@ def run(command: Callable[[float], Sequence[str]], seconds: float, start_s: floa
 
 
 def other_products(flags: str) -> str:
-    """XLA_FLAGS with Triton's products switched off, or on again where they are off."""
+    """Toggle Triton's products in XLA_FLAGS."""
     kept = [flag for flag in flags.split() if flag.partition("=")[0] != TRITON]
     off = any(flag in flags.split() for flag in (f"{TRITON}=false", f"{TRITON}=0"))
     return " ".join([*kept, f"{TRITON}={'true' if off else 'false'}"])
