@@ -88,21 +88,21 @@ def pinned_int16(strategy: str) -> Outcome:
 
     codec = Codec(synthetic.tiny_model(), "int16", strategy)
     stream = test_int16.encode(codec)
-    told = []
+    detail = []
     coded = [packet.payload for packet in streams.reader(stream)]
-    told.append(f"other bytes in frames {_others(coded, _PINNED_BYTES)}")
+    detail.append(f"other bytes in frames {_others(coded, _PINNED_BYTES)}")
     try:
         decoded = test_int16.decode(codec, stream)
     except NvcError as error:
-        return False, f"strategy {strategy}: {'; '.join(told)}; decoding its own stream failed: {error}"
+        return False, f"strategy {strategy}: {'; '.join(detail)}; decoding its own stream failed: {error}"
     found = test_int16.digest(stream, decoded)
     if found == test_int16.PINNED:
         return True, f"strategy {strategy}, hash the same"
     pictures = [b"".join(np.ascontiguousarray(p).tobytes() for p in (f.y, f.u, f.v)) for f in decoded]
-    told.append(f"other pictures in frames {_others(pictures, _PINNED_PICTURES)}")
+    detail.append(f"other pictures in frames {_others(pictures, _PINNED_PICTURES)}")
     again = test_int16.encode(codec) == stream
-    told.append(f"coded again {'the same' if again else 'yet another'} stream")
-    return False, f"strategy {strategy}, hash {found[:12]}, not {test_int16.PINNED[:12]}: {'; '.join(told)}"
+    detail.append(f"coded again {'the same' if again else 'yet another'} stream")
+    return False, f"strategy {strategy}, hash {found[:12]}, not {test_int16.PINNED[:12]}: {'; '.join(detail)}"
 
 
 def _others(parts: list[bytes], pinned: Sequence[str]) -> list[int]:
@@ -121,8 +121,8 @@ def _agreement(same_bytes: bool, decoded: list[YuvFrame], y: np.ndarray, uv: Ite
         ]
         equal += max(differences) == 0
         largest = max(largest, *map(int, differences))
-    told = f"stream {'identical' if same_bytes else 'DIFFERENT'}, {equal} of {len(decoded)} pictures identical"
-    return same_bytes and largest <= 1, f"{told}, largest difference {largest}"
+    detail = f"stream {'identical' if same_bytes else 'DIFFERENT'}, {equal} of {len(decoded)} pictures identical"
+    return same_bytes and largest <= 1, f"{detail}, largest difference {largest}"
 
 
 # --- vectors of the official implementation
@@ -160,13 +160,13 @@ def golden_sequence(golden: Path, size: str, qp: int, threshold: float) -> Outco
         except AssertionError as error:
             problems.append(f"frame {t}: {' '.join(str(error).split())[:160]}")
     decoded = [frame.planes for frame in streams.decode(codec, data["container"].tobytes(), threshold)]
-    passed, told = _agreement(True, decoded, data["dec_y"], iter(data["dec_uv"]))
+    passed, detail = _agreement(True, decoded, data["dec_y"], iter(data["dec_uv"]))
     same = "identical" if stream == data["container"].tobytes() else "different"
-    told = (
+    detail = (
         f"latents of {within} of {len(source)} frames within the tolerances, table indexes of {indexes} the official "
-        f"ones, our stream {same}; official stream decoded: {told.split(', ', 1)[1]}"
+        f"ones, our stream {same}; official stream decoded: {detail.split(', ', 1)[1]}"
     )
-    return passed and within == len(source), "; ".join([told, *problems[:2]])
+    return passed and within == len(source), "; ".join([detail, *problems[:2]])
 
 
 def golden_stream(golden: Path, name: str) -> Outcome:
@@ -182,10 +182,10 @@ def golden_stream(golden: Path, name: str) -> Outcome:
     dialect = "two_streams" if settings["two_coders"] else None
     ours, _ = streams.encode(codec, source, schedule, threshold, False, dialect)
     decoded = [frame.planes for frame in streams.decode(codec, stream, threshold)]
-    passed, told = _agreement(ours == stream or not settings["encode_exact"], decoded, y, iter(uv))
+    passed, detail = _agreement(ours == stream or not settings["encode_exact"], decoded, y, iter(uv))
     pairs = zip(*([packet.payload for packet in streams.reader(one)] for one in (ours, stream)), strict=True)
     frames = sum(a == b for a, b in pairs)
-    return passed, f"{frames} of {len(source)} frames coded to the official bytes; {told.split(', ', 1)[1]}"
+    return passed, f"{frames} of {len(source)} frames coded to the official bytes; {detail.split(', ', 1)[1]}"
 
 
 def main() -> int:

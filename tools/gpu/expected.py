@@ -17,7 +17,7 @@ from nvc_jax.video import create_video
 
 _CLIP, _STREAM, _HASHES = "int16.y4m", "int16.nvc", "int16.json"
 _SCHEDULE = Schedule(qp=32, intra_qp=32, reset_interval=4)
-_RDOQ = 0.06  # which also skips blocks, so that every stage runs
+_RDOQ = 0.06  # as for .nvc files; with block skipping every stage runs
 
 
 def make_expected(folder: Path, size: tuple[int, int] = (352, 288), frames: int = 10) -> None:
@@ -31,13 +31,13 @@ def make_expected(folder: Path, size: tuple[int, int] = (352, 288), frames: int 
     encode_file(codec, folder / _CLIP, folder / _STREAM, _SCHEDULE, rdoq=_RDOQ)
     report = decode_file(codec, folder / _STREAM, folder / "back.y4m", hashes=True)
     (folder / "back.y4m").unlink()
-    told = {
+    record = {
         "machine": machine(),
         "strategy": codec.strategy,
         "stream_sha256": _hash(folder / _STREAM),
         "frames_sha256": [frame["sha256"] for frame in report["frames"]],
     }
-    (folder / _HASHES).write_text(json.dumps(told, indent=1) + "\n")
+    (folder / _HASHES).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def check_expected(folder: Path) -> Iterator[tuple[str, Callable[[], Outcome]]]:

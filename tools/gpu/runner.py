@@ -215,8 +215,8 @@ class Runner:
             lines += [f"    {line}" for line in lines_of(_read_json(self._work / f"{key}.json"))]
             log = self._work / f"{key}.log"
             if status.get("outcome") in ("failed", "limit") and log.exists():
-                told = log.read_text(errors="replace").splitlines()
-                lines += [f"    | {line[:200]}" for line in told[-_LOG_LINES:]]
+                printed = log.read_text(errors="replace").splitlines()
+                lines += [f"    | {line[:200]}" for line in printed[-_LOG_LINES:]]
         return "\n".join(lines) + "\n"
 
     def _known(self) -> list[str]:
