@@ -1,13 +1,13 @@
-"""DCVC-RT: the official recipe of its sibling codec, with DCVC-RT's own qp offsets and distortion weights.
+"""DCVC-RT, by the official recipe of its sibling codec with DCVC-RT's own qp offsets and distortion weights.
 
 Run: python train.py --config configs/dcvc_rt.py --workdir DIR data.source=FOLDER
 
 The authors train the picture stages on Open Images, the first video stages on Vimeo-90k, and from 8 frames on long
-sequences cut from the original Vimeo videos. One folder serves a run, so this is either one folder of long sequences
-(pictures are then frames of them, and the two sources are left out), or several runs, each with `--init` of the
-model before and the stages of the others taken out of a copy of this file. Short clips go back and forth.
+sequences cut from the original Vimeo videos. A run has one folder of data, so use either one folder of long sequences
+for all stages (pictures are then frames of them), or several runs with `--init` of the previous model, each by a copy
+of this file with its own stages. Short clips play back and forth.
 
-Meant for several GPUs. Not run so far, so there is no score; the authors' own is in the paper.
+Meant for several GPUs. Not run so far, so there are no results; the authors' are in the paper.
 """
 
 from nvc_jax.models.config import dcvc_rt
@@ -29,7 +29,7 @@ CASCADED = (
 
 
 def get_config() -> TrainConfig:
-    """The run."""
+    """Configure the run."""
     pictures = [
         Stage(
             f"pictures_{i}",
@@ -54,7 +54,7 @@ def get_config() -> TrainConfig:
             learning_rate=rate,
             size=256,
             batch=16,
-            first_reference="original" if frames == 2 else "intra",
+            first_reference="original" if frames == 2 else "coded",
             carry_optimiser=frames > 2,
         )
         for epochs, rate, frames in PLAIN

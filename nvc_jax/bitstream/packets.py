@@ -35,9 +35,9 @@ class CodedPacket:
     check: int | None
 
     @property
-    def type(self) -> str:
-        """The letter of its pictures in reports: I or P."""
-        return "I" if self.start else "P"
+    def types(self) -> str:
+        """The letter of each picture in reports: I for the first one of a start packet, else P."""
+        return ("I" if self.start else "P") + "P" * (len(self.qps) - 1)
 
 
 @dataclass(frozen=True)

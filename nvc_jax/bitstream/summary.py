@@ -29,7 +29,7 @@ def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
         for number, (qp, size, payload) in enumerate(zip(unit.qps, *sizes, strict=True)):
             begins = number == 0
             rows.append(
-                {"index": unit.index + number, "type": unit.type if begins else "P", "qp": qp}
+                {"index": unit.index + number, "type": unit.types[number], "qp": qp}
                 | {"refresh": begins and unit.refresh and not unit.start}
                 | {"offset": unit.offset, "bytes": size, "payload_bytes": payload}
             )

@@ -53,10 +53,10 @@ class DecodedFrame:
 
     @property
     def type(self) -> str:
-        """In reports: I where a run starts, else P; LOST."""
+        """In reports: see `CodedPacket.types`, or LOST."""
         if isinstance(self.packet, LostPicture):
             return LOST
-        return self.packet.type if self.number == 0 else "P"
+        return self.packet.types[self.number]
 
     @property
     def qp(self) -> float | None:
@@ -167,7 +167,7 @@ class Decoder:
         self._size = size
         config = self._codec.stored.config
         name = config.network_of(packet.start)
-        coder = self._codec.entropy_coder(name, packet.dialect)
+        coder = self._codec.entropy_coders(packet.dialect)[name]
         qps = filled(packet.qps, config[name].pictures)
         padded = [-(-side // PICTURE_STRIDE) * PICTURE_STRIDE for side in reversed(size)]
         try:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+
+from jax import Array
 
 from nvc_jax.bitstream import CodedPacket
 from nvc_jax.codec.history import History
@@ -11,6 +13,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, upload
 from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.schedule import PacketPlan, Schedule
+from nvc_jax.entropy.coder import PacketEncoder
 from nvc_jax.io.timing import Timer
 from nvc_jax.spec import Dialect
 from nvc_jax.video import Frame, YuvFrame, check_frame
@@ -25,12 +28,14 @@ class EncodedPacket:
         coded: the packet as containers take it.
         sources: the pictures that were coded.
         reconstructions: the pictures that a decoder will give, if asked for.
+        pictures: the same on the device, [1, T, H', W', 3], not rounded.
     """
 
     index: int
     coded: CodedPacket
     sources: list[Frame]
     reconstructions: list[YuvFrame] | None
+    pictures: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +45,7 @@ class _Submitted:
     sources: list[Frame]
     symbols: PackedSymbols
     planes: Download[YuvFrame] | None
+    pictures: Array | None
 
 
 class Encoder:
@@ -47,6 +53,7 @@ class Encoder:
 
     Attributes:
         timer: time spent in here, entropy coding included.
+        coders: the entropy coder of each network.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Encoder:
             skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
         """
         self.timer = Timer()
+        self.coders: Mapping[str, PacketEncoder] = codec.entropy_coders(dialect)
         self._codec = codec
         self._size = width, height
         self._dialect: Dialect = dialect
@@ -114,15 +122,15 @@ class Encoder:
             symbols, synthesis = encode(self._networks[name], pictures, state, qps)
             packed = symbols.pack()
             self._history.keep(name, state, synthesis, qps)
-            planes = download_planes(self._history.pictures, *self._size) if self._reconstruct else None
-        return _Submitted(plan, name, members, packed, planes)
+            decoded = self._history.pictures if self._reconstruct else None
+            planes = None if decoded is None else download_planes(decoded, *self._size)
+        return _Submitted(plan, name, members, packed, planes, decoded)
 
     def _finish(self, job: _Submitted) -> EncodedPacket:
         plan = job.plan
-        coder = self._codec.entropy_coder(job.name, self._dialect)
         with self.timer():
             symbols = job.symbols.to_host()
-            payload, check = coder.encode(round(plan.qps[-1]), symbols.z, symbols.y, symbols.side)
+            payload, check = self.coders[job.name].encode(round(plan.qps[-1]), symbols.z, symbols.y, symbols.side)
             reconstructions = None if job.planes is None else job.planes.wait()[: len(job.sources)]
         coded = CodedPacket(plan.start, plan.refresh, plan.qps, self._dialect, payload, check)
-        return EncodedPacket(plan.index, coded, job.sources, reconstructions)
+        return EncodedPacket(plan.index, coded, job.sources, reconstructions, job.pictures)

@@ -329,7 +329,7 @@ def _add_packet(report: Report, packet: EncodedPacket, bits: int, info: VideoInf
     for number, (qp, mine) in enumerate(zip(packet.coded.qps, shared(bits, len(packet.coded.qps)), strict=True)):
         original = None if decoded is None else _planes(packet.sources[number], info)
         picture = None if decoded is None else decoded[number]
-        report.add(packet.index + number, packet.coded.type if number == 0 else "P", qp, mine, picture, original)
+        report.add(packet.index + number, packet.coded.types[number], qp, mine, picture, original)
 
 
 def _is_coded_rgb(header: NvcHeader | None) -> bool:

@@ -168,9 +168,9 @@ class Codec:
             for name, network in self._networks.items()
         }
 
-    def entropy_coder(self, name: str, dialect: Dialect) -> EntropyCoder:
-        """The entropy coder of a network."""
-        return self._coders[name, dialect]
+    def entropy_coders(self, dialect: Dialect) -> dict[str, EntropyCoder]:
+        """The entropy coder of each network."""
+        return {name: self._coders[name, dialect] for name in self._networks}
 
     @property
     def arithmetic(self) -> int:

@@ -8,12 +8,17 @@ import numpy.typing as npt
 
 from nvc_jax.convert.names import official_tensors
 from nvc_jax.errors import CheckpointError
-from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.config import CodecConfig, InterConfig, IntraConfig
 from nvc_jax.models.params import ParamTree, flatten, unflatten
 
 StateDict = Mapping[str, npt.NDArray[Any]]
 
 _FILES = {"intra": "image checkpoint", "inter": "video checkpoint"}
+
+
+def is_official(config: CodecConfig) -> bool:
+    """True for a codec whose networks the official code has."""
+    return {name: type(network) for name, network in config.networks} == {"intra": IntraConfig, "inter": InterConfig}
 
 
 def params_from_official(config: CodecConfig, image: StateDict, video: StateDict) -> dict[str, ParamTree]:
@@ -56,11 +61,11 @@ def params_to_official(
     """Build the state_dicts of the official image and video models from parameters.
 
     Raises:
-        CheckpointError: the codec has motion, which the official code has not.
+        CheckpointError: the official code does not have such networks.
     """
-    if config.inter.motion:
+    if not is_official(config):
         raise CheckpointError(
-            f"the codec {config.name!r} has motion; there are no official checkpoints of such codecs."
+            f"the codec {config.name!r} has other networks than DCVC-RT, and no official checkpoints."
         )
     flat = flatten(params)
     out: dict[str, dict[str, npt.NDArray[np.float32]]] = {"intra": {}, "inter": {}}

@@ -17,16 +17,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from nvc_jax.codec import stages
-from nvc_jax.codec.frame import FrameCodec
-from nvc_jax.models.config import PATCH, CodecConfig
-from nvc_jax.models.params import models, parameter_shapes, unflatten
-from nvc_jax.models.state import Reference, reference_after
-from nvc_jax.spec import KEY_OF_KIND, PICTURE_STRIDE, FrameKind
+from nvc_jax.codec.loop import LoadedNetwork, encode
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.network import State
+from nvc_jax.models.networks import networks
+from nvc_jax.models.params import parameter_shapes, unflatten
+from nvc_jax.spec import PICTURE_STRIDE
 
 Place = tuple[str, str]  # (stage, module), as named by Flax while it traces; "" outside
 
 _SIDES = ("encode", "decode")
+_SEARCH = "_estimate"  # of block motion
+_ENCODER_STAGES = "analyse", "quantise", _SEARCH, "_skip"
 _XLA_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
 
 
@@ -65,31 +67,33 @@ class Complexity:
         return Module(*(sum(column) for column in zip(*rows, strict=True)))
 
 
-def frame_complexity(
-    config: CodecConfig, kind: FrameKind, width: int = 1920, height: int = 1080, xla: bool = False
+def packet_complexity(
+    config: CodecConfig, name: str, width: int = 1920, height: int = 1080, xla: bool = False
 ) -> Complexity:
-    """What a frame of a codec takes: "I", or "P" with a feature as its reference (a picture with motion).
+    """The complexity of a packet in the middle of a sequence, per picture.
 
     Args:
         config: architecture; nothing is allocated for it.
-        kind: of the frame.
-        width: of the picture.
-        height: of the picture.
-        xla: also compile, for what XLA counts.
+        name: of the network that codes it.
+        width: of the pictures.
+        height: of the pictures.
+        xla: also compile, for XLA's own counts.
     """
     parameters: Counter[str] = Counter()
-    for name, shape in parameter_shapes(config).items():
-        if name.startswith(KEY_OF_KIND[kind]):
-            parameters[_without_number(name.split("/")[1])] += math.prod(shape)
+    for path, shape in parameter_shapes(config).items():
+        network, module = path.split("/")[:2]
+        if network == name:
+            parameters[_without_number(module)] += math.prod(shape)
     sides: dict[str, Counter[str]] = {side: Counter() for side in _SIDES}
-    for (stage, module), macs in _count(_trace(config, kind, width, height)).items():
-        for side in _sides(config, kind, stage):
+    for (stage, module), macs in _count(_trace(config, name, width, height)).items():
+        for side in _sides(config, name, stage):
             sides[side][_without_number(module)] += macs
-    pixels = width * height
+    pixels = width * height * config[name].pictures
     modules = {
-        name: Module(count, *(sides[side][name] / pixels for side in _SIDES)) for name, count in parameters.items()
+        module: Module(count, *(sides[side][module] / pixels for side in _SIDES))
+        for module, count in parameters.items()
     }
-    return Complexity(modules, _xla_costs(config, kind) if xla else {})
+    return Complexity(modules, _xla_costs(config, name) if xla else {})
 
 
 def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
@@ -97,30 +101,30 @@ def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
     return sum(_count(jax.make_jaxpr(function)(*arguments).jaxpr).values())
 
 
-def _sides(config: CodecConfig, kind: FrameKind, stage: str) -> tuple[str, ...]:
-    """Who runs a stage: only the encoder analyses, and it needs pictures only where they are references."""
-    if stage in ("skip", "analyse", "quantise"):
+def _sides(config: CodecConfig, name: str, stage: str) -> tuple[str, ...]:
+    """The sides that run a stage: the encoder alone analyses, and reconstructs only pictures that states start from."""
+    if stage in _ENCODER_STAGES:
         return ("encode",)
-    return ("decode",) if stage == "reconstruct" and kind == "P" and not config.inter.motion else _SIDES
+    goes_on = name == config.rest and not networks(config)[name].goes_on_from_pictures
+    return ("decode",) if stage == "reconstruct" and goes_on else _SIDES
 
 
-def _trace(config: CodecConfig, kind: FrameKind, width: int, height: int) -> Jaxpr:
-    """The program of a frame: everything that encoder or decoder run, each stage once."""
-    key = KEY_OF_KIND[kind]
-    model = models(config)[key]
-    shapes = {name: _abstract(shape) for name, shape in parameter_shapes(config).items()}
+def _trace(config: CodecConfig, name: str, width: int, height: int) -> Jaxpr:
+    """The program of a packet: everything that encoder or decoder run, each stage once."""
+    network, count = networks(config)[name], config[name].pictures
+    params = unflatten({path: _abstract(shape) for path, shape in parameter_shapes(config).items()})[name]
     rows, columns = (math.ceil(side / PICTURE_STRIDE) * PICTURE_STRIDE for side in (height, width))
-    picture, feature = (
-        _abstract((1, rows, columns, 3)),
-        _abstract((1, rows // PATCH, columns // PATCH, config.inter.width)),
-    )
-    reference = reference_after(config.inter, feature, picture) if kind == "P" else None
+    pictures, qps = _abstract((1, count, rows, columns, 3)), _abstract((1, count))
 
-    def frame(params: Any, picture: Array, reference: Reference | None, qp: Array) -> Array:
-        synthesis = FrameCodec(model, params, jnp.float32(-1)).transform(picture, reference, qp).synthesis
-        return stages.reconstruct(model, params, synthesis, qp)
+    def code(params: Any, pictures: Array, state: State, qps: Array) -> tuple[Array, Array]:
+        loaded = LoadedNetwork(network, params, jnp.float32(-1))
+        _, synthesis = encode(loaded, pictures, state, qps)
+        return synthesis.feature, loaded.reconstruct(synthesis, qps)
 
-    return jax.make_jaxpr(frame)(unflatten(shapes)[key], picture, reference, _abstract((1,))).jaxpr
+    state = network.start(pictures)
+    if network.predicts and not network.goes_on_from_pictures:
+        state = network.advance(state, jax.eval_shape(code, params, pictures, state, qps)[0])
+    return jax.make_jaxpr(code)(params, pictures, state, qps).jaxpr
 
 
 def _abstract(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
@@ -128,21 +132,21 @@ def _abstract(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
     return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
 
 
-def _xla_costs(config: CodecConfig, kind: FrameKind) -> dict[str, float]:
+def _xla_costs(config: CodecConfig, name: str) -> dict[str, float]:
     """The sum of XLA's estimates for the compiled programs of all stages."""
     width, height = _XLA_SIZE
     costs: Counter[str] = Counter()
-    for equation in _trace(config, kind, width, height).eqns:
+    for equation in _trace(config, name, width, height).eqns:
         program = equation.params.get("jaxpr")
         if not isinstance(program, ClosedJaxpr):
             continue
         arguments = (_abstract(aval.shape, aval.dtype) for aval in program.in_avals)
         cost = jax.jit(jax.extend.core.jaxpr_as_fun(program)).lower(*arguments).compile().cost_analysis() or {}
-        if equation.params["name"] == "estimate":
+        if equation.params["name"] == _SEARCH:
             continue  # loops, whose bodies XLA counts once
-        for side in _sides(config, kind, equation.params["name"]):
+        for side in _sides(config, name, equation.params["name"]):
             for ours, theirs in (("flops", "flops"), ("bytes", "bytes accessed")):
-                costs[f"{side}_{ours}"] += cost.get(theirs, 0.0) / (width * height)
+                costs[f"{side}_{ours}"] += cost.get(theirs, 0.0) / (width * height * config[name].pictures)
     return dict(costs)
 
 
@@ -162,8 +166,9 @@ def _count(jaxpr: Jaxpr, place: Place = ("", ""), depthwise: bool = False) -> Co
 def _count_equation(equation: Any, place: Place, depthwise: bool) -> Counter[Place]:
     scopes = str(equation.source_info.name_stack).split("/")
     for scope, inside in zip(scopes, [*scopes[1:], ""], strict=True):
-        if "Model." in scope:  # `InterModel.analyse/encoder_blocks_0/depthwise`
-            place = scope.split(".")[1], inside
+        method = re.fullmatch(r"[A-Z]\w*\.(\w+)", scope)  # `Inter.analyse/encoder_blocks_0/depthwise`
+        if method:
+            place = method[1], inside
     depthwise = depthwise or "depthwise" in scopes
     name, out = equation.primitive.name, equation.outvars[0].aval
     if name == "dot_general":

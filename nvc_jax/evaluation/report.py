@@ -11,12 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, QUALITIES, RATES, Curve, compare, msssim_decibels, point_quality
-from nvc_jax.evaluation.complexity import Complexity, frame_complexity
+from nvc_jax.evaluation.complexity import Complexity, packet_complexity
 from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure
 from nvc_jax.evaluation.results import Point, Results
 from nvc_jax.evaluation.runner import source_picture
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.spec import KEY_OF_KIND
 from nvc_jax.video import read_png
 from nvc_jax.video.png import encode_png
 
@@ -193,13 +192,13 @@ def _crops(points: Mapping[str, Point], streams: Path) -> dict[str, tuple[str, b
 
 
 def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complexity]]:
-    """By result and kind of frame, of the results that a model made."""
+    """By result and network, of the results that a model made."""
     complexities = {}
     for name, result in results.items():
         settings = next(iter(_points(result))).get("settings", {})
         if "config" in settings:
             config = CodecConfig.from_dict(settings["config"])
-            complexities[name] = {key: frame_complexity(config, kind, xla=True) for kind, key in KEY_OF_KIND.items()}
+            complexities[name] = {key: packet_complexity(config, key, xla=True) for key, _ in config.networks}
     return complexities
 
 

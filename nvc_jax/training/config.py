@@ -9,6 +9,7 @@ from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 
+ALL = "all"  # networks
 DEMO = "demo"  # data source that needs no files
 
 
@@ -23,7 +24,7 @@ class Stage:
         epochs: passes over the clips; resolved to steps when a run starts.
         batch: clips per step, over all devices of all processes.
         size: side of the square crops in pixels, a multiple of 16.
-        train: the codec that is updated; "inter" freezes the intra codec.
+        train: the network that is updated, by name; the others are frozen. "all" updates all of them.
         mode: "cascaded" unrolls the clip and makes one update; "plain" makes one per coded frame, with the reference
             detached.
         learning_rate: peak learning rate.
@@ -31,7 +32,7 @@ class Stage:
         decay_from: share of the stage after which the learning rate decays by half a cosine.
         final_share: final learning rate as a share of the peak; 1 keeps it constant.
         clip_norm: global norm to which gradients are clipped.
-        first_reference: reference of the first inter frame: the intra codec's picture, or the original.
+        first_reference: what the second packet is predicted from: the coded pictures of the first, or the original.
         refresh: inter frames between two that start from a picture; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
         skip: with motion, skip the blocks that an encoder would.
@@ -45,14 +46,14 @@ class Stage:
     epochs: float = 0.0
     batch: int = 8
     size: int = 128
-    train: Literal["intra", "inter", "both"] = "both"
+    train: str = ALL
     mode: Literal["plain", "cascaded"] = "cascaded"
     learning_rate: float = 1e-4
     warmup_steps: int = 0
     decay_from: float = 0.0
     final_share: float = 1.0
     clip_norm: float = 0.2
-    first_reference: Literal["intra", "original"] = "intra"
+    first_reference: Literal["coded", "original"] = "coded"
     refresh: int = 0
     remat: bool = False
     skip: bool = False
@@ -67,12 +68,6 @@ class Stage:
             raise ConfigError(f"{where}: epochs is {self.epochs}; it must be a finite number.")
         if self.batch < 1 or self.size < 16 or self.size % 16:
             raise ConfigError(f"{where}: batch is {self.batch} and size {self.size}; at least 1, and a multiple of 16.")
-        if self.frames < 1 or (self.frames == 1) != (self.train == "intra"):
-            raise ConfigError(
-                f"{where}: frames is {self.frames} with train={self.train}; intra takes 1 frame, the others 2 or more."
-            )
-        if self.train == "both" and self.first_reference == "original":
-            raise ConfigError(f"{where}: first_reference=original bypasses the intra codec; set train=inter.")
         if not (self.learning_rate > 0 and self.clip_norm > 0 and self.warmup_steps >= 0 and self.refresh >= 0):
             raise ConfigError(f"{where}: learning_rate, clip_norm must be above 0; warmup_steps, refresh at least 0.")
         if not self.share >= 0:
@@ -289,6 +284,32 @@ class TrainConfig:
             raise ConfigError(f"steps_per_call is {self.steps_per_call} and seed {self.seed}; at least 1, and 0.")
         if len({stage.share > 0 for stage in self.stages}) > 1:
             raise ConfigError("stages.N.share is 0 in some stages only; set it above 0 in all of them or in none.")
+        for stage in self.stages:
+            self.trained(stage)
+
+    def trained(self, stage: Stage) -> tuple[str, ...]:
+        """The networks that a stage updates: with one packet per clip the first alone.
+
+        Raises:
+            ConfigError: the stage does not fit the codec.
+        """
+        codec, where = self.codec, f"stage {stage.name!r}"
+        coding: tuple[str, ...] = (codec.first, codec.rest)
+        first, rest = (codec[name].pictures for name in coding)
+        if stage.frames < first or (stage.frames - first) % rest:
+            raise ConfigError(f"{where}: frames is {stage.frames}; {codec.name} codes {first}, then {rest} at a time.")
+        coding = tuple(dict.fromkeys(coding if stage.frames > first else coding[:1]))
+        names = coding if stage.train == ALL else (stage.train,)
+        if not set(names) <= set(coding):
+            raise ConfigError(
+                f"{where}: train is {stage.train}, but {' and '.join(coding)} code {stage.frames} frames; set train to "
+                f"{' or '.join((*coding, ALL))}, or other frames."
+            )
+        if stage.frames > first and names == (codec.first,) != coding:
+            raise ConfigError(f"{where}: train={codec.first} takes {first} frames.")
+        if stage.first_reference == "original" and codec.first in names and codec.first != codec.rest:
+            raise ConfigError(f"{where}: first_reference=original bypasses {codec.first}; set train={codec.rest}.")
+        return names
 
     @property
     def steps(self) -> int:

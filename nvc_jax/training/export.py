@@ -1,5 +1,6 @@
 """Export a run to a model directory and official checkpoints, and load initial parameters."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from flax.traverse_util import flatten_dict
 
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
+from nvc_jax.convert.checkpoint import is_official
 from nvc_jax.convert.command import export_checkpoints
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
@@ -27,7 +29,7 @@ def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
         ConfigError: the model has another architecture, or is int16.
     """
     stored = load_model(folder)
-    if (stored.config.intra, stored.config.inter) != (codec.intra, codec.inter):
+    if dataclasses.replace(stored.config, name=codec.name) != codec:
         raise ConfigError(
             f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}, which differs "
             f"in {', '.join(_differences(stored.config, codec))}."
@@ -60,7 +62,7 @@ def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Pa
     """
     folder = workdir / MODEL
     save_model(folder, trained_model(config, state, packing))
-    if not config.codec.inter.motion:
+    if is_official(config.codec):
         export_checkpoints(folder, workdir / IMAGE, workdir / VIDEO)
     return folder
 

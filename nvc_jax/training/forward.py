@@ -85,9 +85,10 @@ class Relax:
         """See `SymbolSource`."""
         network, packet = self._loaded.network, self._packet
         state, side = network.search(packet.pictures, state, packet.qps, self._loaded.skip_blocks)
-        if side is not None:
+        kind = network.config.side
+        if side is not None and kind is not None:
             self._uncoded = network.uncoded(side)
-            self.bits_side = SIDE_INFORMATION[network.config.side].bits(side.symbols, jnp)
+            self.bits_side = SIDE_INFORMATION[kind].bits(side.symbols, jnp)
         return state, side
 
     def z(self, context: Callable[[], Any]) -> Array:

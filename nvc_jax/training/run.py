@@ -22,7 +22,7 @@ from nvc_jax.io.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
 from nvc_jax.training.clock import Clock, read_clock
-from nvc_jax.training.config import DEMO, TrainConfig, resolved
+from nvc_jax.training.config import ALL, DEMO, TrainConfig, resolved
 from nvc_jax.training.data import ClipSet, open_clips, samples
 from nvc_jax.training.evaluate import evaluate, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
@@ -33,7 +33,6 @@ from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_f
 from nvc_jax.training.settings import to_json
 from nvc_jax.training.signals import collect_signals
 from nvc_jax.training.step import (
-    PARTS,
     Metrics,
     TrainState,
     bucket_names,
@@ -273,7 +272,7 @@ class _Run:
         if self.records is not None:
             speed = self.records.steps(pending.step, stage.name, by_step, stage.batch)
             for step, values in enumerate(by_step, start=pending.step + 1):
-                progress.show(step, values, speed, PARTS[stage.train][-1])
+                progress.show(step, values, speed, self.config.trained(stage)[-1])
         if bad.max() >= self.config.max_bad_steps:
             raise TrainingError(
                 f"step {pending.step + count - 1}: no finite loss or gradient for {int(bad.max())} steps in a row; the "
@@ -315,7 +314,7 @@ class _Run:
         if not config.transform_init:
             return random
         stage = config.stages[0]
-        stage = dataclasses.replace(stage, frames=max(2, stage.frames), train="both", first_reference="intra")
+        stage = dataclasses.replace(stage, frames=max(2, stage.frames), train=ALL, first_reference="coded")
         planes = samples(self.clips, stage, _STATISTICS_CLIPS)
         batch = tuple(jnp.asarray(np.stack(plane)) for plane in zip(*planes, strict=True))
         clips = np.asarray(pictures(batch)).swapaxes(0, 1)

@@ -17,6 +17,7 @@ from nvc_jax.training.config import TrainConfig
 # Keys, and prefixes of keys, that change no result.
 NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb", "steps_per_call")
 
+_RENAMED = {("train", "both"): "all", ("first_reference", "intra"): "coded"}  # (key, value) of older runs
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -54,7 +55,7 @@ def override(config: TrainConfig, assignments: Sequence[str]) -> TrainConfig:
     Raises:
         ConfigError: a key is unknown, or a value has the wrong type or range.
     """
-    plain = dataclasses.asdict(config)
+    plain = dataclasses.asdict(config) | {"codec": config.codec}  # its networks are of types that only it knows
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign or not key:
@@ -66,15 +67,16 @@ def override(config: TrainConfig, assignments: Sequence[str]) -> TrainConfig:
 
 def to_json(config: TrainConfig) -> str:
     """Serialise the configuration that is saved with a run."""
-    return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
+    return json.dumps(dataclasses.asdict(config) | {"codec": config.codec.to_dict()}, indent=1) + "\n"
 
 
 def differences(saved: str, config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
     """Iterate over (key, saved value, new value) where configurations differ, except for `NEUTRAL` keys.
 
-    Keys that an older saved configuration lacks have their defaults.
+    Keys that an older saved configuration lacks have their defaults, and values their new names.
     """
-    old = dict(_leaves(_completed(json.loads(saved), TrainConfig)))
+    tree = _completed(json.loads(saved), TrainConfig)
+    old = {key: _RENAMED.get((key.rpartition(".")[2], str(value)), value) for key, value in _leaves(tree)}
     new = dict(_leaves(json.loads(to_json(config))))
     for key in [*new, *(key for key in old if key not in new)]:
         if not key.startswith(NEUTRAL) and old.get(key) != new.get(key):
@@ -83,6 +85,8 @@ def differences(saved: str, config: TrainConfig) -> Iterator[tuple[str, Any, Any
 
 def _completed(tree: Any, kind: Any) -> Any:
     """Fill in the defaults of the declared type where a tree from JSON has no value."""
+    if kind is CodecConfig:
+        return CodecConfig.from_dict(tree).to_dict()
     if dataclasses.is_dataclass(kind) and isinstance(tree, dict):
         hints = get_type_hints(kind)
         defaults = {
@@ -117,6 +121,14 @@ def _assigned(value: Any, kind: Any, path: list[str], text: str, key: str) -> An
     if not path:
         return _parse(text, kind, key)
     name, *rest = path
+    if isinstance(value, CodecConfig):
+        networks = dict(value.networks)
+        if name not in networks:
+            raise ConfigError(f"{key}: the codec {value.name} has no network {name!r}; it has {', '.join(networks)}.")
+        network = type(networks[name])
+        return value.replace(
+            name, _built(_assigned(dataclasses.asdict(networks[name]), network, rest, text, key), network)
+        )
     if dataclasses.is_dataclass(kind):
         if name not in value:
             raise ConfigError(f"{key}: {kind.__name__} has no key {name!r}; it has {_names(kind)}.")  # type: ignore[union-attr]
@@ -132,7 +144,7 @@ def _assigned(value: Any, kind: Any, path: list[str], text: str, key: str) -> An
 
 def _built(value: Any, kind: Any) -> Any:
     """Build dataclasses from a plain tree."""
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) and not isinstance(value, CodecConfig):
         hints = get_type_hints(kind)
         return kind(**{name: _built(part, hints[name]) for name, part in value.items()})  # type: ignore[operator]
     if get_origin(kind) is tuple:
@@ -150,7 +162,7 @@ def _parse(text: str, kind: Any, key: str) -> Any:
     if kind is CodecConfig:
         if text not in CONFIGS:
             raise ConfigError(f"{key}: unknown codec {text!r}; available: {', '.join(CONFIGS)}.")
-        return dataclasses.asdict(CONFIGS[text])
+        return CONFIGS[text]
     if get_origin(kind) is tuple and dataclasses.is_dataclass(_element(kind, 0)):
         raise ConfigError(f"{key}: is a list of groups; set {key}.N.KEY=VALUE, e.g. {key}.0.steps=10.")
     if dataclasses.is_dataclass(kind):

@@ -248,7 +248,7 @@ class Step:
             by_network[codec.first] = jax.tree.map(lambda x: x[None], first)
         if clips.rest is not None:
             tree = self._unpacked(params, codec.rest)
-            code = functools.partial(self._code_one, codec.rest)
+            code: Any = functools.partial(self._code_one, codec.rest)
             code = jax.checkpoint(code) if self.stage.remat else code
 
             def code_one(_: None, state: State, packet: PacketInput) -> tuple[None, Coded, Terms]:
@@ -276,6 +276,7 @@ class Step:
             return train, coded, (found, norm)
 
         by_network, norms = {}, []
+        first: Terms | None
         if codec.first in self.trained:
             state, coded, (first, norm) = update(codec.first, state, self._blank(clips), clips.first)
             pictures = coded.pictures

@@ -114,15 +114,16 @@ def transform_codec(
     Raises:
         ConfigError: the configuration is too narrow.
     """
-    if config.intra.width < COEFFICIENTS or min(config.inter.width, config.inter.recon_width) < COEFFICIENTS + 2:
+    first, rest = config[config.first], config[config.rest]
+    if first.width < COEFFICIENTS or min(rest.width, rest.recon.width) < COEFFICIENTS + 2:
         raise ConfigError(
             f"a transform codec needs {COEFFICIENTS} intra and {COEFFICIENTS + 2} inter channels; "
-            f"{config.name!r} has {config.intra.width} and {config.inter.width}."
+            f"{config.name!r} has {first.width} and {rest.width}."
         )
     flat = {name: np.array(leaf) for name, leaf in flatten(initialise(config, seed)).items()}
     _write_identities(flat)
-    _write_intra(flat, config, statistics, _steps(intra_lambda, config.intra.qp_rows))
-    _write_inter(flat, config, statistics, INTER_GAIN * _steps(inter_lambda, config.inter.qp_rows))
+    _write_intra(flat, config, statistics, _steps(intra_lambda, first.qp_rows))
+    _write_inter(flat, config, statistics, INTER_GAIN * _steps(inter_lambda, rest.qp_rows))
     return unflatten(flat)
 
 
@@ -171,23 +172,23 @@ def _up_matrix(vectors: Matrix, deviation: Matrix, gain: float) -> Matrix:
 
 def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
     analysis, synthesis, scale = _scaled_transform(statistics)
+    c = config[config.first]
     # Features with their own step sizes are kept apart: mixing would amplify latent errors in the synthesis.
     group = np.tile([1 + f if f in SMALLEST_INTRA_STEPS else 0 for f in range(COEFFICIENTS)], 4)
-    vectors, deviation = _klt(statistics.intra * (group[:, None] == group), config.intra.latent)
+    vectors, deviation = _klt(statistics.intra * (group[:, None] == group), c.latent)
     n, middle = COEFFICIENTS, float(np.exp(np.log(steps).mean()))
     flat["intra/encoder_in/adaptor/kernel"][:, :n] = analysis
     flat["intra/encoder_in/adaptor/bias"][:n] = -0.5 * analysis.sum(axis=0)
-    steps_of_features = np.repeat(steps[:, None], config.intra.width, axis=1)
+    steps_of_features = np.repeat(steps[:, None], c.width, axis=1)
     for feature, smallest in SMALLEST_INTRA_STEPS.items():
         steps_of_features[:, feature] = np.maximum(steps, smallest)
     flat["intra/q_encoder/vectors"][:] = middle / steps_of_features
     _down_kernel(flat["intra/encoder_down/kernel"], vectors, scale, 1.0 / middle)
 
-    latent = config.intra.latent
     for module, first in (("fusion_out", 2), ("spatial_out", 0)):
         kernel, bias = flat[f"intra/{module}/kernel"], flat[f"intra/{module}/bias"]
         kernel *= 0.02
-        bias[first : first + latent] = deviation / middle
+        bias[first : first + c.latent] = deviation / middle
     flat["intra/fusion_out/kernel"][:, :2] = 0.0
     flat["intra/fusion_out/bias"][:2] = -np.log(2.0)  # both gains are 0.5 + 1.5 / 3
 
@@ -203,8 +204,8 @@ def _write_intra(flat: dict[str, Any], config: CodecConfig, statistics: PatchSta
 
 def _write_inter(flat: dict[str, Any], config: CodecConfig, statistics: PatchStatistics, steps: Matrix) -> None:
     analysis, synthesis, scale = _scaled_transform(statistics)
-    c, n = config.inter, COEFFICIENTS
-    of_the_feature = () if c.motion else ("adaptor_feature",)
+    c, n = config[config.rest], COEFFICIENTS
+    of_the_feature = () if c.side else ("adaptor_feature",)
     eye = np.eye(n)
     mixed = statistics.difference / np.trace(statistics.difference)
     vectors, _ = _klt(2.0 * mixed + statistics.intra / np.trace(statistics.intra), c.latent)

@@ -1,7 +1,6 @@
 """The training graph against the codec: the same frames, the same pictures, the same bits."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +12,30 @@ from launch import QUICKLY
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.models.inter import InterModel
-from nvc_jax.models.intra import IntraModel
-from nvc_jax.models.state import Reference, reference_after
+from nvc_jax.models.networks import networks
+from nvc_jax.models.state import Feature, Pictures, Prior
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training import forward
-from nvc_jax.training.forward import Coded, FrameInput, cast, code_frame, code_inter_frames, runs
+from nvc_jax.training.forward import Coded, PacketInput, cast, code_packet, code_packets, runs
 from nvc_jax.video import open_video
 
 
 def pictures(frames):
-    """[T, 1, H, W, 3]."""
-    return jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None]) for f in frames])
+    """[n, 1, 1, H, W, 3]: packets of one picture."""
+    return jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[None] for f in frames])
 
 
 def on_device(params):
     return jax.tree.map(jnp.asarray, params)
+
+
+def coded_packets(network, params, packets, first, refresh=0, code=code_packet, **settings):
+    """All `Coded` of the packets after the first."""
+
+    def code_one(_, state, packet):
+        coded = code(network, params, packet, state, **settings)
+        return None, coded, coded
+
+    return code_packets(network, packets, first, code_one, None, refresh)[1]
 
 
 @pytest.mark.parametrize("motion", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -36,16 +43,15 @@ def test_scan_is_the_unrolled_sequence(motion):
     stored = synthetic.tiny_model(motion)
     params = on_device(stored.params["inter"])
     clip = pictures(synthetic.moving_picture(32, 32, 4))
-    qps = jnp.array([[28.0], [20.0], [24.0]])
-    frames = FrameInput(clip[1:], qps, None)
-    model = InterModel(stored.config.inter)
+    packets = PacketInput(clip[1:], jnp.array([[28.0], [20.0], [24.0]])[:, None], None)
+    network = networks(stored.config)["inter"]
     quick = functools.partial(jax.jit, compiler_options=QUICKLY)
-    scanned = quick(lambda f: code_inter_frames(model, params, f, clip[0], lambda coded, _: coded))(frames)
-    code = quick(lambda frame, reference: code_frame(model, params, frame, reference))
-    reference = Reference(clip[0], "picture")
+    scanned = quick(lambda p: coded_packets(network, params, p, clip[0]))(packets)
+    code = quick(lambda packet, state: code_packet(network, params, packet, state))
+    state = network.start(clip[0])
     for number in range(3):
-        coded = code(jax.tree.map(lambda x, n=number: x[n], frames), reference)
-        reference = reference_after(model.config, coded.feature, coded.picture)
+        coded = code(jax.tree.map(lambda x, n=number: x[n], packets), state)
+        state = network.start(coded.pictures) if motion else network.advance(state, coded.feature)
         # float32 through some hundred layers in two programs; a flipped symbol would show as 1e-2 and more
         jax.tree.map(
             lambda one, all_, n=number: np.testing.assert_allclose(one, all_[n], rtol=1e-4, atol=1e-4), coded, scanned
@@ -53,78 +59,87 @@ def test_scan_is_the_unrolled_sequence(motion):
 
 
 def test_refresh_cuts_a_clip_into_runs():
-    frames = FrameInput(jnp.arange(7), jnp.arange(7), None)
-    assert [run.qp.tolist() for run in runs(frames, 0)] == [[0, 1, 2, 3, 4, 5, 6]]
-    assert [run.qp.tolist() for run in runs(frames, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    packets = PacketInput(jnp.arange(7), jnp.arange(7), None)
+    assert [run.qps.tolist() for run in runs(packets, 0)] == [[0, 1, 2, 3, 4, 5, 6]]
+    assert [run.qps.tolist() for run in runs(packets, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.parametrize("refresh", [0, 1, 3])
-def test_refresh_is_that_of_the_schedule(refresh, monkeypatch):
-    """Frames start from the picture before them where the encoder's do, and from its feature elsewhere."""
+def test_refresh_is_that_of_the_schedule(refresh):
+    """Packets start from the pictures before them where the encoder's do, and from the feature elsewhere."""
 
-    def code(model, params, frame, reference, precision, skip):
-        number = frame.qp
-        from_picture = jnp.full_like(number, reference.kind == "picture")
-        before = jnp.broadcast_to(reference.value, number.shape)
-        return Coded(100.0 + number, 200.0 + number, from_picture, before, jnp.zeros_like(number))
+    def code(network, params, packet, state):
+        number = packet.qps
+        from_pictures = jnp.full_like(number, isinstance(state, Pictures))
+        before = jnp.broadcast_to(state.value, number.shape)
+        return Coded(100.0 + number, 200.0 + number, from_pictures, before, jnp.zeros_like(number))
 
-    monkeypatch.setattr(forward, "code_frame", code)
     numbers = jnp.arange(1.0, 9.0)[:, None]
-    frames = FrameInput(numbers, numbers, None)
-    coded = code_inter_frames(Toy(), {}, frames, jnp.array([100.0]), lambda coded, _: coded, refresh)
-    plans = [Schedule(reset_interval=refresh or 1000).frame(number) for number in range(1, 9)]
+    packets = PacketInput(numbers, numbers, None)
+    coded = coded_packets(Toy(), {}, packets, jnp.array([100.0]), refresh, code)
+    plans = [Schedule(reset_interval=refresh or 1000).packet(number, 1) for number in range(1, 9)]
     assert coded.bits_y[:, 0].tolist() == [plan.refresh for plan in plans]
     before = [(100.0 if plan.refresh else 200.0) + plan.index - 1 for plan in plans]
     assert coded.bits_z[:, 0].tolist() == before
 
 
 def test_bfloat16_keeps_the_prior_of_z():
-    cast_params = cast(synthetic.tiny_model().params["intra"], jnp.bfloat16)
+    cast_params = cast(synthetic.tiny_model().params["intra"], "bfloat16")
     assert cast_params["encoder_down"]["kernel"].dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(cast_params["z_prior"]))
 
 
 class Toy:
-    """A model whose picture is the latent times a parameter, which gets a gradient of 1 per frame."""
+    """A network whose picture is the latent times a parameter, which gets a gradient of 1 per packet."""
 
     class config:
-        steps = 2
-        motion = False
+        steps, side = 2, None
+
+    bank, predicts, goes_on_from_pictures = "weight", True, False
+    stages = "features", "context", "analyse", "prior", "refine", "synthesise", "reconstruct", "z_cdf"
+    modules = dict.fromkeys(stages, ("weight",))
+
+    def start(self, pictures):
+        return Pictures(pictures)
+
+    def advance(self, state, feature):
+        return Feature(feature)
+
+    def search(self, pictures, state, qps, skip_blocks):
+        return state, None
+
+    def uncoded(self, side):
+        return None
 
     def apply(self, variables, *args, method):
-        weight = variables["params"]["weight"]
-        latent = jnp.ones((1, 2, 2, 2), weight.dtype)
+        weight = variables["params"]["weight"]["vectors"]
+        latent = jnp.ones((1, 1, 1, 2), weight.dtype)
         return {
-            "temporal": lambda: (latent, None),
+            "features": lambda: (latent, None),
             "context": lambda: None,
             "analyse": lambda: (latent, latent),
             "z_cdf": lambda: jax.nn.sigmoid(args[0]),
-            "prior": lambda: Prior(latent, latent, latent, 0 * latent, latent),
-            "refine": lambda: (latent, 0 * latent),
+            "prior": lambda: Prior(*[latent.astype(jnp.float32)] * 3, 0 * latent.astype(jnp.float32), latent),
+            "refine": lambda: (latent.astype(jnp.float32), 0 * latent.astype(jnp.float32)),
             "synthesise": lambda: args[0],
             "reconstruct": lambda: (args[0] * weight).mean(axis=(1, 2, 3)),
         }[method]()
 
 
-class Prior(NamedTuple):
-    gain_in: jax.Array
-    gain_out: jax.Array
-    scale: jax.Array
-    mean: jax.Array
-    shared: jax.Array
-
-
 @pytest.mark.parametrize("remat", [False, True])
-def test_gradients_of_many_bfloat16_frames_add_up_in_float32(remat):
-    """513 frames of a gradient of 1 each; sums in bfloat16 stop at 256."""
-    frames = FrameInput(jnp.zeros((513, 1, 16, 16, 3)), jnp.zeros((513, 1)), None)
+def test_gradients_of_many_bfloat16_packets_add_up_in_float32(remat):
+    """513 packets of a gradient of 1 each; sums in bfloat16 stop at 256."""
+    packets = PacketInput(jnp.zeros((513, 1, 1, 16, 16, 3)), jnp.zeros((513, 1, 1)), None)
+    toy = Toy()
+
+    def code(network, params, packet, state, precision):
+        coded = functools.partial(code_packet, network, precision=precision)
+        return (jax.checkpoint(coded) if remat else coded)(params, packet, state)
 
     def total(weight, precision):
-        params = {"weight": weight, "z_prior": jnp.zeros(1)}
-        first = jnp.zeros((1, 16, 16, 3))
-        return code_inter_frames(
-            Toy(), params, frames, first, lambda coded, _: coded.picture, remat=remat, precision=precision
-        ).sum()
+        params = {"weight": {"vectors": weight}, "z_prior": jnp.zeros(1)}
+        first = jnp.zeros((1, 1, 16, 16, 3))
+        return coded_packets(toy, params, packets, first, code=code, precision=precision).pictures.sum()
 
     found, expected = (
         jax.jit(jax.grad(lambda weight, p=precision: total(weight, p)))(jnp.float32(0.5))
@@ -147,17 +162,17 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
         frames = list(reader)
     clip = pictures(frames)
     schedule = Schedule(qp, qp)
-    plans = [schedule.frame(number) for number in range(3)]
-    intra, inter = IntraModel(codec.stored.config.intra), InterModel(codec.stored.config.inter)
+    plans = [schedule.packet(number, 1) for number in range(3)]
+    intra, inter = (networks(codec.stored.config)[name] for name in ("intra", "inter"))
 
     @jax.jit
     def estimate(clip, qps):
-        first = code_frame(intra, params["intra"], FrameInput(clip[0], qps[0], None), None)
-        rest = FrameInput(clip[1:], qps[1:], None)
-        bits = code_inter_frames(inter, params["inter"], rest, first.picture, lambda c, _: c.bits)
+        first = code_packet(intra, params["intra"], PacketInput(clip[0], qps[0], None), None)
+        rest = PacketInput(clip[1:], qps[1:], None)
+        bits = coded_packets(inter, params["inter"], rest, first.pictures).bits
         return jnp.concatenate([first.bits[None], bits])[:, 0]
 
-    estimated = estimate(clip, jnp.array([[plan.qp] for plan in plans], jnp.float32))
+    estimated = estimate(clip, jnp.array([[plan.qps] for plan in plans], jnp.float32))
     encoder = Encoder(codec, 352, 288, schedule, skip_threshold=None, dialect="one_stream")
     payloads = [8 * len(frame.coded.payload) for frame in encoder.encode(iter(frames))]
     assert float(estimated.sum()) + 8 * 4 * len(payloads) == pytest.approx(sum(payloads), rel=0.01)

@@ -22,8 +22,8 @@ def test_overrides_reach_every_level():
     assert changed.data.source == "a=b"
     assert changed.loss.inter_lambda == (1.0, 900.0)
     assert (changed.stages[1].remat, changed.stages[1].mode) == (True, "plain")
-    assert changed.codec.inter.width == 128
-    assert changed.codec.intra == embedded.intra
+    assert changed.codec["inter"].width == 128
+    assert changed.codec["intra"] == embedded["intra"]
     assert BASE.stages[0].steps == 4
 
 
@@ -128,7 +128,7 @@ def test_recipe_is_the_official_one(request):
         assert {row[3:] for row in video[begin:end]} == {(size, batch, mode)}
     assert {row[4] for row in table[:7]} == {16}
     assert [stage.clip_norm for stage in config.stages] == [0.1] * 7 + [0.2] * 16
-    assert [stage.first_reference for stage in config.stages[7:]] == ["original"] + ["intra"] * 15
+    assert [stage.first_reference for stage in config.stages[7:]] == ["original"] + ["coded"] * 15
     # weights are carried on everywhere, the optimiser's state only within a row group of the tables
     fresh = [number for number, stage in enumerate(config.stages) if not stage.carry_optimiser]
     assert fresh == [0, 3, 7, 10, 15, 21]

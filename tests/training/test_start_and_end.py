@@ -7,7 +7,7 @@ import pytest
 
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.models.config import embedded, embedded_v2
-from nvc_jax.models.intra import IntraModel
+from nvc_jax.models.networks import networks
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.training.export import rounded
 from nvc_jax.training.transform_init import patch_statistics, patch_transform, transform_codec
@@ -33,20 +33,20 @@ def test_transform_codec_codes_pictures_before_any_training(config):
     clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[0] for f in frames])
     statistics = patch_statistics(np.asarray(clip)[None])
     params = transform_codec(config, statistics, (8.0, 4096.0), (4.0, 2048.0), 0)
-    model, variables = IntraModel(config.intra), {"params": jax.tree.map(jnp.asarray, params["intra"])}
+    network, variables = networks(config)["intra"], {"params": jax.tree.map(jnp.asarray, params["intra"])}
 
     @jax.jit
-    def code(qp):
-        y, _ = model.apply(variables, clip[:1], None, qp, method="analyse")
+    def code(qps):
+        y, _ = network.apply(variables, clip[None, :1], None, qps, method="analyse")
         symbols = jnp.round(y)  # both gains are 1 at the start
-        feature = model.apply(variables, symbols, None, qp, method="synthesise")
-        return jnp.abs(symbols).mean(), model.apply(variables, feature, qp, method="reconstruct")
+        feature = network.apply(variables, symbols, None, qps, method="synthesise")
+        return jnp.abs(symbols).mean(), network.apply(variables, feature, None, qps, method="reconstruct")
 
     sizes, psnr = [], []
     for qp in (0.0, 25.0, 50.0):
-        size, picture = code(jnp.array([qp]))
+        size, picture = code(jnp.array([[qp]]))
         sizes.append(size)
-        psnr.append(-10 * np.log10(np.square(picture - clip[:1])[..., 0].mean()))
+        psnr.append(-10 * np.log10(np.square(picture - clip[None, :1])[..., 0].mean()))
     assert sizes[0] < sizes[1] < sizes[2]
     assert psnr[0] < psnr[1] < psnr[2]
     assert psnr[2] > 36

@@ -24,6 +24,10 @@ PICTURES = Stage("pictures", frames=1, steps=10, batch=2, size=32, train="intra"
 VIDEO = Stage("video", frames=2, steps=10, batch=2, size=32, train="inter", first_reference="original")
 
 
+def prepared(batch, key, **loss):
+    return prepare(TrainConfig(tiny, (VIDEO,), loss=Loss(**loss)), batch, key)
+
+
 def batch(frames, count=2):
     clips = [synthetic.moving_picture(32, 32, frames, seed) for seed in range(count)]
     planes = tuple(np.stack([[getattr(f, name) for f in clip] for clip in clips]) for name in "yuv")
@@ -84,29 +88,29 @@ def test_steps_without_a_finite_gradient_are_skipped_and_counted(video_step):
 def test_what_is_drawn_depends_on_the_number_of_the_clip():
     clips = batch(4)
     key = jax.random.key(0)
-    whole = prepare(Loss(random_position=True), clips, key)
-    second = prepare(Loss(random_position=True), jax.tree.map(lambda x: x[1:], clips), key)
+    whole = prepared(clips, key, random_position=True)
+    second = prepared(jax.tree.map(lambda x: x[1:], clips), key, random_position=True)
     np.testing.assert_array_equal(whole.qp[1:], second.qp)
-    np.testing.assert_array_equal(whole.rest.qp[:, 1:], second.rest.qp)
+    np.testing.assert_array_equal(whole.rest.qps[:, 1:], second.rest.qps)
     assert (jax.random.key_data(whole.rest.keys[:, 1:]) == jax.random.key_data(second.rest.keys)).all()
 
 
 def test_offsets_and_weights_follow_the_hierarchy():
-    found = prepare(Loss(), batch(9), jax.random.key(0))
+    found = prepared(batch(9), jax.random.key(0))
     offsets = [QP_OFFSETS[number % 8] for number in range(1, 9)]  # 8, 0, 4, 0, 4, 0, 4, 0
-    np.testing.assert_array_equal(found.rest.qp - found.qp, np.repeat(np.array(offsets)[:, None], 2, 1))
-    np.testing.assert_allclose(found.rest.aux.weight[:, 0], [{0: 0.5, 8: 1.2, 4: 0.9}[offset] for offset in offsets])
+    np.testing.assert_array_equal(found.rest.qps[..., 0] - found.qp, np.repeat(np.array(offsets)[:, None], 2, 1))
+    np.testing.assert_allclose(found.rest.aux.weight[:, 0, 0], [{0: 0.5, 8: 1.2, 4: 0.9}[offset] for offset in offsets])
     # lambda belongs to the base qp, whatever the offset
     expected = np.exp(np.asarray(found.qp) / 63 * math.log(768.0))
-    np.testing.assert_allclose(found.rest.aux.lambda_, np.repeat(expected[None], 8, 0), rtol=1e-4)
-    qps = prepare(Loss(), Batch(batch(1, 1).planes, np.zeros(1, np.uint32)), jax.random.key(0)).qp
+    np.testing.assert_allclose(found.rest.aux.lambda_[..., 0], np.repeat(expected[None], 8, 0), rtol=1e-4)
+    qps = prepared(Batch(batch(1, 1).planes, np.zeros(1, np.uint32)), jax.random.key(0)).qp
     assert qps[0] == found.qp[0]
 
 
 def test_qps_are_uniform():
     key = jax.random.key(3)
     tiny_pictures = Batch((np.zeros((4096, 1, 2, 2, 3), np.uint8),), np.arange(4096, dtype=np.uint32))
-    qps = np.asarray(jax.jit(lambda b: prepare(Loss(), b, key).qp)(tiny_pictures))
+    qps = np.asarray(jax.jit(lambda b: prepared(b, key).qp)(tiny_pictures))
     assert (qps.min(), qps.max()) == (0, 63)
     counts = np.bincount(qps.astype(int), minlength=64)
     assert counts.min() > 30  # 64 expected, standard deviation 8
@@ -238,7 +242,7 @@ def test_every_parameter_gets_a_gradient(stage, motion):
     """All of a codec's parameters but the rows of qps that were not drawn."""
     step, state = stepper(stage, motion)
     part = {"intra": "intra", "inter": "inter"}[stage.train]
-    clips = prepare(Loss(), batch(stage.frames), jax.random.key(0))
+    clips = prepared(batch(stage.frames), jax.random.key(0))
     gradients, _ = jax.jit(step.gradients)(state.params, clips)
     for path, leaf in jax.tree_util.tree_leaves_with_path(step.packing.unpack(part, gradients[part])):
         assert np.isfinite(leaf).all(), path
