@@ -7,8 +7,8 @@
 namespace nvc::dcvc {
 namespace {
 
-constexpr ptrdiff_t kMaxShared = 8;    // bytes that the two streams may have in common
-constexpr size_t kBlockSymbols = 256;  // between two looks for the end of the data
+constexpr ptrdiff_t kMaxShared = 8;    // bytes that the two streams may share
+constexpr size_t kBlockSymbols = 256;  // between two checks for the end of the data
 
 int CheckStreams(int streams) {
   if (streams < 1 || streams > kMaxStreams) {
@@ -39,7 +39,7 @@ size_t CountCoded(const Index* data, size_t size) noexcept {
   return size - static_cast<size_t>(std::count(data, data + size, kSkip<Index>));
 }
 
-// Where the second half of the coded symbols begins.
+// Position at which the second half of the coded symbols begins.
 template <class Index>
 size_t HalfAs(const Indexes& indexes) noexcept {
   const Index* data = static_cast<const Index*>(indexes.data);
@@ -58,19 +58,19 @@ size_t Half(const Indexes& indexes) noexcept {
   return indexes.wide ? HalfAs<uint16_t>(indexes) : HalfAs<uint8_t>(indexes);
 }
 
-// Runs work(0) and, with two streams, work(1), on another thread if that pays.
+// Runs work(0) and, with two streams, work(1), on a second thread where that is faster.
 template <class Work>
 void RunStreams(int streams, size_t symbols, const Work& work) {
   RunJobs(symbols >= kThreadedSymbols ? streams : 1, static_cast<size_t>(streams),
           [&](size_t s) { work(static_cast<int>(s)); });
 }
 
-// Where the part of a stream begins among n coded symbols; that of the next stream is where it ends.
+// First of the n coded symbols that belongs to a stream; its last one precedes the first of the next stream.
 size_t PartBegin(size_t n, int stream, int streams) noexcept {
   return n * static_cast<size_t>(stream) / static_cast<size_t>(streams);
 }
 
-// How many last bytes two streams store together: their common zeros, or else one byte that happens to be equal.
+// Number of trailing bytes that two streams share: their common zeros, or else one byte that happens to be equal.
 size_t SharedBytes(const uint8_t* begin0, const uint8_t* end0, const uint8_t* begin1, const uint8_t* end1) noexcept {
   const ptrdiff_t most = std::min({end0 - begin0, end1 - begin1, kMaxShared});
   ptrdiff_t zeros = 0;

@@ -24,7 +24,7 @@ class Encoder {
   std::vector<uint8_t> Encode(const std::vector<Segment>& segments);
 
  private:
-  struct Coded {  // what is left of a segment without the skipped symbols
+  struct Coded {  // a segment without its skipped symbols
     const CdfTable* table;
     size_t begin, end;  // in entries_
   };

@@ -44,7 +44,7 @@ void CompactChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, 
   rows->last = result.last;
 }
 
-// The symbols of the coded positions, in room or where they are.
+// The symbols of the coded positions, compacted into `room` unless all are coded.
 const int8_t* PickChunk(const Kernels& kernels, const Segment& segment, size_t begin, size_t size, size_t coded,
                         int8_t* room) noexcept {
   const int8_t* symbols = segment.symbols + begin;
@@ -58,7 +58,7 @@ const int8_t* PickChunk(const Kernels& kernels, const Segment& segment, size_t b
   return room;
 }
 
-// The opposite.
+// Inverse of PickChunk.
 void SpreadChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, size_t size, size_t coded,
                  const int8_t* compact, int8_t* symbols) noexcept {
   if (coded == size) {
@@ -70,9 +70,9 @@ void SpreadChunk(const Kernels& kernels, const Indexes& indexes, size_t begin, s
   }
 }
 
-// Whole bits that the bins take, going by every stride-th. The same on all machines: no logarithms.
+// Size of the bins in whole bits, estimated from every stride-th. Without logarithms all machines get the same number.
 int64_t CountBits(const uint32_t* bins, size_t count, size_t stride) noexcept {
-  constexpr size_t kFactors = 32;  // whose product a double can hold
+  constexpr size_t kFactors = 32;  // a double can hold their product
   int64_t bits = 0;
   double product = 1;
   size_t factors = 0;
@@ -101,12 +101,12 @@ uint64_t LoadBackwards(const uint8_t* end) noexcept {
 #endif
 }
 
-// How many digits an escape code has that begins with these two.
+// Number of digits of an escape code that begins with these two.
 constexpr uint32_t CountDigits(uint32_t first, uint32_t second) noexcept {
   return first < kMaxDigit ? 1 + first : 2 + first + second;
 }
 
-// The same for all pairs of digits, four bits each, in one number, as that is faster than a table in memory.
+// CountDigits of all pairs of digits, four bits each, in one number, which is faster than a LUT in memory.
 constexpr uint64_t MakeDigitCounts() noexcept {
   uint64_t counts = 0;
   for (uint32_t code = 0; code < 16; ++code) {
@@ -200,7 +200,7 @@ void Encoder::Gather(Chunk* chunk, size_t exact) noexcept {
   chunk->bits = CountBits(bins, rows.count, rows.count <= exact ? 1 : kStride);
 }
 
-// As many lanes and parts as the limits on the size allow (docs/FORMAT.md): a lane takes 3.4 bytes on average.
+// The most lanes and parts that the limits on the size allow (docs/FORMAT.md): a lane takes 3.4 bytes on average.
 Layout Encoder::Choose() const noexcept {
   size_t symbols = 0;
   int64_t bits = 0;
@@ -210,7 +210,7 @@ Layout Encoder::Choose() const noexcept {
     for (size_t i = 0; i < chunk.escapes; ++i) bits += kDigitBits * escapes_[chunk.scratch + i].count;
   }
   const bool large = symbols > 20000;
-  // In 1/10000 byte, and in integers, which all machines round alike.
+  // In 1/10000 byte; integers are rounded in the same way on all machines.
   const int64_t room = large ? 600000 + 14 * bits / 8 : 15000 + 45 * bits / 8;
   const auto fits = [room](Layout layout) {
     return 34500 * static_cast<int64_t>(layout.lanes * layout.parts - 1) +
@@ -385,7 +385,7 @@ Status Decoder::ReadEscapes(Part* part, const CdfTable& table, size_t first_row,
     if (k % 3 == 0) window = LoadBackwards(part->end - bit / 8) >> (bit % 8);  // 57 bits, enough for three codes
     const uint32_t code = static_cast<uint32_t>(window);
     const uint32_t used = kDigitBits * (kDigitCounts >> (code % 16 * 4) & 15);
-    const uint32_t before = kDigitBits << ((code & kMaxDigit) == kMaxDigit);  // bits that tell how many follow
+    const uint32_t before = kDigitBits << ((code & kMaxDigit) == kMaxDigit);  // bits of the digit count
     const uint32_t raw = (code & ((1u << used) - 1)) >> before;
     window >>= used;
     bit += used;

@@ -40,7 +40,7 @@ class Encoder {
     size_t bins;
     size_t escapes;
     size_t bad_row;  // a row beyond the table, or 0
-    int64_t bits;    // about what the bins will take
+    int64_t bits;    // estimated size of the bins
   };
   struct Part {
     std::vector<uint8_t> buffer;
@@ -89,7 +89,7 @@ class Decoder {
     bool started = false;
     Status status = Status::kOk;
 
-    const uint8_t* escapes() const noexcept { return end - (escape_bits + 7) / 8; }  // those not read end here
+    const uint8_t* escapes() const noexcept { return end - (escape_bits + 7) / 8; }  // unread escape codes end here
   };
 
   Status Parse(const uint8_t* data, size_t size);

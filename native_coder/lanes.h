@@ -1,5 +1,5 @@
-// The kernels of the interleaved dialect, over chunks of a list: leaving out what is not coded, and coding the
-// bins of the rest in lanes. There is a portable set of them, one for AVX2 and one for AVX-512, with the same results.
+// The kernels of the interleaved dialect, over chunks of a list: compaction of the coded positions, and rANS coding of
+// their bins in lanes. A portable set, one for AVX2 and one for AVX-512 give the same results.
 #pragma once
 
 #include <cstddef>
@@ -63,11 +63,11 @@ struct Kernels {
   // kMaxChunkReads readable bytes.
   void (*decode)(LaneReader* reader, const CdfTable& table, size_t first_row, ChunkRows* rows,
                  ChunkSymbols* symbols) noexcept;
-  // The packed bins of rows.count symbols. Behind these, symbols, which may be the caller's own array, is not read, and
-  // bins, where those of another thread may follow, is not written. Requires first_row + rows.last < table.rows().
+  // The packed bins of rows.count symbols. Reads nothing behind the symbols, which may be the caller's own array, and
+  // writes nothing behind the bins, which another thread's may follow. Requires first_row + rows.last < table.rows().
   void (*look_up)(const CdfTable& table, size_t first_row, ChunkRows* rows, const int8_t* symbols, uint32_t* bins,
                   ChunkTails* tails) noexcept;
-  // Which symbols have a bit among the first count, in order; places has room for all and kSlack more.
+  // Positions of the bits set among the first count, in order; places has room for all and kSlack more.
   size_t (*list)(const ChunkTails& tails, size_t count, uint16_t* places) noexcept;
   // Writes count packed bins. Requires kSlack more that can be read, and 2 * count + kSlack writable bytes before pos.
   void (*encode)(LaneWriter* writer, const uint32_t* bins, size_t count) noexcept;
@@ -76,6 +76,6 @@ struct Kernels {
 const Kernels& PortableKernels() noexcept;
 const Kernels* Avx2Kernels() noexcept;     // null if this build or this processor has none
 const Kernels* Avx512Kernels() noexcept;
-std::vector<const Kernels*> AllKernels();  // that there are, the slowest first
+std::vector<const Kernels*> AllKernels();  // of this processor, the slowest first
 
 }  // namespace nvc

@@ -18,7 +18,7 @@ using Bytes16 = std::array<uint8_t, 16>;
 
 constexpr bool Bit(size_t bits, size_t i) { return (bits >> i & 1) != 0; }
 
-// Which bytes go where for each set of eight: those of the set to the front, and back.
+// Shuffles for each subset of eight bytes: to the front, and back.
 struct Shuffles {
   constexpr Shuffles() {
     for (size_t set = 0; set < 256; ++set) {
@@ -35,7 +35,7 @@ struct Shuffles {
 };
 constexpr Shuffles kShuffles;
 
-// Of four lanes, bits 0 to 3 of a number say which read or write a byte, bits 4 to 7 which a second one.
+// Shuffles for four lanes, by 8 bits: bits 0 to 3 are the lanes that read or write a byte, 4 to 7 those with a second.
 struct LaneShuffles {
   constexpr LaneShuffles() {
     for (size_t bytes = 0; bytes < 256; ++bytes) {
@@ -67,7 +67,7 @@ NVC_AVX2 inline void Store8(void* to, __m128i bytes) noexcept {
   _mm_storel_epi64(static_cast<__m128i*>(to), bytes);
 }
 
-// Which of the next eight positions are coded.
+// Mask of the coded ones of the next eight positions.
 NVC_AVX2 inline uint32_t Coded8(__m128i indexes) noexcept {
   return ~static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(indexes, _mm_set1_epi8(-1)))) & 0xff;
 }
@@ -123,7 +123,7 @@ NVC_AVX2 inline __m256i Active(size_t count, size_t v) noexcept {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
 }
 
-// For four lanes each, what LaneShuffles goes by.
+// Indexes into LaneShuffles, for four lanes each.
 struct LaneBytes {
   NVC_AVX2 LaneBytes(__m256i one, __m256i two) noexcept {
     const uint32_t ones = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(one)));

@@ -1,4 +1,4 @@
-// What the kernels for AVX2 and for AVX-512 share. Only for files that have either.
+// Shared by the AVX2 and the AVX-512 kernels, and only for their files.
 #pragma once
 
 #include <immintrin.h>
@@ -16,7 +16,7 @@ namespace nvc {
 // Starts of a NarrowRow that are not above any slot if the row has few bins.
 constexpr int kNeverAbove = static_cast<int>(sizeof(NarrowRow::start) - sizeof(FewBins::start)) / 2;
 
-// What it takes to drop the bins of 16 slots: their frequencies, and the distances of the slots from their starts.
+// Operands of DropBin for 16 slots: frequencies of the bins, and distances of the slots from their starts.
 struct Found {
   __m256i freqs;
   __m256i rests;

@@ -100,7 +100,7 @@ NVC_AVX512 inline __m512i FindAll(const NarrowRow* rows, const FewBins* few, con
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-// Refill for 16 lanes. The leading zeros of a state, 1 to 24, say how many bytes it lacks: one above 8, two above 16.
+// Refill for 16 lanes. The leading zeros of a state, 1 to 24, give the bytes that it lacks: one above 8, two above 16.
 NVC_AVX512 inline __m512i RefillAll(__m512i states, const uint8_t** pos) noexcept {
   const __m512i to_all = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
   const __m512i reversed = _mm512_set4_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
@@ -121,7 +121,7 @@ NVC_AVX512 inline __m512i PerRow(const __m512i* values, __m512i rows) noexcept {
   return _mm512_mask_permutexvar_epi16(_mm512_permutexvar_epi16(rows, values[0]), high, rows, values[1]);
 }
 
-// 16 or 32 rows. Two vectors take turns, so that slots, too, are put together and taken apart within lanes.
+// 16 or 32 rows. Two vectors alternate, so that slots, too, are packed and unpacked within 128-bit lanes.
 template <size_t kVectors>
 NVC_AVX512 inline __m512i LoadRows(const uint16_t* row) noexcept {
   if (kVectors == 1) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
@@ -188,7 +188,7 @@ NVC_AVX512 void DecodeVectors(LaneReader* reader, const CdfTable& table, size_t 
         const __m512i twice = _mm512_set4_epi32(0x0d0c0d0c, 0x09080908, 0x05040504, 0x01000100);
         alignas(64) uint32_t slots[kVector];
         _mm512_store_si512(slots, _mm512_shuffle_epi8(states[v], twice));
-        asm("" : "+m"(slots));  // loads from memory are cheaper than what compilers make of these
+        asm("" : "+m"(slots));  // loads from memory are cheaper than the compilers' shuffles
         const __m512i found = FindAll(narrow, few, rows.row + at, slots, symbols->symbol + at);
         const __m512i ends = _mm512_srli_epi32(found, 16);
         const uint16_t tail = _mm512_testn_epi32_mask(ends, ends);
@@ -217,12 +217,12 @@ NVC_AVX512 inline __m512i PerByteRow(const int8_t* values, __m512i rows) noexcep
   return _mm512_permutex2var_epi8(_mm512_loadu_si512(values), rows, _mm512_loadu_si512(values + 64));
 }
 
-// Where bins lie in the narrow rows, in bytes.
+// Byte offsets of bins in the narrow rows.
 NVC_AVX512 inline __m512i PlaceInRows(__m512i rows, __m256i bins) noexcept {
   return _mm512_slli_epi16(_mm512_add_epi16(_mm512_slli_epi16(rows, 5), _mm512_cvtepu8_epi16(bins)), 1);
 }
 
-// Where the bin of each symbol lies in the narrow rows, in bytes, for 64 symbols; returns which are tails.
+// Byte offsets of the bins of 64 symbols in the narrow rows; returns a mask of the tails.
 NVC_AVX512 inline __mmask64 LookUp64(const CdfTable& table, size_t first_row, const uint16_t* row,
                                      const int8_t* symbols, size_t left, uint16_t* place) noexcept {
   const __m512i low_rows = _mm512_loadu_si512(row);
@@ -252,7 +252,7 @@ NVC_AVX512 void LookUpAvx512(const CdfTable& table, size_t first_row, ChunkRows*
   for (size_t i = 0; i < rows->count; i += 64) {
     tails->bits[i / 64] = LookUp64(table, first_row, rows->row + i, symbols + i, rows->count - i, place + i);
   }
-  // One by one is faster than gathering, and with all places stored before, none is waited for.
+  // Scalar loads are faster than a gather, and with all places stored before, none of them stalls.
   const auto bin = [&](size_t at) {
     int32_t value;
     std::memcpy(&value, starts + place[at], sizeof value);

@@ -24,7 +24,7 @@ struct Writer {
   uint8_t* pos = nullptr;
 };
 
-// Writes what a bin of this frequency leaves no room for. Requires two writable bytes before pos.
+// Renormalises the state for a bin of this frequency. Requires two writable bytes before pos.
 inline Writer MakeRoom(Writer w, uint32_t freq) noexcept {
   const uint32_t limit = freq << 15;
   const uint32_t bytes = uint32_t{w.state >= limit} + uint32_t{w.state >> 8 >= limit};
@@ -46,7 +46,7 @@ inline Writer PutBin(Writer w, const EncodeBin& bin) noexcept {
   return AddBin(w, static_cast<uint32_t>((w.state * bin.reciprocal) >> 48), bin.start, bin.freq);
 }
 
-// The same without the reciprocal.
+// PutBin without a reciprocal.
 inline Writer PutBin(Writer w, uint32_t start, uint32_t freq) noexcept {
   w = MakeRoom(w, freq);
   return AddBin(w, w.state / freq, start, freq);

@@ -1,5 +1,4 @@
-// What the dialects have in common: the lists of symbols that callers hand over, leaving out those that are not
-// coded, and running on several threads.
+// Shared by the dialects: the lists of symbols that callers hand over, compaction of the coded ones, and threads.
 #pragma once
 
 #include <algorithm>
@@ -61,7 +60,7 @@ Compacted Compact(const Index* indexes, size_t size, Entry* entries, Pack pack) 
   return {count, last == 0 ? 0u : last - 1u};
 }
 
-// The opposite: puts the next of the compact symbols at each coded i, 0 elsewhere. compact has room for one more.
+// Inverse of Compact: puts the next of the compact symbols at each coded i, 0 elsewhere. compact has room for one more.
 template <class Index>
 void Spread(const Index* indexes, size_t size, const int8_t* compact, int8_t* symbols) noexcept {
   for (size_t i = 0; i < size; ++i) {
@@ -71,7 +70,7 @@ void Spread(const Index* indexes, size_t size, const int8_t* compact, int8_t* sy
   }
 }
 
-// Runs work(0) .. work(jobs - 1) on up to so many threads, this one included. work must not throw.
+// Runs work(0) .. work(jobs - 1) on up to `threads` threads, this one included. work must not throw.
 template <class Work>
 void RunJobs(int threads, size_t jobs, const Work& work) {
   std::atomic<size_t> next{0};

@@ -80,15 +80,15 @@ class CdfTable {
   }
 
   static constexpr size_t kPaddingRows = 128;
-  // Of all rows, without the tails; kPaddingRows more can be read.
+  // First and last symbols of all rows, without the tails; kPaddingRows more can be read.
   const int8_t* first_symbols() const noexcept { return first_symbols_.data(); }
   const int8_t* last_symbols() const noexcept { return last_symbols_.data(); }
   // All rows for the searches above. narrow_rows is null, and the others are empty, if one has too many bins.
   const NarrowRow* narrow_rows() const noexcept { return narrow_rows_.empty() ? nullptr : narrow_rows_.data(); }
   const FewBins* few_bins() const noexcept { return few_bins_.data(); }
-  // How many rows from this one on have few bins.
+  // Number of consecutive rows from this one on that have few bins.
   uint32_t few_bins_run(size_t row) const noexcept { return few_bins_runs_[row]; }
-  // How many rows from this one on are almost sure to be symbol 0, and the bins of that.
+  // Number of consecutive rows from this one on that are almost sure to be symbol 0, and the bins of symbol 0.
   static constexpr uint32_t kCalmFrequency = 64000;
   uint32_t calm_run(size_t row) const noexcept { return calm_runs_[row]; }
   const uint16_t* zero_starts() const noexcept { return zero_starts_.data(); }

@@ -1,5 +1,5 @@
 // Runs each of the kernels on arrays that end where lanes.h says they may, so that the address sanitizer sees any
-// access beyond, and compares the results with those of the portable ones.
+// access beyond, and compares the results with the portable kernels'.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -20,7 +20,7 @@ using nvc::kSlack;
 
 constexpr size_t kMaxLanes = nvc::kMaxLanes;
 
-// A list of the chunk, each array as long as it has to be.
+// A list of the chunk; no array is longer than required.
 struct Chunk {
   Chunk(size_t size, uint32_t seed) : rows(size, seed), symbols(size) {
     for (size_t i = 0; i < size; ++i) {
@@ -32,7 +32,7 @@ struct Chunk {
   std::vector<int8_t> symbols;
 };
 
-// What the kernels make of a chunk.
+// Outputs of the kernels for a chunk.
 struct Result {
   std::vector<uint16_t> rows;
   std::vector<uint32_t> bins;

@@ -1,4 +1,4 @@
-// Runs each of the float32 kernels on arrays that are no longer than they have to be, so that the address sanitizer
+// Runs each of the float32 kernels on arrays that are no longer than required, so that the address sanitizer
 // sees any access beyond, and compares the results with sums made one product after the other.
 #include "float32.h"
 

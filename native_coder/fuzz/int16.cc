@@ -1,4 +1,4 @@
-// Runs each of the int16 kernels on arrays that are no longer than they have to be, so that the address sanitizer sees
+// Runs each of the int16 kernels on arrays that are no longer than required, so that the address sanitizer sees
 // any access beyond, and compares the results with sums in 64 bits.
 #include "int16.h"
 

@@ -1,5 +1,5 @@
-// Damages frames of the interleaved dialect and decodes what is left with all kernels that the processor has: no fault
-// of the program may show, and they must agree. Run: mutate FRAMES [SEED]
+// Damages frames of the interleaved dialect and decodes them with all kernels that the processor has, which must agree
+// and cause no finding of the sanitizers. Run: mutate FRAMES [SEED]
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

@@ -1,4 +1,4 @@
-// What the programs here code with.
+// Tables and rows for the programs here.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ enum TableKind : size_t {
   kKinds,
 };
 
-// Of the narrow and broad rows, the bins before the middle have frequency 1.
+// In narrow and broad rows, the bins before the middle have frequency 1.
 inline nvc::CdfTable MakeTable(TableKind kind) {
   std::vector<int32_t> cdf(kTableRows * kWidth);
   std::vector<int32_t> length(kTableRows);
@@ -52,8 +52,8 @@ struct Tables {
   const nvc::CdfTable table[kKinds] = {MakeTable(kNarrow), MakeTable(kBroad), MakeTable(kFew), MakeTable(kCalm)};
 };
 
-// The rows of a list, random but for the seed, some positions not coded. Few rows in some lists, so that all of many
-// lanes have one of a kind.
+// The rows of a list, random but for the seed, some positions not coded. Some lists have few rows, so that all lanes of
+// a vector see the same kind.
 struct Rows {
   Rows(size_t count, uint32_t seed) : narrow(count), broad(count) {
     constexpr uint32_t kUsed[] = {6, 40, kRows};
