@@ -1,12 +1,12 @@
-"""Finds the operations of the int16 arithmetic whose integers on this device are not those of the CPU.
+"""Find the operations of the int16 arithmetic whose integers on this device are not those of the CPU.
 
 python tools/gpu/diagnose_int16.py [--output OUT.json] [--seconds N] [--strategies A,B] [--no-autotune]
                                    [--record FILE | --calls FILE]
 
 One line a check, at once: how many numbers are wrong, and one of them. Every program is run several times with two
-sets of inputs in turn: a kernel that reads too early what another one writes finds the right numbers there if only the
-inputs never change. The checks are, in this order, elementwise operations and tables, the stages of the tiny codec
-(every stage is given what a CPU gave it, so the first wrong one is named), also compiled in other ways, products of its
+sets of inputs in turn: with one set, a kernel that reads memory before another one has written it would find the right
+numbers there. The checks are, in this order, elementwise operations and tables, the stages of the tiny codec
+(every stage gets the inputs that it had on a CPU, so the first wrong one is named), also compiled in other ways, products of its
 shapes, and large products. --record FILE notes the stages on a CPU, --calls FILE reads them again, which saves their
 time on the device. The folders tools, tests and tests/codec have to be on PYTHONPATH. JAX has to see the CPU too:
 JAX_PLATFORMS is unset, or "cuda,cpu".
@@ -34,12 +34,11 @@ from jax import lax
 
 from nvc_jax.codec import integers, stages
 from nvc_jax.codec.model import Codec
-from nvc_jax.models.params import models
+from nvc_jax.models.networks import networks
 from nvc_jax.ops import exact, fixed
 from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.exact import ExactKernel, Wide
-from nvc_jax.spec import KEY_OF_KIND
 
 RUNS = 4
 WAYS: dict[str, dict[str, Any]] = {
@@ -65,7 +64,7 @@ LARGE_SHAPES = [
 
 @dataclasses.dataclass
 class Check:
-    """A function of arrays and what it should give, a tree of arrays."""
+    """A function of arrays and its expected result, a tree of arrays."""
 
     name: str
     function: Callable[..., Any]
@@ -74,7 +73,7 @@ class Check:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def compile(self) -> tuple[Any, Any, Any, Any]:
-        """The program, both sets of inputs, and what is expected."""
+        """Compile; give the program, both sets of inputs, and the expected result."""
         compiled = jax.jit(self.function).lower(*self.inputs).compile(self.options or None)
         others = jax.tree.map(lambda leaf: np.flip(np.asarray(leaf)), self.inputs)
         with jax.enable_x64(True):  # float64 stays what it is
@@ -82,7 +81,7 @@ class Check:
         return compiled, inputs, others, jax.tree.map(np.asarray, self.expected())
 
     def compare(self, program: Any, inputs: Any, others: Any, expected: Any) -> dict[str, Any]:
-        """Run it."""
+        """Run the program and count wrong numbers."""
         row = {"name": self.name, "wrong": 0, "of": sum(leaf.size for leaf in jax.tree.leaves(expected)), "example": ""}
         runs = []
         for _ in range(RUNS):
@@ -107,7 +106,7 @@ class Check:
 
 
 def on_cpu(function: Callable[..., Any], *inputs: Any) -> Callable[[], Any]:
-    """What a function gives on the CPU, when it is asked for."""
+    """Defer a function to the CPU."""
     cpu = jax.devices("cpu")[0]
     return lambda: jax.jit(function)(*jax.device_put(inputs, cpu))
 
@@ -116,7 +115,7 @@ def on_cpu(function: Callable[..., Any], *inputs: Any) -> Callable[[], Any]:
 
 
 def operations() -> Iterator[Check]:
-    """Every function of `ops.fixed` but the products, on random numbers and on the ends of their ranges."""
+    """Check every function of `ops.fixed` but products, on random numbers and on the ends of their ranges."""
     rng = np.random.default_rng(0)
 
     def numbers(*shape: int, low: int = -32768, high: int = 32767) -> np.ndarray:
@@ -130,9 +129,10 @@ def operations() -> Iterator[Check]:
     positive = numbers(4, 64, 128, low=256)
     wide = rng.integers(-(1 << 31) + (1 << 20), (1 << 31) - (1 << 20), (1 << 16,), np.int32)
     samples = np.arange(256).astype(np.uint8).reshape(1, 1, 256)
+    luma_and_chroma = [rng.integers(0, 256, shape, np.uint8) for shape in ((1, 17, 33), *[(1, 9, 17)] * 2)]
     cases: dict[str, tuple[Any, ...]] = {
         "real samples": (lambda s: fixed.from_real(s.astype(jnp.float32) / 255.0), samples),
-        "picture of planes": (_picture, *(rng.integers(0, 256, s, np.uint8) for s in ((1, 17, 33), *[(1, 9, 17)] * 2))),
+        "picture of planes": (_pictures, *luma_and_chroma),
         "saturate": (fixed.saturate, wide),
         "divide by 2^8": (lambda a: fixed.divide(a, 8), wide),
         "divide by 2^9": (lambda a: fixed.divide(a, 9), wide),
@@ -149,8 +149,8 @@ def operations() -> Iterator[Check]:
         "to uint8": (fixed.to_uint8, np.arange(513).astype(np.int16)),
         "to uint8 of 4": (lambda a: fixed.to_uint8(a, 4), np.arange(2049).astype(np.int32)),
         "planes of a picture": (
-            lambda a: stages.planes_from_picture(a, 33, 17),
-            numbers(1, 32, 48, 3, low=0, high=512),
+            lambda a: stages.planes_from_pictures(a, 33, 17),
+            numbers(1, 1, 32, 48, 3, low=0, high=512),
         ),
     }
     for name, (function, *inputs) in cases.items():
@@ -162,12 +162,12 @@ def operations() -> Iterator[Check]:
         yield Check(f"depthwise, {channels} channels", fixed.depthwise3x3, inputs, on_cpu(fixed.depthwise3x3, *inputs))
 
 
-def _picture(*planes: jax.Array) -> jax.Array:
-    return to_precision(stages.picture_from_planes(*planes), jnp.int16)
+def _pictures(*planes: jax.Array) -> jax.Array:
+    return to_precision(stages.pictures_from_planes(*planes), jnp.int16)
 
 
 def bias_of(channels: int) -> np.ndarray:
-    """As large as they may be."""
+    """Draw biases up to their bound."""
     return np.random.default_rng(channels).integers(-(1 << 28), 1 << 28, channels, np.int32)
 
 
@@ -176,7 +176,7 @@ def bias_of(channels: int) -> np.ndarray:
 
 @functools.cache
 def _problem(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Activations, weights, their bits and the exact product."""
+    """Draw activations, weights and their bits, and compute the exact product."""
     m, k, n = shape
     rng = np.random.default_rng(0)
     x = rng.integers(-32768, 32768, (m, k), np.int16)
@@ -192,13 +192,13 @@ def _rounded(total: np.ndarray, bits: np.ndarray) -> np.ndarray:
 
 
 def _whole(x: jax.Array, kernel: ExactKernel) -> tuple[jax.Array, jax.Array]:
-    """A product as its upper part and its lower 8 bits."""
+    """Split a product in its upper part and its lower 8 bits."""
     total: Wide = exact.product(x, kernel)
     return total.high + (total.low >> 8), total.low & 255
 
 
 def products(shapes: list[tuple[int, int, int]], strategy: str, ways: dict[str, dict[str, Any]]) -> Iterator[Check]:
-    """What a layer gives and the bare product, the latter also compiled in other ways."""
+    """Check layers and bare products, the latter also compiled in other ways."""
     for shape in shapes:
         x, w, bits, product = _problem(shape)
         kernel, bias = exact.prepare(w, bits, strategy), bias_of(shape[2])
@@ -216,7 +216,7 @@ def products(shapes: list[tuple[int, int, int]], strategy: str, ways: dict[str, 
 
 
 def planes(shapes: list[tuple[int, int, int]], ways: dict[str, dict[str, Any]]) -> Iterator[Check]:
-    """Products of int8 arrays that are in memory already, alone and of two pairs side by side."""
+    """Check products of int8 arrays in memory, alone and of two pairs side by side."""
     for m, k, n in shapes:
         rng = np.random.default_rng(1)
         a, b = (rng.integers(-128, 128, (m, k), np.int8) for _ in range(2))
@@ -245,7 +245,7 @@ def _column_sums(v: jax.Array) -> jax.Array:
 
 
 def blocks(strategy: str) -> Iterator[Check]:
-    """DC blocks and 3x3 convolutions of the tiny codec."""
+    """Check DC blocks and 3x3 convolutions of the tiny codec."""
     for channels, height, width in ((8, 1, 1), (8, 2, 2), (16, 2, 3), (16, 4, 6), (192, 4, 6)):
         rng = np.random.default_rng(channels)
 
@@ -279,31 +279,32 @@ def blocks(strategy: str) -> Iterator[Check]:
 
 
 def record() -> list[dict[str, Any]]:
-    """Every stage of an intra frame and of two kinds of inter frames, on a CPU: NumPy arrays."""
+    """Record every stage of the tiny codec with every structure of its state, on a CPU: NumPy arrays."""
     with jax.default_device(jax.devices("cpu")[0]):
         codec = Codec(synthetic.tiny_model(), "int16", "int32")
         with recording.recorded_stages() as calls:
             test_int16.decode(codec, test_int16.encode(codec))
-    key_of = {frame.model.config: key for key, frame in codec.frame_codecs(None).items()}
+    names = {config: name for name, config in codec.stored.config.networks}
     recorded, seen = [], set()
     for call in calls:
         inputs = dict(call.inputs)
-        model, _ = inputs.pop("model", None), inputs.pop("params", None)
+        network, _ = inputs.pop("network", None), inputs.pop("params", None)
         static = {k: v for k, v in inputs.items() if k in ("step", "steps", "latent_size")}
         arrays = {k: v for k, v in inputs.items() if k not in static and v is not None}
-        kind = "" if model is None else key_of[model.config]
-        key = call.stage, kind, str(static), str(jax.tree.map(jnp.shape, arrays))
+        name = "" if network is None else names[network.config]
+        key = call.stage, name, str(static), str(jax.tree.map(jnp.shape, arrays))
         if key not in seen:
             seen.add(key)
             arrays, output = jax.tree.map(np.asarray, (arrays, call.output))
-            recorded.append({"stage": call.stage, "kind": kind, "static": static, "inputs": arrays, "output": output})
+            found = {"static": static, "inputs": arrays, "output": output}
+            recorded.append({"stage": call.stage, "network": name, **found})
     return recorded
 
 
 def staged(calls: list[dict[str, Any]], strategy: str, options: dict[str, Any], way: str) -> Iterator[Check]:
-    """Every stage, from the inputs that a CPU had."""
+    """Check every stage on the inputs that a CPU had."""
     stored = integers.integerise(synthetic.tiny_model())
-    networks, params = models(stored.config), integers.prepare_params(stored.params, strategy)
+    params = integers.prepare_params(stored.params, strategy)
     for call in calls:
         function = inspect.unwrap(getattr(stages, call["stage"]))
         given = dict(call["static"])
@@ -311,12 +312,12 @@ def staged(calls: list[dict[str, Any]], strategy: str, options: dict[str, Any], 
         for name in inspect.signature(function).parameters:
             if name in ("context", "y_hat", "temporal") and name not in inputs:
                 given[name] = None
-        kind = call["kind"]
-        if kind:
-            given["model"] = networks[KEY_OF_KIND[kind]]
-            inputs["params"] = params[KEY_OF_KIND[kind]]
+        network = call["network"]
+        if network:
+            given["network"] = networks(stored.config)[network]
+            inputs["params"] = params[network]
         settings = ", ".join(f"{k} {v}" for k, v in call["static"].items() if k in ("step", "steps"))
-        name = " ".join(filter(None, ["stage", call["stage"], kind, settings, f"by {strategy}{way}"]))
+        name = " ".join(filter(None, ["stage", call["stage"], network, settings, f"by {strategy}{way}"]))
         yield Check(
             name,
             lambda inputs, function=function, given=given: function(**given, **inputs),
@@ -327,7 +328,7 @@ def staged(calls: list[dict[str, Any]], strategy: str, options: dict[str, Any], 
 
 
 def checks(calls: list[dict[str, Any]], strategies: list[str], base: dict[str, Any]) -> Iterator[Check]:
-    """All of them, the cheapest and most telling first."""
+    """Make all checks, the cheapest and most telling first."""
     on_gpu = jax.default_backend() == "gpu"
     ways = {way: base | options for way, options in WAYS.items()} if on_gpu else {"": base}
     first = strategies[0]
@@ -345,7 +346,7 @@ def checks(calls: list[dict[str, Any]], strategies: list[str], base: dict[str, A
 
 
 def main() -> int:
-    """Check; 1 if anything is wrong."""
+    """Run the checks; the exit code is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--seconds", type=float, default=50.0)
