@@ -5,10 +5,10 @@ python tools/gpu/diagnose_int16.py [--output OUT.json] [--seconds N] [--strategi
 
 One line a check, at once: how many numbers are wrong, and one of them. Every program is run several times with two
 sets of inputs in turn: with one set, a kernel that reads memory before another one has written it would find the right
-numbers there. The checks are, in this order, elementwise operations and tables, the stages of the tiny codec
-(every stage gets the inputs that it had on a CPU, so the first wrong one is named), also compiled in other ways, products of its
-shapes, and large products. --record FILE notes the stages on a CPU, --calls FILE reads them again, which saves their
-time on the device. The folders tools, tests and tests/codec have to be on PYTHONPATH. JAX has to see the CPU too:
+numbers there. The checks are, in this order, elementwise operations and tables, the stages of the tiny codec (each on
+the inputs that it had on a CPU, so the first wrong one is named), also compiled in other ways, products of its shapes,
+and large products. --record FILE notes the stages on a CPU, --calls FILE reads them again, which saves their time on
+the device. The folders tools, tests and tests/codec have to be on PYTHONPATH, and JAX has to see the CPU too:
 JAX_PLATFORMS is unset, or "cuda,cpu".
 """
 
