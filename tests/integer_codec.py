@@ -295,30 +295,30 @@ def code_sequence(
 ):
     """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
 
-    parameters: by names such as `inter/encoder_in/kernel`; plans: with kind, qp and refresh; motion: of a codec with
+    parameters: by names such as `inter/encoder_in/kernel`; plans: with start, qps and refresh; motion: of a codec with
     motion, for every frame, [H/16, W/16, 3].
     """
     networks = {
-        "I": Intra({n.removeprefix("intra/"): p for n, p in parameters.items() if n.startswith("intra/")}),
-        "P": Inter({n.removeprefix("inter/"): p for n, p in parameters.items() if n.startswith("inter/")}),
+        name: kind({n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")})
+        for name, kind in (("intra", Intra), ("inter", Inter))
     }
     reference = None
     picture = None
     for frame, plan, moves in zip(frames, plans, motion or [None] * len(frames), strict=True):
-        network = networks[plan.kind]
+        network = networks["intra" if plan.start else "inter"]
         if plan.refresh:
             reference = picture, "picture"
         skipped = None
-        if plan.kind == "P" and moves is not None:
+        if not plan.start and moves is not None:
             reference, skipped = (compensate(picture, moves[..., :2]), "picture"), moves[..., 2] != 0
-        network.qp = int(plan.qp)
+        (network.qp,) = map(int, plan.qps)
         source = picture_from_planes(frame.y, frame.u, frame.v)
-        used = reference if plan.kind == "P" else None
+        used = None if plan.start else reference
         coded = code(network, source, used, threshold, skipped)
         decoded = code(network, source, used, threshold, skipped, coded)
         np.testing.assert_array_equal(coded.feature, decoded.feature)
         picture = network.reconstruct(coded.feature)
         if skipped is not None:
             picture = np.where(np.kron(skipped, np.ones((16, 16), bool))[None, ..., None], used[0], picture)
-        reference = (picture, "picture") if plan.kind == "I" else (coded.feature, "feature")
+        reference = (picture, "picture") if plan.start else (coded.feature, "feature")
         yield coded, planes_from_picture(picture, frame.y.shape[1], frame.y.shape[0])

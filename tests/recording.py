@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from nvc_jax.codec import stages
+from nvc_jax.models import motion
 from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_order, unfold
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
 
 MOTION_STAGES = ("estimate", "compensate", "skip")
-STAGES = ("temporal", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
+STAGES = ("features", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,19 @@ def recorded_stages() -> Iterator[list[Call]]:
 
     with pytest.MonkeyPatch.context() as patch:
         for stage in MOTION_STAGES + STAGES:
-            patch.setattr(stages, stage, recorder(stage, getattr(stages, stage)))
+            module, name = _place(stage)
+            patch.setattr(module, name, recorder(stage, getattr(module, name)))
         yield calls
+
+
+def compiled(stage: str) -> Any:
+    """The compiled function of a stage."""
+    function = getattr(*_place(stage))
+    return getattr(function, "compiled", function)
+
+
+def _place(stage: str) -> tuple[Any, str]:
+    return (motion, f"_{stage}") if stage in MOTION_STAGES else (stages, stage)
 
 
 class FrameRecord:
@@ -95,7 +107,7 @@ class FrameRecord:
     def y_hat(self) -> np.ndarray:
         """The decoded latent."""
         (call,) = self.of("synthesise")
-        steps = call.inputs["model"].config.steps
+        steps = call.inputs["network"].config.steps
         last = unfold(from_coder_order(call.inputs["symbols"]) + call.inputs["coding"].mean, steps, steps - 1)
         return nchw((call.inputs["y_hat"] + last) * call.inputs["gain"])
 
@@ -118,7 +130,7 @@ def frames(calls: list[Call]) -> list[FrameRecord]:
 def pictures(calls: list[Call]) -> list[np.ndarray]:
     """The reconstruction of each frame whose picture was made, by `reconstruct` right after it."""
     pairs = itertools.pairwise(calls)
-    return [nchw(b.output) for a, b in pairs if (a.stage, b.stage) == ("synthesise", "reconstruct")]
+    return [nchw(b.output[:, 0]) for a, b in pairs if (a.stage, b.stage) == ("synthesise", "reconstruct")]
 
 
 def nchw(x: Any) -> np.ndarray:
@@ -126,22 +138,22 @@ def nchw(x: Any) -> np.ndarray:
 
 
 def _apply(call: Call, method: Any, *inputs: Any, **static: int) -> Any:
-    """A part of the model of a call, which gives what its stage keeps to itself."""
-    return _jitted(call.inputs["model"], method, call.inputs["params"], inputs, **static)
+    """A part of the network of a call, which gives the values that its stage keeps to itself."""
+    return _jitted(call.inputs["network"], method, call.inputs["params"], inputs, **static)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="step")
-def _jitted(model: Any, method: Any, params: Any, inputs: tuple[Any, ...], **static: int) -> Any:
+def _jitted(network: Any, method: Any, params: Any, inputs: tuple[Any, ...], **static: int) -> Any:
     with jax.default_matmul_precision("highest"):
-        return model.apply({"params": params}, *inputs, **static, method=method)
+        return network.apply({"params": params}, *inputs, **static, method=method)
 
 
-def _hyper_encoder(model: Any, y: Any) -> Any:
-    return model.hyper_encoder(y)
+def _hyper_encoder(network: Any, y: Any) -> Any:
+    return network.hyper_encoder(y)
 
 
-def _refined_scale(model: Any, shared: Any, y_hat: Any, step: int) -> Any:
-    return model.refine(step, shared, y_hat)[0]
+def _refined_scale(network: Any, shared: Any, y_hat: Any, step: int) -> Any:
+    return network.refine(step, shared, y_hat)[0]
 
 
 def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshold: float | None) -> bool:

@@ -9,17 +9,22 @@ from nvc_jax.codec.encoder import Encoder
 
 
 def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None, rdoq=0.0, skip_blocks=True):
-    """(official stream, coded frames). dialect: instead of what the picture size gives."""
+    """(official stream, coded packets). dialect: instead of what the picture size gives."""
     file = io.BytesIO()
     source = list(source)
     size = source[0].size
     writer = DcvcWriter(file, *size)
     coded = []
     encoder = Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct, rdoq, skip_blocks)
-    for frame in encoder.encode(source):
-        writer.write_frame(frame.coded)
-        coded.append(frame)
+    for packet in encoder.encode(source):
+        writer.write(packet.coded)
+        coded.append(packet)
     return file.getvalue(), coded
+
+
+def reconstructions(coded):
+    """Bytes of the pictures that a decoder must give."""
+    return [frame.tobytes() for packet in coded for frame in packet.reconstructions]
 
 
 def reader(stream):

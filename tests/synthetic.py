@@ -3,13 +3,12 @@
 Only raw Philox words and +, -, *, / are used; random distributions and sines may change from version to version.
 """
 
-import dataclasses
 import zlib
 
 import numpy as np
 
 from nvc_jax.codec.store import StoredModel, make_model
-from nvc_jax.models.config import CodecConfig, tiny
+from nvc_jax.models.config import CodecConfig, MotionInterConfig, tiny
 from nvc_jax.models.params import parameter_shapes, unflatten
 from nvc_jax.video import YuvFrame, chroma_size
 
@@ -22,7 +21,7 @@ def uniform(name: str, shape: tuple[int, ...], low: float = -1.0, high: float = 
 
 def tiny_model(motion: bool = False) -> StoredModel:
     """The configuration `tiny` with random weights that give symbols and scales of many sizes."""
-    return model_of(dataclasses.replace(tiny, inter=dataclasses.replace(tiny.inter, motion=motion)))
+    return model_of(tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"]))) if motion else tiny)
 
 
 def model_of(config: CodecConfig) -> StoredModel:

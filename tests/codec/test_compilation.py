@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 import streams
 import synthetic
-from recording import recorded_stages
+from recording import compiled, recorded_stages
 
-from nvc_jax.codec import frame as frame_module
-from nvc_jax.codec import stages
+from nvc_jax.codec import encoder, loop
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.transfer import DECODER_ROUND_TRIPS, ENCODER_COPIES
 
 SIZE = 17, 33
-SHARED = ("temporal", "context", "prior", "refine", "synthesise", "reconstruct")
+SHARED = ("features", "context", "prior", "refine", "synthesise", "reconstruct")
 
 
 def encode(codec, schedule=None, count=4, size=SIZE, threshold=0.12, reconstruct=False):
@@ -57,8 +56,7 @@ def test_only_a_new_size_compiles(tiny_codec):
 def test_encoder_and_decoder_run_the_same_programs(tiny_codec, moving_codec, motion):
     """Nothing that feeds the coder or the reference is compiled for the decoder alone."""
     codec, names = (moving_codec, (*SHARED, "compensate")) if motion else (tiny_codec, SHARED)
-    functions = [getattr(stages, name) for name in names]
-    shared = [getattr(function, "compiled", function) for function in functions]
+    shared = [compiled(name) for name in names]
     with compilations() as programs:
         stream = encode(codec, size=(48, 16), reconstruct=True)
     assert programs  # the size is new
@@ -87,7 +85,7 @@ def copies(monkeypatch):
 @pytest.mark.parametrize("motion", [False, True])
 def test_copies_of_the_encoder(tiny_codec, moving_codec, copies, motion):
     encode(moving_codec if motion else tiny_codec, count=5)
-    assert len(copies) == 5 * ENCODER_COPIES  # FrameSymbols.to_host, once a frame
+    assert len(copies) == 5 * ENCODER_COPIES  # PackedSymbols.to_host, once a packet
     assert {array.dtype for array in copies} == {np.dtype(np.uint8)}
 
 
@@ -97,19 +95,17 @@ def test_copies_of_the_decoder(tiny_codec, moving_codec, copies, motion):
     stream = encode(codec, count=3)
     copies.clear()
     streams.decode(codec, stream)
-    planes = 3
-    assert len(copies) == sum(DECODER_ROUND_TRIPS[kind] + planes for kind in "IPP")
-    frame_codecs = codec.frame_codecs(0.12)
-    assert {kind: frame_codecs[kind].model.config.steps for kind in "IP"} == DECODER_ROUND_TRIPS
+    steps, planes = {"intra": 4, "inter": 2}, 3
+    assert {name: network.steps for name, network in codec.stored.config.networks} == steps
+    order = ("intra", "inter", "inter")
+    assert len(copies) == sum(DECODER_ROUND_TRIPS * steps[name] + planes for name in order)
 
 
 def test_the_device_is_one_frame_ahead(tiny_codec, monkeypatch):
     events = []
-    submit, to_host = frame_module.FrameCodec.encode, frame_module.FrameSymbols.to_host
-    monkeypatch.setattr(
-        frame_module.FrameCodec, "encode", lambda *inputs: (events.append("device"), submit(*inputs))[1]
-    )
-    monkeypatch.setattr(frame_module.FrameSymbols, "to_host", lambda self: (events.append("host"), to_host(self))[1])
+    submit, to_host = encoder.encode, loop.PackedSymbols.to_host
+    monkeypatch.setattr(encoder, "encode", lambda *inputs: (events.append("device"), submit(*inputs))[1])
+    monkeypatch.setattr(loop.PackedSymbols, "to_host", lambda self: (events.append("host"), to_host(self))[1])
     encode(tiny_codec, count=4)
     assert events == ["device", "device", "host", "device", "host", "device", "host", "host"]
 

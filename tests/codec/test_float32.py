@@ -13,10 +13,10 @@ import synthetic
 
 from native_coder import float32_functions  # noqa: TID251
 from nvc_jax.codec.floats import XLA
+from nvc_jax.codec.loop import batched, encode
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.state import reference_after
 from nvc_jax.ops import native
 
 KINDS = native.available("float32")
@@ -32,15 +32,15 @@ print(digest(sys.argv[1]))
 
 
 def digest(strategy):
-    """Of every bit that an intra and an inter frame leave behind."""
+    """Hash every bit that an intra and an inter frame leave behind."""
     codec = Codec(synthetic.tiny_model(motion=True), "float32", strategy)
-    frame_codecs = codec.frame_codecs(0.12)
-    reference, found = None, hashlib.sha256()
-    for kind, frame in zip("IP", synthetic.moving_picture(*SIZE, 2), strict=True):
-        symbols, synthesis = frame_codecs[kind].encode(upload(frame), reference, QP)
-        picture = frame_codecs[kind].reconstruct(synthesis, QP)
-        reference = reference_after(codec.stored.config.inter, synthesis.feature, picture)
-        for leaf in jax.tree.leaves((symbols.to_host(), synthesis, picture)):
+    networks, qps = codec.networks(0.12), batched((QP,))
+    pictures, found = None, hashlib.sha256()
+    for name, frame in zip(("intra", "inter"), synthetic.moving_picture(*SIZE, 2), strict=True):
+        state = networks[name].network.start(pictures)
+        symbols, synthesis = encode(networks[name], upload([frame]), state, qps)
+        pictures = networks[name].reconstruct(synthesis, qps)
+        for leaf in jax.tree.leaves((symbols.pack().to_host(), synthesis, pictures)):
             found.update(np.asarray(leaf).tobytes())
     return found.hexdigest()
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import recording
 
+from nvc_jax.codec.loop import batched, encode
 from nvc_jax.codec.pictures import upload
+from nvc_jax.codec.reading import decode
 from nvc_jax.video import YuvFrame
 
 THRESHOLDS = {"none": None, "thr012": 0.12}
@@ -22,12 +24,12 @@ def test_intra_frame(golden, golden_codec, size, qp, threshold):
         source, planes = data[f"{size}/x"], YuvFrame(data[f"{size}/y420"], *data[f"{size}/uv420"])
     width, height = map(int, size.split("x"))
     codec = golden_codec("net")
-    frame_codec = codec.frame_codecs(THRESHOLDS[threshold])["I"]
-    picture = upload(planes)
-    np.testing.assert_allclose(recording.nchw(picture)[:, :, :height, :width], source, rtol=0, atol=1e-7)
+    loaded, qps = codec.networks(THRESHOLDS[threshold])["intra"], batched((qp,))
+    pictures = upload([planes])
+    np.testing.assert_allclose(recording.nchw(pictures[:, 0])[:, :, :height, :width], source, rtol=0, atol=1e-7)
 
     with recording.recorded_stages() as calls:
-        symbols, _ = frame_codec.encode(picture, None, qp)
+        symbols, _ = encode(loaded, pictures, None, qps)
     (encoded,) = recording.frames(calls)
     recording.assert_latents(encoded, expected, THRESHOLDS[threshold])
     if "params" in expected:  # output of prior fusion: two gains (before their sigmoid), scales, means
@@ -36,10 +38,11 @@ def test_intra_frame(golden, golden_codec, size, qp, threshold):
         wanted = np.concatenate([gains, expected["params"][:, 2:]], axis=1)
         ours = np.concatenate([prior.gain_in, prior.gain_out, prior.scale, prior.mean], axis=-1)
         np.testing.assert_allclose(recording.nchw(ours), wanted, rtol=0, atol=1e-4)
+    _, z, y = symbols.pack().to_host()
     for dialect, name in (("one_stream", "bit_stream"), ("two_streams", "bit_stream_two")):
-        coder = codec.entropy_coder("I", dialect)
-        assert coder.encode(qp, *symbols.to_host())[0] == expected[name].tobytes()
+        coder = codec.entropy_coders(dialect)["intra"]
+        assert coder.encode(qp, z, y)[0] == expected[name].tobytes()
         open_payload = functools.partial(coder.decoder, expected[name].tobytes())
-        synthesis, _ = frame_codec.decode(open_payload, None, qp, width, height)
-        x_hat = recording.nchw(frame_codec.reconstruct(synthesis, qp))
+        synthesis, _ = decode(loaded, open_payload, None, (qp,), (width, height))
+        x_hat = recording.nchw(loaded.reconstruct(synthesis, qps)[:, 0])
         np.testing.assert_allclose(x_hat, expected["x_hat"], rtol=0, atol=2e-5)

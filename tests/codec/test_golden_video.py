@@ -53,7 +53,7 @@ def test_sequence(golden_codec, case, note_identical):
     frames = recording.frames(calls)
     official = []
     for t, (frame, record) in enumerate(zip(coded, frames, strict=True)):
-        assert (frame.coded.kind, frame.coded.qp) == (data["type"][t], data["qp"][t])
+        assert (frame.coded.types, *frame.coded.qps) == (data["type"][t], data["qp"][t])
         assert frame.coded.refresh == data["use_ada_i"][t]
         same_indexes = recording.assert_latents(record, of_frame(data, t), threshold)
         official.append(frame.coded.payload == data[f"f{t}/bit_stream"].tobytes())

@@ -21,6 +21,7 @@ from nvc_jax.codec import integers, stages
 from nvc_jax.codec.files import decode_file, encode_file
 from nvc_jax.codec.integers import clamped_parameters, fastest_strategy, integerise, to_integers
 from nvc_jax.codec.model import Codec
+from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.saturation import measure_ranges
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, make_model, save_model
@@ -28,7 +29,7 @@ from nvc_jax.convert.int16 import Int16Report
 from nvc_jax.errors import BitstreamError, ConfigError, ModelError
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
-from nvc_jax.models.state import Reference, Synthesis
+from nvc_jax.models.state import Pictures, Synthesis
 from nvc_jax.ops import fixed, native
 from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX
@@ -52,7 +53,7 @@ def decode(codec, stream):
 
 
 def digest(stream, planes):
-    """Of the stream and of all it decodes to."""
+    """Hash a stream and all it decodes to."""
     parts = [stream, *(np.ascontiguousarray(p) for frame in planes for p in (frame.y, frame.u, frame.v))]
     return hashlib.sha256(b"".join(map(bytes, parts))).hexdigest()
 
@@ -77,7 +78,7 @@ def test_every_release_makes_the_same_stream(expected):
 
 
 def test_equals_the_reference_written_from_the_document(codec):
-    plans = [SCHEDULE.frame(t) for t in range(COUNT)]
+    plans = [SCHEDULE.packet(t, 1) for t in range(COUNT)]
     assert [plan.refresh for plan in plans] == [False, True, False, False, True]
     assert all(abs(first).max() > 1 for first in first_symbols_like_the_reference(codec, plans))
 
@@ -92,7 +93,7 @@ def test_large_numbers_equal_the_reference():
     }.items():
         params[f"intra/{layer}"] = params[f"intra/{layer}"] * np.float32(factor)
     codec = Codec(make_model(tiny, unflatten(params), ""), "int16")
-    (symbols,) = first_symbols_like_the_reference(codec, [SCHEDULE.frame(0)])
+    (symbols,) = first_symbols_like_the_reference(codec, [SCHEDULE.packet(0, 1)])
     assert abs(symbols).max() > 80
 
 
@@ -132,34 +133,31 @@ def test_operation_by_operation_agrees(codec, expected):
         assert digest(stream, decode(codec, stream)) == expected
 
 
-def inter_frame(frame_codec, picture, reference, qp):
+def inter_frame(loaded, pictures, state, qps):
     """All stages of an inter frame; pictures and qps in batches."""
-    model, params, threshold = frame_codec.model, frame_codec.params, frame_codec.skip_threshold
-    features, temporal = stages.temporal(model, params, reference, qp)
-    context = stages.context(model, params, features)
-    y, z = stages.analyse(model, params, picture, context, qp)
-    prior, coding = stages.prior(model, params, z, temporal, threshold, y.shape[1:3])
+    run, threshold = loaded.run, loaded.skip_threshold
+    features, temporal = run(stages.features, state, qps)
+    context = run(stages.context, features)
+    y, z = run(stages.analyse, pictures, context, qps)
+    prior, coding = run(stages.prior, z, temporal, threshold, y.shape[1:3])
     first = stages.quantise(y, prior.gain_in, coding, 2, 0)
-    y_hat, second_coding = stages.refine(model, params, 1, prior.shared, None, coding, first, threshold)
+    y_hat, second_coding = run(stages.refine, 1, prior.shared, None, coding, first, threshold)
     second = stages.quantise(y, prior.gain_in, second_coding, 2, 1)
-    feature = stages.synthesise(model, params, prior.gain_out, y_hat, second_coding, second, context, qp)
-    return z, coding, first, second_coding, second, feature, stages.reconstruct(model, params, Synthesis(feature), qp)
+    feature = run(stages.synthesise, prior.gain_out, y_hat, second_coding, second, context, qps)
+    return z, coding, first, second_coding, second, feature, loaded.reconstruct(Synthesis(feature), qps)
 
 
 def test_fused_and_batched_frames_agree(codec):
     """One program for the whole frame, and four frames at once, give what stages give one by one."""
-    frame_codec = codec.frame_codecs(THRESHOLD)["P"]
-    frames = synthetic.moving_picture(32, 32, 5)
-    pictures = jnp.concatenate(
-        [stages.picture_from_planes(*(np.array(p)[None] for p in (f.y, f.u, f.v))) for f in frames]
-    )
-    references = Reference(to_precision(pictures[:4], jnp.int16), "picture")
-    qps = jnp.array([0.0, 20.0, 45.0, 71.0])
-    fused = jax.jit(lambda *inputs: inter_frame(frame_codec, *inputs))
-    batch = fused(pictures[1:], references, qps)
+    loaded = codec.networks(THRESHOLD)["inter"]
+    pictures = jnp.concatenate([upload([frame]) for frame in synthetic.moving_picture(32, 32, 5)])
+    before = to_precision(pictures[:4], jnp.int16)
+    qps = jnp.array([0.0, 20.0, 45.0, 71.0])[:, None]
+    fused = jax.jit(lambda *inputs: inter_frame(loaded, *inputs))
+    batch = fused(pictures[1:], Pictures(before), qps)
     for i in range(4):
         one = slice(i, i + 1)
-        single = inter_frame(frame_codec, pictures[1:][one], Reference(references.value[one], "picture"), qps[one])
+        single = inter_frame(loaded, pictures[1:][one], Pictures(before[one]), qps[one])
         for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(single), strict=True):
             np.testing.assert_array_equal(a[one], b)
 

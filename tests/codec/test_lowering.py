@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 import synthetic
-from recording import MOTION_STAGES, STAGES, recorded_stages
+from recording import MOTION_STAGES, STAGES, compiled, recorded_stages
 
 from nvc_jax.codec import stages
 from nvc_jax.codec.floats import XLA
 from nvc_jax.codec.integers import strategies_of
+from nvc_jax.codec.loop import encode
 from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.models.config import PATCH
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Feature, Pictures
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 HEIGHT, WIDTH = 1088, 1920  # lowering takes as long at any size, and large pictures have code of their own
@@ -49,7 +50,7 @@ def shape(dimensions, dtype=jnp.float32):
 def shapes_of(inputs):
     """Inputs of a stage as shapes; what is static stays."""
     return {
-        name: value if isinstance(value, int | tuple) or name == "model" else jax.tree.map(jax.typeof, value)
+        name: value if isinstance(value, int | tuple) or name == "network" else jax.tree.map(jax.typeof, value)
         for name, value in inputs.items()
     }
 
@@ -57,41 +58,40 @@ def shapes_of(inputs):
 @pytest.mark.parametrize(("kind", "precision", "strategy"), CASES)
 def test_every_stage_of_a_frame(kind, precision, strategy):
     codec = make_codec(kind == "P with motion", precision, strategy)
-    frame_codec = codec.frame_codecs(0.12, rdoq=0.06)[kind[0]]
+    loaded = codec.networks(0.12, rdoq=0.06)["intra" if kind == "I" else "inter"]
     dtype = PRECISIONS[precision]
     wide = jnp.int16 if precision == "int16" else jnp.float32
-    reference = None
+    state = None
     if kind in ("P from a picture", "P with motion"):
-        reference = Reference(shape((1, HEIGHT, WIDTH, 3), wide), "picture")
+        state = Pictures(shape((1, 1, HEIGHT, WIDTH, 3), wide))
     elif kind == "P from a feature":
-        features = (1, HEIGHT // PATCH, WIDTH // PATCH, frame_codec.model.config.width)
-        reference = Reference(shape(features, dtype), "feature")
+        features = (1, HEIGHT // PATCH, WIDTH // PATCH, loaded.network.config.width)
+        state = Feature(shape(features, dtype))
 
-    def frame(picture, reference, qps):
-        synthesis = frame_codec.transform(picture, reference, qps).synthesis
-        return stages.reconstruct(frame_codec.model, frame_codec.params, synthesis, qps)
+    def frame(pictures, state, qps):
+        _, synthesis = encode(loaded, pictures, state, qps)
+        return loaded.reconstruct(synthesis, qps)
 
     with recorded_stages() as calls:
-        jax.eval_shape(frame, shape((1, HEIGHT, WIDTH, 3)), reference, shape((1,)))
+        jax.eval_shape(frame, shape((1, 1, HEIGHT, WIDTH, 3)), state, shape((1, 1)))
         for call in calls:
             call.inputs.update(shapes_of(call.inputs))  # while their tracers live
-    expected = set(STAGES) - ({"temporal", "context"} if reference is None else set())
+    expected = set(STAGES) - ({"features", "context"} if state is None else set())
     expected |= set(MOTION_STAGES if kind == "P with motion" else ())
     assert {call.stage for call in calls} == expected
     for call in calls:
-        stage = getattr(stages, call.stage)
-        lower(getattr(stage, "compiled", stage), **call.inputs)
+        lower(compiled(call.stage), **call.inputs)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.int16])
 def test_pictures_in_and_out(dtype):
     luma, chroma = shape((1, 1080, 1920), jnp.uint8), shape((1, 540, 960), jnp.uint8)
-    rgb, picture = shape((1, 1080, 1920, 3), jnp.uint8), shape((1, HEIGHT, WIDTH, 3), dtype)
-    for function, inputs in ((stages.picture_from_planes, (luma, chroma, chroma)), (stages.picture_from_rgb, (rgb,))):
-        assert [out.shape for out in lower(function, *inputs)] == [picture.shape]
-    planes = lower(stages.planes_from_picture, picture, width=1920, height=1080)
+    rgb, pictures = shape((1, 1080, 1920, 3), jnp.uint8), shape((1, 1, HEIGHT, WIDTH, 3), dtype)
+    for function, inputs in ((stages.pictures_from_planes, (luma, chroma, chroma)), (stages.pictures_from_rgb, (rgb,))):
+        assert [out.shape for out in lower(function, *inputs)] == [pictures.shape]
+    planes = lower(stages.planes_from_pictures, pictures, width=1920, height=1080)
     assert [out.shape for out in planes] == [luma.shape, chroma.shape, chroma.shape]
-    assert [out.shape for out in lower(stages.rgb_from_picture, picture, width=1920, height=1080)] == [rgb.shape]
+    assert [out.shape for out in lower(stages.rgb_from_pictures, pictures, width=1920, height=1080)] == [rgb.shape]
 
 
 def test_packed_symbols():

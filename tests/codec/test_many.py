@@ -39,7 +39,7 @@ def test_each_stream_is_what_it_is_alone(tiny_codec, coded):
     together = decoded(tiny_codec, coded)
     for stream, frames in zip(coded, together, strict=True):
         alone = streams.decode(tiny_codec, stream)
-        assert [frame.unit for frame in frames] == [frame.unit for frame in alone]
+        assert [frame.packet for frame in frames] == [frame.packet for frame in alone]
         assert [frame.planes.tobytes() for frame in frames] == [frame.planes.tobytes() for frame in alone]
     assert tuple(map(len, together)) == LENGTHS
 

@@ -9,10 +9,11 @@ import synthetic
 from recording import frames as recorded_frames
 from recording import recorded_stages
 
-from nvc_jax.codec import stages
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.models import motion as motion_network
 from nvc_jax.models.params import flatten
+from nvc_jax.models.state import Pictures
 from nvc_jax.ops import motion
 from nvc_jax.spec import NOT_CODED
 
@@ -32,7 +33,7 @@ def test_pictures_of_the_decoder_are_those_of_the_encoder(codec, dialect, rdoq, 
     options = {"dialect": dialect, "rdoq": rdoq, "skip_blocks": skip_blocks}
     stream, coded = streams.encode(codec, source, SCHEDULE, **options)
     decoded = streams.decode(codec, stream)
-    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
+    assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
     again, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False, **options)
     assert again == stream
 
@@ -42,13 +43,12 @@ def test_the_reference_is_the_last_picture_moved(moving_codec):
         streams.encode(moving_codec, synthetic.moving_picture(*SIZE, 4), SCHEDULE, reconstruct=False)
     pictures = [call.output for call in calls if call.stage == "reconstruct"]
     moves = [call for call in calls if call.stage == "compensate"]
-    references = [call.inputs["reference"] for call in calls if call.stage == "temporal"]
-    assert len(pictures) == 4
-    assert len(moves) == len(references) == 3
-    for picture, move, reference in zip(pictures, moves, references, strict=False):
+    states = [call.inputs["state"] for call in calls if call.stage == "features"]
+    assert len(pictures) == len(moves) == len(states) == 3  # nobody asks for the last picture
+    for picture, move, state in zip(pictures, moves, states, strict=True):
         assert move.inputs["reference"] is picture
-        assert reference.value is move.output
-        assert reference.kind == "picture"
+        assert isinstance(state, Pictures)
+        assert state.value is move.output
         assert np.asarray(move.inputs["vectors"]).any()
 
 
@@ -63,7 +63,7 @@ def test_a_refresh_changes_nothing(moving_codec):
 @pytest.fixture
 def checkerboard(monkeypatch):
     """Every other block is skipped, whatever its error."""
-    forget = stages.skip.clear_cache
+    forget = motion_network._skip.clear_cache
     blocks = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
     monkeypatch.setattr(motion, "skippable", lambda *_: jnp.asarray(blocks)[None])
     forget()
@@ -75,7 +75,7 @@ def checkerboard(monkeypatch):
 def test_int16_equals_the_reference_written_from_the_document(moving_codec):
     codec = Codec(moving_codec.stored, "int16")
     source = synthetic.moving_picture(*SIZE, 3)
-    plans = [SCHEDULE.frame(t) for t in range(3)]
+    plans = [SCHEDULE.packet(t, 1) for t in range(3)]
     with recorded_stages() as calls:
         stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
     moves = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "skip")]
@@ -96,16 +96,16 @@ def test_skipped_blocks_are_the_prediction(codec):
     source = synthetic.moving_picture(*SIZE, 2)
     with recorded_stages() as calls:
         stream, coded = streams.encode(codec, source, SCHEDULE, rdoq=0.06)
-    (made,) = (call for call in calls if call.stage == "reconstruct" and call.inputs["synthesis"].moved is not None)
-    moved = made.inputs["synthesis"].moved
-    skipped = np.asarray(moved.motion[0, ..., 2]) != 0
-    same = (np.asarray(made.output) == np.asarray(moved.prediction)).reshape(3, 16, 3, 16, 3).all(axis=(1, 3, 4))
+    (made,) = (call for call in calls if call.stage == "reconstruct" and call.inputs["synthesis"].side is not None)
+    side = made.inputs["synthesis"].side
+    skipped = np.asarray(side.symbols[0, ..., 2]) != 0
+    same = (np.asarray(made.output) == np.asarray(side.prediction)).reshape(3, 16, 3, 16, 3).all(axis=(1, 3, 4))
     np.testing.assert_array_equal(same, skipped)
     for indexes in recorded_frames([call for call in calls if call.stage != "reconstruct"])[1].indexes():
         assert (indexes[0][:, skipped] == NOT_CODED).all()
         assert (indexes[0][:, ~skipped] != NOT_CODED).any()
     decoded = streams.decode(codec, stream)
-    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
+    assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
 
 
 @pytest.mark.usefixtures("checkerboard")
@@ -113,12 +113,12 @@ def test_skipped_blocks_are_the_prediction(codec):
 def test_any_third_byte_but_0_skips(codec, monkeypatch, flag):
     source = synthetic.moving_picture(*SIZE, 3)
     _, expected = streams.encode(codec, source, SCHEDULE, rdoq=0.06)
-    skip = stages.skip
+    skip = motion_network._skip
     unusual = jnp.array([1, 1, flag], jnp.int8)
-    monkeypatch.setattr(stages, "skip", lambda *inputs, **options: skip(*inputs, **options) * unusual)
+    monkeypatch.setattr(motion_network, "_skip", lambda *inputs, **options: skip(*inputs, **options) * unusual)
     stream, _ = streams.encode(codec, source, SCHEDULE, rdoq=0.06)
     decoded = streams.decode(codec, stream)
-    assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in expected]
+    assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(expected)
 
 
 @pytest.mark.parametrize("rdoq", [0.0, 0.06])
@@ -133,7 +133,7 @@ def test_blocks_are_skipped_unless_told_otherwise(moving_codec, rdoq):
         flags = [np.asarray(call.output)[..., 2] for call in calls if call.stage == "skip"]
         assert any(of_frame.all() for of_frame in flags) == any(of_frame.any() for of_frame in flags) == skip_blocks
         decoded = streams.decode(moving_codec, stream)
-        assert [frame.planes.tobytes() for frame in decoded] == [frame.reconstruction.tobytes() for frame in coded]
+        assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
     assert sizes[True] < sizes[False]
 
 

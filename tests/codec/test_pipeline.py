@@ -52,13 +52,17 @@ def test_items_before_a_failed_submission_are_finished():
 
 
 def plans(count, **settings):
-    return [Schedule(**settings).frame(n) for n in range(count)]
+    return [Schedule(**settings).packet(n, 1) for n in range(count)]
+
+
+def qps(plans):
+    return [qp for plan in plans for qp in plan.qps]
 
 
 def test_hierarchical_qps():
     """Offsets count from the start of the file, whatever the intra frames do (spec 9)."""
-    assert [plan.qp for plan in plans(11, qp=30, intra_qp=20)] == [20, 38, 30, 34, 30, 34, 30, 34, 30, 38, 30]
-    assert [plan.qp for plan in plans(9, qp=30, intra_qp=20, intra_period=3)] == [20, 38, 30, 20, 30, 34, 20, 34, 30]
+    assert qps(plans(11, qp=30, intra_qp=20)) == [20, 38, 30, 34, 30, 34, 30, 34, 30, 38, 30]
+    assert qps(plans(9, qp=30, intra_qp=20, intra_period=3)) == [20, 38, 30, 20, 30, 34, 20, 34, 30]
 
 
 def test_refreshes():
@@ -67,6 +71,36 @@ def test_refreshes():
     assert [plan.index for plan in plans(9, reset_interval=3, intra_period=4) if plan.refresh] == [1, 7]
     assert [plan.index for plan in plans(5, reset_interval=1) if plan.refresh] == [1, 2, 3, 4]
     assert not any(plan.refresh for plan in plans(70, reset_interval=0))
+
+
+def packets(count, pictures, **settings):
+    """The packets of a sequence: (first picture, qps, start, refresh)."""
+    schedule, found, index = Schedule(**settings), [], 0
+    while index < count:
+        plan = schedule.packet(index, min(schedule.room(index, pictures), count - index))
+        found.append((plan.index, plan.qps, plan.start, plan.refresh))
+        index += len(plan.qps)
+    return found
+
+
+def test_packets_of_several_pictures():
+    """Offsets and refreshes count pictures, and no run starts within a packet."""
+    assert packets(5, 2, qp=30, intra_qp=20) == [
+        (0, (20, 38), True, False),
+        (2, (30, 34), False, False),
+        (4, (30,), False, False),
+    ]
+    starts = [(index, len(qps)) for index, qps, start, _ in packets(9, 2, intra_period=3) if start]
+    assert starts == [(0, 2), (3, 2), (6, 2)]
+    assert [len(qps) for _, qps, _, _ in packets(9, 2, intra_period=3)] == [2, 1] * 3
+    assert [index for index, _, _, refresh in packets(200, 8) if refresh] == [64, 128, 192]
+    assert [index for index, _, _, refresh in packets(9, 2, reset_interval=3) if refresh] == [4, 6]
+    assert [index for index, _, _, refresh in packets(9, 2, reset_interval=1) if refresh] == [2, 4, 6, 8]
+    assert [qps for _, qps, _, _ in packets(7, 3, qp=1, qp_offsets=(0, 1, 2, 3, 4, 5, 6, 7), intra_qp=0)] == [
+        (0, 2, 3),
+        (4, 5, 6),
+        (7,),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import synthetic
 
 from nvc_jax.codec import resync
 from nvc_jax.codec.decoder import Decoder
+from nvc_jax.codec.loop import batched, encode
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
+from nvc_jax.codec.reading import decode
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Pictures
 from nvc_jax.spec import NOT_CODED, SCALE_LEVELS
 
 SIZE = 64, 48
@@ -25,13 +27,14 @@ DIALECTS = "one_stream", "two_streams", "interleaved"  # the last one with a che
 class Coded:
     """A frame, coded: its symbols, indexes and scales, and the decoder of its payload."""
 
-    def __init__(self, codec, kind, threshold=0.12, rdoq=0.0):
-        before, picture = map(upload, synthetic.moving_picture(*SIZE, 2))
-        self.codec, self.kind = codec, kind
-        self.reference = None if kind == "I" else Reference(before, "picture")
+    def __init__(self, codec, name, threshold=0.12, rdoq=0.0):
+        before, pictures = (upload([frame]) for frame in synthetic.moving_picture(*SIZE, 2))
+        self.codec, self.name = codec, name
+        self.state = None if name == "intra" else Pictures(before)
         with recording.recorded_stages() as calls:
-            symbols, self.synthesis = codec.frame_codecs(threshold, rdoq)[kind].encode(picture, self.reference, QP)
-        self.z, planes, self.motion = symbols.to_host()
+            loaded = codec.networks(threshold, rdoq)[name]
+            symbols, self.synthesis = encode(loaded, pictures, self.state, batched((QP,)))
+        self.side, self.z, planes = symbols.pack().to_host()
         self.planes = [(symbols, indexes.copy()) for symbols, indexes in planes]
         steps = [call.output[1] for call in calls if call.stage in ("prior", "refine")]
         self.scales = [np.asarray(step.scale)[0] for step in steps]
@@ -47,8 +50,8 @@ class Coded:
 
     def decode(self, dialect, threshold=0.12, damage=False):
         """(feature, flips, how often the payload was read from its beginning), or the error in place of a feature."""
-        coder, openings = self.codec.entropy_coder(self.kind, dialect), []
-        payload, check = coder.encode(QP, self.z, self.planes, self.motion)
+        coder, openings = self.codec.entropy_coders(dialect)[self.name], []
+        payload, check = coder.encode(QP, self.z, self.planes, self.side)
         if damage:
             payload = bytearray(payload)
             payload[len(payload) // 2] ^= 1
@@ -57,31 +60,31 @@ class Coded:
             openings.append(coder.decoder(payload, check if dialect == "interleaved" else None))
             return openings[-1]
 
-        frame_codec = self.codec.frame_codecs(threshold)[self.kind]
+        loaded = self.codec.networks(threshold)[self.name]
         try:
-            synthesis, flips = frame_codec.decode(open_payload, self.reference, QP, *SIZE)
+            synthesis, flips = decode(loaded, open_payload, self.state, (QP,), SIZE)
         except BitstreamError as error:
             return error, 0, len(openings)
         return synthesis.feature, flips, len(openings)
 
 
-def next_scale(codec, kind, step):
+def next_scale(codec, name, step):
     """A scale of a coding step, and no threshold between it and one below would change anything else."""
     for threshold in np.linspace(0.2, 1, 50):
-        above = [scales[scales > threshold].min() for scales in Coded(codec, kind, threshold).scales]
+        above = [scales[scales > threshold].min() for scales in Coded(codec, name, threshold).scales]
         if np.argmin(above) == step:
             return min(above)
     pytest.fail("no such scale")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize(("kind", "step"), [("I", 0), ("I", 3), ("P", 0), ("P", 1)])
+@pytest.mark.parametrize(("name", "step"), [("intra", 0), ("intra", 3), ("inter", 0), ("inter", 1)])
 @pytest.mark.parametrize("skipped_here", [False, True])
-def test_a_scale_on_the_skip_threshold(tiny_codec, dialect, kind, step, skipped_here):
+def test_a_scale_on_the_skip_threshold(tiny_codec, dialect, name, step, skipped_here):
     """The decoder's threshold is just above the scale and the encoder's just below it, or the other way."""
-    scale = next_scale(tiny_codec, kind, step)
+    scale = next_scale(tiny_codec, name, step)
     below, above = scale * (1 - 1e-6), scale * (1 + 1e-6)
-    coded = Coded(tiny_codec, kind, below if skipped_here else above)
+    coded = Coded(tiny_codec, name, below if skipped_here else above)
     feature, flips, openings = coded.decode(dialect, above if skipped_here else below)
     np.testing.assert_array_equal(feature, coded.synthesis.feature)
     assert (flips, openings) == (1, 2)
@@ -97,7 +100,7 @@ def tolerance(monkeypatch):
 @pytest.mark.parametrize("wrong", [[(0, 0)], [(1, 0)], [(0, 1)], [(0, 0), (1, 0)], [(0, 0), (0, 1)]], ids=str)
 def test_scales_on_edges_of_the_table(tiny_codec, dialect, wrong, tolerance):
     """The encoder has other rows for some of the scales that are nearest to an edge, in one or two steps."""
-    coded = Coded(tiny_codec, "P", threshold=0.2)  # rows below are alike
+    coded = Coded(tiny_codec, "inter", threshold=0.2)  # rows below are alike
     flips = [(step, *coded.across(step, number)) for step, number in wrong]
     for step, _, place, index in flips:
         coded.planes[step][1][place] = index
@@ -114,8 +117,8 @@ def test_scales_on_edges_of_the_table(tiny_codec, dialect, wrong, tolerance):
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_motion(moving_codec, dialect, tolerance):
     """Blocks that are skipped have no scales, and so none on an edge."""
-    coded = Coded(moving_codec, "P", 0.2, rdoq=1.0)
-    skipped = coded.motion[..., 2] != 0
+    coded = Coded(moving_codec, "inter", 0.2, rdoq=1.0)
+    skipped = coded.side[..., 2] != 0
     assert 0 < skipped.mean() < 1
     for (_, indexes), scales in zip(coded.planes, coded.scales, strict=True):
         assert (indexes[:, skipped] == NOT_CODED).all()
@@ -129,7 +132,7 @@ def test_motion(moving_codec, dialect, tolerance):
 
 
 def test_damage_is_still_an_error_after_some_trials(tiny_codec, tolerance):
-    coded = Coded(tiny_codec, "P")
+    coded = Coded(tiny_codec, "inter")
     tolerance(0.0)
     expected, _, openings = coded.decode("one_stream", damage=True)
     assert isinstance(expected, BitstreamError)
@@ -143,7 +146,7 @@ def test_damage_is_still_an_error_after_some_trials(tiny_codec, tolerance):
 @pytest.mark.parametrize("precision", ["int16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_other_precisions_do_not_try(tiny_codec, precision, tolerance):
     tolerance(0.5)
-    error, _, openings = Coded(Codec(tiny_codec.stored, precision), "P").decode("one_stream", damage=True)
+    error, _, openings = Coded(Codec(tiny_codec.stored, precision), "inter").decode("one_stream", damage=True)
     assert isinstance(error, BitstreamError)
     assert openings == 1
 
@@ -151,13 +154,12 @@ def test_other_precisions_do_not_try(tiny_codec, precision, tolerance):
 def test_a_sequence_goes_on(tiny_codec):
     first, second = synthetic.moving_picture(*SIZE, 2)
     source = [second, first, second]
-    scale = next_scale(tiny_codec, "I", 2)
+    scale = next_scale(tiny_codec, "intra", 2)
     stream, coded = streams.encode(tiny_codec, source, Schedule(QP, QP), scale * (1 - 1e-6))
     units = list(streams.reader(stream))
     decoded = list(Decoder(tiny_codec, scale * (1 + 1e-6)).decode(units))
     assert [frame.resynced for frame in decoded] == [1, 0, 0]
-    for a, b in zip(coded, decoded, strict=True):
-        assert a.reconstruction.tobytes() == b.planes.tobytes()
+    assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
     damaged = dataclasses.replace(units[1], payload=units[2].payload)
     with pytest.raises(BitstreamError, match="frame 1: "):
         list(Decoder(tiny_codec, scale * (1 + 1e-6)).decode([units[0], damaged]))

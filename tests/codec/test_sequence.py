@@ -12,6 +12,7 @@ from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
+from nvc_jax.models.state import Feature, Pictures
 from nvc_jax.video import RgbFrame
 
 SIZE = 17, 33  # odd, and smaller than one position of z
@@ -23,8 +24,9 @@ def encode(codec, source, schedule=SCHEDULE, *arguments, **options):
 
 
 def same_pictures(coded, decoded):
-    assert len(coded) == len(decoded)
-    return all(a.reconstruction.tobytes() == b.planes.tobytes() for a, b in zip(coded, decoded, strict=True))
+    expected = streams.reconstructions(coded)
+    assert len(expected) == len(decoded)
+    return expected == [frame.planes.tobytes() for frame in decoded]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 33), (64, 48), (130, 98)], ids=lambda size: "{}x{}".format(*size))
@@ -35,7 +37,7 @@ def test_pictures_of_the_decoder_are_those_of_the_encoder(tiny_codec, size):
     assert same_pictures(coded, decoded)
     assert {frame.planes.size for frame in decoded} == {size}
     assert len({frame.planes.tobytes() for frame in decoded}) == len(source)
-    assert [frame.unit.index for frame in decoded] == [0, 1, 2, 3, 4]
+    assert [frame.packet.index for frame in decoded] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -52,11 +54,11 @@ def test_schedules(tiny_codec, schedule, kinds, refreshed, threshold):
     stream, coded = encode(tiny_codec, synthetic.moving_picture(*SIZE, 7), schedule, threshold)
     decoded = streams.decode(tiny_codec, stream, threshold)
     assert same_pictures(coded, decoded)
-    assert "".join(frame.unit.kind for frame in decoded) == kinds
-    assert [frame.unit.index for frame in decoded if frame.unit.refresh] == refreshed
+    assert "".join(frame.type for frame in decoded) == kinds
+    assert [frame.packet.index for frame in decoded if frame.packet.refresh] == refreshed
     offsets = (0, 8, 0, 4, 0, 4, 0)  # by frame number, spec 9
     expected = [schedule.intra_qp if k == "I" else schedule.qp + o for k, o in zip(kinds, offsets, strict=True)]
-    assert [frame.unit.qp for frame in decoded] == expected
+    assert [frame.qp for frame in decoded] == expected
 
 
 def test_qp_offsets_are_those_of_the_model_unless_the_schedule_has_its_own():
@@ -64,7 +66,7 @@ def test_qp_offsets_are_those_of_the_model_unless_the_schedule_has_its_own():
     own = dataclasses.replace(SCHEDULE, qp_offsets=(0, 2) * 4)
     for schedule, expected in ((SCHEDULE, [36, 30, 30]), (own, [36, 32, 30])):
         _, coded = encode(codec, synthetic.moving_picture(*SIZE, 3), schedule)
-        assert [frame.coded.qp for frame in coded] == expected
+        assert [qp for packet in coded for qp in packet.coded.qps] == expected
 
 
 def test_one_frame(tiny_codec):
@@ -73,16 +75,16 @@ def test_one_frame(tiny_codec):
 
 
 def test_a_refresh_starts_from_the_last_picture(tiny_codec):
-    """The reference after a refresh is the last frame's picture at the last frame's qp (spec 9)."""
+    """The state after a refresh is the last frame's picture at the last frame's qp (spec 9)."""
     with recording.recorded_stages() as calls:
         encode(tiny_codec, synthetic.moving_picture(*SIZE, 5), reconstruct=False)
-    kinds = [call.inputs["reference"].kind for call in calls if call.stage == "temporal"]
-    assert kinds == ["picture", "feature", "feature", "picture"]  # frames 1 to 4; 1 and 4 are refreshed
+    states = [type(call.inputs["state"]) for call in calls if call.stage == "features"]
+    assert states == [Pictures, Feature, Feature, Pictures]  # frames 1 to 4; 1 and 4 are refreshed
     intra, refresh = (call for call in calls if call.stage == "reconstruct")
     features = [call.output for call in calls if call.stage == "synthesise"]
     assert intra.inputs["synthesis"].feature is features[0]
     assert refresh.inputs["synthesis"].feature is features[3]
-    assert refresh.inputs["qp"] == 30 + 4  # of frame 3
+    assert refresh.inputs["qps"].tolist() == [[30 + 4]]  # of frame 3
 
 
 def test_two_streams(tiny_codec):
@@ -91,7 +93,7 @@ def test_two_streams(tiny_codec):
     two, _ = encode(tiny_codec, source, dialect="two_streams")
     assert one != two
     decoded = streams.decode(tiny_codec, two)
-    assert {frame.unit.dialect for frame in decoded} == {"two_streams"}
+    assert {frame.packet.dialect for frame in decoded} == {"two_streams"}
     assert same_pictures(coded, decoded)
 
 

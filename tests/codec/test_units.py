@@ -8,24 +8,23 @@ import numpy as np
 import pytest
 import synthetic
 
-from nvc_jax.codec.integers import integerise, prepare_params
+from nvc_jax.codec.integers import in_units, integerise, prepare_params
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.stages import run
 from nvc_jax.codec.store import make_model
-from nvc_jax.codec.units import in_units
 from nvc_jax.errors import ModelError
-from nvc_jax.models.config import PATCH_CHANNELS, tiny
+from nvc_jax.models.config import PATCH_CHANNELS, Stack, tiny
 from nvc_jax.models.params import flatten, unflatten
-from nvc_jax.models.state import Reference
+from nvc_jax.models.state import Feature
 
 SIZE = 32
 LATENTS = SIZE // 16
 # Blocks whose input is a picture, latents, or several kinds of numbers at once; one of them gives the picture.
-WITHOUT_ADAPTORS = dataclasses.replace(
-    tiny,
-    intra=dataclasses.replace(tiny.intra, width=PATCH_CHANNELS, hyper=tiny.intra.latent),
-    inter=dataclasses.replace(tiny.inter, hyper=tiny.inter.latent, prior_width=4 * tiny.inter.latent),
-)
+LATENT = tiny["inter"].latent
+WIDE, PRIOR = Stack(1, PATCH_CHANNELS), Stack(1, 4 * LATENT)
+WITHOUT_ADAPTORS = tiny.replace(
+    "intra", dataclasses.replace(tiny["intra"], width=PATCH_CHANNELS, encoder=WIDE, decoder=WIDE, hyper=LATENT)
+).replace("inter", dataclasses.replace(tiny["inter"], hyper=LATENT, fusion=PRIOR, spatial=PRIOR))
 CONFIGS = {"with adaptors": tiny, "without adaptors": WITHOUT_ADAPTORS}
 
 
@@ -58,19 +57,19 @@ def test_other_units_are_refused(model):
         prepare_params(unflatten(params), "int32")
 
 
-@pytest.mark.parametrize("kind", ["I", "P"])
-def test_networks_agree(model, kind):
+@pytest.mark.parametrize("name", ["intra", "inter"])
+def test_networks_agree(model, name):
     """To rounding: another unit would be another factor."""
-    real, ours = (numbers(Codec(model, precision), kind) for precision in ("float32", "int16"))
-    for name, expected in real.items():
+    real, ours = (numbers(Codec(model, precision), name) for precision in ("float32", "int16"))
+    for part, expected in real.items():
         assert 1 <= np.abs(expected).max() < 64
-        np.testing.assert_allclose(ours[name], expected, atol=0.05, err_msg=name)
+        np.testing.assert_allclose(ours[part], expected, atol=0.05, err_msg=part)
 
 
-def numbers(codec, kind):
-    """What each method of a network gives, as real numbers, for the same inputs in any precision."""
-    frame_codec = codec.frame_codecs(None)[kind]
-    model, params, config = frame_codec.model, frame_codec.params, frame_codec.model.config
+def numbers(codec, name):
+    """Results of each method of a network, as real numbers, for the same inputs in any precision."""
+    loaded = codec.networks(None)[name]
+    network, params, config = loaded.network, loaded.params, loaded.network.config
     units = {"small": 512, "large": 256} if codec.precision == "int16" else {"small": 1, "large": 1}
     dtype = jnp.int16 if codec.precision == "int16" else jnp.float32
 
@@ -78,28 +77,28 @@ def numbers(codec, kind):
         values = np.round(256 * synthetic.uniform(name, (1, *shape), low, high)) / 256
         return jnp.asarray(values * units[unit], dtype)
 
-    def methods(picture, feature, z_hat, y_hat, qp):
+    def methods(pictures, feature, z_hat, y_hat, qps):
         temporal = context = None
         results = {}
-        if kind == "P":
-            features, temporal = run(model, params, "temporal", Reference(feature, "feature"), qp)
-            context = run(model, params, "context", features)
+        if network.predicts:
+            features, temporal = run(network, params, "features", Feature(feature), qps)
+            context = run(network, params, "context", features)
             results = {"temporal": temporal, "context": context}
-        y, z = run(model, params, "analyse", picture, context, qp)
-        prior = run(model, params, "prior", z_hat, temporal, (LATENTS, LATENTS))
-        scale, mean = run(model, params, "refine", 1, prior.shared, y_hat)
-        synthesis = run(model, params, "synthesise", y_hat, context, qp)
+        y, z = run(network, params, "analyse", pictures, context, qps)
+        prior = run(network, params, "prior", z_hat, temporal, (LATENTS, LATENTS))
+        scale, mean = run(network, params, "refine", 1, prior.shared, y_hat)
+        synthesis = run(network, params, "synthesise", y_hat, context, qps)
         large = {"y": y, "z": z, "mean": prior.mean, "refined mean": mean}
         results |= {"gain": prior.gain_out, "scale": prior.scale, "refined scale": scale, "synthesis": synthesis}
-        results["picture"] = run(model, params, "reconstruct", feature, qp)
+        results["picture"] = run(network, params, "reconstruct", feature, None, qps)
         return results, large
 
     small, large = jax.jit(methods)(
-        given("picture", "small", (SIZE, SIZE, 3), 0, 1),
+        given("picture", "small", (1, SIZE, SIZE, 3), 0, 1),
         given("feature", "small", (SIZE // 8, SIZE // 8, config.width), -2, 2),
         given("z", "large", (1, 1, config.hyper), -4, 4),
         given("y", "large", (LATENTS, LATENTS, config.latent), -20, 20),
-        jnp.array([30.0]),
+        jnp.array([[30.0]]),
     )
     results = {name: np.asarray(value, float) / units["small"] for name, value in small.items()}
     return results | {name: np.asarray(value, float) / units["large"] for name, value in large.items()}
