@@ -3,8 +3,6 @@
 import math
 from typing import Literal, get_args
 
-FrameKind = Literal["I", "P"]
-KEY_OF_KIND: dict[FrameKind, str] = {"I": "intra", "P": "inter"}  # of networks, parameters and tables
 Dialect = Literal["one_stream", "two_streams", "interleaved"]  # of a payload (docs/FORMAT.md)
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from jax import Array
 
@@ -13,7 +13,6 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, upload
 from nvc_jax.codec.pipeline import one_ahead
 from nvc_jax.codec.schedule import PacketPlan, Schedule
-from nvc_jax.entropy.coder import PacketEncoder
 from nvc_jax.io.timing import Timer
 from nvc_jax.spec import Dialect
 from nvc_jax.video import Frame, YuvFrame, check_frame
@@ -53,7 +52,6 @@ class Encoder:
 
     Attributes:
         timer: time spent in here, entropy coding included.
-        coders: the entropy coder of each network.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class Encoder:
             skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
         """
         self.timer = Timer()
-        self.coders: Mapping[str, PacketEncoder] = codec.entropy_coders(dialect)
+        self._coders = codec.entropy_coders(dialect)
         self._codec = codec
         self._size = width, height
         self._dialect: Dialect = dialect
@@ -130,7 +128,7 @@ class Encoder:
         plan = job.plan
         with self.timer():
             symbols = job.symbols.to_host()
-            payload, check = self.coders[job.name].encode(round(plan.qps[-1]), symbols.z, symbols.y, symbols.side)
+            payload, check = self._coders[job.name].encode(round(plan.qps[-1]), symbols.z, symbols.y, symbols.side)
             reconstructions = None if job.planes is None else job.planes.wait()[: len(job.sources)]
         coded = CodedPacket(plan.start, plan.refresh, plan.qps, self._dialect, payload, check)
         return EncodedPacket(plan.index, coded, job.sources, reconstructions, job.pictures)

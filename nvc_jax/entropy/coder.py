@@ -46,14 +46,6 @@ class SideCoder(Protocol):
 SIDE_INFORMATION: dict[str, SideCoder] = {"motion": motion}  # by `NetworkConfig.side`
 
 
-class PacketEncoder(Protocol):
-    """The encoding half of an `EntropyCoder`."""
-
-    def encode(
-        self, qp: int, z: Int8, planes: Sequence[tuple[Int8, Uint8]], side: Int8 | None = None
-    ) -> tuple[bytes, int]: ...
-
-
 class EntropyCoder:
     """Codes the packets of one network in one dialect (docs/FORMAT.md).
 

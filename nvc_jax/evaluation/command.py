@@ -90,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--skip-blocks", action=argparse.BooleanOptionalAction, default=True, help="see nvc-jax encode (default: skip)"
     )
-    parser.add_argument("--estimate", action="store_true", help="estimate rates from likelihoods, without streams")
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="take the pictures from the encoder: the same bytes, no stream kept, nothing decoded",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, spread over the devices")
     parser.add_argument("--check-existing", action="store_true", help="keep points that are already in --stream-dir")
     parser.add_argument(

@@ -67,7 +67,7 @@ class NetworkConfig:
         _check_fields(self)
         if self.latent % self.steps:
             raise ConfigError(
-                f"{type(self).__name__}.latent is {self.latent}; it must be a multiple of {self.steps}, the coding steps."
+                f"{type(self).__name__}.latent is {self.latent}; it must be a multiple of {self.steps} (coding steps)."
             )
 
     @property
@@ -259,7 +259,8 @@ class CodecConfig:
         for name, network in self.networks:
             type_ = next(type_ for type_, kind in NETWORK_TYPES.items() if kind is type(network))
             # Format 1 had types by the names of networks, and one network with block motion.
-            mark = {} if type_ == name else {"motion": True} if type_ == "motion_inter" else {"type": type_}
+            motion = (name, type_) == ("inter", "motion_inter")
+            mark = {} if type_ == name else {"motion": True} if motion else {"type": type_}
             data[name] = network.to_dict() | mark
         order = {"first": self.first, "rest": self.rest}
         return data | {key: order[key] for key in order if order[key] != getattr(type(self), key)}
@@ -277,8 +278,10 @@ class CodecConfig:
             for name, fields in data.items():
                 if name != "name" and name not in order:
                     fields = dict(fields)
+                    if name == "inter" and "type" not in fields and fields.get("motion") is True:
+                        fields["type"] = "motion_inter"
+                        del fields["motion"]
                     type_ = fields.pop("type", name)
-                    type_ = "motion_inter" if fields.pop("motion", False) else type_
                     networks.append((name, NETWORK_TYPES[type_].from_dict(fields)))
             return cls(data["name"], tuple(networks), **order)
         except (KeyError, TypeError, ValueError) as error:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from nvc_jax.evaluation.complexity import count_macs, frame_complexity
-from nvc_jax.models.config import dcvc_rt, tiny
+from nvc_jax.evaluation.complexity import count_macs, packet_complexity
+from nvc_jax.models.config import CONFIGS, dcvc_rt, tiny
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "complexity.py"
 VIDEO = {  # our modules: the official one
@@ -52,21 +52,30 @@ def official(golden):
 
 @pytest.fixture(scope="session")
 def complexities():
-    return {kind: frame_complexity(dcvc_rt, kind) for kind in ("P", "I")}
+    return {name: packet_complexity(dcvc_rt, name) for name in ("inter", "intra")}
 
 
 def test_totals_of_dcvc_rt(complexities):
-    inter, intra = (complexities[kind].total for kind in ("P", "I"))
+    inter, intra = (complexities[name].total for name in ("inter", "intra"))
     assert (inter.parameters, intra.parameters) == (20_691_456, 45_651_314)
     assert (inter.encode / 1000, inter.decode / 1000) == pytest.approx((142.4, 166.8), abs=0.05)
 
 
+@pytest.mark.parametrize(("name", "parameters", "decode", "encode"), [
+    ("kd_nvc_s", 16.025, 93.7, 109.2), ("kd_nvc_t", 14.624, 71.7, 93.7)])  # fmt: skip
+def test_students_of_kd_nvc(name, parameters, decode, encode):
+    """In millions, and thousands of multiply-accumulates per pixel (spec kd_nvc)."""
+    total = packet_complexity(CONFIGS[name], "inter").total
+    assert total.parameters / 1e6 == pytest.approx(parameters, abs=5e-4)
+    assert (total.decode / 1000, total.encode / 1000) == pytest.approx((decode, encode), abs=0.05)
+
+
 @pytest.mark.parametrize(
-    ("kind", "name", "modules", "encode", "decode"),
-    [("P", "video", VIDEO, "encode_P", "decode_P"), ("I", "image", IMAGE, "encode", "decode")],
+    ("network", "name", "modules", "encode", "decode"),
+    [("inter", "video", VIDEO, "encode_P", "decode_P"), ("intra", "image", IMAGE, "encode", "decode")],
 )
-def test_modules_of_dcvc_rt(official, complexities, kind, name, modules, encode, decode):
-    ours = complexities[kind]
+def test_modules_of_dcvc_rt(official, complexities, network, name, modules, encode, decode):
+    ours = complexities[network]
     padding = 1088 / 1080
     for parts, theirs in modules.items():
         rows = [ours.modules[part] for part in parts]
@@ -79,7 +88,7 @@ def test_modules_of_dcvc_rt(official, complexities, kind, name, modules, encode,
 
 
 def test_xla_counts_beside_ours():
-    complexity = frame_complexity(tiny, "P", xla=True)
+    complexity = packet_complexity(tiny, "inter", xla=True)
     for side in ("encode", "decode"):
         assert 1.9 < complexity.xla[f"{side}_flops"] / getattr(complexity.total, side) < 3  # elementwise work too
         assert complexity.xla[f"{side}_bytes"] > 0
@@ -103,7 +112,7 @@ def test_macs_of_a_strided_convolution():
 def test_tool():
     command = [sys.executable, str(TOOL), "tiny", "--size", "64x64", "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert told["inter"]["total"]["parameters"] == frame_complexity(tiny, "P", 64, 64).total.parameters
+    assert told["inter"]["total"]["parameters"] == packet_complexity(tiny, "inter", 64, 64).total.parameters
     assert sum(module["encode"] for module in told["intra"]["modules"].values()) == told["intra"]["total"]["encode"]
     for size, message in (
         ("64", "--size 64 is not of the form WIDTHxHEIGHT, for example 352x288."),
