@@ -56,7 +56,7 @@ struct Kernels {
   void (*compact)(const uint8_t* indexes, size_t size, ChunkRows* rows) noexcept;
   // Their symbols. symbols, too, has an element for every position; compact has room for size and kSlack more.
   void (*pick)(const uint8_t* indexes, size_t size, const int8_t* symbols, int8_t* compact) noexcept;
-  // The opposite: puts 0 at positions that are not coded. Writes size symbols and no more; kSlack more of compact than
+  // Inverse of pick: puts 0 at positions that are not coded. Writes size symbols and no more; kSlack more of compact than
   // are coded can be read.
   void (*spread)(const uint8_t* indexes, size_t size, const int8_t* compact, int8_t* symbols) noexcept;
   // Reads one bin for each of the rows. Requires valid states, first_row + rows.last < table.rows() and
