@@ -11,6 +11,7 @@ import synthetic
 from command_line import FRAMES, HEIGHT, WIDTH, hashes, planes, read_report
 
 from nvc_jax.bitstream import open_reader
+from nvc_jax.codec.loop import batched, encode
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
 from nvc_jax.spec import QP_OFFSETS
@@ -29,9 +30,9 @@ def sha256(data):
 
 
 def headers(path):
-    """(kind, qp, use_adaptor_i) of every frame of a stream."""
+    """(type, qp, use_adaptor_i) of every frame of a stream."""
     with open_reader(path) as reader:
-        return [(unit.kind, unit.qp, unit.refresh) for unit in reader]
+        return [(packet.types, *packet.qps, packet.refresh) for packet in reader]
 
 
 def test_reports(nvc, coded, clip):
@@ -123,7 +124,7 @@ def test_skip_threshold_rounded_otherwise(nvc, clip, frames, tiny_model):
     """A scale between the two thresholds: as if the encoder had rounded it otherwise."""
     codec = Codec(tiny_model)
     with recording.recorded_stages() as calls:
-        codec.frame_codecs(0.3)["I"].encode(upload(frames[0]), None, 32)
+        encode(codec.networks(0.3)["intra"], upload(frames[:1]), None, batched((32,)))
     scales = np.concatenate([np.ravel(c.output[1].scale) for c in calls if c.stage in ("prior", "refine")])
     scale = scales[scales > 0.3].min()
     below, above = (f"{scale * factor:.9g}" for factor in (1 - 1e-6, 1 + 1e-6))

@@ -20,7 +20,7 @@ from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.entropy import coder as coder_module
-from nvc_jax.entropy.coder import FrameDecoder
+from nvc_jax.entropy.coder import PacketDecoder
 from nvc_jax.errors import BitstreamError
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.video import open_video, write_png
@@ -46,7 +46,7 @@ def stream(coded):
 
 
 @pytest.fixture(scope="module")
-def units(stream):
+def packets(stream):
     with open_reader(stream) as reader:
         return list(reader)
 
@@ -90,11 +90,11 @@ def test_info(nvc, stream, coded):
     assert len(text.splitlines()) > LENGTH + len(described)
 
 
-def test_overhead(stream, units):
+def test_overhead(stream, packets):
     """Everything but the payloads, header and trailer included: the file is short, so allow for the header."""
-    frames = sum(unit.size_bytes - len(unit.payload) for unit in units[1:]) / (len(units) - 1)
+    frames = sum(packet.size_bytes - len(packet.payload) for packet in packets[1:]) / (len(packets) - 1)
     assert frames <= 14
-    trailer = stream.stat().st_size - sum(unit.size_bytes for unit in units)
+    trailer = stream.stat().st_size - sum(packet.size_bytes for packet in packets)
     assert trailer <= 14 + 4 * (1 + LENGTH // PERIOD)
 
 
@@ -120,14 +120,14 @@ def test_start_beyond_the_end(nvc, stream, work):
         assert "--start is -1" in nvc("decode", stream, "d.y4m", "--start=-1").refusal()
 
 
-def test_cuts_give_the_frames_before_them(nvc, stream, units, work):
+def test_cuts_give_the_frames_before_them(nvc, stream, packets, work):
     data = stream.read_bytes()
-    for cut in np.random.default_rng(3).choice(np.arange(units[0].size_bytes, len(data)), 25, replace=False):
+    for cut in np.random.default_rng(3).choice(np.arange(packets[0].size_bytes, len(data)), 25, replace=False):
         (work / "cut.nvc").write_bytes(data[:cut])
         with unchanged(work):
             assert "cut.nvc: " in nvc("decode", "cut.nvc", "d.y4m").refusal()
         result = nvc("decode", "cut.nvc", "d.y4m", "--keep-partial", "--report", "d.json")
-        whole = sum(unit.offset + unit.size_bytes <= cut for unit in units)
+        whole = sum(packet.offset + packet.size_bytes <= cut for packet in packets)
         assert f"d.y4m has the frames before it ({whole})." in result.refusal()
         assert result.refusal().startswith("cut.nvc: ")
         with open_video("d.y4m") as reader:
@@ -147,23 +147,23 @@ def full(nvc, stream, cache={}):  # noqa: B006
     return cache[stream]
 
 
-def damaged(units, data, index):
+def damaged(packets, data, index):
     """The file with a flipped bit in the payload of a frame."""
-    unit = units[index]
-    at = unit.offset + unit.size_bytes - 20
+    packet = packets[index]
+    at = packet.offset + packet.size_bytes - 20
     return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
 
 
-def test_a_damaged_frame_is_named(nvc, stream, units, work):
-    (work / "bad.nvc").write_bytes(damaged(units, stream.read_bytes(), 6))
+def test_a_damaged_frame_is_named(nvc, stream, packets, work):
+    (work / "bad.nvc").write_bytes(damaged(packets, stream.read_bytes(), 6))
     with unchanged(work):
         sentence = nvc("decode", "bad.nvc", "d.y4m").refusal()
     assert sentence.startswith("bad.nvc: frame 6: its bytes do not fit their check, the file is damaged (byte ")
 
 
-def test_concealment(nvc, coded, units, work):
+def test_concealment(nvc, coded, packets, work):
     stream, report = coded
-    (work / "bad.nvc").write_bytes(damaged(units, stream.read_bytes(), 6))
+    (work / "bad.nvc").write_bytes(damaged(packets, stream.read_bytes(), 6))
     result = nvc("decode", "bad.nvc", "d.y4m", "--conceal", "--report", "d.json")
     assert result.code == 0
     assert "note: 2 of 13 frames are lost; they repeat the picture before them" in result.err
@@ -172,23 +172,23 @@ def test_concealment(nvc, coded, units, work):
     assert [f["sha256"] for f in found] == expected
     assert [f["type"] for f in found][5:9] == ["P", "lost", "lost", "I"]
 
-    (work / "bad.nvc").write_bytes(damaged(units, stream.read_bytes(), 0))
+    (work / "bad.nvc").write_bytes(damaged(packets, stream.read_bytes(), 0))
     assert nvc("decode", "bad.nvc", "d.y4m", "--conceal", "--report", "d.json").code == 0
     assert hashes(read_report("d.json"))[PERIOD:] == hashes(report)[PERIOD:]
     assert np.unique(np.frombuffer(planes("d.y4m")[0], np.uint8)).tolist() == [128]  # nothing to repeat: grey
 
 
-def test_repair(nvc, nvc_process, coded, units, work):
+def test_repair(nvc, nvc_process, coded, packets, work):
     stream, report = coded
     data = stream.read_bytes()
-    (work / "cut.nvc").write_bytes(data[: units[9].offset + 5])
+    (work / "cut.nvc").write_bytes(data[: packets[9].offset + 5])
     result = nvc("repair", "cut.nvc", "whole.nvc")
     assert result.code == 0
     assert result.out.startswith("whole.nvc: 9 frames (")
     assert decoded_hashes(nvc, "whole.nvc") == hashes(report)[:9]
     assert nvc("repair", "whole.nvc", "again.nvc", "--json").json() == {"frames": 9, "lost": 0, "damage": None}
     assert (work / "again.nvc").read_bytes() == (work / "whole.nvc").read_bytes()
-    (work / "bad.nvc").write_bytes(damaged(units, data, 6))
+    (work / "bad.nvc").write_bytes(damaged(packets, data, 6))
     assert nvc("repair", "bad.nvc", "holes.nvc", "--json").json()["lost"] == 2
     with unchanged(work):
         assert "holes.nvc: frame 6: frames 6 to 7 are missing" in nvc("decode", "holes.nvc", "d.y4m").refusal()
@@ -219,11 +219,11 @@ def one_ulp(bias):
     return bias
 
 
-def integers(folder, units):
+def integers(folder, packets):
     """Symbols and table rows of every frame as this model decodes them, up to the first that does not decode."""
     frames = []
 
-    class Recorder(FrameDecoder):
+    class Recorder(PacketDecoder):
         def z(self, *arguments):
             frames.append([super().z(*arguments)])
             return frames[-1][0]
@@ -233,16 +233,16 @@ def integers(folder, units):
             frames[-1] += [indexes, symbols]
             return symbols
 
-    unchecked = (dataclasses.replace(unit, check=None) for unit in units)
+    unchecked = (dataclasses.replace(packet, check=None) for packet in packets)
     with pytest.MonkeyPatch.context() as patch, suppress(BitstreamError):
-        patch.setattr(coder_module, "FrameDecoder", Recorder)
+        patch.setattr(coder_module, "PacketDecoder", Recorder)
         for _ in Decoder(Codec(load_model(folder)), 0.2).decode(unchecked):
             pass
     return [b"".join(array.tobytes() for array in frame) for frame in frames]
 
 
 @pytest.mark.parametrize("change", [one_ulp, lambda bias: bias + np.float32(0.05)], ids=["one ulp", "all by 0.05"])
-def test_another_model_is_refused_and_its_desync_is_found(nvc, model, stream, units, work, change):
+def test_another_model_is_refused_and_its_desync_is_found(nvc, model, stream, packets, work, change):
     other = other_model(model, work / "other", change)
     with unchanged(work):
         sentence = nvc("decode", stream, "d.y4m", "--model", other).refusal()
@@ -250,7 +250,7 @@ def test_another_model_is_refused_and_its_desync_is_found(nvc, model, stream, un
     assert "name the right one by --model" in sentence
 
     # Forced, it is found out at the first frame where an integer differs, and only there.
-    right, wrong = integers(model, units), integers(other, units)
+    right, wrong = integers(model, packets), integers(other, packets)
     first = next((t for t in range(LENGTH) if wrong[t : t + 1] != right[t : t + 1]), None)
     assert change is one_ulp or first == 2  # frame 1 has the right reference; only its own feature is wrong
     result = nvc("decode", stream, "d.y4m", "--model", other, "--ignore-identity", "--keep-partial")
@@ -420,9 +420,9 @@ def test_blocks_are_skipped_unless_told_otherwise(nvc, moving, make_clip):
 def test_damage_of_a_stream_with_motion(nvc, moving, work):
     stream, report, model = moving
     with open_reader(stream) as reader:
-        units = list(reader)
+        packets = list(reader)
     data = bytearray(stream.read_bytes())
-    data[units[5].offset + 6] ^= 16
+    data[packets[5].offset + 6] ^= 16
     (work / "damaged.nvc").write_bytes(data)
     result = nvc("decode", "damaged.nvc", "d.y4m", "--model", model)
     assert result.code == 1
