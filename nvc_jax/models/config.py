@@ -184,10 +184,24 @@ class MotionInterConfig(InterConfig):
     side: ClassVar[str | None] = "motion"
 
 
+@dataclasses.dataclass(frozen=True)
+class PairConfig(InterConfig):
+    """The network of UI2C (spec ui2c): codes two pictures together, the first ones of a sequence too.
+
+    Attributes:
+        adaptor: of the picture before, or of a blank one, after a first DC block.
+    """
+
+    adaptor: Stack = Stack(3, 384)
+
+    pictures: ClassVar[int] = 2
+
+
 NETWORK_TYPES: dict[str, type[NetworkConfig]] = {
     "intra": IntraConfig,
     "inter": InterConfig,
     "motion_inter": MotionInterConfig,
+    "pair": PairConfig,
 }
 
 
@@ -330,6 +344,27 @@ kd_nvc_t = _codec(
     ),
 )
 
+# Inferred (spec ui2c, section 4): matches the published parameters and operations; the adaptor is the least certain.
+ui2c = CodecConfig(
+    "ui2c",
+    (
+        (
+            "pair",
+            PairConfig(
+                width=384,
+                extractor_prior=Stack(2, 384),
+                extractor_context=Stack(6, 384),
+                encoder=Stack(3, 384),
+                decoder=Stack(3, 384),
+                recon=Stack(4, 640),
+                adaptor=Stack(3, 384),
+            ),
+        ),
+    ),
+    first="pair",
+    rest="pair",
+)
+
 # The model that ships with the package: small enough to train on a CPU and to carry in the repository.
 embedded = _codec(
     "embedded",
@@ -351,4 +386,6 @@ tiny = _codec(
     _small_inter(InterConfig, 16, 16, latent=16, hyper=8, temporal_width=16),
 )
 
-CONFIGS = {config.name: config for config in (dcvc_rt, dcvc_rt_large, kd_nvc_s, kd_nvc_t, embedded, embedded_v2, tiny)}
+CONFIGS = {
+    config.name: config for config in (dcvc_rt, dcvc_rt_large, kd_nvc_s, kd_nvc_t, ui2c, embedded, embedded_v2, tiny)
+}
