@@ -10,8 +10,8 @@ import pytest
 
 from nvc_jax.convert.names import OfficialTensor, _their_parts
 from nvc_jax.models.config import tiny
-from nvc_jax.models.inter import InterModel
-from nvc_jax.models.intra import IntraModel
+from nvc_jax.models.inter import Inter
+from nvc_jax.models.intra import Intra
 from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, Pointwise, Up2
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.ops import rows
@@ -67,7 +67,7 @@ def assert_close(ours, official):
 def test_block(case):
     name, arrays = case
     out = BLOCKS[name].apply(official_params(BLOCKS[name], name, arrays), arrays["x"])
-    # What their blocks take as arguments is written out in our models.
+    # What their blocks take as arguments is written out in our networks.
     if name.startswith("subpel"):
         out = depth_to_space(out, 2)
     if "quant_step" in arrays:
@@ -106,8 +106,8 @@ def test_large_pictures_go_through_a_block_in_groups_of_rows(case, monkeypatch):
     assert_close(BLOCKS[name].apply(params, arrays["x"]), arrays["out"])
 
 
-def prior_from_fusion(model, fusion, z_channels, temporal):
-    """The prior that a model makes of given outputs of prior fusion."""
+def prior_from_fusion(network, fusion, z_channels, temporal):
+    """The prior that a network makes of given outputs of prior fusion."""
 
     def interceptor(call, args, kwargs, context):
         return fusion if context.module.name == "fusion_out" else call(*args, **kwargs)
@@ -115,15 +115,15 @@ def prior_from_fusion(model, fusion, z_channels, temporal):
     size = fusion.shape[1:3]
     z = jnp.zeros((1, 2, 2, z_channels))
     with nn.intercept_methods(interceptor):
-        run = jax.jit(lambda key: model.init_with_output(key, z, temporal, size, method="prior")[0])
+        run = jax.jit(lambda key: network.init_with_output(key, z, temporal, size, method="prior")[0])
         return run(jax.random.key(0))
 
 
 @pytest.mark.parametrize("case", ["separate_prior_image"], indirect=True)
 def test_parts_of_the_intra_prior(case):
     _, arrays = case
-    model = IntraModel(dataclasses.replace(tiny.intra, latent=8))
-    prior = prior_from_fusion(model, arrays["params"], tiny.intra.hyper, None)
+    network = Intra(dataclasses.replace(tiny["intra"], latent=8))
+    prior = prior_from_fusion(network, arrays["params"], tiny["intra"].hyper, None)
     assert_close(prior.gain_in, arrays["q_enc"])
     assert_close(prior.gain_out, arrays["q_dec"])
     np.testing.assert_array_equal(prior.scale, arrays["scales"])
@@ -134,9 +134,9 @@ def test_parts_of_the_intra_prior(case):
 def test_quant_step_of_the_inter_prior(case):
     _, arrays = case
     scale, mean = jnp.full_like(arrays["q"], 2), jnp.full_like(arrays["q"], 3)
-    model = InterModel(dataclasses.replace(tiny.inter, latent=8))
+    config = dataclasses.replace(tiny["inter"], latent=8)
     fusion = jnp.concatenate([arrays["q"], scale, mean], axis=-1)
-    prior = prior_from_fusion(model, fusion, tiny.inter.hyper, jnp.zeros((1, 10, 14, tiny.inter.width)))
+    prior = prior_from_fusion(Inter(config), fusion, config.hyper, jnp.zeros((1, 10, 14, config.width)))
     np.testing.assert_array_equal(prior.gain_out, arrays["q_dec"])
     assert_close(arrays["y"] * prior.gain_in, arrays["y_scaled"])
     np.testing.assert_array_equal(prior.scale, scale)

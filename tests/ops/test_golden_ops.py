@@ -7,7 +7,8 @@ import pytest
 
 from nvc_jax.codec.stages import CodingStep, quantise
 from nvc_jax.models.config import tiny
-from nvc_jax.models.params import initialise, models
+from nvc_jax.models.networks import networks
+from nvc_jax.models.params import initialise
 from nvc_jax.ops import colour
 from nvc_jax.ops.floating import to_uint8
 from nvc_jax.ops.latents import (
@@ -107,13 +108,14 @@ def test_table_indexes(golden, name, threshold):
 def test_sizes(blocks):
     """Padding, and the sizes of y and z, for every picture size of the golden file."""
     params = initialise(tiny, 0)["intra"]
-    model = models(tiny)["intra"]
+    network = networks(tiny)["intra"]
     rows = zip(*(blocks[f"sizes/{key}"] for key in ("hw", "pad16_right_bottom", "y_hw", "z_hw")), strict=True)
     for (height, width), (right, bottom), y_size, z_size in rows:
 
         def latents(params, picture):
             padded = pad_to_multiple(picture, 16)
-            return padded, *model.apply({"params": params}, padded, None, jnp.zeros(1), method="analyse")
+            qps = jnp.zeros((1, 1))
+            return padded, *network.apply({"params": params}, padded[:, None], None, qps, method="analyse")
 
         padded, y, z = jax.eval_shape(latents, params, jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
         assert padded.shape == (1, height + bottom, width + right, 3)
