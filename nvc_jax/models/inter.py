@@ -15,7 +15,7 @@ from nvc_jax.models.network import Network, State
 from nvc_jax.models.state import Feature, Pictures, Prior, SideInformation
 from nvc_jax.models.units import LARGE, SMALL, UnitFollower
 from nvc_jax.ops.arithmetic import arithmetic
-from nvc_jax.ops.pixels import depth_to_space, space_to_depth
+from nvc_jax.ops.pixels import depth_to_space, from_patches, to_patches
 
 MIN_QUANT_STEP = 0.5
 
@@ -61,7 +61,7 @@ class Inter(Network):
         self.decoder_blocks = dc_blocks(c.decoder)
         self.decoder_out = Pointwise(c.width)
         self.recon_blocks = dc_blocks(c.recon)
-        self.recon_out = Pointwise(PATCH_CHANNELS)
+        self.recon_out = Pointwise(c.pictures * PATCH_CHANNELS)
 
         self.q_feature = QualityBank(c.qp_rows, c.extractor_prior.width)
         self.q_encoder = QualityBank(c.qp_rows, c.encoder.width)
@@ -109,11 +109,15 @@ class Inter(Network):
     def features(self, state: Pictures | Feature, qps: Array) -> tuple[Array, Array]:
         """See `Network`; the temporal input of the prior is the feature, scaled."""
         if isinstance(state, Pictures):
-            feature = self.adaptor_picture(space_to_depth(state.value[:, -1], PATCH))
+            feature = self.adapt_picture(to_patches(state.value[:, -1:], PATCH))
         else:
             feature = self.adaptor_feature(state.value)
         feature = chain(self.extractor_prior, feature)
-        return feature, arithmetic(feature).multiply(feature, self.q_feature(qps[:, 0]))
+        return feature, arithmetic(feature).multiply(feature, self.q_feature(qps))
+
+    def adapt_picture(self, patches: Array) -> Array:
+        """Patches [B, H/8, W/8, 192] of the picture before to the input of feature extraction."""
+        return self.adaptor_picture(patches)
 
     def context(self, features: Array) -> Array:
         """See `Network`."""
@@ -121,9 +125,9 @@ class Inter(Network):
 
     def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
         """See `Network`."""
-        x = self.encoder_in(space_to_depth(pictures[:, 0], PATCH))
+        x = self.encoder_in(to_patches(pictures, PATCH))
         x = chain(self.encoder_blocks, jnp.concatenate([x, context], axis=-1))
-        y = self.encoder_down(arithmetic(x).multiply(x, self.q_encoder(qps[:, 0])))
+        y = self.encoder_down(arithmetic(x).multiply(x, self.q_encoder(qps)))
         return y, self.hyper_encoder(y)
 
     def prior(self, z_hat: Array, temporal: Any, latent_size: tuple[int, ...]) -> Prior:
@@ -149,10 +153,10 @@ class Inter(Network):
         """See `Network`."""
         x = depth_to_space(self.decoder_up(y_hat), 2)
         x = chain(self.decoder_blocks, jnp.concatenate([x, context], axis=-1))
-        return arithmetic(x).multiply(self.decoder_out(x), self.q_decoder(qps[:, 0]))
+        return arithmetic(x).multiply(self.decoder_out(x), self.q_decoder(qps))
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
         ops = arithmetic(feature)
-        x = ops.multiply(chain(self.recon_blocks, feature), self.q_recon(qps[:, 0]))
-        return ops.widen(ops.clamp_picture(depth_to_space(self.recon_out(x), PATCH)))[:, None]
+        x = ops.multiply(chain(self.recon_blocks, feature), self.q_recon(qps))
+        return ops.widen(ops.clamp_picture(from_patches(self.recon_out(x), PATCH, self.config.pictures)))

@@ -14,7 +14,7 @@ from nvc_jax.models.network import Network
 from nvc_jax.models.state import Prior, SideInformation
 from nvc_jax.models.units import LARGE, SMALL, UnitFollower
 from nvc_jax.ops.arithmetic import arithmetic
-from nvc_jax.ops.pixels import depth_to_space, space_to_depth
+from nvc_jax.ops.pixels import from_patches, to_patches
 
 
 class Intra(Network):
@@ -87,8 +87,8 @@ class Intra(Network):
 
     def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
         """See `Network`."""
-        x = self.encoder_in(space_to_depth(pictures[:, 0], PATCH))
-        x = arithmetic(x).multiply(x, self.q_encoder(qps[:, 0]))
+        x = self.encoder_in(to_patches(pictures, PATCH))
+        x = arithmetic(x).multiply(x, self.q_encoder(qps))
         y = self.encoder_down(chain(self.encoder_blocks, x))
         return y, self.hyper_encoder(y)
 
@@ -113,9 +113,9 @@ class Intra(Network):
     def synthesise(self, y_hat: Array, context: Any, qps: Array) -> Array:
         """See `Network`."""
         x = chain(self.decoder_blocks, self.decoder_up(y_hat))
-        return arithmetic(x).multiply(x, self.q_decoder(qps[:, 0]))
+        return arithmetic(x).multiply(x, self.q_decoder(qps))
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
         ops = arithmetic(feature)
-        return ops.widen(ops.clamp_picture(depth_to_space(self.decoder_out(feature), PATCH)))[:, None]
+        return ops.widen(ops.clamp_picture(from_patches(self.decoder_out(feature), PATCH, 1)))

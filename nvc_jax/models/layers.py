@@ -165,17 +165,19 @@ class QualityBank(nn.Module):
     channels: int
 
     @nn.compact
-    def __call__(self, qp: Array) -> Array:
-        """Gains for each picture of the batch, linearly interpolated between rows (paper C.4).
+    def __call__(self, qps: Array) -> Array:
+        """Gains for each packet of the batch, linearly interpolated between rows (paper C.4).
 
         Args:
-            qp: [B] float32, 0..rows-1.
+            qps: [B, T] float32, 0..rows-1; each picture has an equal part of the channels.
 
         Returns:
             [B, 1, 1, channels].
         """
         bank = parameter(self, "vectors", (self.rows, self.channels))
-        return arithmetic(bank).interpolate(bank, qp)[:, None, None, :]
+        parts = jnp.split(bank, qps.shape[1], axis=-1)
+        gains = [arithmetic(part).interpolate(part, qp) for part, qp in zip(parts, qps.T, strict=True)]
+        return jnp.concatenate(gains, axis=-1)[:, None, None, :]
 
 
 class FactorisedPrior(nn.Module):

@@ -46,6 +46,19 @@ def _interleave_by_product(x: Array, block: int) -> Array:
     return rows.transpose(0, 2, 3, 1)
 
 
+def to_patches(pictures: Array, block: int) -> Array:
+    """[B, T, H, W, C] -> [B, H/block, W/block, T*C*block*block]: the pictures of a packet, unshuffled together."""
+    b, t, h, w, c = pictures.shape
+    return space_to_depth(pictures.transpose(0, 2, 3, 1, 4).reshape(b, h, w, t * c), block)
+
+
+def from_patches(x: Array, block: int, pictures: int) -> Array:
+    """The inverse of `to_patches`."""
+    x = depth_to_space(x, block)
+    b, h, w, c = x.shape
+    return x.reshape(b, h, w, pictures, c // pictures).transpose(0, 3, 1, 2, 4)
+
+
 def pad_to_multiple(x: Array, multiple: int) -> Array:
     """Replicate the right and bottom edge of [B, H, W, C] up to a multiple in both directions."""
     bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
