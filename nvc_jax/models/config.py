@@ -282,9 +282,8 @@ class CodecConfig:
             for name, fields in data.items():
                 if name != "name" and name not in order:
                     fields = dict(fields)
-                    if name == "inter" and "type" not in fields and fields.get("motion") is True:
-                        fields["type"] = "motion_inter"
-                        del fields["motion"]
+                    if name == "inter" and "type" not in fields and isinstance(fields.get("motion"), bool):
+                        fields["type"] = "motion_inter" if fields.pop("motion") else name
                     type_ = fields.pop("type", name)
                     networks.append((name, NETWORK_TYPES[type_].from_dict(fields)))
             return cls(data["name"], tuple(networks), **order)

@@ -16,6 +16,7 @@ from nvc_jax.models.config import (
     InterConfig,
     IntraConfig,
     MotionInterConfig,
+    PairConfig,
     Stack,
     dcvc_rt,
     tiny,
@@ -208,5 +209,6 @@ def test_other_descriptions_are_refused(data):
 
 def test_the_names_of_architectures_are_kept():
     """They stand in the descriptions of models."""
-    assert NETWORK_TYPES == {"intra": IntraConfig, "inter": InterConfig, "motion_inter": MotionInterConfig}
+    named = {"intra": IntraConfig, "inter": InterConfig, "motion_inter": MotionInterConfig, "pair": PairConfig}
+    assert NETWORK_TYPES == named
     assert dcvc_rt.to_dict()["intra"].keys().isdisjoint({"type", "first", "rest"})
