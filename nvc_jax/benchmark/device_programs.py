@@ -35,7 +35,7 @@ class DeviceProgram:
         donated: numbers of the inputs whose memory the results may take.
         grid: of the chips that it runs on together.
         axis: by which the function knows those chips; empty for one alone.
-        split: numbers of the inputs of which every chip has a part, by their first axis; all have the others.
+        split: numbers of the inputs that are sharded over the chips by their first axis; the others are replicated.
     """
 
     function: Callable[..., Any]

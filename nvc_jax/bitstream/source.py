@@ -50,7 +50,7 @@ def _reader(file: BinaryIO, conceal: bool) -> DcvcReader | NvcReader:
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair found.
+    """Outcome of a repair.
 
     Attributes:
         frames: number of pictures copied.

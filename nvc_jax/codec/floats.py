@@ -17,7 +17,7 @@ PALLAS_DEPTHWISE = "pallas_depthwise"  # their depthwise convolutions alone
 
 
 def strategies(dtype: DTypeLike, platform: str | None = None) -> tuple[str, ...]:
-    """How a platform, by default this machine's, can convolve in a precision, the default first.
+    """Kernel backends of a platform, by default this machine's, in a precision, the default first.
 
     Results differ by roundings.
     """

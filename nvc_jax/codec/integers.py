@@ -81,7 +81,7 @@ def to_integers(params: ParamTree) -> dict[str, Any]:
 
 
 def clamped_parameters(model: StoredModel) -> dict[str, int]:
-    """How many values of each parameter of an int16 model are at the end of their range, by name.
+    """Count the values of each parameter of an int16 model that are at the end of their range, by name.
 
     Weights only where they had no more bits to give: elsewhere the largest may come to the end by rounding.
     """
@@ -126,7 +126,7 @@ def prepare_params(params: ParamTree, strategy: str) -> dict[str, Any]:
 
 @functools.cache
 def fastest_strategy() -> str:
-    """How to multiply on this machine. Every choice gives the same integers, so it may be made by a stopwatch.
+    """The fastest kernel backend of this machine. All give the same integers, so a stopwatch may choose.
 
     That a strategy is exact follows from its bounds, if the machine's sums are what they should be; one that fails a
     trial is not chosen.
@@ -141,7 +141,7 @@ def fastest_strategy() -> str:
 
 
 def strategies_of(platform: str) -> tuple[str, ...]:
-    """What any machine of a platform may choose from; the first is the slow one that is taken where no other is right.
+    """Kernel backends of XLA on a platform; the first, a slow one, is taken where no other is right.
 
     Those of `ops.native` are not among them: they need the right processor.
     """
@@ -177,7 +177,7 @@ def _trial(strategy: str) -> float:
 
 
 def _expected(x: npt.NDArray[np.int16], weights: npt.NDArray[np.int16], bias: npt.NDArray[np.int32]) -> Any:
-    """What a layer of COMMON_BITS gives."""
+    """Output of a layer of COMMON_BITS."""
     total = (x.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64) + bias  # below 2^53
     rounded = (total + (1 << (COMMON_BITS - 1)) - (total < 0)) >> COMMON_BITS
     return np.clip(rounded, -32768, 32767)

@@ -1,4 +1,4 @@
-"""What is known about a coding run: per frame and in total."""
+"""Report of a coding run: per frame and in total."""
 
 import hashlib
 import platform
@@ -77,7 +77,7 @@ class Report:
 
     @property
     def is_warm(self) -> bool:
-        """Whether speeds leave out the first frames by now; fewer frames would say little."""
+        """True once speeds leave out the first frames; fewer frames would say little."""
         return len(self.frames) >= 2 * WARM_UP_FRAMES
 
     @property
@@ -119,13 +119,13 @@ class Report:
 
 
 def machine() -> dict[str, str]:
-    """What this runs on."""
+    """Device, backend and processor."""
     device = jax.devices()[0]
     return {"device": device.device_kind, "backend": device.platform, "cpu": _processor()}
 
 
 def versions() -> dict[str, str]:
-    """Of this package and of what results may depend on."""
+    """Versions of this package and of those that results may depend on."""
     names = ("jax", "jaxlib", "flax", "numpy", "av")
     return {"nvc-jax": __version__, **{name: metadata.version(name) for name in names}} | {
         "python": platform.python_version()

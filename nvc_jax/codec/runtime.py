@@ -12,7 +12,7 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def prepare_process() -> None:
-    """What programs that code or train want, to be called before JAX computes anything."""
+    """Set up a program that codes or trains, before JAX computes anything."""
     use_compilation_cache()
     keep_freed_memory()
 

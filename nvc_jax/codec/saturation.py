@@ -1,4 +1,4 @@
-"""Whether the numbers of an int16 model fit their range on real pictures, layer by layer."""
+"""Saturation of an int16 model on real pictures, layer by layer."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from nvc_jax.video import Frame
 
 @dataclasses.dataclass
 class Range:
-    """What one layer computed.
+    """Range of the numbers of one layer.
 
     Attributes:
         values: how many numbers.

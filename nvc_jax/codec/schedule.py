@@ -8,7 +8,7 @@ from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 
 @dataclasses.dataclass(frozen=True)
 class PacketPlan:
-    """How one packet is coded.
+    """Settings of one packet.
 
     Attributes:
         index: number of its first picture from the start of the file.
@@ -62,7 +62,7 @@ class Schedule:
         return pictures if self.intra_period < 1 else min(pictures, self.intra_period - index % self.intra_period)
 
     def packet(self, index: int, pictures: int) -> PacketPlan:
-        """The plan of a packet of so many pictures, the first of which is picture `index`."""
+        """The plan of a packet of so many pictures, from picture `index` on."""
         start, members = self.starts(index), range(index, index + pictures)
         offsets = QP_OFFSETS if self.qp_offsets is None else self.qp_offsets
         qps = [self.qp + offsets[member % len(offsets)] for member in members]

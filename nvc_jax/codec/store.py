@@ -189,7 +189,7 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What config.json says.
+    """Read config.json.
 
     Raises:
         ModelError: it cannot be read or is of a newer format.

@@ -126,7 +126,7 @@ def _expectation(neighbours: Any, far: bool, xp: Any) -> tuple[Any, Any]:
 
 @lru_cache(maxsize=8)
 def _steps(height: int, width: int) -> list[tuple[Blocks, Blocks, bool]]:
-    """Of every step, its blocks [n], their known neighbours [4, n], and whether these are more than a block away."""
+    """For each step: blocks [n], their known neighbours [4, n], and True where these are more than a block away."""
     size = 1 << (max(height, width) - 1).bit_length()
     steps = [(*_step((0, size), (0, size), [(0, 0)] * 4, height, width), True)]
     while size > 1:

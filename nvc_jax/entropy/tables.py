@@ -172,7 +172,7 @@ def _quantise(pmf: Float64, tail: Float64, size: npt.NDArray[np.int64], offset: 
 
 
 def symbol_bits(tables: CdfArrays) -> npt.NDArray[np.float32]:
-    """What every int8 symbol costs: [rows, 256] bits, for the symbols -128..127, escape codes included."""
+    """Bits of every int8 symbol -128..127, escape codes included: [rows, 256]."""
     symbols = np.arange(-128, 128)
     value = symbols - tables.offset[:, None]
     tail = tables.length[:, None] - 2

@@ -49,7 +49,7 @@ class Module:
 
 @dataclasses.dataclass(frozen=True)
 class Complexity:
-    """What it takes to code a frame.
+    """Complexity of a packet, per picture.
 
     Attributes:
         modules: by the names the network gives them.

@@ -42,7 +42,7 @@ class Stack:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """What the coding loop knows of any network.
+    """Facts of any network, as the coding loop needs them.
 
     Attributes:
         latent: channels of y at 1/16, a multiple of `steps`.

@@ -342,7 +342,7 @@ class Step:
 
 
 def bucket_names() -> list[str]:
-    """Of the ranges of qp in which metrics are counted, such as `qp0_15`."""
+    """Names of the ranges of qp in which metrics are counted: `qp0_15` and so on."""
     width = QP_LEVELS // BUCKETS
     return [f"qp{width * i}_{width * (i + 1) - 1}" for i in range(BUCKETS)]
 
@@ -393,7 +393,7 @@ def several_on_all_devices(
 ) -> Callable[[TrainState, npt.NDArray[np.float32], Place], tuple[TrainState, Metrics]]:
     """Up to `most` steps in one call on batches that are cut on the devices; see `on_all_devices`.
 
-    Metrics are arrays, of which `count` values were set.
+    Metrics are arrays, with `count` values set.
     """
     mine = step.stage.batch // jax.device_count()
 
@@ -424,7 +424,7 @@ def on_all_devices(step: Step) -> Callable[[TrainState, Batch, npt.NDArray[np.fl
     """The step, mapped over the devices of all processes; the state is updated in place.
 
     The third argument is 1 on devices of a process that was asked to stop; `asked` among the metrics says in all
-    processes alike whether there is one.
+    processes whether there is one.
     """
     mapped = dataclasses.replace(step, axis=DEVICES)
 
