@@ -22,7 +22,7 @@ class Given:
         """Prepare for one packet.
 
         Args:
-            network: what codes it.
+            network: of the packet.
             symbols: of a batch of packets; their table indexes are not read.
             fetch: called with the table indexes before each step, as a decoder copies them to the host.
         """

@@ -73,7 +73,7 @@ def _parts(codec: Codec) -> dict[str, float]:
 
 
 def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tuple[list[Packet], Run]:
-    """Code frames; the packets are what a decoder finds in a file."""
+    """Code frames; the packets are as a decoder finds them in a file."""
     width, height = frames[0].size
     encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, _DIALECT, skip_blocks=False)
     packets: list[Packet] = []
