@@ -1,21 +1,22 @@
 """The official container: exact bytes, and refusal of everything else."""
 
+import dataclasses
 import io
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvc_jax.bitstream import CodedFrame, DcvcReader, DcvcWriter, FrameUnit
+from nvc_jax.bitstream import CodedPacket, DcvcReader, DcvcWriter, Packet
 from nvc_jax.bitstream.cursor import Cursor
-from nvc_jax.bitstream.frames import MAX_PIXELS, MAX_QP
+from nvc_jax.bitstream.packets import MAX_PIXELS, MAX_QP, MAX_START_QP
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
 
 SIZE = 130, 98
 
 
 def frame(kind, qp, payload, refresh=True, dialect="one_stream"):
-    return CodedFrame(kind, qp, refresh, dialect, payload, None)
+    return CodedPacket(kind == "I", refresh, (qp,), dialect, payload, None)
 
 
 def reader(data):
@@ -29,13 +30,13 @@ def read(data):
 def write(frames, size=SIZE):
     file = io.BytesIO()
     writer = DcvcWriter(file, *size)
-    sizes = [writer.write_frame(coded) for coded in frames]
+    sizes = [writer.write(coded) for coded in frames]
     return file.getvalue(), sizes
 
 
 def coded(unit):
     """The part of a unit that a writer was given."""
-    return CodedFrame(unit.kind, unit.qp, unit.refresh, unit.dialect, unit.payload, unit.check)
+    return CodedPacket(unit.start, unit.refresh, unit.qps, unit.dialect, unit.payload, unit.check)
 
 
 def test_official_files_are_rewritten_byte_for_byte(golden):
@@ -67,7 +68,7 @@ def test_layout_of_a_small_file():
     )
     assert sizes == [11, 8, 204]
     places = [(0, *SIZE, 0, 11), (1, *SIZE, 11, 8), (2, *SIZE, 19, 204)]
-    assert read(data) == [FrameUnit(*vars(f).values(), *place) for f, place in zip(sent, places, strict=True)]
+    assert read(data) == [Packet(*vars(f).values(), *place) for f, place in zip(sent, places, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,8 @@ def test_what_the_container_cannot_hold():
     for unfit, words in (
         (frame("P", 30.5, b""), "qp 30.5 is not a whole number"),
         (frame("P", 30, b"", dialect="interleaved"), "cannot hold interleaved payloads"),
+        (dataclasses.replace(frame("I", 30, b""), qps=(30, 38)), "holds packets of one picture; write an .nvc file"),
+        (dataclasses.replace(frame("I", 30, b""), qps=()), "a packet of 0 pictures"),
     ):
         with pytest.raises(ConfigError, match=words):
             write([unfit])
@@ -120,9 +123,9 @@ def test_a_refused_frame_leaves_the_writer_usable():
     file = io.BytesIO()
     writer = DcvcWriter(file, *SIZE)
     with pytest.raises(ConfigError):
-        writer.write_frame(frame("I", 64, b""))
-    writer.write_frame(frame("I", 63, b""))
-    assert [f.qp for f in read(file.getvalue())] == [63]
+        writer.write(frame("I", 64, b""))
+    writer.write(frame("I", 63, b""))
+    assert [f.qps for f in read(file.getvalue())] == [(63,)]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_every_cut_gives_the_whole_frames_then_the_error():
     for cut in range(1, len(data)):
         units = iter(reader(data[:cut]))
         whole = sum(end <= cut for end in ends)
-        assert [next(units).qp for _ in range(whole)] == [21, 29, 25][:whole]
+        assert [next(units).qps for _ in range(whole)] == [(21,), (29,), (25,)][:whole]
         if cut in ends:
             assert next(units, None) is None
         else:
@@ -178,12 +181,12 @@ frames = st.one_of(
     st.builds(
         frame,
         st.just(kind),
-        st.integers(0, MAX_QP[kind]),
+        st.integers(0, largest),
         st.binary(max_size=300),
         st.booleans(),
         st.sampled_from(["one_stream", "two_streams"]),
     )
-    for kind in MAX_QP
+    for kind, largest in (("I", MAX_START_QP), ("P", MAX_QP))
 )
 picture_sizes = st.tuples(st.integers(1, 16384), st.integers(1, 4096))
 
