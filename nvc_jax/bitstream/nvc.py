@@ -205,6 +205,8 @@ class NvcReader:
             raise cursor.error(f"unknown record type {type_}", begin)
         start, refresh, several = TYPES[type_ & ~FRACTION]
         pictures = cursor.take(1, "number of pictures")[0] if several else 1
+        if several and not 2 <= pictures <= self.header.pictures:
+            raise cursor.error(f"{pictures} pictures in a packet, the header says {self.header.pictures}", begin)
         width = 2 if type_ & FRACTION else 1
         steps = cursor.take(pictures * width, "qp")
         fractions = steps[1::2] if width > 1 else bytes(pictures)
