@@ -15,7 +15,7 @@ from jax.extend.core import Jaxpr
 
 from nvc_jax.benchmark.clock import Times, interleaved
 from nvc_jax.benchmark.programs import Cost, cost_of, cost_of_operations, program_name
-from nvc_jax.benchmark.subject import Subject, code_packet, next_state
+from nvc_jax.benchmark.subject import Subject, code_packet
 from nvc_jax.codec.loop import LoadedNetwork
 from nvc_jax.models.layers import Conv3x3, DCBlock, Pointwise, QualityBank
 from nvc_jax.models.network import State
@@ -161,7 +161,7 @@ def _code_packets(loaded: LoadedNetwork, params: ParamTree, pictures: Array, sta
 
     def step(state: State, pictures: Array) -> Any:
         symbols, feature, decoded = code_packet(loaded, params, pictures, state, qps)
-        return next_state(loaded.network, state, feature, decoded), (symbols, feature, decoded)
+        return loaded.network.advance(state, feature, lambda: decoded), (symbols, feature, decoded)
 
     return lax.scan(step, state, jnp.broadcast_to(pictures, (SCAN_PACKETS, *pictures.shape)))[1]
 

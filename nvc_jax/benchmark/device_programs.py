@@ -13,7 +13,6 @@ from jax.extend.core import jaxpr_as_fun
 
 from nvc_jax.benchmark.given import Given
 from nvc_jax.benchmark.programs import program_name
-from nvc_jax.benchmark.subject import next_state
 from nvc_jax.codec import loop, stages
 from nvc_jax.codec.loop import CodedSymbols, LoadedNetwork
 from nvc_jax.codec.model import Codec
@@ -112,7 +111,8 @@ class _Packets:
         pictures = self._pictures(jnp.int16 if self.codec.precision == "int16" else jnp.float32)  # as reconstructed
         start = jax.eval_shape(network.start, pictures)
         _, synthesis = jax.eval_shape(self._encode, self._params, self._pictures(), start, self._qps)
-        return jax.eval_shape(functools.partial(next_state, network), start, synthesis.feature, pictures)
+        advance = lambda state, feature, decoded: network.advance(state, feature, lambda: decoded)  # noqa: E731
+        return jax.eval_shape(advance, start, synthesis.feature, pictures)
 
     def _encode(self, params: ParamTree, pictures: Array, state: State, qps: Array) -> tuple[CodedSymbols, Synthesis]:
         return loop.encode(self._with(params), pictures, state, qps)

@@ -15,7 +15,7 @@ from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.store import load_model, make_model, packaged_models
 from nvc_jax.codec.transfer import to_host
 from nvc_jax.models.config import CONFIGS
-from nvc_jax.models.network import Network, State
+from nvc_jax.models.network import State
 from nvc_jax.models.params import ParamTree, dtype, flatten, initialise, unflatten
 from nvc_jax.models.state import Synthesis
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
@@ -80,7 +80,7 @@ class Subject:
         state = network.start(arithmetic(original).widen(original))  # as `reconstruct` gives pictures
         first = cls(loaded, before, state, (width, height))
         _, feature, decoded = code_packet(loaded, *first.inputs)
-        return dataclasses.replace(first, pictures=pictures, state=next_state(network, state, feature, decoded))
+        return dataclasses.replace(first, pictures=pictures, state=network.advance(state, feature, lambda: decoded))
 
     @property
     def pixels(self) -> int:
@@ -117,11 +117,6 @@ def code_packet(loaded: LoadedNetwork, params: ParamTree, pictures: Array, state
     loaded = dataclasses.replace(loaded, params=params)
     symbols, synthesis = encode(loaded, pictures, state, qps)
     return symbols, synthesis.feature, loaded.reconstruct(synthesis, qps)
-
-
-def next_state(network: Network, state: State, feature: Array, pictures: Array) -> State:
-    """Give the state after a packet of the network, from its feature and decoded pictures."""
-    return network.start(pictures) if network.goes_on_from_pictures else network.advance(state, feature)
 
 
 def moving_picture(width: int, height: int, frames: int) -> Iterator[YuvFrame]:

@@ -47,12 +47,11 @@ class History:
         network = self._networks[name].network
         if start:
             return network.blank(shape)
-        if refresh or name != self._name or network.goes_on_from_pictures:
+        if refresh or name != self._name:
             return network.start(self.pictures)
         return self._state
 
     def keep(self, name: str, state: State, synthesis: Synthesis, qps: Array) -> None:
         """Go on after a packet of network `name` that was coded from `state`."""
-        network = self._networks[name].network
-        self._name, self._state = name, network.advance(state, synthesis.feature)
-        self._synthesis, self._qps, self._pictures = synthesis, qps, None
+        self._name, self._synthesis, self._qps, self._pictures = name, synthesis, qps, None
+        self._state = self._networks[name].network.advance(state, synthesis.feature, lambda: self.pictures)

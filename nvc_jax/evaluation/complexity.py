@@ -122,8 +122,8 @@ def _trace(config: CodecConfig, name: str, width: int, height: int) -> Jaxpr:
         return synthesis.feature, loaded.reconstruct(synthesis, qps)
 
     state = network.start(pictures)
-    if network.predicts and not network.goes_on_from_pictures:
-        state = network.advance(state, jax.eval_shape(code, params, pictures, state, qps)[0])
+    feature, decoded = jax.eval_shape(code, params, pictures, state, qps)
+    state = network.advance(state, feature, lambda: decoded)
     return jax.make_jaxpr(code)(params, pictures, state, qps).jaxpr
 
 

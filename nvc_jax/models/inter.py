@@ -1,6 +1,6 @@
 """The inter network (spec 2)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -102,9 +102,9 @@ class Inter(Network):
         return Pictures(pictures)
 
     @nn.nowrap
-    def advance(self, state: State, feature: Array) -> State:
+    def advance(self, state: State, feature: Array, pictures: Callable[[], Array]) -> State:
         """See `Network`."""
-        return Feature(feature)
+        return self.start(pictures()) if self.goes_on_from_pictures else Feature(feature)
 
     def features(self, state: Pictures | Feature, qps: Array) -> tuple[Array, Array]:
         """See `Network`; the temporal input of the prior is the feature, scaled."""

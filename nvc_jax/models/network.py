@@ -8,7 +8,7 @@ loop (`codec/loop.py`) calls them in this order:
 `reconstruct` gives the pictures, and `start` or `advance` the state of the next packet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -31,7 +31,7 @@ class Network(nn.Module):
         modules: the modules that each method runs.
         bank: a module with a quality bank, whose type is the precision of the computation.
         predicts: whether packets are predicted from a state; without, `features` and `context` are not called.
-        goes_on_from_pictures: whether `start` gives the state of every packet, not only of the first and at a refresh.
+        goes_on_from_pictures: whether `advance` starts from pictures, too, so that all states have one structure.
     """
 
     config: NetworkConfig
@@ -56,8 +56,8 @@ class Network(nn.Module):
         return None
 
     @nn.nowrap
-    def advance(self, state: State, feature: Array) -> State:
-        """State after a packet of this network, from its state and decoder feature."""
+    def advance(self, state: State, feature: Array, pictures: Callable[[], Array]) -> State:
+        """State after a packet of this network, from its state, decoder feature and decoded pictures."""
         return None
 
     @nn.nowrap

@@ -33,6 +33,9 @@ class Stage:
         final_share: final learning rate as a share of the peak; 1 keeps it constant.
         clip_norm: global norm to which gradients are clipped.
         first_reference: what the second packet is predicted from: the coded pictures of the first, or the original.
+        references: of codecs without an intra network, whose clips begin with a picture that is not coded: shares of
+            clips predicted from a blank picture, from the true one and from that with noise (spec ui2c, section 2).
+        reference_noise: largest deviation of that noise, in 0..1 of the range of samples.
         refresh: inter frames between two that start from a picture; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
         skip: with motion, skip the blocks that an encoder would.
@@ -54,6 +57,8 @@ class Stage:
     final_share: float = 1.0
     clip_norm: float = 0.2
     first_reference: Literal["coded", "original"] = "coded"
+    references: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    reference_noise: float = 0.1
     refresh: int = 0
     remat: bool = False
     skip: bool = False
@@ -70,6 +75,8 @@ class Stage:
             raise ConfigError(f"{where}: batch is {self.batch} and size {self.size}; at least 1, and a multiple of 16.")
         if not (self.learning_rate > 0 and self.clip_norm > 0 and self.warmup_steps >= 0 and self.refresh >= 0):
             raise ConfigError(f"{where}: learning_rate, clip_norm must be above 0; warmup_steps, refresh at least 0.")
+        if min(self.references) < 0 or not sum(self.references) > 0 or not self.reference_noise >= 0:
+            raise ConfigError(f"{where}: references and reference_noise must be at least 0, and one share above 0.")
         if not self.share >= 0:
             raise ConfigError(f"{where}: share is {self.share}; it must be at least 0.")
         if not (0 <= self.decay_from <= 1 and 0 <= self.final_share <= 1):
@@ -287,27 +294,33 @@ class TrainConfig:
         for stage in self.stages:
             self.trained(stage)
 
+    @property
+    def begin(self) -> int:
+        """Pictures of a clip before its packets of `codec.rest`: those of the first packet, or a reference."""
+        return self.codec[self.codec.first].pictures if self.codec.first != self.codec.rest else 1
+
     def trained(self, stage: Stage) -> tuple[str, ...]:
-        """The networks that a stage updates: with one packet per clip the first alone.
+        """The networks that a stage updates: the first alone where clips have no packet after it.
 
         Raises:
             ConfigError: the stage does not fit the codec.
         """
         codec, where = self.codec, f"stage {stage.name!r}"
-        coding: tuple[str, ...] = (codec.first, codec.rest)
-        first, rest = (codec[name].pictures for name in coding)
-        if stage.frames < first or (stage.frames - first) % rest:
-            raise ConfigError(f"{where}: frames is {stage.frames}; {codec.name} codes {first}, then {rest} at a time.")
-        coding = tuple(dict.fromkeys(coding if stage.frames > first else coding[:1]))
-        names = coding if stage.train == ALL else (stage.train,)
-        if not set(names) <= set(coding):
+        alone, length = codec.first != codec.rest, codec[codec.rest].pictures
+        packets, left = divmod(stage.frames - self.begin, length)
+        if left or packets < (0 if alone else 1):
+            least = self.begin + (0 if alone else length)
             raise ConfigError(
-                f"{where}: train is {stage.train}, but {' and '.join(coding)} code {stage.frames} frames; set train to "
-                f"{' or '.join((*coding, ALL))}, or other frames."
+                f"{where}: frames is {stage.frames}; {codec.name} takes {least} and multiples of {length} more."
             )
-        if stage.frames > first and names == (codec.first,) != coding:
-            raise ConfigError(f"{where}: train={codec.first} takes {first} frames.")
-        if stage.first_reference == "original" and codec.first in names and codec.first != codec.rest:
+        coding = tuple(dict.fromkeys((codec.first, codec.rest) if packets else (codec.first,)))
+        names = coding if stage.train == ALL else (stage.train,)
+        if not set(names) <= set(coding) or (packets and names == (codec.first,) != coding):
+            raise ConfigError(
+                f"{where}: frames is {stage.frames} with train={stage.train}; set train to {coding[-1]} or {ALL}, or "
+                f"frames to {self.begin if stage.train == codec.first else self.begin + length}."
+            )
+        if stage.first_reference == "original" and alone and codec.first in names:
             raise ConfigError(f"{where}: first_reference=original bypasses {codec.first}; set train={codec.rest}.")
         return names
 

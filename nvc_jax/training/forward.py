@@ -162,10 +162,7 @@ def code_packets(
     def step(carry: tuple[Carried, State, Array], packet: PacketInput) -> tuple[Any, Kept]:
         carried, state, pictures = carry
         carried, coded, kept = code_one(carried, state, packet)
-        if network.goes_on_from_pictures:
-            state = network.start(coded.pictures)
-        else:
-            state = network.advance(state, coded.feature)
+        state = network.advance(state, coded.feature, lambda: coded.pictures)
         return (carried, state, coded.pictures if refresh else pictures), kept
 
     if network.goes_on_from_pictures:  # every packet has a state of the same structure: one program for all

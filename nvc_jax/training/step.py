@@ -79,12 +79,14 @@ class Clips:
     """A batch as the networks see it.
 
     Attributes:
-        first: the first packet of every clip.
+        first: the first packet of every clip; None if none is coded before the rest.
+        reference: [B, T, H, W, 3] that the rest is predicted from then.
         rest: the n others, with n in front; None if there are none.
         qp: [B] base qp.
     """
 
-    first: PacketInput
+    first: PacketInput | None
+    reference: Array
     rest: PacketInput | None
     qp: Array
 
@@ -110,17 +112,19 @@ def pictures(planes: tuple[Any, ...]) -> Array:
     return jax.vmap(planes_to_picture)(*in_order)
 
 
-def prepare(config: TrainConfig, batch: Batch, key: Array) -> Clips:
-    """Draw qps, places in the hierarchy and keys of the noise, each for a clip by its number in the run."""
+def prepare(config: TrainConfig, stage: Stage, batch: Batch, key: Array) -> Clips:
+    """Draw qps, places in the hierarchy, references and keys of the noise, each for a clip by its number in the run."""
     loss, codec = config.loss, config.codec
     clip = pictures(batch.planes)
-    begin, length = codec[codec.first].pictures, codec[codec.rest].pictures
+    begin, length = config.begin, codec[codec.rest].pictures
+    alone = codec.first != codec.rest  # the first picture has a network of its own
     packets = (len(clip) - begin) // length
     keys = jax.vmap(lambda sample: jax.random.split(jax.random.fold_in(key, sample), 3))(batch.sample)
     qp = jax.vmap(lambda k: jax.random.randint(k, (), 0, QP_LEVELS))(keys[:, 0]).astype(jnp.float32)
-    place = jnp.ones(len(qp), jnp.int32)  # the first picture that is not coded by itself has number 1
+    place = jnp.ones(len(qp), jnp.int32)
     if loss.random_position:
-        place = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(loss.qp_offsets)))(keys[:, 1])
+        count = len(loss.qp_offsets) // length
+        place = (not alone) + length * jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(keys[:, 1])
     noise = jax.vmap(lambda k: jax.random.split(k, 1 + packets), out_axes=1)(keys[:, 2])
     offsets = jnp.array(loss.qp_offsets, jnp.float32)
     weights = jnp.array([dict(loss.frame_weights)[offset] for offset in loss.qp_offsets])
@@ -130,17 +134,40 @@ def prepare(config: TrainConfig, batch: Batch, key: Array) -> Clips:
         shape = members.shape[:-4]
         number = first + jnp.arange(math.prod(shape)).reshape(shape)
         places = (place + number[..., None] - 1) % len(offsets)
-        alone = (number == 0)[..., None]
-        lambdas = jnp.where(alone, rate_weight(qp, *loss.intra_lambda), rate_weight(qp, *loss.inter_lambda))
-        values = (members, jnp.where(alone, qp, qp + offsets[places]), lambdas, jnp.where(alone, 1.0, weights[places]))
+        intra = (number == 0)[..., None] & alone
+        lambdas = jnp.where(intra, rate_weight(qp, *loss.intra_lambda), rate_weight(qp, *loss.inter_lambda))
+        values = (members, jnp.where(intra, qp, qp + offsets[places]), lambdas, jnp.where(intra, 1.0, weights[places]))
         members, qps, lambdas, weight = (jnp.moveaxis(x, len(shape) - 1, len(shape)) for x in values)
         return PacketInput(members, qps, keys, Weighting(lambdas, weight))
 
-    first = packet(clip[:begin], 0, noise[0])
+    reference = jnp.moveaxis(clip[:begin], 0, 1)
+    if not alone:
+        reference = hybrid_reference(stage, reference, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys[:, 1]))
+    coded = alone and stage.first_reference == "coded"
+    first = packet(clip[:begin], 0, noise[0]) if coded else None
     if not packets:
-        return Clips(first, None, qp)
+        return Clips(first, reference, None, qp)
     rest = clip[begin:].reshape(packets, length, *clip.shape[1:])
-    return Clips(first, packet(rest, begin, noise[1:]), qp)
+    return Clips(first, reference, packet(rest, begin if alone else 0, noise[1:]), qp)
+
+
+def hybrid_reference(stage: Stage, pictures: Array, keys: Array) -> Array:
+    """The references of clips that begin without an intra picture: blank, true or noisy (spec ui2c, section 2).
+
+    Args:
+        stage: its `references` and `reference_noise`.
+        pictures: [B, 1, H, W, 3] before the first packet.
+        keys: [B].
+    """
+    limits = jnp.cumsum(jnp.array(stage.references)) / sum(stage.references)
+
+    def draw(picture: Array, key: Array) -> Array:
+        which, strength, grain = jax.random.split(key, 3)
+        position = jax.random.uniform(which)
+        noise = jax.random.uniform(strength, maxval=stage.reference_noise) * jax.random.normal(grain, picture.shape)
+        return jnp.where(position < limits[0], 0.0, picture + jnp.where(position < limits[1], 0.0, noise))
+
+    return jax.vmap(draw)(pictures, keys)
 
 
 def terms(loss: Loss, coded: Coded, packet: PacketInput) -> Terms:
@@ -179,7 +206,7 @@ class Step:
 
     def __call__(self, state: TrainState, batch: Batch, position: Array | None = None) -> tuple[TrainState, Metrics]:
         """Update the parameters with a batch. All metrics are scalars. position: see `learning_rate`."""
-        clips = prepare(self.config, batch, jax.random.wrap_key_data(state.key))
+        clips = prepare(self.config, self.stage, batch, jax.random.wrap_key_data(state.key))
         rate = learning_rate(self.stage, state.step - self.start, position)
         old = state
         if self.stage.mode == "plain":
@@ -226,17 +253,17 @@ class Step:
         coded = code_packet(network, tree, packet, state, self.config.precision, self.stage.skip)
         return coded, terms(self.config.loss, coded, packet)
 
-    def _blank(self, clips: Clips) -> State:
+    def _blank(self, packet: PacketInput) -> State:
         codec = self.config.codec
-        return networks(codec)[codec.first].blank(clips.first.pictures.shape)
+        return networks(codec)[codec.first].blank(packet.pictures.shape)
 
     def _first_pictures(self, params: dict[str, Tree], clips: Clips) -> tuple[Array, Terms | None]:
         """The pictures that the second packet is predicted from: no gradient flows into them."""
-        if self.stage.first_reference == "original":
-            return clips.first.pictures, None
+        if clips.first is None:
+            return clips.reference, None
         name = self.config.codec.first
         packet = clips.first if name in self.trained else dataclasses.replace(clips.first, keys=None)
-        coded, found = self._code_one(name, self._unpacked(params, name), self._blank(clips), packet)
+        coded, found = self._code_one(name, self._unpacked(params, name), self._blank(packet), packet)
         return lax.stop_gradient(coded.pictures), found
 
     def _code(self, params: dict[str, Tree], clips: Clips) -> dict[str, Terms]:
@@ -277,8 +304,8 @@ class Step:
 
         by_network, norms = {}, []
         first: Terms | None
-        if codec.first in self.trained:
-            state, coded, (first, norm) = update(codec.first, state, self._blank(clips), clips.first)
+        if clips.first is not None and codec.first in self.trained:
+            state, coded, (first, norm) = update(codec.first, state, self._blank(clips.first), clips.first)
             pictures = coded.pictures
             norms.append(norm[None])
         else:

@@ -34,7 +34,7 @@ packing = Packing.of(config.optimiser, params)
 packed = {part: packing.pack(part, tree) for part, tree in params.items()}
 batch = next(batches(open_clips(config.data, 0, print), stage, 0, 0))
 def gradients(params, batch, axis):
-    clips = prepare(config, batch, jax.random.key(0))
+    clips = prepare(config, stage, batch, jax.random.key(0))
     return Step(config, stage, 0, packing, axis).gradients(params, clips)[0]["intra"]
 alone = jax.jit(lambda p, b: gradients(p, b, None))
 parts = [jax.tree.map(lambda x: x[i : i + 1], batch) for i in range(4)]

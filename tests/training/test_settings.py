@@ -39,7 +39,7 @@ def test_overrides_reach_every_level():
         ("stages.0.remat=1", "must be true or false"),
         ("stages.0.mode=both", "must be one of plain, cascaded"),
         ("stages.0.size=40", "a multiple of 16"),
-        ("stages.0.frames=2", "intra takes 1 frame"),
+        ("stages.0.frames=2", "set train to inter or all, or frames to 1"),
         ("data.scale=[1]", "data.scale has 1 values; it must have 2"),
         ("data=x", "data: holds several values; set one of source,"),
         ("seed.x=1", "seed is a single value"),

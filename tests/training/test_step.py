@@ -18,14 +18,15 @@ from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
-from nvc_jax.training.step import Step, bucket_names, initial_state, prepare
+from nvc_jax.training.step import Step, bucket_names, hybrid_reference, initial_state, prepare
 
 PICTURES = Stage("pictures", frames=1, steps=10, batch=2, size=32, train="intra")
 VIDEO = Stage("video", frames=2, steps=10, batch=2, size=32, train="inter", first_reference="original")
 
 
 def prepared(batch, key, **loss):
-    return prepare(TrainConfig(tiny, (VIDEO,), loss=Loss(**loss)), batch, key)
+    stage = dataclasses.replace(VIDEO, first_reference="coded", frames=1 + batch.planes[0].shape[1])
+    return prepare(TrainConfig(tiny, (stage,), loss=Loss(**loss)), stage, batch, key)
 
 
 def batch(frames, count=2):
@@ -247,3 +248,15 @@ def test_every_parameter_gets_a_gradient(stage, motion):
     for path, leaf in jax.tree_util.tree_leaves_with_path(step.packing.unpack(part, gradients[part])):
         assert np.isfinite(leaf).all(), path
         assert np.abs(leaf).max() > 0, path
+
+
+def test_references_are_blank_true_or_noisy_by_their_shares():
+    stage = Stage("s", frames=3, steps=1, references=(1.0, 2.0, 1.0), reference_noise=0.1)
+    given = jnp.full((2000, 1, 4, 4, 3), 0.5)
+    keys = jax.random.split(jax.random.key(0), len(given))
+    found = np.asarray(jax.jit(lambda p, k: hybrid_reference(stage, p, k))(given, keys)).reshape(len(given), -1)
+    blank, true = (found == 0).all(axis=1), (found == 0.5).all(axis=1)
+    noisy = found[~blank & ~true] - 0.5
+    assert (blank.mean(), true.mean()) == pytest.approx((0.25, 0.5), abs=0.04)  # deviations 0.01
+    assert 0.01 < noisy.std() < 0.1
+    assert np.abs(noisy.std(axis=1) - 0.05).max() < 0.08  # every clip has a deviation of its own, up to 0.1
