@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax.numpy as jnp
 from jax import Array
@@ -74,6 +74,7 @@ class DecodedFrame:
 @dataclasses.dataclass(frozen=True)
 class _Submitted:
     shown: list[Packet | LostPicture]
+    numbers: Sequence[int]  # of the pictures to show
     pictures: Array
     planes: Download[YuvFrame]
     rgb: Download[RgbFrame] | None
@@ -104,6 +105,7 @@ class Decoder:
         self._history = History(self._networks)
         self._size = 0, 0
         self._pictures: Array | None = None
+        self._last = 0  # the picture of them that was shown last
         self._lost = ""  # why the pictures since the last start packet are lost, if they are
 
     def decode(self, packets: Iterable[Packet | LostPicture]) -> Iterator[DecodedFrame]:
@@ -121,22 +123,22 @@ class Decoder:
             assert self._pictures is not None
             size = packet.width, packet.height
             rgb = download_rgb(self._pictures, *size) if self._rgb else None
-            return _Submitted(shown, self._pictures, download_planes(self._pictures, *size), rgb, flips)
+            lost = isinstance(shown[0], LostPicture)
+            numbers = [self._last] * len(shown) if lost else range(len(shown))
+            return _Submitted(shown, numbers, self._pictures, download_planes(self._pictures, *size), rgb, flips)
 
     def _finish(self, job: _Submitted) -> list[DecodedFrame]:
         with self.timer():
             planes = job.planes.wait()
             rgb = [None] * len(planes) if job.rgb is None else job.rgb.wait()
-        lost = isinstance(job.shown[0], LostPicture)
-        numbers = [len(planes) - 1] * len(job.shown) if lost else range(len(job.shown))
         first = job.shown[0].index
         return [
             DecodedFrame(first + i, shown, n, job.pictures, planes[n], rgb[n], job.resynced)
-            for i, (shown, n) in enumerate(zip(job.shown, numbers, strict=True))
+            for i, (shown, n) in enumerate(zip(job.shown, job.numbers, strict=True))
         ]
 
     def _decode_or_conceal(self, packet: Packet | LostPicture) -> tuple[list[Packet | LostPicture], int]:
-        """Leave the pictures to show, decoded or, where they are lost, the last ones; `reading.decode` has the number.
+        """Leave the pictures to show, decoded or, where they are lost, the last ones; the number: see `reading.decode`.
 
         Returns:
             The packet for each picture to show.
@@ -144,7 +146,7 @@ class Decoder:
         if isinstance(packet, Packet) and (packet.start or not self._lost):
             try:
                 flips = self._decode_packet(packet)
-                self._pictures, self._lost = self._history.pictures, ""
+                self._pictures, self._last, self._lost = self._history.pictures, len(packet.qps) - 1, ""
                 return [packet] * len(packet.qps), flips
             except BitstreamError as error:
                 if not self._conceal:

@@ -103,6 +103,11 @@ def encode_file(
     container = container_of(target, container)
     schedule = _storable(schedule, container)
     config = codec.stored.config
+    if container == "dcvc" and config.pictures > 1:
+        raise ConfigError(
+            f"{target}: the official container holds one picture a packet, and the model {config.name} codes "
+            f"{config.pictures}; write an .nvc file."
+        )
     if container == "dcvc" and config.side is not None:
         (note or _ignore)(f"the official code cannot decode {target}: the model {config.name} has {config.side}")
     if container == "dcvc" and codec.precision != "float32":
@@ -197,8 +202,8 @@ def decode_file(
             report = Report(codec, decoder.timer, info)
             try:
                 for frame in decoder.decode(itertools.chain([first], units)):
-                    if frame.index < start:
-                        continue
+                    if frame.index < start or (frames is not None and frame.index >= start + frames):
+                        continue  # of the first or the last packet
                     writer.write(frame.planes if frame.rgb is None else frame.rgb)
                     _add(report, frame, hashes)
                     (progress or _ignore)(report, info.frames)
@@ -297,7 +302,7 @@ def _video_info(first: Packet | LostPicture, header: NvcHeader | None, frames: i
 
 
 def _wanted(count: int | None, start: int, frames: int | None) -> int | None:
-    """How many frames there will be, of `count` in the stream, if that can be told."""
+    """Number of frames to come, of `count` in the stream, None if unknown."""
     left = None if count is None else max(0, count - start)
     return left if frames is None else frames if left is None else min(frames, left)
 
@@ -333,7 +338,7 @@ def _add_packet(report: Report, packet: EncodedPacket, bits: int, info: VideoInf
 
 
 def _is_coded_rgb(header: NvcHeader | None) -> bool:
-    """Whether the codec's own RGB, BT.709 full range from 4:4:4, is what the colour description asks for."""
+    """True where the colour description asks for the codec's own RGB: BT.709, full range, from 4:4:4."""
     return header is None or header.colour[2:4] == (BT709, True)
 
 
