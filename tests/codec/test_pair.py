@@ -1,0 +1,366 @@
+"""A codec of one network that codes two pictures together, added from outside: through files, seeking and damage.
+
+Nothing but a network and its configuration is new (docs/STRUCTURE.md, "Add a codec").
+"""
+
+import dataclasses
+import functools
+import json
+from fractions import Fraction
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+from recording import recorded_stages
+
+from nvc_jax.bitstream import Packet, open_reader
+from nvc_jax.cli.command import main
+from nvc_jax.codec.decoder import LOST, Decoder
+from nvc_jax.codec.files import decode_file, encode_file
+from nvc_jax.codec.model import Codec
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.store import load_model, save_model
+from nvc_jax.errors import BitstreamError, ConfigError
+from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, tiny
+from nvc_jax.models.inter import Inter
+from nvc_jax.models.networks import CLASSES
+from nvc_jax.models.state import Feature, Pictures
+from nvc_jax.video import Colour, VideoInfo, create_video, open_video
+
+SIZE = 17, 33
+LENGTH = 9
+THRESHOLD = 0.12
+SCHEDULE = Schedule(30, 36, intra_period=3, reset_interval=0)
+RUNS = [[0, 1], [2], [3, 4], [5], [6, 7], [8]]  # pictures of its packets
+OFFSETS = 0, 8, 0, 4, 0, 4, 0, 4, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoConfig(InterConfig):
+    pictures: ClassVar[int] = 2
+
+
+class Two(Inter):
+    """Two pictures at a time; a run starts from a blank one."""
+
+    config: TwoConfig
+
+    @nn.nowrap
+    def blank(self, shape):
+        batch, _, *picture = shape
+        return Pictures(jnp.zeros((batch, 1, *picture)))
+
+
+NETWORK = TwoConfig(**vars(tiny["inter"]))
+TWO = CodecConfig("two", (("two", NETWORK),), first="two", rest="two")
+MIXED = CodecConfig("mixed", (("intra", tiny["intra"]), ("two", NETWORK)), first="intra", rest="two")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORK_TYPES, "two", TwoConfig)
+        patch.setitem(CLASSES, TwoConfig, Two)
+        yield
+
+
+@pytest.fixture(scope="module")
+def make_codec(registered):
+    return functools.cache(lambda config, precision: Codec(synthetic.model_of(config), precision))
+
+
+@pytest.fixture(scope="module", params=["float32", "int16"])
+def codec(request, make_codec):
+    return make_codec(TWO, request.param)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The clip as a file, by the number of its pictures."""
+    frames = synthetic.moving_picture(*SIZE, LENGTH)
+
+    @functools.cache
+    def make(count):
+        return write(tmp_path_factory.mktemp("clips") / "clip.y4m", frames[:count])
+
+    return make
+
+
+def write(path, frames):
+    with create_video(path, VideoInfo(*SIZE, Fraction(25), Colour(1, 1, 1, False), len(frames))) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+@pytest.fixture(scope="module")
+def encode(clip, tmp_path_factory):
+    """A stream and the encoder's report: encode(codec, count, schedule)."""
+
+    @functools.cache
+    def run(codec, count, schedule):
+        stream = tmp_path_factory.mktemp("streams") / "s.nvc"
+        return stream, encode_file(codec, clip(count), stream, schedule, reconstruct=True)
+
+    return run
+
+
+def decode(codec, stream, **options):
+    """The decoder's report; the file has the pictures that it says."""
+    target = stream.with_name("d.y4m")
+    report = decode_file(codec, stream, target, hashes=True, **options)
+    with open_video(target) as reader:
+        assert sum(1 for _ in reader) == report["frame_count"]
+    return report
+
+
+def column(report, name):
+    return [frame[name] for frame in report["frames"]]
+
+
+def packets(stream, conceal=False):
+    with open_reader(stream, conceal) as reader:
+        return list(reader)
+
+
+def members(found):
+    """Pictures of each packet."""
+    return [list(range(packet.index, packet.index + len(packet.qps))) for packet in found]
+
+
+def record_types(stream):
+    data = stream.read_bytes()
+    begins = [packet.offset for packet in packets(stream)[1:]]
+    return bytes(data[begin] for begin in begins).decode()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, LENGTH])
+def test_files(codec, encode, count):
+    """Any number of pictures comes back as the encoder said, the last packet short where the number is odd."""
+    schedule = Schedule(30, 36, reset_interval=0)
+    stream, sent = encode(codec, count, schedule)
+    got = decode(codec, stream)
+    assert members(packets(stream)) == [list(range(t, min(t + 2, count))) for t in range(0, count, 2)]
+    assert record_types(stream) == "Q" * (count // 2 - 1) + "P" * (count % 2 and count > 1)
+    for name in ("index", "type", "qp", "bits", "sha256"):
+        assert column(got, name) == column(sent, name)
+    assert column(got, "index") == list(range(count))
+    assert "".join(column(got, "type")) == "I" + "P" * (count - 1)
+    assert column(got, "qp") == [36, *(30 + offset for offset in OFFSETS[1:count])]
+    assert len(set(column(got, "sha256"))) == count
+    assert all(10 < psnr < 60 for psnr in column(sent, "psnr_y"))
+    assert got["bytes"] == sent["bytes"] == stream.stat().st_size
+    trailer = 8 * stream.stat().st_size - sum(column(got, "bits"))
+    assert trailer > 0
+    assert trailer % 8 == 0
+
+
+def test_no_run_starts_within_a_packet(codec, encode):
+    stream, sent = encode(codec, LENGTH, SCHEDULE)
+    found = packets(stream)
+    assert members(found) == RUNS
+    assert [packet.start for packet in found] == [True, False] * 3
+    assert record_types(stream) == "PJPJP"
+    got = decode(codec, stream)
+    assert "".join(column(got, "type")) == "IPPIPPIPP"
+    assert column(got, "qp") == [36 if t % 3 == 0 else 30 + OFFSETS[t] for t in range(LENGTH)]
+    assert column(got, "sha256") == column(sent, "sha256")
+
+
+def test_states(codec, encode, clip, tmp_path):
+    """A run starts from a blank picture and goes on from features; a refresh starts from the last picture."""
+    with recorded_stages() as calls:
+        stream = tmp_path / "s.nvc"
+        sent = encode_file(codec, clip(LENGTH), stream, Schedule(30, 30, -1, 4), reconstruct=True)
+    assert record_types(stream) == "QSQP"  # picture 5 is refreshed, and picture 4 with it
+    assert [packet.refresh for packet in packets(stream)] == [False, False, True, False, False]
+    states = [call.inputs["state"] for call in calls if call.stage == "features"]
+    assert [type(state) for state in states] == [Pictures, Feature, Pictures, Feature, Feature]
+    decoded = [call.output for call in calls if call.stage == "reconstruct"]
+    assert not np.asarray(states[0].value).any()
+    np.testing.assert_array_equal(states[2].value, decoded[1])
+    assert {pictures.shape for pictures in decoded} == {(1, 2, 48, 32, 3)}
+    got = decode(codec, stream)
+    assert column(got, "sha256") == column(sent, "sha256")
+    assert [row["refresh"] for row in info(stream, "--frames")["frame_list"]] == [t == 4 for t in range(LENGTH)]
+    assert encode(codec, LENGTH, Schedule(30, 30, -1, 0))[1]["frames"][4:] != sent["frames"][4:]
+
+
+def test_a_short_packet_repeats_its_last_picture(codec, clip, tmp_path):
+    """As if the source had shown it twice."""
+    schedule = Schedule(30, 30, reset_interval=0, qp_offsets=(0,) * 8)
+    frames = synthetic.moving_picture(*SIZE, LENGTH)
+    twice = write(tmp_path / "twice.y4m", [*frames[:3], frames[2]])
+    payloads = []
+    for source in (clip(3), twice):
+        encode_file(codec, source, tmp_path / "s.nvc", schedule)
+        payloads.append([packet.payload for packet in packets(tmp_path / "s.nvc")])
+    assert payloads[0] == payloads[1]
+
+
+def test_z_has_the_table_of_the_last_picture(codec, encode):
+    stream, _ = encode(codec, LENGTH, Schedule(30, 36, reset_interval=0))
+    first = packets(stream)[0]
+    assert first.qps == (36, 38)
+    coder, size = codec.entropy_coders("interleaved")["two"], (NETWORK.hyper, 1, 1)
+    with recorded_stages() as calls:
+        list(Decoder(codec, THRESHOLD).decode([first]))
+    (sent,) = (np.asarray(call.inputs["z"])[0] for call in calls if call.stage == "prior")
+    np.testing.assert_array_equal(coder.decoder(first.payload).z(38, size), sent)
+    assert (coder.decoder(first.payload).z(36, size) != sent).any()
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule(30, 36, reset_interval=0)], ids=["three runs", "one run"])
+def test_seeking(codec, encode, schedule):
+    """From any picture, to any picture, within packets too."""
+    stream, sent = encode(codec, LENGTH, schedule)
+    expected = column(sent, "sha256")
+    for start in range(LENGTH):
+        assert column(decode(codec, stream, start=start), "sha256") == expected[start:]
+        for frames in (1, 2):
+            got = decode(codec, stream, start=start, frames=frames)
+            assert column(got, "sha256") == expected[start : start + frames]
+            assert column(got, "index") == list(range(LENGTH))[start : start + frames]
+    with pytest.raises(ConfigError, match="has 9 frames, there is no frame 9"):
+        decode_file(codec, stream, stream.with_name("d.y4m"), start=LENGTH)
+
+
+def damage(stream, path, number):
+    """The stream with a flipped bit in the payload of a packet."""
+    data, packet = bytearray(stream.read_bytes()), packets(stream)[number]
+    data[packet.offset + packet.size_bytes - 12] ^= 4
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)))
+def test_concealment(codec, encode, tmp_path, number):
+    """All pictures of a damaged packet are lost, and those up to the next run; the last one shown is repeated."""
+    stream, sent = encode(codec, LENGTH, SCHEDULE)
+    damaged = damage(stream, tmp_path / "s.nvc", number)
+    begin = RUNS[number][0]
+    with pytest.raises(BitstreamError, match=rf"frame {begin}: its bytes do not fit their check"):
+        decode_file(codec, damaged, tmp_path / "d.y4m")
+    got, resumed = decode(codec, damaged, conceal=True), begin - begin % 3 + 3
+    expected = column(sent, "sha256")
+    assert column(got, "type") == [LOST if begin <= t < resumed else "IPP"[t % 3] for t in range(LENGTH)]
+    assert column(got, "sha256")[resumed:] == expected[resumed:]
+    assert column(got, "sha256")[:begin] == expected[:begin]
+    if begin:
+        assert set(column(got, "sha256")[begin:resumed]) == {expected[begin - 1]}
+    assert [bits for bits, kind in zip(column(got, "bits"), column(got, "type"), strict=True) if kind == LOST] == [
+        0
+    ] * (resumed - begin)
+
+
+def test_cuts_and_repair(codec, encode, tmp_path, capsys):
+    stream, sent = encode(codec, LENGTH, SCHEDULE)
+    data, found = stream.read_bytes(), packets(stream)
+    (tmp_path / "cut.nvc").write_bytes(data[: found[4].offset + 9])
+    with pytest.raises(BitstreamError, match=r"frame 6: .* has the frames before it \(6\)"):
+        decode_file(codec, tmp_path / "cut.nvc", tmp_path / "d.y4m", keep_partial=True)
+    assert main(["repair", str(tmp_path / "cut.nvc"), str(tmp_path / "whole.nvc"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 6
+    assert column(decode(codec, tmp_path / "whole.nvc"), "sha256") == column(sent, "sha256")[:6]
+
+    damaged = damage(stream, tmp_path / "bad.nvc", 2)
+    assert main(["repair", str(damaged), str(tmp_path / "holes.nvc"), "--json"]) == 0
+    assert {"frames": 6, "lost": 3}.items() <= json.loads(capsys.readouterr().out).items()
+    got = decode(codec, tmp_path / "holes.nvc", conceal=True)
+    assert column(got, "type") == [LOST if 3 <= t < 6 else "IPP"[t % 3] for t in range(LENGTH)]
+    assert column(got, "sha256")[6:] == column(sent, "sha256")[6:]
+
+
+def info(stream, *options):
+    """The answer of `nvc-jax info --json`."""
+    with pytest.MonkeyPatch.context() as patch:
+        printed = []
+        patch.setattr("builtins.print", lambda *values, **_: printed.append(" ".join(map(str, values))))
+        assert main(["info", str(stream), "--json", *options]) == 0
+    return json.loads("\n".join(printed))
+
+
+def test_info(make_codec, encode):
+    """One row per picture, the bytes of a packet shared among its pictures."""
+    codec = make_codec(TWO, "float32")
+    stream, _ = encode(codec, LENGTH, SCHEDULE)
+    described, found = info(stream, "--frames"), packets(stream)
+    assert (described["model"], described["identity"]) == ("two", codec.stored.identity)
+    assert (described["pictures_per_packet"], described["frames"], described["intra_frames"]) == (2, LENGTH, 3)
+    rows = described.pop("frame_list")
+    assert [row["index"] for row in rows] == list(range(LENGTH))
+    assert "".join(row["type"] for row in rows) == "IPPIPPIPP"
+    assert [row["qp"] for row in rows] == [qp for packet in found for qp in packet.qps]
+    for packet, pictures in zip(found, RUNS, strict=True):
+        mine = [rows[index] for index in pictures]
+        assert {row["offset"] for row in mine} == {packet.offset}
+        for name, total in (("bytes", packet.size_bytes), ("payload_bytes", len(packet.payload))):
+            shares = [row[name] for row in mine]
+            assert sum(shares) == total
+            assert max(shares) - min(shares) <= 1
+    trailer = stream.stat().st_size - sum(packet.size_bytes for packet in found)
+    assert described["bytes"] == sum(row["bytes"] for row in rows) + trailer == stream.stat().st_size
+    assert info(stream) == described
+
+
+def test_the_official_container_is_refused(make_codec, clip, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        encode_file(make_codec(TWO, "float32"), clip(2), tmp_path / "s.bin", SCHEDULE)
+    assert str(caught.value) == (
+        f"{tmp_path / 's.bin'}: the official container holds one picture a packet, and the model two codes 2; "
+        "write an .nvc file."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_packet_that_is_too_large_for_the_network(make_codec, encode):
+    codec = make_codec(TWO, "float32")
+    found = packets(encode(codec, LENGTH, SCHEDULE)[0])
+    larger = dataclasses.replace(found[0], qps=(30, 30, 30))
+    with pytest.raises(BitstreamError, match="frame 0: 3 pictures in a packet, the model has 2"):
+        list(Decoder(codec, THRESHOLD).decode([larger]))
+    concealed = list(Decoder(codec, THRESHOLD, conceal=True).decode([larger, *found[2:]]))
+    assert [frame.type for frame in concealed[:3]] == [LOST] * 3
+    assert [isinstance(frame.packet, Packet) for frame in concealed[3:]] == [True] * 6
+
+
+def test_the_command_line(make_codec, clip, tmp_path, capsys):
+    """A saved model of such a codec encodes and decodes by its folder; the identity is that of the stream."""
+    model = make_codec(TWO, "float32").stored
+    save_model(tmp_path / "model", model)
+    loaded = load_model(tmp_path / "model")
+    assert (loaded.config, loaded.identity) == (TWO, model.identity)
+    stream, options = tmp_path / "s.nvc", ["--model", str(tmp_path / "model")]
+    encoder, decoder = tmp_path / "e.json", tmp_path / "d.json"
+    assert main(["encode", str(clip(5)), str(stream), *options, "--report", str(encoder)]) == 0
+    assert main(["decode", str(stream), str(tmp_path / "d.y4m"), *options, "--report", str(decoder)]) == 0
+    sent, got = (json.loads(path.read_text()) for path in (encoder, decoder))
+    assert column(sent, "sha256") == column(got, "sha256")
+    assert got["precision"] == "int16"
+    assert main(["encode", str(clip(2)), str(tmp_path / "s.bin"), *options]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("nvc-jax: ")
+    assert not (tmp_path / "s.bin").exists()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int16"])
+@pytest.mark.parametrize("schedule", [Schedule(30, 36, 4, 2), Schedule(30, 36, -1, 0)], ids=["runs", "one run"])
+def test_an_intra_network_before_it(make_codec, encode, precision, schedule):
+    """Packets of one picture and of two in one stream: the network of a packet says how many it codes."""
+    codec = make_codec(MIXED, precision)
+    stream, sent = encode(codec, LENGTH, schedule)
+    runs = (
+        [[0], [1, 2], [3], [4], [5, 6], [7], [8]]
+        if schedule.intra_period > 0
+        else [[0], [1, 2], [3, 4], [5, 6], [7, 8]]
+    )
+    assert members(packets(stream)) == runs
+    got = decode(codec, stream)
+    assert column(got, "sha256") == column(sent, "sha256")
+    assert column(got, "bits") == column(sent, "bits")
+    for start in (2, 4, 6):
+        assert (
+            column(decode(codec, stream, start=start, frames=3), "sha256") == column(sent, "sha256")[start : start + 3]
+        )
