@@ -67,6 +67,11 @@ class NetworkConfig:
             raise ConfigError(
                 f"{type(self).__name__}.latent is {self.latent}; it must be a multiple of {self.steps} (coding steps)."
             )
+        for name, value in vars(self).items():
+            width = value.width if isinstance(value, Stack) else value if name == "width" else 0
+            if width % self.pictures:  # each has an equal part of a quality bank
+                where = f"{type(self).__name__}.{name}"
+                raise ConfigError(f"{where} is {width} wide; it must be a multiple of {self.pictures} (pictures).")
 
     @property
     def widest(self) -> int:

@@ -163,6 +163,14 @@ def test_values_out_of_range(field, value):
         dataclasses.replace(tiny["inter"], **{field: value})
 
 
+@pytest.mark.parametrize(
+    ("change", "field"), [({"width": 385}, "width"), ({"recon": Stack(1, 5)}, "recon"), ({"latent": 127}, "latent")]
+)
+def test_widths_that_the_pictures_of_a_packet_cannot_share(change, field):
+    with pytest.raises(ConfigError, match=rf"PairConfig\.{field} .* must be a multiple of 2"):
+        PairConfig(**change)
+
+
 @pytest.mark.parametrize("stack", [(0, 16), (1, 0), (1, 16, 3), (1, 15, 1), (1, 16, True)])
 def test_stacks_out_of_range(stack):
     with pytest.raises(ConfigError):
