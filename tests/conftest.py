@@ -1,4 +1,4 @@
-"""What the tests share: the golden vectors, the clips, models. Compiled functions are cached per process."""
+"""Fixtures of all tests: the golden vectors, the clips, models. Compiled functions are cached per process."""
 
 import functools
 import importlib.util

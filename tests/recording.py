@@ -82,7 +82,7 @@ class FrameRecord:
         return np.asarray(prior.inputs["z"], np.float32)
 
     def symbols(self) -> list[np.ndarray]:
-        """Of each coding step, [1, C/steps, h, w] int8."""
+        """Symbols of each coding step, [1, C/steps, h, w] int8."""
         return [np.asarray(c.inputs["symbols"]) for c in self.of("refine") + self.of("synthesise")]
 
     def indexes(self) -> list[np.ndarray]:
@@ -90,7 +90,7 @@ class FrameRecord:
         return [np.asarray(c.inputs["coding"].indexes) for c in self.of("refine") + self.of("synthesise")]
 
     def scales(self) -> list[np.ndarray]:
-        """Of each coding step, folded, before the clamp."""
+        """Scales of each coding step, folded, before the clamp."""
         (prior,) = self.of("prior")
         scales = [prior.output[0].scale]
         for call in self.of("refine"):
@@ -99,7 +99,7 @@ class FrameRecord:
         return [np.asarray(to_coder_order(fold(s, len(scales), step))) for step, s in enumerate(scales)]
 
     def residuals(self) -> list[np.ndarray]:
-        """Of each coding step, folded: what is rounded to symbols (encoder only)."""
+        """Residuals of each coding step, folded, before they are rounded to symbols (encoder only)."""
         inputs = [call.inputs for call in self.of("quantise")]
         folded = (fold(i["y"] * i["gain"], i["steps"], i["step"]) - i["coding"].mean for i in inputs)
         return [np.asarray(to_coder_order(x)) for x in folded]
@@ -160,7 +160,7 @@ def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshol
     """Compare with a frame of the golden files, whose README gives the tolerances.
 
     Returns:
-        Whether all table indexes are the official ones. Others are accepted only where the official scale lies on
+        True where all table indexes are the official ones. Others are accepted only where the official scale lies on
         the edge between two indexes, within the float32 noise of 4e-4 that the README allows.
     """
     count = sum(name.startswith("s_w_") for name in expected)
@@ -186,7 +186,7 @@ def assert_latents(frame: FrameRecord, expected: dict[str, np.ndarray], threshol
 
 
 def distance_from_edge(scale: np.ndarray, threshold: float | None) -> np.ndarray:
-    """How far scales are from another table index or from being skipped, in steps of the table."""
+    """Distance of scales from another table index or from being skipped, in steps of the table."""
 
     positions = table_position(scale)
     distance = np.abs(positions - np.clip(np.round(positions), 1, SCALE_LEVELS - 1))

@@ -1,4 +1,4 @@
-"""What tests/data/golden_tiny.npz holds: streams of the synthetic tiny codec. Made by tools/make_test_data.py."""
+"""Contents of tests/data/golden_tiny.npz: streams of the synthetic tiny codec. Made by tools/make_test_data.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ def decode(codec: Codec, case: Case, stream: bytes) -> list[YuvFrame]:
 
 
 def margin(case: Case, records: list[FrameRecord]) -> float:
-    """How near any number comes to a decision: a latent to a rounding tie, a scale to another index.
+    """Distance of any number from a decision: of a latent from a rounding tie, of a scale from another index.
 
     Float32 arithmetic of any machine stays within 1e-4, so a larger margin makes the bytes the same everywhere.
     """

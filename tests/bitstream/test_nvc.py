@@ -128,7 +128,7 @@ class File:
         return next(starts, len(self.packets))
 
     def whole(self, byte):
-        """How many packets end before a byte."""
+        """Number of packets that end before a byte."""
         return sum(begin <= byte for begin in self.begins[1:])
 
 
@@ -224,7 +224,7 @@ GOLDEN_FRAMES = [  # (number, frame); frames 3 and 4 are missing
 
 
 def test_golden_file():
-    """A file once written stays readable, and is written alike. It holds no payloads of a model."""
+    """A file once written stays readable, and is written the same. It holds no payloads of a model."""
     data = (DATA_FOLDER / "golden.nvc").read_bytes()
     opened = reader(data, conceal=True)
     assert opened.header == GOLDEN_HEADER
@@ -515,7 +515,7 @@ def test_more_after_the_end():
 
 
 def test_a_growing_file(tmp_path):
-    """What is there can be read while the rest is being written."""
+    """The beginning can be read while the rest is being written."""
     path = tmp_path / "growing.nvc"
     with path.open("wb") as out, path.open("rb") as source:
         writer = NvcWriter(out, HEADER.to_bytes())

@@ -1,4 +1,4 @@
-"""What the tests of the command line share besides fixtures."""
+"""Helpers of the tests of the command line, besides fixtures."""
 
 import json
 import os
@@ -14,7 +14,7 @@ WIDTH, HEIGHT, FRAMES = 32, 48, 5  # of the clip; padded as 17x33 is, so that bo
 
 @dataclass(frozen=True)
 class Result:
-    """What a command line did."""
+    """Exit code and output of a command line."""
 
     code: int
     out: str
@@ -60,7 +60,7 @@ def planes(path, **options):
 
 
 def hashes(report):
-    """Of every frame in a report."""
+    """The hash of every frame in a report."""
     return [frame["sha256"] for frame in report["frames"]]
 
 

@@ -1,4 +1,4 @@
-"""What is compiled, copied and waited for, and how often (D1, D2, D7)."""
+"""Numbers of compilations, copies and waits (D1, D2, D7)."""
 
 import contextlib
 

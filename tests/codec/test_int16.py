@@ -98,7 +98,7 @@ def test_large_numbers_equal_the_reference():
 
 
 def first_symbols_like_the_reference(codec, plans):
-    """Those of the first step of y, frame by frame; everything that a codec decodes to is compared."""
+    """Compare everything that a codec decodes to; yields the symbols of the first step of y, frame by frame."""
     source = synthetic.moving_picture(*SIZE, len(plans))
     with recorded_stages() as calls:
         stream = streams.encode(codec, source, SCHEDULE, THRESHOLD, reconstruct=False)[0]
@@ -200,7 +200,7 @@ def test_machines_agree(machine, expected):
 
 @pytest.mark.slow
 def test_float_streams_break_where_int16_streams_do_not(codec, tmp_path):
-    """What the mode is for: files read by another grouping of the same operations, as another machine would."""
+    """Files read by another grouping of the same operations, as another machine would: the purpose of the mode."""
     clip = tmp_path / "clip.y4m"
     with create_video(clip, VideoInfo(*SIZE, Fraction(25), Colour(), 1)) as writer:
         for frame in synthetic.moving_picture(*SIZE, 1):
@@ -279,7 +279,7 @@ def test_layers_that_saturate_are_named():
 
 @pytest.fixture
 def forget():
-    """What is fastest is asked anew, before and after."""
+    """The fastest backend is looked for anew, before and after."""
     fastest_strategy.cache_clear()
     yield
     fastest_strategy.cache_clear()

@@ -100,7 +100,7 @@ def tolerance(monkeypatch):
 @pytest.mark.parametrize("wrong", [[(0, 0)], [(1, 0)], [(0, 1)], [(0, 0), (1, 0)], [(0, 0), (0, 1)]], ids=str)
 def test_scales_on_edges_of_the_table(tiny_codec, dialect, wrong, tolerance):
     """The encoder has other rows for some of the scales that are nearest to an edge, in one or two steps."""
-    coded = Coded(tiny_codec, "inter", threshold=0.2)  # rows below are alike
+    coded = Coded(tiny_codec, "inter", threshold=0.2)  # rows below are much the same
     flips = [(step, *coded.across(step, number)) for step, number in wrong]
     for step, _, place, index in flips:
         coded.planes[step][1][place] = index

@@ -50,7 +50,7 @@ def native_decode(arrays, streams, segments, payload):
 
 
 def coded(arrays, segments):
-    """What the twin takes: the rows and the values of the coded symbols."""
+    """Inputs of the twin: the rows and the values of the coded symbols."""
     rows = reference.table_rows(arrays)
     result = []
     for symbols, indexes, first_row in segments:
