@@ -54,7 +54,7 @@ def test_every_block_is_coded_once(shape):
 
 
 def test_what_motion_takes():
-    """Next to nothing where all stand still and are skipped, little where all move by one vector, and noise what it has."""
+    """Next to nothing where all stand still and are skipped, little where all have one vector, and all for noise."""
     blocks = 18 * 22
     still = np.zeros((18, 22, 3), np.int8)
     assert bits(still) < 0.25 * blocks
