@@ -33,9 +33,9 @@ def model_of(config: CodecConfig) -> StoredModel:
 # By a part of the name, the first that fits: factors of kernels and offsets of biases. Residual branches and shortcuts
 # grow slowly; latents, scales and pictures come into their ranges.
 _FACTORS = {
-    "intra/decoder_out/adaptor": 0.15, "recon_out": 0.15, "inter/decoder_out": 0.5, "two/decoder_out": 0.5,
-    "encoder_down": 4.0, "pointwise_out": 0.3, "ffn": 0.4, "down": 0.6, "up": 0.6, "fusion_out": 0.5,
-    "spatial_out": 0.5,
+    "intra/decoder_out/adaptor": 0.15, "inter/decoder_out": 0.5, "pair/decoder_out": 0.5, "two/decoder_out": 0.5,
+    "recon_out": 0.15, "encoder_down": 4.0, "pointwise_out": 0.3, "ffn": 0.4, "down": 0.6, "up": 0.6,
+    "fusion_out": 0.5, "spatial_out": 0.5,
 }  # fmt: skip
 _OFFSETS = {"intra/decoder_out/adaptor": 0.5, "recon_out": 0.5, "fusion_out": 0.8, "spatial_out": 0.8}
 

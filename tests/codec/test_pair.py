@@ -24,7 +24,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import BitstreamError, ConfigError
-from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, tiny
+from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, PairConfig, Stack, tiny
 from nvc_jax.models.inter import Inter
 from nvc_jax.models.networks import CLASSES
 from nvc_jax.models.state import Feature, Pictures
@@ -56,6 +56,7 @@ class Two(Inter):
 
 NETWORK = TwoConfig(**vars(tiny["inter"]))
 TWO = CodecConfig("two", (("two", NETWORK),), first="two", rest="two")
+PAIR = CodecConfig("ui2c", (("pair", PairConfig(**vars(tiny["inter"]), adaptor=Stack(1, 16))),), "pair", "pair")
 MIXED = CodecConfig("mixed", (("intra", tiny["intra"]), ("two", NETWORK)), first="intra", rest="two")
 
 
@@ -343,6 +344,20 @@ def test_the_command_line(make_codec, clip, tmp_path, capsys):
     assert main(["encode", str(clip(2)), str(tmp_path / "s.bin"), *options]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("nvc-jax: ")
     assert not (tmp_path / "s.bin").exists()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int16"])
+def test_the_network_of_ui2c(make_codec, encode, precision):
+    """The package's own, as small as it can be: runs, refreshes and short packets."""
+    codec = make_codec(PAIR, precision)
+    stream, sent = encode(codec, LENGTH, Schedule(30, 36, 5, 3))
+    assert members(packets(stream)) == [[0, 1], [2, 3], [4], [5, 6], [7, 8]]
+    assert record_types(stream) == "QRJS"
+    got = decode(codec, stream)
+    for name in ("sha256", "bits", "qp"):
+        assert column(got, name) == column(sent, name)
+    assert all(10 < psnr < 60 for psnr in column(sent, "psnr_y"))
+    assert column(decode(codec, stream, start=3, frames=3), "sha256") == column(sent, "sha256")[3:6]
 
 
 @pytest.mark.parametrize("precision", ["float32", "int16"])
