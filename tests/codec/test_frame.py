@@ -44,11 +44,13 @@ def test_fractional_qp(tiny_codec, pictures, name, qp):
 
 
 def test_gains_between_two_qps():
-    """Linear between the rows of a bank, each picture of a batch with its own qp (paper C.4)."""
+    """Linear between the rows of a bank, each packet of a batch with its own qp (paper C.4)."""
     bank = QualityBank(rows=4, channels=2)
     vectors = np.array([[0, 8], [1, 4], [3, 6], [10, 0]], np.float32)
-    gains = bank.apply({"params": {"vectors": vectors}}, jnp.array([0.0, 1.25, 2.5, 3.0]))
+    gains = bank.apply({"params": {"vectors": vectors}}, jnp.array([[0.0], [1.25], [2.5], [3.0]]))
     np.testing.assert_array_equal(gains[:, 0, 0], [[0, 8], [1.5, 4.5], [6.5, 3], [10, 0]])
+    of_pairs = bank.apply({"params": {"vectors": vectors}}, jnp.array([[0.0, 1.25], [2.5, 3.0]]))
+    np.testing.assert_array_equal(of_pairs[:, 0, 0], [[0, 4.5], [6.5, 0]])  # half of the channels for each picture
 
 
 @pytest.mark.parametrize("kind", [Pictures, Feature])

@@ -42,12 +42,12 @@ INTER = {
 
 def _extractor(m, x, qps):
     feature = chain(m.extractor_prior, x)
-    return m.context(feature), feature * m.q_feature(qps[:, 0])
+    return m.context(feature), feature * m.q_feature(qps)
 
 
 def _encoder(m, x, qps):
     feature = m.encoder_in(space_to_depth(x["x"], PATCH))
-    return chain(m.encoder_blocks, jnp.concatenate([feature, x["ctx"]], axis=-1)) * m.q_encoder(qps[:, 0])
+    return chain(m.encoder_blocks, jnp.concatenate([feature, x["ctx"]], axis=-1)) * m.q_encoder(qps)
 
 
 @pytest.mark.parametrize(
