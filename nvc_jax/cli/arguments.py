@@ -121,7 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument(
         "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
     )
-    encode.add_argument("--intra-qp", type=float, metavar="Q", help="quality of intra frames (default: as --qp)")
+    encode.add_argument(
+        "--intra-qp",
+        type=float,
+        metavar="Q",
+        help="quality of intra frames (default: --qp and the offset of the model)",
+    )
     encode.add_argument(
         "--intra-period", type=int, default=-1, metavar="N", help="distance of intra frames, -1: only one (default)"
     )

@@ -93,7 +93,7 @@ def _encode(options: argparse.Namespace) -> None:
 
     schedule = Schedule(
         qp=options.qp,
-        intra_qp=options.qp if options.intra_qp is None else options.intra_qp,
+        intra_qp=options.intra_qp,
         intra_period=options.intra_period,
         reset_interval=options.reset_interval,
     )

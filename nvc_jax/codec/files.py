@@ -101,8 +101,9 @@ def encode_file(
     """
     _check_paths(source, target)
     container = container_of(target, container)
-    schedule = _storable(schedule, container)
     config = codec.stored.config
+    schedule = schedule.for_model(codec.stored.qp_offsets, codec.stored.intra_qp_offset)
+    schedule = _storable(schedule, container)
     if container == "dcvc" and config.pictures > 1:
         raise ConfigError(
             f"{target}: the official container holds one picture a packet, and the model {config.name} codes "
@@ -251,9 +252,9 @@ def _check_paths(source: str | Path, target: str | Path) -> None:
 def _storable(schedule: Schedule, container: Container) -> Schedule:
     """The schedule with qps that the container can hold."""
     if container == "nvc":
-        qp, intra_qp = (round(qp * QP_STEPS) / QP_STEPS for qp in (schedule.qp, schedule.intra_qp))
+        qp, intra_qp = (round(qp * QP_STEPS) / QP_STEPS for qp in (schedule.qp, schedule.start_qp))
         return dataclasses.replace(schedule, qp=qp, intra_qp=intra_qp)
-    for name, qp in (("qp", schedule.qp), ("intra qp", schedule.intra_qp)):
+    for name, qp in (("qp", schedule.qp), ("intra qp", schedule.start_qp)):
         if qp != round(qp):
             raise ConfigError(f"{name} {qp:g} is not a whole number, and the official container stores qp as one byte.")
     return schedule
@@ -282,7 +283,7 @@ def create_writer(
         colour=(colour.primaries, colour.transfer, colour.matrix, colour.full_range, colour.chroma_location),
         skip_threshold=skip_threshold,
         qp=schedule.qp,
-        intra_qp=schedule.intra_qp,
+        intra_qp=schedule.start_qp,
         intra_period=schedule.intra_period,
         reset_interval=schedule.reset_interval,
         qp_offsets=schedule.qp_offsets or codec.stored.qp_offsets,

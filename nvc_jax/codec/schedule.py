@@ -29,7 +29,7 @@ class Schedule:
 
     Attributes:
         qp: base qp of inter frames, 0..63; larger is better.
-        intra_qp: qp of intra frames.
+        intra_qp: qp of pictures that start a run; None is the base qp and the offset of the model, at most 63.
         intra_period: frames from one intra frame to the next; -1 for only the first.
         qp_offsets: added to the base qp of inter frame n, by n modulo their number; None takes those of the model.
         reset_interval: frames from one refresh to the next; 0 for none, 1 for every inter frame (by the official
@@ -37,14 +37,14 @@ class Schedule:
     """
 
     qp: float = 32
-    intra_qp: float = 32
+    intra_qp: float | None = None
     intra_period: int = -1
     reset_interval: int = 64
     qp_offsets: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("qp", self.qp), ("intra qp", self.intra_qp)):
-            if not 0 <= value <= QP_LEVELS - 1:
+            if value is not None and not 0 <= value <= QP_LEVELS - 1:
                 raise ConfigError(f"{name} is {value:g}; it must be from 0 to {QP_LEVELS - 1}.")
         if self.qp_offsets is not None:
             check_qp_offsets(self.qp_offsets)
@@ -52,6 +52,11 @@ class Schedule:
             raise ConfigError(f"intra period is {self.intra_period}; it must be at least 1, or -1 for one intra frame.")
         if self.reset_interval < 0:
             raise ConfigError(f"reset interval is {self.reset_interval}; it must be at least 1, or 0 for no refresh.")
+
+    @property
+    def start_qp(self) -> float:
+        """Resolved `intra_qp`."""
+        return self.qp if self.intra_qp is None else self.intra_qp
 
     def starts(self, index: int) -> bool:
         """True where picture `index` starts a run."""
@@ -67,17 +72,19 @@ class Schedule:
         offsets = QP_OFFSETS if self.qp_offsets is None else self.qp_offsets
         qps = [self.qp + offsets[member % len(offsets)] for member in members]
         if start:
-            qps[0] = self.intra_qp
+            qps[0] = self.start_qp
         interval = self.reset_interval
         refresh = not start and interval > 0 and any(member % interval == 1 % interval for member in members)
         return PacketPlan(index, start, refresh, tuple(qps))
 
-    def for_model(self, qp_offsets: tuple[int, ...]) -> "Schedule":
-        """The schedule with the offsets of a model, unless it has its own."""
-        return self if self.qp_offsets is not None else dataclasses.replace(self, qp_offsets=qp_offsets)
+    def for_model(self, qp_offsets: tuple[int, ...], intra_qp_offset: int) -> "Schedule":
+        """The schedule with the offsets of a model, where it has none of its own."""
+        offsets = qp_offsets if self.qp_offsets is None else self.qp_offsets
+        intra_qp = min(QP_LEVELS - 1, self.qp + intra_qp_offset) if self.intra_qp is None else self.intra_qp
+        return dataclasses.replace(self, qp_offsets=offsets, intra_qp=intra_qp)
 
 
-def check_qp_offsets(offsets: tuple[int, ...]) -> None:
+def check_qp_offsets(offsets: tuple[int, ...], intra: int = 0) -> None:
     """Refuse offsets for which banks have no rows.
 
     Raises:
@@ -86,3 +93,5 @@ def check_qp_offsets(offsets: tuple[int, ...]) -> None:
     count, largest = len(QP_OFFSETS), max(QP_OFFSETS)
     if len(offsets) != count or not all(type(offset) is int and 0 <= offset <= largest for offset in offsets):
         raise ConfigError(f"qp offsets are {list(offsets)}; give {count} whole numbers from 0 to {largest}.")
+    if type(intra) is not int or not 0 <= intra < QP_LEVELS:
+        raise ConfigError(f"the qp offset of intra pictures is {intra}; give a whole number from 0 to {QP_LEVELS - 1}.")

@@ -44,6 +44,7 @@ class StoredModel:
         precision: "float32" or "int16".
         qp_offsets: that the encoder adds to the base qp of inter frame n, by n modulo their number; streams say the qp
             of every frame, so they are no part of the identity.
+        intra_qp_offset: the same for pictures that start a run.
     """
 
     config: CodecConfig
@@ -53,6 +54,7 @@ class StoredModel:
     source: str
     precision: str = "float32"
     qp_offsets: tuple[int, ...] = QP_OFFSETS
+    intra_qp_offset: int = 0
 
 
 def make_model(
@@ -61,6 +63,7 @@ def make_model(
     source: str,
     tables: Mapping[str, CdfArrays] | None = None,
     qp_offsets: tuple[int, ...] = QP_OFFSETS,
+    intra_qp_offset: int = 0,
 ) -> StoredModel:
     """A model from trained parameters. Tables are computed unless they are given; integers need them given.
 
@@ -75,7 +78,7 @@ def make_model(
         if found != rows:
             raise ModelError(f"the {name} tables of z have {found} rows, the model {config.name} needs {rows}.")
     identity = _identity(config, params, tables)
-    return StoredModel(config, params, tables, identity, source, _precision(params), qp_offsets)
+    return StoredModel(config, params, tables, identity, source, _precision(params), qp_offsets, intra_qp_offset)
 
 
 def save_model(folder: str | Path, model: StoredModel) -> None:
@@ -108,6 +111,8 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
             }
             if model.qp_offsets != QP_OFFSETS:
                 description["qp_offsets"] = list(model.qp_offsets)
+            if model.intra_qp_offset:
+                description["intra_qp_offset"] = model.intra_qp_offset
             (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
@@ -136,22 +141,22 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
             f"{folder}: parameters, tables and config.json do not belong together (identity {identity[:12]}, "
             f"config.json says {description['identity'][:12]}); convert or copy the model again."
         )
-    qp_offsets = model_qp_offsets(description, folder)
-    return StoredModel(config, params, tables, identity, description["source"], _precision(params), qp_offsets)
+    offsets = model_offsets(description, folder)
+    return StoredModel(config, params, tables, identity, description["source"], _precision(params), *offsets)
 
 
-def model_qp_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[int, ...]:
-    """`StoredModel.qp_offsets` of a description.
+def model_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[tuple[int, ...], int]:
+    """`StoredModel.qp_offsets` and `intra_qp_offset` of a description.
 
     Raises:
-        ModelError: nothing that an encoder can use.
+        ModelError: no encoder can use them.
     """
-    found = description.get("qp_offsets", QP_OFFSETS)
+    found = description.get("qp_offsets", QP_OFFSETS), description.get("intra_qp_offset", 0)
     try:
-        offsets = tuple(found)
-        check_qp_offsets(offsets)
+        offsets = tuple(found[0]), found[1]
+        check_qp_offsets(*offsets)
     except (TypeError, ConfigError):
-        raise ModelError(f"{folder}: config.json is damaged (its qp_offsets are {found!r}).") from None
+        raise ModelError(f"{folder}: config.json is damaged (its qp offsets are {found!r}).") from None
     return offsets
 
 

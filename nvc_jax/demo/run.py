@@ -56,7 +56,7 @@ def run_demo(
             raise OutputError(f"{source}: the demo would overwrite it; give another folder with --out.")
     points, pictures = [], [last]
     for qp, (stream, decoded) in outputs.items():
-        schedule = Schedule(qp=qp, intra_qp=qp, qp_offsets=codec.stored.qp_offsets)
+        schedule = Schedule(qp)
         coded = encode_file(
             codec, source, stream, schedule, frames=FRAMES, reconstruct=True, progress=progress, note=note
         )

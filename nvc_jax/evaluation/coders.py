@@ -94,6 +94,7 @@ class ModelCoder:
         rdoq: see `Encoder`.
         skip_blocks: see `Encoder`.
         qp_offsets: see `Schedule`.
+        intra_qp_offset: see `StoredModel`.
     """
 
     model: str
@@ -107,6 +108,7 @@ class ModelCoder:
     rdoq: float
     skip_blocks: bool
     qp_offsets: tuple[int, ...] = QP_OFFSETS
+    intra_qp_offset: int = 0
 
     @property
     def suffix(self) -> str:
@@ -120,7 +122,8 @@ class ModelCoder:
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Model, container, precision, schedule and encoder options."""
-        offsets = {} if self.qp_offsets == QP_OFFSETS else {"qp_offsets": list(self.qp_offsets)}
+        offsets: dict[str, Any] = {} if self.qp_offsets == QP_OFFSETS else {"qp_offsets": list(self.qp_offsets)}
+        offsets |= {"intra_qp_offset": self.intra_qp_offset} if self.intra_qp_offset else {}
         return offsets | {
             "identity": self.identity,
             "config": self.config,
@@ -135,7 +138,8 @@ class ModelCoder:
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
         """Schedule of a sequence at a base qp."""
-        return Schedule(qp, qp, sequence.intra_period, self.reset_interval, self.qp_offsets)
+        schedule = Schedule(qp, None, sequence.intra_period, self.reset_interval)
+        return schedule.for_model(self.qp_offsets, self.intra_qp_offset)
 
     def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`."""

@@ -15,7 +15,7 @@ from nvc_jax.cli.arguments import parse_threshold
 from nvc_jax.codec.files import default_precision, default_rdoq
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.codec.store import find_model, model_qp_offsets, read_description
+from nvc_jax.codec.store import find_model, model_offsets, read_description
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.coders import Coder, ModelCoder
@@ -193,6 +193,7 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         rdoq = default_rdoq(options.container, _architecture(name, config)) if options.rdoq is None else options.rdoq
         if own == "int16" and precision != "int16":
             raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
+        qp_offsets, intra_qp_offset = model_offsets(description, name)
         coders.append(
             coder_type(
                 model=name,
@@ -205,7 +206,8 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
                 skip_threshold=threshold,
                 rdoq=rdoq,
                 skip_blocks=options.skip_blocks,
-                qp_offsets=model_qp_offsets(description, name),
+                qp_offsets=qp_offsets,
+                intra_qp_offset=intra_qp_offset,
             )
         )
     for name, count in Counter(coder.name for coder in coders).items():

@@ -140,6 +140,7 @@ class Loss:
         intra_lambda: weight of the distortion at qp 0 and 63, intra frames.
         inter_lambda: the same for inter frames.
         qp_offsets: added to the base qp of inter frame n, by n modulo their number; stored with the model.
+        intra_qp_offset: added to the base qp of pictures that start a run, at most up to 63; stored with the model.
         frame_weights: (qp offset, weight of the distortion) of inter frames.
         balance: power of lambda that divides the loss of a sample. 0 is the official loss, where large qps dominate
             the gradient; 0.5 balances all qps.
@@ -150,12 +151,13 @@ class Loss:
     intra_lambda: tuple[float, float] = (10.0, 2048.0)
     inter_lambda: tuple[float, float] = (1.0, 768.0)
     qp_offsets: tuple[int, ...] = QP_OFFSETS
+    intra_qp_offset: int = 0
     frame_weights: tuple[tuple[int, float], ...] = ((0, 0.5), (8, 1.2), (4, 0.9))
     balance: float = 0.0
     random_position: bool = False
 
     def __post_init__(self) -> None:
-        check_qp_offsets(self.qp_offsets)
+        check_qp_offsets(self.qp_offsets, self.intra_qp_offset)
         missing = set(self.qp_offsets) - dict(self.frame_weights).keys()
         if missing:
             raise ConfigError(f"loss.frame_weights has no weight for the qp offsets {sorted(missing)}.")

@@ -57,6 +57,7 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         rdoq=DEFAULT_RDOQ,
         skip_blocks=True,
         qp_offsets=model.qp_offsets,
+        intra_qp_offset=model.intra_qp_offset,
     )
     measured = coder.measure(sequence, qp, folder / f"stream{coder.suffix}")
     bits = sum(frame.bits for frame in measured.frames)

@@ -51,7 +51,9 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
     params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
     source = f"trained with train.py, {int(state.step)} steps"
     exported = rounded(params, config.significant_bits)
-    return make_model(config.codec, exported, source, qp_offsets=config.loss.qp_offsets)
+    return make_model(
+        config.codec, exported, source, qp_offsets=config.loss.qp_offsets, intra_qp_offset=config.loss.intra_qp_offset
+    )
 
 
 def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:

@@ -121,6 +121,7 @@ def prepare(config: TrainConfig, stage: Stage, batch: Batch, key: Array) -> Clip
     packets = (len(clip) - begin) // length
     keys = jax.vmap(lambda sample: jax.random.split(jax.random.fold_in(key, sample), 3))(batch.sample)
     qp = jax.vmap(lambda k: jax.random.randint(k, (), 0, QP_LEVELS))(keys[:, 0]).astype(jnp.float32)
+    intra_qp = jnp.minimum(qp + loss.intra_qp_offset, QP_LEVELS - 1.0)
     place = jnp.ones(len(qp), jnp.int32)
     if loss.random_position:
         count = len(loss.qp_offsets) // length
@@ -135,8 +136,13 @@ def prepare(config: TrainConfig, stage: Stage, batch: Batch, key: Array) -> Clip
         number = first + jnp.arange(math.prod(shape)).reshape(shape)
         places = (place + number[..., None] - 1) % len(offsets)
         intra = (number == 0)[..., None] & alone
-        lambdas = jnp.where(intra, rate_weight(qp, *loss.intra_lambda), rate_weight(qp, *loss.inter_lambda))
-        values = (members, jnp.where(intra, qp, qp + offsets[places]), lambdas, jnp.where(intra, 1.0, weights[places]))
+        lambdas = jnp.where(intra, rate_weight(intra_qp, *loss.intra_lambda), rate_weight(qp, *loss.inter_lambda))
+        values = (
+            members,
+            jnp.where(intra, intra_qp, qp + offsets[places]),
+            lambdas,
+            jnp.where(intra, 1.0, weights[places]),
+        )
         members, qps, lambdas, weight = (jnp.moveaxis(x, len(shape) - 1, len(shape)) for x in values)
         return PacketInput(members, qps, keys, Weighting(lambdas, weight))
 

@@ -109,3 +109,11 @@ def test_packets_of_several_pictures():
 def test_bad_schedules(settings):
     with pytest.raises(ConfigError, match="must be"):
         Schedule(**settings)
+
+
+def test_pictures_that_start_a_run_have_the_offset_of_the_model():
+    def qp(schedule):
+        return schedule.for_model((0,) * 8, 8).packet(0, 1).qps[0]
+
+    assert (qp(Schedule(20)), qp(Schedule(60.5)), qp(Schedule(20, 22))) == (28, 63, 22)
+    assert Schedule(20).packet(0, 1).qps == (20,)

@@ -94,13 +94,14 @@ def test_damage(folder, tmp_path):
 def test_qp_offsets_belong_to_a_model_but_not_to_its_identity(tmp_path):
     """They are kept, also by its int16 model, and damaged ones are refused."""
     model = synthetic.tiny_model()
-    flat = dataclasses.replace(model, qp_offsets=(0,) * 8)
+    flat = dataclasses.replace(model, qp_offsets=(0,) * 8, intra_qp_offset=6)
     save_model(tmp_path / "flat", flat)
     loaded = load_model(tmp_path / "flat")
-    assert (loaded.qp_offsets, loaded.identity) == (flat.qp_offsets, model.identity)
-    assert integerise(loaded).qp_offsets == flat.qp_offsets
+    for found in (loaded, integerise(loaded)):
+        assert (found.qp_offsets, found.intra_qp_offset) == (flat.qp_offsets, 6)
+    assert loaded.identity == model.identity
     description = tmp_path / "flat" / "config.json"
     for damaged in ([0, 1], [0, 0, 0, 0, 0, 0, 0, 9], 3):
         description.write_text(json.dumps(json.loads(description.read_text()) | {"qp_offsets": damaged}))
-        with pytest.raises(ModelError, match="its qp_offsets are"):
+        with pytest.raises(ModelError, match="its qp offsets are"):
             load_model(tmp_path / "flat")
