@@ -12,7 +12,7 @@ import synthetic
 from launch import QUICKLY
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import tiny
+from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
 from nvc_jax.models.params import initialise
 from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
@@ -260,3 +260,29 @@ def test_references_are_blank_true_or_noisy_by_their_shares():
     assert (blank.mean(), true.mean()) == pytest.approx((0.25, 0.5), abs=0.04)  # deviations 0.01
     assert 0.01 < noisy.std() < 0.1
     assert np.abs(noisy.std(axis=1) - 0.05).max() < 0.08  # every clip has a deviation of its own, up to 0.1
+
+
+PAIR = CodecConfig("pair", (("pair", PairConfig(**vars(tiny["inter"]), adaptor=Stack(1, 16))),), "pair", "pair")
+
+
+@pytest.mark.parametrize(("frames", "mode"), [(3, "plain"), pytest.param(5, "cascaded", marks=pytest.mark.slow)])
+def test_a_codec_of_one_network_trains_on_pairs_after_a_reference(frames, mode):
+    stage = Stage("pairs", frames=frames, steps=1, batch=2, size=32, mode=mode, references=(1.0, 0.0, 0.0))
+    config, params = TrainConfig(PAIR, (stage,)), synthetic.model_of(PAIR).params
+    packing = Packing.of(config.optimiser, params)
+    step, state = Step(config, stage, 0, packing), initial_state(config, params, packing)
+    after, metrics = jax.jit(lambda s, b: step(s, b), compiler_options=QUICKLY)(state, batch(frames))
+    assert np.isfinite(float(metrics["loss"]))
+    assert int(metrics["skipped"]) == 0
+    old, new = (packing.unpack("pair", each.params["pair"]) for each in (state, after))
+    for module in ("adaptor_picture", "adaptor_blocks_0", "recon_out", "q_recon", *["adaptor_feature"][: frames // 5]):
+        assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (old[module], new[module])), strict=True)), (
+            module
+        )
+
+
+def test_frames_of_a_codec_of_one_network():
+    assert TrainConfig(PAIR, (Stage("a", frames=3, steps=1),)).trained(Stage("a", frames=3, steps=1)) == ("pair",)
+    for frames in (1, 2, 4):
+        with pytest.raises(ConfigError, match="pair takes 3 and multiples of 2 more"):
+            TrainConfig(PAIR, (Stage("a", frames=frames, steps=1),))
