@@ -25,8 +25,8 @@ def enough_memory(codec: Codec, width: int, height: int, name: str) -> Iterator[
         ConfigError: the memory of this machine is too small for it, before or inside the block.
     """
     config = codec.stored.config
-    widest = max(network.widest for _, network in config.networks)
-    needed = config.pictures * width * height * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_CHANNEL * widest)
+    widest = max(network.width for _, network in config.networks)
+    needed = width * height * (config.pictures * _BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_CHANNEL * widest)
     limit = _memory()
     if jax.default_backend() == "cpu" and limit is not None and needed > limit:
         raise ConfigError(

@@ -45,6 +45,7 @@ class NetworkConfig:
     """Facts of any network, as the coding loop needs them.
 
     Attributes:
+        width: channels at 1/8 between the modules.
         latent: channels of y at 1/16, a multiple of `steps`.
         hyper: channels of z at 1/64.
         qp_rows: rows of the quality banks.
@@ -53,6 +54,7 @@ class NetworkConfig:
         side: the side information of a packet (`entropy.coder.SIDE_INFORMATION`), if any.
     """
 
+    width: int = 256
     latent: int = 128
     hyper: int = 128
     qp_rows: int = 72
@@ -72,11 +74,6 @@ class NetworkConfig:
             if width % self.pictures:  # each has an equal part of a quality bank
                 where = f"{type(self).__name__}.{name}"
                 raise ConfigError(f"{where} is {width} wide; it must be a multiple of {self.pictures} (pictures).")
-
-    @property
-    def widest(self) -> int:
-        """Channels of the widest activations at 1/8."""
-        return max(value.width for value in vars(self).values() if isinstance(value, Stack))
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON, part of the identity of models (D12).
@@ -129,7 +126,6 @@ class IntraConfig(NetworkConfig):
     """The intra network (spec 3).
 
     Attributes:
-        width: channels at 1/8 between the modules.
         encoder: between the first block and the stride-2 convolution.
         decoder: after the up-sampling and before the last block.
         fusion: prior fusion.
@@ -153,7 +149,6 @@ class InterConfig(NetworkConfig):
     """The inter network (spec 2).
 
     Attributes:
-        width: channels of the decoder feature and at 1/8 between the modules.
         temporal_width: channels that the temporal prior gives to prior fusion.
         extractor_prior: the part of the feature extractor that feeds the temporal prior.
         extractor_context: the part that gives the context of encoder and decoder.
@@ -235,7 +230,7 @@ class CodecConfig:
         in_order = sorted(self.networks, key=lambda item: (item[0] != self.first, item[0]))
         object.__setattr__(self, "networks", tuple(in_order))
         for name, network in self.networks:
-            rows = QP_LEVELS + (max(QP_OFFSETS) if name == self.rest else 0)
+            rows = QP_LEVELS + (max(QP_OFFSETS) if name == self.rest or network.pictures > 1 else 0)
             if network.qp_rows < rows:
                 raise ConfigError(f"{type(network).__name__}.qp_rows is {network.qp_rows}; it must be at least {rows}.")
 
@@ -282,16 +277,14 @@ class CodecConfig:
             ConfigError: a key is unknown or missing, or a value is out of range.
         """
         try:
-            order = {key: data[key] for key in ("first", "rest") if key in data}
-            networks = []
-            for name, fields in data.items():
-                if name != "name" and name not in order:
-                    fields = dict(fields)
-                    if name == "inter" and "type" not in fields and isinstance(fields.get("motion"), bool):
-                        fields["type"] = "motion_inter" if fields.pop("motion") else name
-                    type_ = fields.pop("type", name)
-                    networks.append((name, NETWORK_TYPES[type_].from_dict(fields)))
-            return cls(data["name"], tuple(networks), **order)
+            parts, networks = dict(data), []
+            order = {key: parts.pop(key) for key in ("name", "first", "rest") if key in parts}
+            for name, part in parts.items():
+                fields = dict(part)
+                if name == "inter" and "type" not in fields and isinstance(fields.get("motion"), bool):
+                    fields["type"] = "motion_inter" if fields.pop("motion") else name
+                networks.append((name, NETWORK_TYPES[fields.pop("type", name)].from_dict(fields)))
+            return cls(networks=tuple(networks), **order)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not a codec configuration ({error}); was it written by a newer version?") from error
 
@@ -361,7 +354,6 @@ ui2c = CodecConfig(
                 encoder=Stack(3, 384),
                 decoder=Stack(3, 384),
                 recon=Stack(4, 640),
-                adaptor=Stack(3, 384),
             ),
         ),
     ),

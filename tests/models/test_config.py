@@ -150,9 +150,13 @@ def test_networks_that_are_not_there(first, rest, names):
         CodecConfig("broken", tuple((name, tiny["inter"]) for name in names), first=first, rest=rest)
 
 
-def test_the_network_that_goes_on_needs_the_rows_of_all_offsets():
+@pytest.mark.parametrize("network", [tiny["inter"], PairConfig()])
+def test_pictures_with_offsets_need_their_rows(network):
+    """All but the first one of a start packet."""
+    rest = "first" if network.pictures == 1 else "rest"
+    networks = (("first", dataclasses.replace(network, qp_rows=64)), ("rest", tiny["inter"]))
     with pytest.raises(ConfigError, match="qp_rows is 64; it must be at least 72"):
-        CodecConfig("short", (("only", dataclasses.replace(tiny["inter"], qp_rows=64)),), "only", "only")
+        CodecConfig("short", networks, "first", rest)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +191,7 @@ def edited(network, **changes):
     "data",
     [
         {},
+        ["name"],
         {"name": "tiny"},
         tiny.to_dict() | {"name": 3},
         tiny.to_dict() | {"intra": 3},
