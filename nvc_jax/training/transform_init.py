@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import PATCH_CHANNELS, CodecConfig
+from nvc_jax.models.config import PATCH_CHANNELS, CodecConfig, IntraConfig
 from nvc_jax.models.params import ParamTree, flatten, initialise, unflatten
 from nvc_jax.spec import QP_LEVELS
 
@@ -112,9 +112,11 @@ def transform_codec(
         seed: of the random part.
 
     Raises:
-        ConfigError: the configuration is too narrow.
+        ConfigError: the configuration is too narrow, or has no intra network.
     """
     first, rest = config[config.first], config[config.rest]
+    if not isinstance(first, IntraConfig):
+        raise ConfigError(f"{config.name!r} has no intra network, as a transform codec does; set transform_init=false.")
     if first.width < COEFFICIENTS or min(rest.width, rest.recon.width) < COEFFICIENTS + 2:
         raise ConfigError(
             f"a transform codec needs {COEFFICIENTS} intra and {COEFFICIENTS + 2} inter channels; "

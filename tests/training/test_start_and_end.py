@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nvc_jax.demo.sequence import demo_sequence
-from nvc_jax.models.config import embedded, embedded_v2
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.config import embedded, embedded_v2, tiny, ui2c
 from nvc_jax.models.networks import networks
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.training.export import rounded
@@ -50,3 +51,9 @@ def test_transform_codec_codes_pictures_before_any_training(config):
     assert sizes[0] < sizes[1] < sizes[2]
     assert psnr[0] < psnr[1] < psnr[2]
     assert psnr[2] > 36
+
+
+@pytest.mark.parametrize(("config", "message"), [(tiny, "needs 96 intra and 98 inter"), (ui2c, "has no intra network")])
+def test_codecs_that_cannot_start_as_transform_codecs(config, message):
+    with pytest.raises(ConfigError, match=message):
+        transform_codec(config, patch_statistics(np.zeros((1, 2, 16, 16, 3), np.float32)), (8.0, 9.0), (4.0, 5.0), 0)
