@@ -4,12 +4,12 @@ import contextlib
 
 import numpy as np
 import pytest
+import reference_coder as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tables import random_rows
 
 from native_coder import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder  # noqa: TID251
-from nvc_jax.entropy import reference
 from nvc_jax.entropy.tables import CdfArrays
 from nvc_jax.errors import BitstreamError
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import reference_coder as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tables import random_rows
@@ -19,7 +20,6 @@ from native_coder import (  # noqa: TID251
     TruncatedError,
     kernels,
 )
-from nvc_jax.entropy import reference
 from nvc_jax.entropy.tables import gaussian_tables
 from nvc_jax.errors import BitstreamError
 from nvc_jax.spec import SCALE_LEVELS, SCALE_MAX, SCALE_MIN

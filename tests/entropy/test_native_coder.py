@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_coder as reference
 
 from native_coder import CdfTable, CorruptError, DcvcDecoder, DcvcEncoder, TruncatedError  # noqa: TID251
-from nvc_jax.entropy import reference
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
 
 DATA = Path(__file__).parents[1] / "data"
