@@ -69,19 +69,6 @@ class Inter(Network):
         self.q_recon = QualityBank(c.qp_rows, c.recon.width)
         self.z_prior = FactorisedPrior(c.qp_rows, c.hyper)
 
-    def __call__(self, pictures: Array, qps: Array) -> Array:
-        """Every module once, without quantisation: creates the parameters."""
-        features, temporal = self.features(Pictures(pictures), qps)
-        context = self.context(features)
-        y, z = self.analyse(pictures, context, qps)
-        prior = self.prior(z, temporal, y.shape[1:3])
-        self.refine(1, prior.shared, y)
-        feature = self.synthesise(y, context, qps)
-        if not self.goes_on_from_pictures:
-            self.features(Feature(feature), qps)
-        self.z_cdf(z, qps)
-        return self.reconstruct(feature, None, qps)
-
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
         c = self.config

@@ -56,15 +56,6 @@ class Intra(Network):
         self.q_decoder = QualityBank(c.qp_rows, c.decoder.width)
         self.z_prior = FactorisedPrior(c.qp_rows, c.hyper)
 
-    def __call__(self, pictures: Array, qps: Array) -> Array:
-        """Every module once, without quantisation: creates the parameters."""
-        y, z = self.analyse(pictures, None, qps)
-        prior = self.prior(z, None, y.shape[1:3])
-        for step in range(1, self.config.steps):
-            self.refine(step, prior.shared, y)
-        self.z_cdf(z, qps)
-        return self.reconstruct(self.synthesise(y, None, qps), None, qps)
-
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
         c = self.config

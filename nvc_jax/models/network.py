@@ -41,6 +41,22 @@ class Network(nn.Module):
     predicts: ClassVar[bool] = True
     goes_on_from_pictures: ClassVar[bool] = False
 
+    def __call__(self, pictures: Array, qps: Array) -> Array:
+        """Every method once, without quantisation: creates the parameters."""
+        temporal = context = None
+        if self.predicts:
+            features, temporal = self.features(self.start(pictures), qps)
+            context = self.context(features)
+        y, z = self.analyse(pictures, context, qps)
+        prior = self.prior(z, temporal, y.shape[1:3])
+        for step in range(1, self.config.steps):
+            self.refine(step, prior.shared, y)
+        feature = self.synthesise(y, context, qps)
+        if self.predicts:
+            self.features(self.advance(self.start(pictures), feature, lambda: pictures), qps)
+        self.z_cdf(z, qps)
+        return self.reconstruct(feature, None, qps)
+
     def fixed_units(self, follow: UnitFollower) -> None:
         """Declare the units of the activations in the int16 arithmetic, layer by layer (docs/INT16.md, section 2)."""
         raise NotImplementedError
