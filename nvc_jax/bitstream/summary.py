@@ -27,10 +27,9 @@ def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
         first = first or unit
         sizes = (shared(size, len(unit.qps)) for size in (unit.size_bytes, len(unit.payload)))
         for number, (qp, size, payload) in enumerate(zip(unit.qps, *sizes, strict=True)):
-            begins = number == 0
             rows.append(
                 {"index": unit.index + number, "type": unit.types[number], "qp": qp}
-                | {"refresh": begins and unit.refresh and not unit.start}
+                | {"refresh": number == 0 and unit.refresh and not unit.start}
                 | {"offset": unit.offset, "bytes": size, "payload_bytes": payload}
             )
     if first is None:

@@ -1,4 +1,4 @@
-"""Keeping the device one frame ahead of the host (D7)."""
+"""Keeping the device one packet ahead of the host (D7)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import Stack
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.block import BlockLayers
@@ -81,8 +80,6 @@ class FeedForwardParameters(nn.Module):
     def __call__(self, channels: int, middle: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """([C, middle*C], [middle*C]), ([middle/2*C, C], [C])."""
         wide = middle * channels
-        if wide % 2:
-            raise ConfigError(f"DC block {channels} wide with an FFN middle of {middle}: their product must be even.")
         kernel_in = parameter(self, "kernel_in", (channels, wide))
         bias_in = parameter(self, "bias_in", (wide,))
         kernel_out = parameter(self, "kernel_out", (wide // 2, channels))

@@ -36,7 +36,7 @@ class Stage:
         references: of codecs without an intra network, whose clips begin with a picture that is not coded: shares of
             clips predicted from a blank picture, from the true one and from that with noise (spec ui2c, section 2).
         reference_noise: largest deviation of that noise, in 0..1 of the range of samples.
-        refresh: inter frames between two that start from a picture; 0 for only the first. With motion all do.
+        refresh: packets from one that starts from pictures to the next; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
         skip: with motion, skip the blocks that an encoder would.
         share: share of the time in a run with --seconds; 0 in all stages divides it by their computation.

@@ -1,7 +1,7 @@
 """A clip through a codec, differentiable, with estimated rates (D8): the coding loop with relaxed symbols."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flax.struct
@@ -168,29 +168,18 @@ def code_packets(
     if network.goes_on_from_pictures:  # every packet has a state of the same structure: one program for all
         (carried, _, _), kept = jax.lax.scan(step, (carried, network.start(first), first), packets)
         return carried, kept
-    parts = []
-    for run in runs(packets, refresh):
+    count, parts = len(packets.qps), []
+    for begin in range(0, count, refresh or count):
         # The state of the first packet of a run has another structure, and goes through another adaptor.
-        head, rest = (jax.tree.map(lambda x, part=part: x[part], run) for part in (0, slice(1, None)))
+        run = slice(begin + 1, begin + (refresh or count))
+        head, rest = (jax.tree.map(lambda x, part=part: x[part], packets) for part in (begin, run))
         carry, kept = step((carried, network.start(first), first), head)
         parts.append(jax.tree.map(lambda x: x[None], kept))
-        if len(run.qps) > 1:
+        if len(rest.qps) > 0:
             carry, kept = jax.lax.scan(step, carry, rest)
             parts.append(kept)
         carried, _, first = carry
-    return carried, joined(parts)
-
-
-def joined(parts: Sequence[Kept]) -> Kept:
-    """Trees of arrays, one after the other along the first axis."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-
-
-def runs(packets: PacketInput, refresh: int) -> Sequence[PacketInput]:
-    """The packets cut before every one that starts from pictures."""
-    count = len(packets.qps)
-    length = refresh or count
-    return [jax.tree.map(lambda x, i=i: x[i : i + length], packets) for i in range(0, count, length)]
+    return carried, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def cast(params: ParamTree, precision: str) -> ParamTree:

@@ -22,7 +22,7 @@ from nvc_jax.io.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
 from nvc_jax.training.clock import Clock, read_clock
-from nvc_jax.training.config import ALL, DEMO, TrainConfig, resolved
+from nvc_jax.training.config import DEMO, TrainConfig, resolved
 from nvc_jax.training.data import ClipSet, open_clips, samples
 from nvc_jax.training.evaluate import evaluate, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
@@ -314,7 +314,7 @@ class _Run:
         if not config.transform_init:
             return random
         stage = config.stages[0]
-        stage = dataclasses.replace(stage, frames=max(2, stage.frames), train=ALL, first_reference="coded")
+        stage = dataclasses.replace(stage, frames=max(2, stage.frames))
         planes = samples(self.clips, stage, _STATISTICS_CLIPS)
         batch = tuple(jnp.asarray(np.stack(plane)) for plane in zip(*planes, strict=True))
         clips = np.asarray(pictures(batch)).swapaxes(0, 1)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from nvc_jax.errors import ConfigError
 from nvc_jax.models.layers import DCBlock
 from nvc_jax.models.params import flatten, unflatten
 
@@ -47,8 +46,3 @@ def test_value_and_gradients(channels, middle):
         apply = jax.jit(module.apply)
         np.testing.assert_allclose(apply(params, x), defined(params, x), rtol=1e-9, atol=1e-9)
         check_grads(apply, (params, x), order=1, modes=["rev"], rtol=1e-5)
-
-
-def test_odd_middles_are_refused():
-    with pytest.raises(ConfigError, match="DC block 5 wide with an FFN middle of 3: their product must be even"):
-        DCBlock(5, middle=3).init(jax.random.key(0), jnp.zeros((1, 2, 2, 5)))

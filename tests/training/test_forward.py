@@ -15,7 +15,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.models.networks import networks
 from nvc_jax.models.state import Feature, Pictures, Prior
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training.forward import Coded, PacketInput, cast, code_packet, code_packets, runs
+from nvc_jax.training.forward import Coded, PacketInput, cast, code_packet, code_packets
 from nvc_jax.video import open_video
 
 
@@ -56,12 +56,6 @@ def test_scan_is_the_unrolled_sequence(motion):
         jax.tree.map(
             lambda one, all_, n=number: np.testing.assert_allclose(one, all_[n], rtol=1e-4, atol=1e-4), coded, scanned
         )
-
-
-def test_refresh_cuts_a_clip_into_runs():
-    packets = PacketInput(jnp.arange(7), jnp.arange(7), None)
-    assert [run.qps.tolist() for run in runs(packets, 0)] == [[0, 1, 2, 3, 4, 5, 6]]
-    assert [run.qps.tolist() for run in runs(packets, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.parametrize("refresh", [0, 1, 3])
