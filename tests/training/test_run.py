@@ -18,7 +18,7 @@ from nvc_jax.training import command, feed, processes, run
 from nvc_jax.training.config import DEMO, Data, Evaluation, Logging, Stage, TrainConfig
 from nvc_jax.training.data import open_clips
 from nvc_jax.training.settings import override
-from nvc_jax.training.step import PARTS, bucket_names
+from nvc_jax.training.step import bucket_names
 
 CONFIG = TrainConfig(
     tiny,
@@ -45,7 +45,7 @@ def counted(monkeypatch):
     happens, seen = {}, []
 
     def counting(step):
-        names = [f"{name}_{part}" for part in PARTS[step.stage.train] for name in ("bpp", "psnr_y")]
+        names = [f"{name}_{part}" for part in step.trained for name in ("bpp", "psnr_y")]
         names += [f"{name}_{bucket}" for name in names for bucket in bucket_names()]
 
         def update(state, batch, asked):
