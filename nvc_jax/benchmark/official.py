@@ -16,7 +16,7 @@ from nvc_jax.codec.store import StoredModel
 from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import write_pth
 from nvc_jax.errors import ConfigError
-from nvc_jax.io.files import reason
+from nvc_jax.io.files import explained
 from nvc_jax.models.config import dcvc_rt
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.video import YuvFrame
@@ -52,10 +52,8 @@ class OfficialCode:
             for file, state_dict in zip(files, params_to_official(model.config, model.params), strict=True):
                 write_pth(file, state_dict)
             arguments += ["--weights", *map(str, files)]
-        try:
+        with explained(ConfigError, f"{python}: does not start", "; set --torch-python."):
             self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        except OSError as error:
-            raise ConfigError(f"{python}: does not start ({reason(error)}); set --torch-python.") from None
         self.about: dict[str, Any] = self._answer()
 
     def ask(self, *command: str) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from nvc_jax.codec.schedule import check_qp_offsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
-from nvc_jax.io.files import atomic_folder, reason
+from nvc_jax.io.files import atomic_folder, explained, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, dtype, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
@@ -228,10 +228,8 @@ def _file_hash(path: Path) -> str:
 def _check_files(folder: Path, hashes: object) -> None:
     """Refuse damaged files before Orbax sees them: it prints hundreds of lines before it gives up."""
     for name, expected in hashes.items() if isinstance(hashes, dict) else ():
-        try:
+        with explained(ModelError, f"{folder}: cannot read {name}", "; convert or copy it again."):
             found = _file_hash(folder / name)
-        except OSError as error:
-            raise ModelError(f"{folder}: cannot read {name} ({reason(error)}); convert or copy it again.") from None
         if found != expected:
             raise ModelError(f"{folder}: {name} is damaged; convert or copy the model again.")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from nvc_jax.errors import OutputError
+from nvc_jax.errors import NvcError, OutputError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -28,6 +28,17 @@ PathLike = str | os.PathLike[str]
 def reason(error: OSError) -> str:
     """Quote the operating system's error message, without number and path."""
     return error.strerror or str(error) or type(error).__name__
+
+
+@contextmanager
+def explained(kind: type[NvcError], what: str, then: str = "") -> Iterator[None]:
+    """Raise an OSError of the block as an error of another kind: what went wrong, the reason, and what to do then."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, NvcError):
+            raise
+        raise kind(f"{what} ({reason(error)}){then}") from None
 
 
 class _Sink(io.RawIOBase):
@@ -68,10 +79,8 @@ class _Sink(io.RawIOBase):
         super().close()
         if not self._owned:
             return
-        try:
+        with explained(OutputError, f"{self._name}: cannot write"):  # network file systems report a full disk here
             self._inner.close()
-        except OSError as error:  # network file systems report a full disk here
-            raise OutputError(f"{self._name}: cannot write ({reason(error)})") from None
 
 
 @contextmanager
@@ -113,10 +122,8 @@ def make_folder(path: PathLike) -> None:
     Raises:
         OutputError: the folder cannot be made.
     """
-    try:
+    with explained(OutputError, f"{path}: cannot make the folder"):
         os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot make the folder ({reason(error)})") from None
 
 
 @contextmanager
@@ -137,10 +144,8 @@ def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
         return
     target = Path(path)
     if _is_special(target):
-        try:
+        with explained(OutputError, f"{target}: cannot open for writing"):
             device = open(target, "wb", buffering=0)
-        except OSError as error:
-            raise OutputError(f"{target}: cannot open for writing ({reason(error)})") from None
         with _opened(_Sink(device, str(target), owned=True)) as file:
             yield file
         return
@@ -151,17 +156,13 @@ def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
     if os.path.exists(final) and not os.access(final, os.W_OK):
         raise OutputError(f"{target}: is write-protected")
     part = final.parent / _temporary_name()
-    try:
+    with explained(OutputError, f"{target}: cannot create a file in {target.parent}"):
         raw = open(part, "xb", buffering=0)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot create a file in {target.parent} ({reason(error)})") from None
     try:
         with _opened(_Sink(raw, str(target), owned=True)) as file:
             yield file
-        try:
+        with explained(OutputError, f"{target}: cannot put the finished file in place"):
             os.replace(part, final)
-        except OSError as error:
-            raise OutputError(f"{target}: cannot put the finished file in place ({reason(error)})") from None
     except BaseException:
         with suppress(OSError):
             part.unlink()
@@ -177,10 +178,8 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """
     check_parent(target)
     stage = target.parent / _temporary_name()
-    try:
+    with explained(OutputError, f"{target}: cannot create a folder in {target.parent}"):
         stage.mkdir()
-    except OSError as error:
-        raise OutputError(f"{target}: cannot create a folder in {target.parent} ({reason(error)})") from None
     try:
         yield stage
     finally:
@@ -201,17 +200,15 @@ def atomic_folder(path: PathLike, *, replaces: Callable[[str], bool] | None = No
     if os.path.exists(target):
         if not os.path.isdir(target):
             raise OutputError(f"{path}: is a file, not a folder")
-        try:
+        with explained(OutputError, f"{path}: cannot open the folder"):
             names = os.listdir(target)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot open the folder ({reason(error)})") from None
         for name in names:
             if replaces is None or not replaces(name):
                 raise OutputError(f"{path}: holds other files ({name}); name a new or an empty folder")
     with staging_folder(target) as stage:
         yield stage
         old = stage.with_suffix(".old")
-        try:
+        with explained(OutputError, f"{path}: cannot put the finished folder in place"):
             if os.path.exists(target):
                 os.rename(target, old)
             try:
@@ -220,8 +217,6 @@ def atomic_folder(path: PathLike, *, replaces: Callable[[str], bool] | None = No
                 if os.path.exists(old):
                     os.rename(old, target)
                 raise
-        except OSError as error:
-            raise OutputError(f"{path}: cannot put the finished folder in place ({reason(error)})") from None
         shutil.rmtree(old, ignore_errors=True)
 
 

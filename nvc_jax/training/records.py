@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from nvc_jax.errors import ConfigError, OutputError
-from nvc_jax.io.files import atomic_output, reason
+from nvc_jax.io.files import atomic_output, explained
 from nvc_jax.training.config import Logging, TrainConfig
 from nvc_jax.training.settings import differences, to_json
 
@@ -86,12 +86,10 @@ class Records:
         """
         self._files: dict[str, TextIO] = {}
         self._board: Any = None
-        try:
+        with explained(OutputError, f"{workdir}: cannot write the logs"):
             for name in (METRICS, SPEED, EVALUATION):
                 _cut(workdir / name, step)
                 self._files[name] = (workdir / name).open("a")
-        except OSError as error:
-            raise OutputError(f"{workdir}: cannot write the logs ({reason(error)})") from None
         if logging.tensorboard:
             try:
                 from tensorboardX import SummaryWriter
@@ -147,18 +145,14 @@ class Records:
     def flush(self) -> None:
         """Write all logs to disk."""
         for file in self._files.values():
-            try:
+            with explained(OutputError, f"{file.name}: cannot write"):
                 file.flush()
                 os.fsync(file.fileno())
-            except OSError as error:
-                raise OutputError(f"{file.name}: cannot write ({reason(error)})") from None
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
-        try:
+        with explained(OutputError, f"{self._files[name].name}: cannot write"):
             self._files[name].write(json.dumps(record) + "\n")
             self._files[name].flush()
-        except OSError as error:
-            raise OutputError(f"{self._files[name].name}: cannot write ({reason(error)})") from None
 
     def _plot(self, step: int, values: Mapping[str, float], place: str) -> None:
         if self._board is not None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError, VideoError
-from nvc_jax.io.files import reason
+from nvc_jax.io.files import explained
 from nvc_jax.training.config import DEMO
 from nvc_jax.video import Frame, RgbFrame, YuvFrame, coded_colour, open_video, read_png, read_window, yuv_to_rgb
 from nvc_jax.video.png import is_animated, list_pictures
@@ -66,10 +66,8 @@ def find_clips(source: str) -> tuple[list[Clip], list[str]]:
     if not source:
         raise ConfigError("no data to train on; set data.source=FOLDER (of videos, PNG sequences or Vimeo-90k).")
     folder = Path(source)
-    try:
+    with explained(ConfigError, f"{source}: cannot open the folder of training data", "."):
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise ConfigError(f"{source}: cannot open the folder of training data ({reason(error)}).") from None
     clips: list[Clip] = []
     ignored: list[str] = []
     if (folder / SEPTUPLETS).is_file():
@@ -167,10 +165,8 @@ def _septuplets(folder: Path) -> list[Clip]:
 
 def _read_list(path: Path) -> str:
     """Read text in UTF-8 or, as editors on Windows may save it, UTF-16."""
-    try:
+    with explained(ConfigError, f"{path}: cannot be read", "."):
         data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({reason(error)}).") from None
     try:
         return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from nvc_jax.errors import OutputError, VideoError
-from nvc_jax.io.files import STDIO, PathLike, reason
+from nvc_jax.io.files import STDIO, PathLike, explained
 from nvc_jax.video.colour import BT709, coded_colour, rgb_to_yuv, yuv_to_rgb
 from nvc_jax.video.container import open_container
 from nvc_jax.video.container_writer import FORMATS, ContainerWriter
@@ -139,7 +139,7 @@ def _open(
     check_exists(path)
     if is_pattern(path) and not os.path.exists(place):
         return open_pictures(path)
-    try:
+    with explained(VideoError, f"{name}: cannot open"):
         if os.path.isdir(place):
             return open_pictures(path)
         if not os.path.isfile(place):
@@ -148,8 +148,6 @@ def _open(
             raise VideoError(f"{name}: is empty")
         with open(place, "rb") as file:
             head = file.read(len(MAGIC))
-    except OSError as error:
-        raise VideoError(f"{name}: cannot open ({reason(error)})") from None
     suffix = place.suffix.lower()
     if suffix == ".yuv":
         return open_raw(path, size)

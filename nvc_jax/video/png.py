@@ -16,15 +16,7 @@ import av
 import numpy as np
 
 from nvc_jax.errors import OutputError, VideoError
-from nvc_jax.io.files import (
-    PATTERN,
-    PathLike,
-    atomic_folder,
-    atomic_output,
-    check_parent,
-    reason,
-    staging_folder,
-)
+from nvc_jax.io.files import PATTERN, PathLike, atomic_folder, atomic_output, check_parent, explained, staging_folder
 from nvc_jax.video.colour import has_formula, matrix_name, substitute_matrix, yuv_to_rgb
 from nvc_jax.video.frame import DEFAULT_FPS, U8, Frame, RgbFrame, VideoInfo, YuvFrame, check_size
 from nvc_jax.video.orientation import exif_wish, orientation_note
@@ -138,14 +130,12 @@ class _Header(NamedTuple):
 
 def _read_header(path: Path, to_end: bool = False) -> _Header:
     """Parse the header and the chunks before the pixels, and those after them if asked to."""
-    try:
+    with explained(VideoError, f"{path}: cannot open"):
         with open(path, "rb") as file:
             head = file.read(_HEADER_BYTES)
             if len(head) < _HEADER_BYTES or not head.startswith(SIGNATURE) or head[12:16] != b"IHDR":
                 raise VideoError(f"{path}: is not a PNG picture")
             chunks = dict(_chunks(file, to_end))
-    except OSError as error:
-        raise VideoError(f"{path}: cannot open ({reason(error)})") from None
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     check_size(width, height, str(path))
     transparent = head[25] in _ALPHA or b"tRNS" in chunks
@@ -181,10 +171,8 @@ def read_png(path: PathLike) -> U8:
     """
     name = os.fspath(path)
     _read_header(Path(path))
-    try:
+    with explained(VideoError, f"{name}: cannot open"):
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise VideoError(f"{name}: cannot open ({reason(error)})") from None
     _check_chunks(data, name)
     try:
         context = av.CodecContext.create("png", "r")
@@ -276,16 +264,12 @@ class PictureWriter(VideoWriter):
     def _write_rgb(self, frame: RgbFrame) -> None:
         if self.count and not is_pattern(self._pattern):
             raise VideoError(f"{self.name}: is one picture, but there are more frames; name a folder")
-        try:
+        with explained(OutputError, f"{self.name}: cannot write"):
             (self._folder / self._name(self.count + 1)).write_bytes(encode_png(frame.rgb))
-        except OSError as error:
-            raise OutputError(f"{self.name}: cannot write ({reason(error)})") from None
 
     def _finish(self) -> None:
         if self._target is None:
             return
-        try:
+        with explained(OutputError, f"{self.name}: cannot put the pictures in place"):
             for number in range(1, self.count + 1):
                 os.replace(self._folder / self._name(number), self._target / self._name(number))
-        except OSError as error:
-            raise OutputError(f"{self.name}: cannot put the pictures in place ({reason(error)})") from None

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nvc_jax.errors import VideoError
-from nvc_jax.io.files import PathLike, atomic_output, reason
+from nvc_jax.io.files import PathLike, atomic_output, explained
 from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import DEFAULT_FPS, Colour, Frame, VideoInfo, YuvFrame, check_size, frame_bytes
 from nvc_jax.video.stream import VideoReader, VideoWriter
@@ -29,11 +29,9 @@ def open_raw(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
     check_size(width, height, name)
     per_frame = frame_bytes(width, height)
     with ExitStack() as stack:
-        try:
+        with explained(VideoError, f"{name}: cannot open"):
             file = stack.enter_context(open(path, "rb"))
             total = os.path.getsize(path)
-        except OSError as error:
-            raise VideoError(f"{name}: cannot open ({reason(error)})") from None
         count, rest = divmod(total, per_frame)
         if rest:
             raise VideoError(

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nvc_jax.errors import VideoError
-from nvc_jax.io.files import STDIO, PathLike, atomic_output, reason
+from nvc_jax.io.files import STDIO, PathLike, atomic_output, explained
 from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import DEFAULT_FPS, U8, Colour, Frame, VideoInfo, YuvFrame, check_size, frame_bytes
 from nvc_jax.video.stream import VideoReader, VideoWriter
@@ -51,15 +51,11 @@ def open_y4m(path: PathLike) -> VideoReader:
             name, file, size = "standard input", sys.stdin.buffer, None
         else:
             name = os.fspath(path)
-            try:
+            with explained(VideoError, f"{name}: cannot open"):
                 file = stack.enter_context(open(path, "rb"))
-            except OSError as error:
-                raise VideoError(f"{name}: cannot open ({reason(error)})") from None
             size = os.path.getsize(path) if os.path.isfile(path) else None
-        try:
+        with explained(VideoError, f"{name}: cannot read"):
             header = file.readline(_LINE_LIMIT)
-        except OSError as error:
-            raise VideoError(f"{name}: cannot read ({reason(error)})") from None
         info = _parse_header(header, name)
         if size is not None:
             count, rest = divmod(size - len(header), frame_bytes(info.width, info.height) + len(b"FRAME\n"))
