@@ -1,11 +1,12 @@
 """Print and plot the costs of programs compiled for absent chips."""
 
-import io
 from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+
+from nvc_jax.evaluation.plots import png
 
 _BLUE, _RED, _GREY = "#30638e", "#d1495b", "#8a8a8a"
 
@@ -85,6 +86,4 @@ def plot(result: dict[str, Any]) -> bytes:
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=7)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return png(figure)

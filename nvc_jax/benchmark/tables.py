@@ -1,12 +1,13 @@
 """Print and plot the result of a benchmark."""
 
-import io
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+
+from nvc_jax.evaluation.plots import png
 
 _BLUE, _RED, _GREY, _GOLD = "#30638e", "#d1495b", "#8a8a8a", "#edae49"
 _COLOURS = {"device": _BLUE, "copies": _GOLD, "coder": _RED, "python": _GREY}
@@ -74,9 +75,7 @@ def plot(result: dict[str, Any]) -> bytes:
         for handle, colour in zip(sequence.get_legend().legend_handles, _COLOURS.values(), strict=True):  # type: ignore[union-attr]
             handle.set_color(colour)  # type: ignore[union-attr]
     _finish(sequence, "end to end, ms per frame")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return png(figure)
 
 
 def _bars(axes: Axes, rows: dict[str, Any], title: str, label: str | None = None) -> None:

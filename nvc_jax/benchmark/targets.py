@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from nvc_jax.errors import ConfigError
+from nvc_jax.io.files import first_line
 
 LAUNCH_S = 4e-6  # of a CUDA kernel outside of graphs; 3 to 5 us are usual
 INSTALL = "pip install '.[compile]'"
@@ -86,7 +87,7 @@ class Target:
                 name = f"{self.name}:{'x'.join(map(str, shape))}"
                 description = topologies.get_topology_desc(platform="tpu", topology_name=name)
         except Exception as error:  # plugins raise any type
-            raise ConfigError(f"XLA's compiler for {self.name} does not start ({_first_line(error)}).") from None
+            raise ConfigError(f"XLA's compiler for {self.name} does not start ({first_line(error)}).") from None
         return list(description.devices)[:count]
 
     def other_options(self, error: Exception) -> dict[str, bool]:
@@ -100,7 +101,7 @@ class Target:
         text = str(error)
         if self.platform == "cuda" and any(word in text for word in ("ptxas", "libdevice", "nvlink")):
             return f"compiling for {self.name} needs ptxas and libdevice, package nvidia-cuda-nvcc-cu12; {INSTALL}."
-        return f"XLA cannot compile it for {self.name} ({_first_line(error)})."
+        return f"XLA cannot compile it for {self.name} ({first_line(error)})."
 
 
 def find(name: str) -> Target:
@@ -129,10 +130,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _is_installed(module: str) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from nvc_jax.codec.schedule import check_qp_offsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
-from nvc_jax.io.files import atomic_folder, explained, reason
+from nvc_jax.io.files import atomic_folder, explained, first_line, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, dtype, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
@@ -117,7 +117,7 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
         except ValueError as error:  # TensorStore's
-            raise OutputError(f"{folder}: cannot write the model ({_first_line(error)}).") from None
+            raise OutputError(f"{folder}: cannot write the model ({first_line(error)}).") from None
 
 
 def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
@@ -243,12 +243,7 @@ def _restore(folder: Path) -> ParamTree:
             params = checkpointer.restore(folder.resolve())
         return _to_numpy(params)
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory
-        raise ModelError(f"{folder}: cannot read the parameters ({_first_line(error)}).") from None
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__
+        raise ModelError(f"{folder}: cannot read the parameters ({first_line(error)}).") from None
 
 
 def _to_numpy(params: ParamTree) -> ParamTree:

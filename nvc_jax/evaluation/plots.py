@@ -33,7 +33,7 @@ def rd_figure(curves: Mapping[str, tuple[Curve, Curve | None]]) -> bytes:
         _plain_ticks(axes.xaxis)
         _label(axes, "bits per pixel (logarithmic)", label)
         axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def frame_figure(points: Mapping[str, Point]) -> bytes:
@@ -51,7 +51,7 @@ def frame_figure(points: Mapping[str, Point]) -> bytes:
     _label(below, "frame", "PSNR, dB")
     for axes in (above, below):
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _png(figure)
+    return png(figure)
 
 
 def crop_window(picture: npt.NDArray[np.uint8], width: int, height: int) -> tuple[slice, slice]:
@@ -84,7 +84,8 @@ def _label(axes: Axes, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Draw a figure."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()

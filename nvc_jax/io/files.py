@@ -30,6 +30,11 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def first_line(error: Exception) -> str:
+    """Quote the beginning of a message that may have hundreds of lines."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
 @contextmanager
 def explained(kind: type[NvcError], what: str, then: str = "") -> Iterator[None]:
     """Raise an OSError of the block as an error of another kind: what went wrong, the reason, and what to do then."""

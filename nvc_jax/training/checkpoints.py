@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 
 from nvc_jax.codec.store import this_process_alone
 from nvc_jax.errors import TrainingError
-from nvc_jax.io.files import make_folder
+from nvc_jax.io.files import first_line, make_folder
 from nvc_jax.training.config import Logging
 
 
@@ -45,7 +45,7 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
         except Exception as error:  # also one of the write before, in the background
             raise TrainingError(
-                f"{self._folder}: cannot save the checkpoint of step {step} ({_first_line(error)})."
+                f"{self._folder}: cannot save the checkpoint of step {step} ({first_line(error)})."
             ) from None
 
     def remove(self, step: int) -> None:
@@ -62,7 +62,7 @@ class Checkpoints:
             found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged directory
             raise TrainingError(
-                f"{self._folder}: cannot read the checkpoint of step {step} ({_first_line(error)}); remove it to "
+                f"{self._folder}: cannot read the checkpoint of step {step} ({first_line(error)}); remove it to "
                 "resume from the one before."
             ) from None
         return found["state"]
@@ -77,8 +77,4 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.close()
         except Exception as error:
-            raise TrainingError(f"{self._folder}: cannot save the last checkpoint ({_first_line(error)}).") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:160]
+            raise TrainingError(f"{self._folder}: cannot save the last checkpoint ({first_line(error)}).") from None

@@ -11,6 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from nvc_jax.errors import ConfigError, TrainingError
+from nvc_jax.io.files import first_line
 
 DEVICES = "devices"  # the axis of pmap
 
@@ -48,7 +49,7 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
     try:
         jax.distributed.initialize(*given) if coordinator else jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"cannot join the processes of the run ({str(error).splitlines()[0][:160]}).") from None
+        raise ConfigError(f"cannot join the processes of the run ({first_line(error)}).") from None
     return jax.process_count() > 1
 
 
