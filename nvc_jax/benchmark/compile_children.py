@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from nvc_jax.errors import ConfigError
@@ -52,7 +53,7 @@ def compiled_rows(
             assert child.stdout is not None
             lines = _lines(child.stdout)
             try:
-                with child.stdin:
+                with suppress(BrokenPipeError), child.stdin:  # it may have ended, and says why
                     child.stdin.write(json.dumps({**request} | ({"programs": left} if left else {})).encode())
                 left = _answer(lines, _START_S, child, log)["names"]
                 while left:
