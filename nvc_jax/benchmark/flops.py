@@ -6,7 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Jaxpr
+
+from nvc_jax.evaluation.complexity import macs_of, programs_in
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -26,20 +28,13 @@ def count(jaxpr: Jaxpr) -> Counter[str]:
 
 def _of_equation(equation: Any) -> Counter[str]:
     name, params = equation.primitive.name, equation.params
-    if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
-        depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-        return Counter({_kind(equation): 2 * equation.outvars[0].aval.size * depth})
-    if name == "conv_general_dilated":
-        kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
-        depth = math.prod(kernel[axis] for axis in axes[1:])
-        return Counter({_kind(equation): 2 * equation.outvars[0].aval.size * depth})
+    if macs := macs_of(equation):
+        return Counter({_kind(equation): 2 * macs})
     if name == "cond":
         return max((count(branch.jaxpr) for branch in params["branches"]), key=Counter.total)
     total: Counter[str] = Counter()
-    for value in params.values():
-        if isinstance(value, ClosedJaxpr | Jaxpr):
-            total += count(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+    for program in programs_in(equation):
+        total += count(program)
     repeats = params["length"] if name == "scan" else 1
     if name == "pallas_call":
         repeats = math.prod(side for side in params["grid_mapping"].grid if isinstance(side, int))

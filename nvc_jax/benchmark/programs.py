@@ -10,9 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from nvc_jax.benchmark.hlo import Computation, Program, parse
+from nvc_jax.codec.abstract import program_of
+from nvc_jax.evaluation.complexity import programs_in
 
 # Instructions that cost nothing at run time.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
@@ -107,7 +109,6 @@ def cost_of_operations(jaxpr: Jaxpr, compiled: Collection[str]) -> Cost:
     total = Cost()
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
-        inner = [value for value in params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
         if params.get("name") in compiled:
             total += _cost_of_program(params["jaxpr"])
         elif name == "scan":
@@ -116,9 +117,8 @@ def cost_of_operations(jaxpr: Jaxpr, compiled: Collection[str]) -> Cost:
         elif name == "cond":  # one branch runs
             branches = (cost_of_operations(branch.jaxpr, compiled) for branch in params["branches"])
             total += max(branches, key=lambda cost: cost.kernels)
-        elif inner:
-            for program in inner:
-                total += cost_of_operations(program.jaxpr if isinstance(program, ClosedJaxpr) else program, compiled)
+        elif inner := programs_in(equation):
+            total += functools.reduce(Cost.__add__, (cost_of_operations(program, compiled) for program in inner))
         else:
             avals: list[Any] = [value.aval for value in (*equation.invars, *equation.outvars)]
             total += Cost(1, 1, 0, sum(math.prod(aval.shape) * np.dtype(aval.dtype).itemsize for aval in avals))
@@ -137,6 +137,6 @@ _costs: dict[str, Cost] = {}
 def _cost_of_program(program: ClosedJaxpr) -> Cost:
     text = str(program)  # equal functions of equal shapes are one program
     if text not in _costs:
-        shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in program.in_avals]  # type: ignore[no-untyped-call,attr-defined]
-        _costs[text] = cost_of(jax.jit(jaxpr_as_fun(program)).lower(*shapes).compile())
+        function, inputs = program_of(program)
+        _costs[text] = cost_of(jax.jit(function).lower(*inputs).compile())
     return _costs[text]

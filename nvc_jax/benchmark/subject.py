@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array
 
-from nvc_jax.benchmark.given import Given
-from nvc_jax.codec.loop import CodedSymbols, LoadedNetwork, batched, code, encode
+from nvc_jax.codec.loop import CodedSymbols, Given, LoadedNetwork, batched, code, encode
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.store import load_model, make_model, packaged_models

@@ -1,7 +1,7 @@
 """The coding loop (DESIGN, "A packet's way"): one function for encoder, decoder, training and estimates.
 
 They run the same stages in the same order and differ in the source of symbols: the encoder quantises (`Quantise`), the
-decoder reads (`codec/reading.py`), training relaxes (`training/forward.py`).
+decoder reads (`codec/reading.py`), training relaxes (`training/forward.py`), measurements know them (`Given`).
 """
 
 import dataclasses
@@ -124,6 +124,33 @@ class Quantise:
     def coded(self) -> "CodedSymbols":
         """All of them, after the loop."""
         return CodedSymbols(self._side, self._z, list(zip(self._parts[::2], self._parts[1::2], strict=True)))
+
+
+class Given:
+    """Known symbols of a batch of packets: all of decoding but the entropy coder.
+
+    Attributes:
+        indexes: table indexes of the coding steps so far; those of the symbols are not read.
+    """
+
+    def __init__(self, network: Network, symbols: "CodedSymbols", fetch: Callable[[Array], Any] = lambda x: x) -> None:
+        """Prepare; fetch: called with the table indexes before each step, as a decoder copies them to the host."""
+        self._network, self._symbols, self._fetch = network, symbols, fetch
+        self.indexes: list[Any] = []
+
+    def side(self, state: State) -> tuple[State, SideInformation | None]:
+        """Apply it."""
+        side = self._symbols.side
+        return (state, None) if side is None else self._network.apply_side(state, side)
+
+    def z(self, context: Callable[[], Array | None]) -> Any:
+        """Give them."""
+        return self._symbols.z
+
+    def y(self, step: int, gain: Any, coding: CodingStep) -> Any:
+        """Give them."""
+        self.indexes.append(self._fetch(coding.indexes))
+        return self._symbols.y[step][0]
 
 
 class CodedSymbols(NamedTuple):

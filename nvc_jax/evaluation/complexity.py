@@ -6,6 +6,7 @@ before padding: a 1920x1080 picture is coded as 1920x1088, which is how the publ
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections import Counter
@@ -14,21 +15,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from nvc_jax.codec.loop import LoadedNetwork, encode
+from nvc_jax.codec.abstract import AbstractPackets, abstract, program_of
+from nvc_jax.codec.loop import LoadedNetwork
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.models.network import State
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import parameter_shapes, unflatten
-from nvc_jax.spec import PICTURE_STRIDE
-
-Place = tuple[str, str]  # (stage, module), as named by Flax while it traces; "" outside
 
 _SIDES = ("encode", "decode")
-_SEARCH = "_estimate"  # of block motion
-_ENCODER_STAGES = "analyse", "quantise", _SEARCH, "_skip"
 _XLA_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
 
 
@@ -85,8 +80,8 @@ def packet_complexity(
         if network == name:
             parameters[_without_number(module)] += math.prod(shape)
     sides: dict[str, Counter[str]] = {side: Counter() for side in _SIDES}
-    for (stage, module), macs in _count(_trace(config, name, width, height)).items():
-        for side in _sides(config, name, stage):
+    for side, programs in _programs(config, name, width, height).items():
+        for module, macs in sum(map(_count, programs), Counter()).items():
             sides[side][_without_number(module)] += macs
     pixels = width * height * config[name].pictures
     modules = {
@@ -101,52 +96,33 @@ def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
     return sum(_count(jax.make_jaxpr(function)(*arguments).jaxpr).values())
 
 
-def _sides(config: CodecConfig, name: str, stage: str) -> tuple[str, ...]:
-    """The sides that run a stage: the encoder alone analyses, and reconstructs only pictures that states start from."""
-    if stage in _ENCODER_STAGES:
-        return ("encode",)
-    goes_on = name == config.rest and not networks(config)[name].goes_on_from_pictures
-    return ("decode",) if stage == "reconstruct" and goes_on else _SIDES
-
-
-def _trace(config: CodecConfig, name: str, width: int, height: int) -> Jaxpr:
-    """The program of a packet: everything that encoder or decoder run, each stage once."""
-    network, count = networks(config)[name], config[name].pictures
-    params = unflatten({path: _abstract(shape) for path, shape in parameter_shapes(config).items()})[name]
-    rows, columns = (math.ceil(side / PICTURE_STRIDE) * PICTURE_STRIDE for side in (height, width))
-    pictures, qps = _abstract((1, count, rows, columns, 3)), _abstract((1, count))
-
-    def code(params: Any, pictures: Array, state: State, qps: Array) -> tuple[Array, Array]:
-        loaded = LoadedNetwork(network, params, jnp.float32(-1))
-        _, synthesis = encode(loaded, pictures, state, qps)
-        return synthesis.feature, loaded.reconstruct(synthesis, qps)
-
-    state = network.start(pictures)
-    feature, decoded = jax.eval_shape(code, params, pictures, state, qps)
-    state = network.advance(state, feature, lambda: decoded)
-    return jax.make_jaxpr(code)(params, pictures, state, qps).jaxpr
-
-
-def _abstract(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
-    """Stands in for an array while tracing."""
-    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+def _programs(config: CodecConfig, name: str, width: int, height: int) -> dict[str, list[Jaxpr]]:
+    """The programs of a packet on each side."""
+    params = unflatten({path: abstract(shape) for path, shape in parameter_shapes(config).items()})[name]
+    loaded = LoadedNetwork(networks(config)[name], params, jnp.float32(-1))
+    packets = AbstractPackets(loaded, (width, height), goes_on=name == config.rest)
+    ways = packets.encode(), packets.decode(), packets.picture()
+    encode, decode, picture = (jax.make_jaxpr(function)(*inputs).jaxpr for function, inputs in ways)
+    # The encoder reconstructs only pictures that states start from.
+    from_pictures = name != config.rest or loaded.network.goes_on_from_pictures
+    return {"encode": [encode, picture] if from_pictures else [encode], "decode": [decode, picture]}
 
 
 def _xla_costs(config: CodecConfig, name: str) -> dict[str, float]:
-    """The sum of XLA's estimates for the compiled programs of all stages."""
-    width, height = _XLA_SIZE
+    """The sum of XLA's estimates for the compiled programs of all stages, those with loops left out."""
     costs: Counter[str] = Counter()
-    for equation in _trace(config, name, width, height).eqns:
-        program = equation.params.get("jaxpr")
-        if not isinstance(program, ClosedJaxpr):
-            continue
-        arguments = (_abstract(aval.shape, aval.dtype) for aval in program.in_avals)
-        cost = jax.jit(jax.extend.core.jaxpr_as_fun(program)).lower(*arguments).compile().cost_analysis() or {}
-        if equation.params["name"] == _SEARCH:
-            continue  # loops, whose bodies XLA counts once
-        for side in _sides(config, name, equation.params["name"]):
+    analyses: dict[str, Mapping[str, float]] = {}
+    for side, programs in _programs(config, name, *_XLA_SIZE).items():
+        for equation in itertools.chain.from_iterable(program.eqns for program in programs):
+            program, text = equation.params.get("jaxpr"), str(equation)
+            if not isinstance(program, ClosedJaxpr) or "scan[" in text or "while[" in text:
+                continue  # XLA counts the body of a loop once
+            if text not in analyses:
+                function, inputs = program_of(program)
+                analyses[text] = jax.jit(function).lower(*inputs).compile().cost_analysis() or {}
             for ours, theirs in (("flops", "flops"), ("bytes", "bytes accessed")):
-                costs[f"{side}_{ours}"] += cost.get(theirs, 0.0) / (width * height * config[name].pictures)
+                pixels = math.prod(_XLA_SIZE) * config[name].pictures
+                costs[f"{side}_{ours}"] += analyses[text].get(theirs, 0.0) / pixels
     return dict(costs)
 
 
@@ -155,36 +131,48 @@ def _without_number(module: str) -> str:
     return re.sub(r"_\d+$", "", module)
 
 
-def _count(jaxpr: Jaxpr, place: Place = ("", ""), depthwise: bool = False) -> Counter[Place]:
-    """Multiply-accumulates by place."""
-    counts: Counter[Place] = Counter()
+def macs_of(equation: Any) -> int:
+    """Multiply-accumulates of a matrix product or a convolution, 0 of other equations."""
+    numbers, operands = equation.params.get("dimension_numbers"), [value.aval for value in equation.invars]
+    if equation.primitive.name == "dot_general":
+        sides = [operands[0].shape[axis] for axis in numbers[0][0]]
+    elif equation.primitive.name == "conv_general_dilated":
+        sides = [operands[1].shape[axis] for axis in numbers.rhs_spec[1:]]
+    else:
+        return 0
+    return int(equation.outvars[0].aval.size) * math.prod(sides)
+
+
+def programs_in(equation: Any) -> list[Jaxpr]:
+    """The programs that an equation runs: the body of a loop, a called function, ..."""
+    values = (value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in equation.params.values())
+    return [value for value in values if isinstance(value, Jaxpr)]
+
+
+def _count(jaxpr: Jaxpr, module: str = "", depthwise: bool = False) -> Counter[str]:
+    """Multiply-accumulates by module, as named by Flax while it traces; "" outside."""
+    counts: Counter[str] = Counter()
     for equation in jaxpr.eqns:
-        counts += _count_equation(equation, place, depthwise)
+        counts += _count_equation(equation, module, depthwise)
     return counts
 
 
-def _count_equation(equation: Any, place: Place, depthwise: bool) -> Counter[Place]:
+def _count_equation(equation: Any, module: str, depthwise: bool) -> Counter[str]:
     scopes = str(equation.source_info.name_stack).split("/")
     for scope, inside in zip(scopes, [*scopes[1:], ""], strict=True):
-        method = re.fullmatch(r"[A-Z]\w*\.(\w+)", scope)  # `Inter.analyse/encoder_blocks_0/depthwise`
-        if method:
-            place = method[1], inside
+        if re.fullmatch(r"[A-Z]\w*\.\w+", scope):  # `Inter.analyse/encoder_blocks_0/depthwise`
+            module = inside
     depthwise = depthwise or "depthwise" in scopes
-    name, out = equation.primitive.name, equation.outvars[0].aval
-    if name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        return Counter({place: out.size * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)})
-    if name == "conv_general_dilated":
-        kernel, axes = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
-        return Counter({place: out.size * math.prod(kernel[axis] for axis in axes[1:])})
+    name = equation.primitive.name
+    if products := macs_of(equation):
+        return Counter({module: products})
     if name == "mul" and depthwise:
-        return Counter({place: out.size})
+        return Counter({module: equation.outvars[0].aval.size})
     if name == "cond":  # one branch runs; where they are one computation written for several platforms, they agree
-        branches = (_count(branch.jaxpr, place, depthwise) for branch in equation.params["branches"])
+        branches = (_count(branch.jaxpr, module, depthwise) for branch in equation.params["branches"])
         return max(branches, key=Counter.total)
-    total: Counter[Place] = Counter()
-    for value in equation.params.values():
-        if isinstance(value, ClosedJaxpr | Jaxpr):
-            total += _count(value.jaxpr if isinstance(value, ClosedJaxpr) else value, place, depthwise)
+    total: Counter[str] = Counter()
+    for program in programs_in(equation):
+        total += _count(program, module, depthwise)
     repeats = equation.params.get("length", 1) if name == "scan" else 1
-    return Counter({place: repeats * macs for place, macs in total.items()})
+    return Counter({module: repeats * macs for module, macs in total.items()})

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nvc_jax.codec.abstract import abstract
 from nvc_jax.models.params import parameter_shapes, unflatten
 from nvc_jax.training.config import Stage, TrainConfig
 from nvc_jax.training.data import Batch
@@ -58,20 +59,16 @@ def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_c
     """
     batch = chips * (batch_per_chip or max(1, stage.batch // chips))
     stage = dataclasses.replace(stage, steps=_STEPS, epochs=0.0, batch=batch)
-    shapes = unflatten({name: _shape(shape, jnp.float32) for name, shape in parameter_shapes(config.codec).items()})
+    shapes = unflatten({name: abstract(shape, jnp.float32) for name, shape in parameter_shapes(config.codec).items()})
     packing = Packing.of(config.optimiser, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
     state = jax.eval_shape(lambda params: initial_state(config, params, packing), shapes)
     frames = (batch, stage.frames)
-    planes = tuple(_shape((*frames, side, side), jnp.uint8) for side in (stage.size, *[stage.size // 2] * 2))
+    planes = tuple(abstract((*frames, side, side), jnp.uint8) for side in (stage.size, *[stage.size // 2] * 2))
     step = Step(config, stage, 0, packing, DEVICES if chips > 1 else None)
-    return AbstractStep(step, state, Batch(planes, _shape((batch,), jnp.uint32)))
+    return AbstractStep(step, state, Batch(planes, abstract((batch,), jnp.uint32)))
 
 
 def _program(stage: Stage) -> tuple[Any, ...]:
     """Collect the settings of a stage that select the program of its step."""
     shape = stage.frames, stage.size, stage.batch
     return *shape, stage.train, stage.mode, stage.remat, stage.first_reference, stage.refresh, stage.skip
-
-
-def _shape(dimensions: tuple[int, ...], dtype: Any) -> Any:
-    return jax.ShapeDtypeStruct(dimensions, dtype)  # type: ignore[no-untyped-call]
