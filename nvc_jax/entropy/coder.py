@@ -63,14 +63,13 @@ class EntropyCoder:
             dialect: of the payloads.
             side: a key of SIDE_INFORMATION; None without.
         """
-        self._z_table = _native_table(z_tables)
-        self._y_table = _gaussian_table()
+        self.z_table = _native_table(z_tables)
+        self.side = side
         self._dialect: Dialect = dialect
-        self._side = side
         self._encoder: NativeEncoder = (
             InterleavedEncoder(_THREADS) if dialect == "interleaved" else DcvcEncoder(_STREAMS[dialect])
         )
-        self._idle: list[InterleavedDecoder] = []  # they keep their memory from frame to frame
+        self.idle: list[InterleavedDecoder] = []  # they keep their memory from frame to frame
         self.timer = Timer()
 
     def encode(
@@ -89,12 +88,12 @@ class EntropyCoder:
             segments: list[Any] = []
             check = Check()
             if side is not None:
-                assert self._side is not None
-                table, steps = _side_table(self._side), SIDE_INFORMATION[self._side].encode(side)
+                assert self.side is not None
+                table, steps = _side_table(self.side), SIDE_INFORMATION[self.side].encode(side)
                 segments += [(table, symbols, rows, 0) for symbols, rows in steps]
                 check.update(side)
-            segments += [(self._z_table, z, _channel_indexes(z.shape), qp * channels)]
-            segments += [(self._y_table, symbols, indexes, 0) for symbols, indexes in planes]
+            segments += [(self.z_table, z, _channel_indexes(z.shape), qp * channels)]
+            segments += [(_gaussian_table(), symbols, indexes, 0) for symbols, indexes in planes]
             check.update(z)
             for symbols, indexes in planes:
                 check.update(symbols)
@@ -106,17 +105,13 @@ class EntropyCoder:
         decoder: NativeDecoder
         if self._dialect == "interleaved":
             try:
-                decoder = self._idle.pop()
+                decoder = self.idle.pop()
             except IndexError:
                 decoder = InterleavedDecoder(b"", _THREADS)
             decoder.reset(payload)
         else:
             decoder = DcvcDecoder(payload, _STREAMS[self._dialect])
-        return PacketDecoder(self._z_table, self._y_table, self._side, decoder, check, self._recycle, self.timer)
-
-    def _recycle(self, decoder: NativeDecoder) -> None:
-        if isinstance(decoder, InterleavedDecoder):
-            self._idle.append(decoder)
+        return PacketDecoder(self, decoder, check)
 
 
 class PacketDecoder:
@@ -128,55 +123,40 @@ class PacketDecoder:
         DesyncError: it decodes to other integers than the encoder had.
     """
 
-    def __init__(
-        self,
-        z_table: CdfTable,
-        y_table: CdfTable,
-        side: str | None,
-        decoder: NativeDecoder,
-        check: int | None,
-        recycle: Callable[[NativeDecoder], None],
-        timer: Timer,
-    ) -> None:
-        self._z_table = z_table
-        self._y_table = y_table
-        self._side = side
-        self._decoder = decoder
-        self._expected = check
-        self._recycle = recycle
+    def __init__(self, coder: EntropyCoder, decoder: NativeDecoder, check: int | None) -> None:
+        self._coder, self._decoder, self._expected = coder, decoder, check
         self._check = Check()
-        self._timer = timer
 
     def side(self, height: int, width: int) -> Int8:
         """Symbols of the side information, [height, width, n]."""
-        assert self._side is not None
-        table = _side_table(self._side)
-        with self._timer(), _stream_errors():
-            decode = SIDE_INFORMATION[self._side].decode
+        assert self._coder.side is not None
+        table, decode = _side_table(self._coder.side), SIDE_INFORMATION[self._coder.side].decode
+        with self._coder.timer(), _stream_errors():
             symbols = decode(height, width, lambda rows: self._decoder.decode(table, rows))
             self._check.update(symbols)
             return symbols
 
     def z(self, qp: int, shape: tuple[int, int, int]) -> Int8:
         """Symbols of z, [channels, h, w]."""
-        with self._timer(), _stream_errors():
-            symbols = self._decoder.decode(self._z_table, _channel_indexes(shape), qp * shape[0])
+        with self._coder.timer(), _stream_errors():
+            symbols = self._decoder.decode(self._coder.z_table, _channel_indexes(shape), qp * shape[0])
             self._check.update(symbols)
             return symbols
 
     def plane(self, indexes: Uint8) -> Int8:
         """Symbols of the next coding step, in the shape of its table rows; 0 where they are NOT_CODED."""
-        with self._timer(), _stream_errors():
-            symbols = self._decoder.decode(self._y_table, indexes)
+        with self._coder.timer(), _stream_errors():
+            symbols = self._decoder.decode(_gaussian_table(), indexes)
             self._check.update(symbols)
             self._check.update(indexes)
             return symbols
 
     def finish(self) -> None:
         """Check that the payload was used up exactly, which shows most kinds of damage, and the encoder's check."""
-        with self._timer(), _stream_errors():
+        with self._coder.timer(), _stream_errors():
             self._decoder.finish()
-        self._recycle(self._decoder)
+        if isinstance(self._decoder, InterleavedDecoder):
+            self._coder.idle.append(self._decoder)
         if self._expected is not None and self._check.value(CHECK_BITS) != self._expected:
             raise errors.DesyncError("its symbols and scales are not those of the encoder")
 
