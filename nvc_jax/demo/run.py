@@ -12,10 +12,10 @@ import numpy as np
 from nvc_jax.codec.files import Progress, decode_file, encode_file
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.demo.sequence import demo_sequence
+from nvc_jax.demo.sequence import write_demo
 from nvc_jax.errors import OutputError, VideoError
 from nvc_jax.io.files import STDIO, make_folder, same_file
-from nvc_jax.video import Colour, RgbFrame, check_exists, create_video, open_video, write_png, yuv_to_rgb
+from nvc_jax.video import Colour, RgbFrame, check_exists, open_video, write_png, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
 QPS = (10, 32, 54)
@@ -47,7 +47,7 @@ def run_demo(
     """
     if video is not None:
         _check_readable_again(video)
-    source = _write_demo_sequence(folder) if video is None else Path(video)
+    source = write_demo(folder / "source.y4m") if video is None else Path(video)
     colour, last = _last_frame(source)
     make_folder(folder)
     outputs = {qp: (folder / f"qp{qp}.nvc", folder / f"qp{qp}.mp4") for qp in QPS}
@@ -86,16 +86,6 @@ def _check_readable_again(video: str) -> None:
     if video == STDIO or (os.path.exists(video) and not os.path.isfile(video) and not os.path.isdir(video)):
         name = "standard input" if video == STDIO else video
         raise VideoError(f"{name}: the demo reads its video several times, and a pipe only once; give a file.")
-
-
-def _write_demo_sequence(folder: Path) -> Path:
-    info, frames = demo_sequence()
-    make_folder(folder)
-    path = folder / "source.y4m"
-    with create_video(path, info) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
 
 
 def _last_frame(path: Path, colour: Colour | None = None) -> tuple[Colour, Any]:

@@ -11,13 +11,15 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.video import Colour, RgbFrame, VideoInfo, YuvFrame, rgb_to_yuv
+from nvc_jax.io.files import make_folder
+from nvc_jax.video import Colour, RgbFrame, VideoInfo, YuvFrame, create_video, rgb_to_yuv
 from nvc_jax.video.frame import check_size
 
 if TYPE_CHECKING:
@@ -48,6 +50,16 @@ def demo_sequence(width: int = 352, height: int = 288, frames: int = 33) -> tupl
     background, face = _photograph(_BACKGROUND), _photograph(_FOREGROUND).crop(_FACE)
     info = VideoInfo(width, height, FPS, COLOUR, frames)
     return info, (_frame(background, face, width, height, t) for t in range(frames))
+
+
+def write_demo(path: Path, *shape: int) -> Path:
+    """Write the sequence as a video, its folder made if needed; shape: see `demo_sequence`."""
+    info, frames = demo_sequence(*shape)
+    make_folder(path.parent)
+    with create_video(path, info) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
 
 
 def _photograph(name: str) -> Image:

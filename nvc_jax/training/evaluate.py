@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.codec.store import StoredModel, save_model
-from nvc_jax.demo.sequence import demo_sequence
+from nvc_jax.demo.sequence import write_demo
 from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.evaluation.sequences import Video
 from nvc_jax.io.files import make_folder
 from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
 from nvc_jax.training.config import DEMO, Evaluation
-from nvc_jax.video import create_video, open_video, write_png
+from nvc_jax.video import open_video, write_png
 
 _DEMO_SIZE = (176, 144)
 
@@ -38,7 +38,9 @@ def evaluate(model: StoredModel, evaluation: Evaluation, pictures: Path) -> Iter
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save_model(folder / "model", model)
-        for path in [_demo(folder, evaluation.frames)] if evaluation.source == DEMO else videos(evaluation.source):
+        demo = evaluation.source == DEMO
+        clip = folder / "demo.y4m"
+        for path in [write_demo(clip, *_DEMO_SIZE, evaluation.frames)] if demo else videos(evaluation.source):
             for qp in evaluation.qps:
                 sequence = Video("evaluation", path.stem, path, None, evaluation.frames, False, -1)
                 yield _point(folder, model, sequence, qp, pictures)
@@ -72,15 +74,6 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         "psnr": float(psnr[0]),
         "psnr_y": float(psnr[1] if len(psnr) > 1 else psnr[0]),
     }
-
-
-def _demo(folder: Path, count: int) -> Path:
-    path = folder / "demo.y4m"
-    info, frames = demo_sequence(*_DEMO_SIZE, count)
-    with create_video(path, info) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
 
 
 def videos(source: str) -> list[Path]:

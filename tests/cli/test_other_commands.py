@@ -222,9 +222,8 @@ def test_demo_takes_the_beginning(nvc, clip, monkeypatch):
 def test_demo(nvc, work, monkeypatch):
     pytest.importorskip("skimage")
     from nvc_jax.demo import run as demo
-    from nvc_jax.demo.sequence import demo_sequence
 
-    monkeypatch.setattr(demo, "demo_sequence", lambda: demo_sequence(WIDTH, HEIGHT, 2))
+    monkeypatch.setattr(demo, "write_demo", lambda path, write=demo.write_demo: write(path, WIDTH, HEIGHT, 2))
     results = nvc("demo", "--json").json()
     assert [point["qp"] for point in results["points"]] == [10, 32, 54]
     assert all(point["identical"] and point["bpp"] > 0 for point in results["points"])

@@ -4,9 +4,8 @@ import pytest
 import synthetic
 
 from nvc_jax.codec.store import save_model
-from nvc_jax.demo.sequence import demo_sequence
+from nvc_jax.demo.sequence import write_demo
 from nvc_jax.evaluation.command import main
-from nvc_jax.video import create_video
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +29,7 @@ def make_clip(tmp_path_factory):
     folder.mkdir()
 
     def make(width, height, frames, name="clip.y4m"):
-        info, pictures = demo_sequence(width, height, frames)
-        with create_video(folder / name, info) as writer:
-            for picture in pictures:
-                writer.write(picture)
-        return folder / name
+        return write_demo(folder / name, width, height, frames)
 
     return make
 

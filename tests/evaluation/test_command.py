@@ -15,11 +15,11 @@ import synthetic
 
 from nvc_jax.cli.command import main as nvc_jax
 from nvc_jax.codec.store import make_model, save_model
-from nvc_jax.demo.sequence import demo_sequence
+from nvc_jax.demo.sequence import write_demo
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
-from nvc_jax.video import create_video, write_png
+from nvc_jax.video import write_png
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("psnr", "msssim", "psnr_y", "psnr_u", "psnr_v", "msssim_y", "msssim_u", "msssim_v")
@@ -324,11 +324,7 @@ def test_names_with_brackets(evaluate, make_clip, tiny_model, tmp_path, name):
 
 
 def test_rgb_sources_are_measured_in_rgb(evaluate, tiny_model, tmp_path):
-    info, frames = demo_sequence(32, 32, 2)
-    (tmp_path / "pictures").mkdir()
-    with create_video(tmp_path / "pictures" / "scene", info) as writer:
-        for frame in frames:
-            writer.write(frame)
+    write_demo(tmp_path / "pictures" / "scene", 32, 32, 2)
     assert evaluate("--model", tiny_model, "--videos", tmp_path / "pictures" / "scene", "--qps", 20) == 0
     (point,) = points_of(tmp_path / "out.json").values()
     assert len(point["frame_psnr"]) == 2

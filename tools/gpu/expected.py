@@ -12,8 +12,7 @@ from nvc_jax.codec.files import decode_file, encode_file
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import machine
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.demo.sequence import demo_sequence
-from nvc_jax.video import create_video
+from nvc_jax.demo.sequence import write_demo
 
 _CLIP, _STREAM, _HASHES = "int16.y4m", "int16.nvc", "int16.json"
 _SCHEDULE = Schedule(qp=32, intra_qp=32, reset_interval=4)
@@ -21,11 +20,7 @@ _SCHEDULE = Schedule(qp=32, intra_qp=32, reset_interval=4)
 
 def make_expected(folder: Path, size: tuple[int, int] = (352, 288), frames: int = 10) -> None:
     """Code a moving picture in int16 and record the hashes of its decoded frames."""
-    folder.mkdir(parents=True, exist_ok=True)
-    info, pictures = demo_sequence(*size, frames)
-    with create_video(folder / _CLIP, info) as writer:
-        for picture in pictures:
-            writer.write(picture)
+    write_demo(folder / _CLIP, *size, frames)
     codec = Codec.load("embedded", "int16")
     encode_file(codec, folder / _CLIP, folder / _STREAM, _SCHEDULE)
     report = decode_file(codec, folder / _STREAM, folder / "back.y4m", hashes=True)

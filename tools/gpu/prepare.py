@@ -76,14 +76,9 @@ def _store(wheel: Path) -> None:
 
 def clip(folder: Path, frames: int, size: tuple[int, int] = (1920, 1080)) -> None:
     """Write a natural moving picture at full size."""
-    from nvc_jax.demo.sequence import demo_sequence
-    from nvc_jax.video import create_video
+    from nvc_jax.demo.sequence import write_demo
 
-    folder.mkdir(parents=True, exist_ok=True)
-    info, pictures = demo_sequence(*size, frames)
-    with create_video(folder / "moving.mkv", info) as writer:
-        for picture in pictures:
-            writer.write(picture)
+    write_demo(folder / "moving.mkv", *size, frames)
 
 
 def report(parts: dict[str, Path]) -> None:
