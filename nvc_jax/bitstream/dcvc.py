@@ -9,7 +9,6 @@ from nvc_jax.bitstream.packets import CodedPacket, Packet, check_picture_size, c
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
 from nvc_jax.spec import TWO_STREAMS_ABOVE, Dialect
 
-MAX_HEADERS = 16
 MAX_UINT = (1 << 30) - 1
 
 _SEQUENCE_UNIT, _INTRA_UNIT, _INTER_UNIT = range(3)

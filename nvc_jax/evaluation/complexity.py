@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -81,7 +81,7 @@ def packet_complexity(
             parameters[_without_number(module)] += math.prod(shape)
     sides: dict[str, Counter[str]] = {side: Counter() for side in _SIDES}
     for side, programs in _programs(config, name, width, height).items():
-        for module, macs in sum(map(_count, programs), Counter()).items():
+        for module, macs in sum(map(count_macs, programs), Counter()).items():
             sides[side][_without_number(module)] += macs
     pixels = width * height * config[name].pictures
     modules = {
@@ -89,11 +89,6 @@ def packet_complexity(
         for module, count in parameters.items()
     }
     return Complexity(modules, _xla_costs(config, name) if xla else {})
-
-
-def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
-    """Multiply-accumulates in one call of a function."""
-    return sum(_count(jax.make_jaxpr(function)(*arguments).jaxpr).values())
 
 
 def _programs(config: CodecConfig, name: str, width: int, height: int) -> dict[str, list[Jaxpr]]:
@@ -149,7 +144,7 @@ def programs_in(equation: Any) -> list[Jaxpr]:
     return [value for value in values if isinstance(value, Jaxpr)]
 
 
-def _count(jaxpr: Jaxpr, module: str = "", depthwise: bool = False) -> Counter[str]:
+def count_macs(jaxpr: Jaxpr, module: str = "", depthwise: bool = False) -> Counter[str]:
     """Multiply-accumulates by module, as named by Flax while it traces; "" outside."""
     counts: Counter[str] = Counter()
     for equation in jaxpr.eqns:
@@ -169,10 +164,10 @@ def _count_equation(equation: Any, module: str, depthwise: bool) -> Counter[str]
     if name == "mul" and depthwise:
         return Counter({module: equation.outvars[0].aval.size})
     if name == "cond":  # one branch runs; where they are one computation written for several platforms, they agree
-        branches = (_count(branch.jaxpr, module, depthwise) for branch in equation.params["branches"])
+        branches = (count_macs(branch.jaxpr, module, depthwise) for branch in equation.params["branches"])
         return max(branches, key=Counter.total)
     total: Counter[str] = Counter()
     for program in programs_in(equation):
-        total += _count(program, module, depthwise)
+        total += count_macs(program, module, depthwise)
     repeats = equation.params.get("length", 1) if name == "scan" else 1
     return Counter({module: repeats * macs for module, macs in total.items()})
