@@ -300,36 +300,29 @@ def _small_intra(width: int, blocks: tuple[int, int], prior: int, **fields: Any)
     return IntraConfig(width=width, encoder=encoder, decoder=decoder, fusion=one, spatial=one, **fields)
 
 
-def _small_inter(kind: type[InterConfig], width: int, prior: int, **fields: Any) -> InterConfig:
+def _inter(
+    kind: type[InterConfig], width: int, blocks: tuple[int, int, int, int, int], recon: int, **fields: Any
+) -> Any:
+    """Blocks: of both parts of the feature extractor, encoder, decoder and reconstruction."""
+    names, widths = ("extractor_prior", "extractor_context", "encoder", "decoder", "recon"), (*[width] * 4, recon)
+    stacks = {name: Stack(*stack) for name, stack in zip(names, zip(blocks, widths, strict=True), strict=True)}
+    return kind(**{"width": width, **stacks, **fields})
+
+
+def _small_inter(kind: type[InterConfig], width: int, prior: int, **fields: Any) -> Any:
     """With one block in each stack."""
-    at_8 = dict.fromkeys(("extractor_prior", "extractor_context", "encoder", "decoder", "recon"), Stack(1, width))
-    at_16 = dict.fromkeys(("fusion", "spatial"), Stack(1, prior))
-    return kind(**{"width": width, **at_8, **at_16, **fields})
+    one = Stack(1, prior)
+    return _inter(kind, width, (1, 1, 1, 1, 1), width, fusion=one, spatial=one, **fields)
 
 
 dcvc_rt = _codec("dcvc_rt", IntraConfig(), InterConfig())
 
 # Candidate B of spec 13, inferred: the channel list of DCVC-RT-Large was never published; this one matches its
 # published number of operations and, as the paper says, has both more channels and more blocks.
-dcvc_rt_large = _codec(
-    "dcvc_rt_large",
-    IntraConfig(),
-    InterConfig(
-        width=320,
-        extractor_prior=Stack(3, 320),
-        extractor_context=Stack(7, 320),
-        encoder=Stack(4, 320),
-        decoder=Stack(5, 320),
-        recon=Stack(4, 480),
-    ),
-)
+dcvc_rt_large = _codec("dcvc_rt_large", IntraConfig(), _inter(InterConfig, 320, (3, 7, 4, 5, 4), 480))
 
 # The students of KD-NVC: the entropy model and the encoder are their teacher's, DCVC-RT's (spec kd_nvc).
-kd_nvc_s = _codec(
-    "kd_nvc_s",
-    IntraConfig(),
-    InterConfig(extractor_context=Stack(2, 256), decoder=Stack(1, 256), recon=Stack(4, 160)),
-)
+kd_nvc_s = _codec("kd_nvc_s", IntraConfig(), _inter(InterConfig, 256, (2, 2, 3, 1, 4), 160))
 kd_nvc_t = _codec(
     "kd_nvc_t",
     IntraConfig(),
@@ -342,24 +335,7 @@ kd_nvc_t = _codec(
 )
 
 # Inferred (spec ui2c, section 4): matches the published parameters and operations; the adaptor is the least certain.
-ui2c = CodecConfig(
-    "ui2c",
-    (
-        (
-            "pair",
-            PairConfig(
-                width=384,
-                extractor_prior=Stack(2, 384),
-                extractor_context=Stack(6, 384),
-                encoder=Stack(3, 384),
-                decoder=Stack(3, 384),
-                recon=Stack(4, 640),
-            ),
-        ),
-    ),
-    first="pair",
-    rest="pair",
-)
+ui2c = CodecConfig("ui2c", (("pair", _inter(PairConfig, 384, (2, 6, 3, 3, 4), 640)),), first="pair", rest="pair")
 
 # The model that ships with the package: small enough to train on a CPU and to carry in the repository.
 embedded = _codec(
