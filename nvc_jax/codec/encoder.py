@@ -85,7 +85,7 @@ class Encoder:
         self._codec = codec
         self._size = width, height
         self._dialect: Dialect = dialect
-        self._schedule = schedule.for_model(codec.stored.qp_offsets, codec.stored.intra_qp_offset)
+        self._schedule = schedule.for_model(codec.stored.offsets)
         self._reconstruct = reconstruct
         self._networks = codec.networks(skip_threshold, rdoq, skip_blocks)
         self._history = History(self._networks)

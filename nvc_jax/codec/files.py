@@ -102,8 +102,7 @@ def encode_file(
     _check_paths(source, target)
     container = container_of(target, container)
     config = codec.stored.config
-    schedule = schedule.for_model(codec.stored.qp_offsets, codec.stored.intra_qp_offset)
-    schedule = _storable(schedule, container)
+    schedule = _storable(schedule.for_model(codec.stored.offsets), container)
     if container == "dcvc" and config.pictures > 1:
         raise ConfigError(
             f"{target}: the official container holds one picture a packet, and the model {config.name} codes "
@@ -271,7 +270,7 @@ def create_writer(
     """The writer of a stream, with its header written. skip_threshold: that of the encoder."""
     if container == "dcvc":
         return DcvcWriter(file, info.width, info.height)
-    colour = coded_colour(info)
+    colour, schedule = coded_colour(info), schedule.for_model(codec.stored.offsets)
     header = NvcHeader(
         identity=codec.stored.identity,
         model=codec.stored.config.name,
@@ -286,7 +285,7 @@ def create_writer(
         intra_qp=schedule.start_qp,
         intra_period=schedule.intra_period,
         reset_interval=schedule.reset_interval,
-        qp_offsets=schedule.qp_offsets or codec.stored.qp_offsets,
+        qp_offsets=schedule.qp_offsets or (),
         pictures=codec.stored.config.pictures,
     )
     return NvcWriter(file, header.to_bytes())

@@ -42,9 +42,7 @@ def integerise(model: StoredModel) -> StoredModel:
     if model.precision == "int16":
         return model
     params = to_integers(in_units(model.params, model.config))
-    return make_model(
-        model.config, params, f"int16 of {model.source}", model.tables, model.qp_offsets, model.intra_qp_offset
-    )
+    return make_model(model.config, params, f"int16 of {model.source}", model.tables, model.offsets)
 
 
 def in_units(params: ParamTree, config: CodecConfig) -> dict[str, Any]:

@@ -1,9 +1,39 @@
 """The qps, starts and refreshes of a sequence (spec 9)."""
 
 import dataclasses
+from typing import Any
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+
+
+@dataclasses.dataclass(frozen=True)
+class QpOffsets:
+    """Offsets that belong to a model; the encoder adds them to the base qp, and streams say the qp of every picture.
+
+    Attributes:
+        inter: of picture n, by n modulo their number.
+        start: of pictures that start a run, instead; qps end at 63.
+    """
+
+    inter: tuple[int, ...] = QP_OFFSETS
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        count, largest = len(QP_OFFSETS), max(QP_OFFSETS)  # those of a stream's header, and of banks
+        if len(self.inter) != count or not all(type(offset) is int and 0 <= offset <= largest for offset in self.inter):
+            raise ConfigError(f"qp offsets are {list(self.inter)}; give {count} whole numbers from 0 to {largest}.")
+        if type(self.start) is not int or not 0 <= self.start < QP_LEVELS:
+            last = QP_LEVELS - 1
+            raise ConfigError(f"the qp offset of intra pictures is {self.start}; give a whole number from 0 to {last}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Those that are not the default, for JSON."""
+        inter = {} if self.inter == QP_OFFSETS else {"qp_offsets": list(self.inter)}
+        return inter | ({"intra_qp_offset": self.start} if self.start else {})
+
+
+DEFAULT_OFFSETS = QpOffsets()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +77,7 @@ class Schedule:
             if value is not None and not 0 <= value <= QP_LEVELS - 1:
                 raise ConfigError(f"{name} is {value:g}; it must be from 0 to {QP_LEVELS - 1}.")
         if self.qp_offsets is not None:
-            check_qp_offsets(self.qp_offsets)
+            QpOffsets(self.qp_offsets)
         if self.intra_period < 1 and self.intra_period != -1:
             raise ConfigError(f"intra period is {self.intra_period}; it must be at least 1, or -1 for one intra frame.")
         if self.reset_interval < 0:
@@ -77,21 +107,8 @@ class Schedule:
         refresh = not start and interval > 0 and any(member % interval == 1 % interval for member in members)
         return PacketPlan(index, start, refresh, tuple(qps))
 
-    def for_model(self, qp_offsets: tuple[int, ...], intra_qp_offset: int) -> "Schedule":
+    def for_model(self, model: QpOffsets) -> "Schedule":
         """The schedule with the offsets of a model, where it has none of its own."""
-        offsets = qp_offsets if self.qp_offsets is None else self.qp_offsets
-        intra_qp = min(QP_LEVELS - 1, self.qp + intra_qp_offset) if self.intra_qp is None else self.intra_qp
+        offsets = model.inter if self.qp_offsets is None else self.qp_offsets
+        intra_qp = min(QP_LEVELS - 1, self.qp + model.start) if self.intra_qp is None else self.intra_qp
         return dataclasses.replace(self, qp_offsets=offsets, intra_qp=intra_qp)
-
-
-def check_qp_offsets(offsets: tuple[int, ...], intra: int = 0) -> None:
-    """Refuse offsets for which banks have no rows.
-
-    Raises:
-        ConfigError: there are fewer or more than the 8 of a stream's header, or one is out of range.
-    """
-    count, largest = len(QP_OFFSETS), max(QP_OFFSETS)
-    if len(offsets) != count or not all(type(offset) is int and 0 <= offset <= largest for offset in offsets):
-        raise ConfigError(f"qp offsets are {list(offsets)}; give {count} whole numbers from 0 to {largest}.")
-    if type(intra) is not int or not 0 <= intra < QP_LEVELS:
-        raise ConfigError(f"the qp offset of intra pictures is {intra}; give a whole number from 0 to {QP_LEVELS - 1}.")

@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from nvc_jax.codec.schedule import check_qp_offsets
+from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.io.files import atomic_folder, explained, first_line, reason
@@ -42,9 +42,7 @@ class StoredModel:
         identity: hash of all of the above, hexadecimal.
         source: where the parameters come from, for people.
         precision: "float32" or "int16".
-        qp_offsets: that the encoder adds to the base qp of inter frame n, by n modulo their number; streams say the qp
-            of every frame, so they are no part of the identity.
-        intra_qp_offset: the same for pictures that start a run.
+        offsets: no part of the identity.
     """
 
     config: CodecConfig
@@ -53,8 +51,7 @@ class StoredModel:
     identity: str
     source: str
     precision: str = "float32"
-    qp_offsets: tuple[int, ...] = QP_OFFSETS
-    intra_qp_offset: int = 0
+    offsets: QpOffsets = DEFAULT_OFFSETS
 
 
 def make_model(
@@ -62,8 +59,7 @@ def make_model(
     params: ParamTree,
     source: str,
     tables: Mapping[str, CdfArrays] | None = None,
-    qp_offsets: tuple[int, ...] = QP_OFFSETS,
-    intra_qp_offset: int = 0,
+    offsets: QpOffsets = DEFAULT_OFFSETS,
 ) -> StoredModel:
     """A model from trained parameters. Tables are computed unless they are given; integers need them given.
 
@@ -78,7 +74,7 @@ def make_model(
         if found != rows:
             raise ModelError(f"the {name} tables of z have {found} rows, the model {config.name} needs {rows}.")
     identity = _identity(config, params, tables)
-    return StoredModel(config, params, tables, identity, source, _precision(params), qp_offsets, intra_qp_offset)
+    return StoredModel(config, params, tables, identity, source, _precision(params), offsets)
 
 
 def save_model(folder: str | Path, model: StoredModel) -> None:
@@ -101,18 +97,14 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
                 marker.write_text("committed\n")  # Orbax writes this machine's path into it
             with (stage / "tables.npz").open("wb") as file:
                 save_tables(file, model.tables)
-            description: dict[str, Any] = {
+            description = {
                 "format": FORMAT,
                 "identity": model.identity,
                 "precision": model.precision,
                 "source": model.source,
                 "config": model.config.to_dict(),
                 "sha256": _file_hashes(stage),
-            }
-            if model.qp_offsets != QP_OFFSETS:
-                description["qp_offsets"] = list(model.qp_offsets)
-            if model.intra_qp_offset:
-                description["intra_qp_offset"] = model.intra_qp_offset
+            } | model.offsets.to_dict()
             (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
@@ -142,22 +134,20 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
             f"config.json says {description['identity'][:12]}); convert or copy the model again."
         )
     offsets = model_offsets(description, folder)
-    return StoredModel(config, params, tables, identity, description["source"], _precision(params), *offsets)
+    return StoredModel(config, params, tables, identity, description["source"], _precision(params), offsets)
 
 
-def model_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[tuple[int, ...], int]:
-    """`StoredModel.qp_offsets` and `intra_qp_offset` of a description.
+def model_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> QpOffsets:
+    """`StoredModel.offsets` of a description.
 
     Raises:
         ModelError: no encoder can use them.
     """
     found = description.get("qp_offsets", QP_OFFSETS), description.get("intra_qp_offset", 0)
     try:
-        offsets = tuple(found[0]), found[1]
-        check_qp_offsets(*offsets)
+        return QpOffsets(tuple(found[0]), found[1])
     except (TypeError, ConfigError):
         raise ModelError(f"{folder}: config.json is damaged (its qp offsets are {found!r}).") from None
-    return offsets
 
 
 def this_process_alone() -> Any:

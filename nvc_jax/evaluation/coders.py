@@ -14,12 +14,11 @@ from nvc_jax.codec.files import Container, encode_file
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
-from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets, Schedule
 from nvc_jax.errors import EvaluationError, VideoError
 from nvc_jax.evaluation.metrics import Quality, picture_quality
 from nvc_jax.evaluation.results import FrameResult
 from nvc_jax.evaluation.sequences import Video
-from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.video import Frame, RgbFrame, VideoReader, YuvFrame, open_video, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
@@ -93,8 +92,7 @@ class ModelCoder:
         skip_threshold: see `encode_file`.
         rdoq: see `Encoder`.
         skip_blocks: see `Encoder`.
-        qp_offsets: see `Schedule`.
-        intra_qp_offset: see `StoredModel`.
+        offsets: see `StoredModel`.
     """
 
     model: str
@@ -107,8 +105,7 @@ class ModelCoder:
     skip_threshold: float | None
     rdoq: float
     skip_blocks: bool
-    qp_offsets: tuple[int, ...] = QP_OFFSETS
-    intra_qp_offset: int = 0
+    offsets: QpOffsets = DEFAULT_OFFSETS
 
     @property
     def suffix(self) -> str:
@@ -122,9 +119,7 @@ class ModelCoder:
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Model, container, precision, schedule and encoder options."""
-        offsets: dict[str, Any] = {} if self.qp_offsets == QP_OFFSETS else {"qp_offsets": list(self.qp_offsets)}
-        offsets |= {"intra_qp_offset": self.intra_qp_offset} if self.intra_qp_offset else {}
-        return offsets | {
+        return self.offsets.to_dict() | {
             "identity": self.identity,
             "config": self.config,
             "container": self.container,
@@ -138,8 +133,7 @@ class ModelCoder:
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
         """Schedule of a sequence at a base qp."""
-        schedule = Schedule(qp, None, sequence.intra_period, self.reset_interval)
-        return schedule.for_model(self.qp_offsets, self.intra_qp_offset)
+        return Schedule(qp, None, sequence.intra_period, self.reset_interval)
 
     def measure(self, sequence: Video, qp: int, stream: Path) -> Measured:
         """See `Coder`."""

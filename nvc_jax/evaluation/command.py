@@ -193,7 +193,6 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         rdoq = default_rdoq(options.container, _architecture(name, config)) if options.rdoq is None else options.rdoq
         if own == "int16" and precision != "int16":
             raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
-        qp_offsets, intra_qp_offset = model_offsets(description, name)
         coders.append(
             coder_type(
                 model=name,
@@ -206,8 +205,7 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
                 skip_threshold=threshold,
                 rdoq=rdoq,
                 skip_blocks=options.skip_blocks,
-                qp_offsets=qp_offsets,
-                intra_qp_offset=intra_qp_offset,
+                offsets=model_offsets(description, name),
             )
         )
     for name, count in Counter(coder.name for coder in coders).items():

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from nvc_jax.codec.schedule import check_qp_offsets
+from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
@@ -157,7 +157,7 @@ class Loss:
     random_position: bool = False
 
     def __post_init__(self) -> None:
-        check_qp_offsets(self.qp_offsets, self.intra_qp_offset)
+        QpOffsets(self.qp_offsets, self.intra_qp_offset)
         missing = set(self.qp_offsets) - dict(self.frame_weights).keys()
         if missing:
             raise ConfigError(f"loss.frame_weights has no weight for the qp offsets {sorted(missing)}.")

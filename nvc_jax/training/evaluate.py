@@ -58,8 +58,7 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         skip_threshold=DEFAULT_SKIP_THRESHOLD,
         rdoq=DEFAULT_RDOQ,
         skip_blocks=True,
-        qp_offsets=model.qp_offsets,
-        intra_qp_offset=model.intra_qp_offset,
+        offsets=model.offsets,
     )
     measured = coder.measure(sequence, qp, folder / f"stream{coder.suffix}")
     bits = sum(frame.bits for frame in measured.frames)

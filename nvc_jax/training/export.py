@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from flax.traverse_util import flatten_dict
 
+from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
 from nvc_jax.convert.checkpoint import is_official
 from nvc_jax.convert.command import export_checkpoints
@@ -50,10 +51,8 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
     best = state.params if state.average is None else state.average
     params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
     source = f"trained with train.py, {int(state.step)} steps"
-    exported = rounded(params, config.significant_bits)
-    return make_model(
-        config.codec, exported, source, qp_offsets=config.loss.qp_offsets, intra_qp_offset=config.loss.intra_qp_offset
-    )
+    offsets = QpOffsets(config.loss.qp_offsets, config.loss.intra_qp_offset)
+    return make_model(config.codec, rounded(params, config.significant_bits), source, offsets=offsets)
 
 
 def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:

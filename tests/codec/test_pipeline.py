@@ -3,7 +3,7 @@
 import pytest
 
 from nvc_jax.codec.pipeline import one_ahead
-from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.schedule import QpOffsets, Schedule
 from nvc_jax.errors import BitstreamError, ConfigError
 
 
@@ -113,7 +113,7 @@ def test_bad_schedules(settings):
 
 def test_pictures_that_start_a_run_have_the_offset_of_the_model():
     def qp(schedule):
-        return schedule.for_model((0,) * 8, 8).packet(0, 1).qps[0]
+        return schedule.for_model(QpOffsets((0,) * 8, 8)).packet(0, 1).qps[0]
 
     assert (qp(Schedule(20)), qp(Schedule(60.5)), qp(Schedule(20, 22))) == (28, 63, 22)
     assert Schedule(20).packet(0, 1).qps == (20,)

@@ -10,7 +10,7 @@ import synthetic
 
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.model import Codec
-from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.schedule import QpOffsets, Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, TruncatedError
 from nvc_jax.models.state import Feature, Pictures
 from nvc_jax.video import RgbFrame
@@ -62,7 +62,7 @@ def test_schedules(tiny_codec, schedule, kinds, refreshed, threshold):
 
 
 def test_qp_offsets_are_those_of_the_model_unless_the_schedule_has_its_own():
-    codec = Codec(dataclasses.replace(synthetic.tiny_model(), qp_offsets=(0,) * 8), "float32")
+    codec = Codec(dataclasses.replace(synthetic.tiny_model(), offsets=QpOffsets((0,) * 8)), "float32")
     own = dataclasses.replace(SCHEDULE, qp_offsets=(0, 2) * 4)
     for schedule, expected in ((SCHEDULE, [36, 30, 30]), (own, [36, 32, 30])):
         _, coded = encode(codec, synthetic.moving_picture(*SIZE, 3), schedule)

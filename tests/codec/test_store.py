@@ -10,6 +10,7 @@ import synthetic
 
 from nvc_jax.codec.integers import integerise
 from nvc_jax.codec.model import Codec
+from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.errors import ModelError
 from nvc_jax.models.config import dcvc_rt, tiny
@@ -94,11 +95,11 @@ def test_damage(folder, tmp_path):
 def test_qp_offsets_belong_to_a_model_but_not_to_its_identity(tmp_path):
     """They are kept, also by its int16 model, and damaged ones are refused."""
     model = synthetic.tiny_model()
-    flat = dataclasses.replace(model, qp_offsets=(0,) * 8, intra_qp_offset=6)
+    flat = dataclasses.replace(model, offsets=QpOffsets((0,) * 8, 6))
     save_model(tmp_path / "flat", flat)
     loaded = load_model(tmp_path / "flat")
     for found in (loaded, integerise(loaded)):
-        assert (found.qp_offsets, found.intra_qp_offset) == (flat.qp_offsets, 6)
+        assert found.offsets == flat.offsets
     assert loaded.identity == model.identity
     description = tmp_path / "flat" / "config.json"
     for damaged in ([0, 1], [0, 0, 0, 0, 0, 0, 0, 9], 3):
