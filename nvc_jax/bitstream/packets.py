@@ -103,6 +103,6 @@ def check_qps(start: bool, qps: tuple[float, ...]) -> None:
     if not 1 <= len(qps) <= MAX_PICTURES:
         raise ConfigError(f"a packet of {len(qps)} pictures; there are 1 to {MAX_PICTURES}")
     for number, qp in enumerate(qps):
-        limit = MAX_START_QP if start and number == 0 else MAX_QP
+        type_, limit = ("I", MAX_START_QP) if start and number == 0 else ("P", MAX_QP)
         if not 0 <= qp <= limit:
-            raise ConfigError(f"qp {qp:g} of {'I' if start else 'P'} frame out of range 0..{limit}")
+            raise ConfigError(f"qp {qp:g} of {type_} frame out of range 0..{limit}")

@@ -12,7 +12,7 @@ from nvc_jax.codec.store import StoredModel, load_model, save_model
 from nvc_jax.spec import QP_LEVELS
 from nvc_jax.video import open_video
 
-CALIBRATION_FRAMES = 3  # an intra frame, an inter frame from its picture, and one from that frame's feature
+CALIBRATION_PACKETS = 3  # a start, and from then on one from pictures and one from a feature, in either order
 CALIBRATION_QPS = (0, QP_LEVELS - 1)
 
 
@@ -71,11 +71,12 @@ def convert_to_int16(
         OutputError: the directory cannot be written.
     """
     integers = integerise(load_model(model))
-    ranges: dict[str, Range] = {}
+    pictures, ranges = integers.config.pictures, dict[str, Range]()
     for clip in clips:
         for qp in CALIBRATION_QPS:
-            with open_video(clip, frames=CALIBRATION_FRAMES) as reader:
-                found = measure_ranges(integers, reader, reader.info.width, reader.info.height, Schedule(qp, qp))
+            schedule = Schedule(qp, qp, reset_interval=2 * pictures)
+            with open_video(clip, frames=CALIBRATION_PACKETS * pictures) as reader:
+                found = measure_ranges(integers, reader, reader.info.width, reader.info.height, schedule)
             for name, one in found.items():
                 ranges.setdefault(name, Range()).merge(one)
     save_model(folder, integers)

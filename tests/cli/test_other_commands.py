@@ -189,7 +189,7 @@ def test_demo_of_a_video(nvc, work, clip):
 
 @pytest.mark.slow  # operation by operation
 def test_convert_to_int16_with_a_clip(nvc, model, clip, monkeypatch):
-    monkeypatch.setattr(int16, "CALIBRATION_FRAMES", 2)
+    monkeypatch.setattr(int16, "CALIBRATION_PACKETS", 2)
     monkeypatch.setattr(int16, "CALIBRATION_QPS", (63,))
     made = nvc("convert", "--int16", "--calibrate", clip, model, "integers", "--json").json()
     assert made["saturated_layers"] == []
