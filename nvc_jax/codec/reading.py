@@ -37,9 +37,7 @@ class Read:
         size: tuple[int, int],
         flips: tuple[Flip, ...] = (),
     ) -> None:
-        """Read side information and z: a payload too short for its size (width, height) is refused before device
-        memory is taken.
-        """  # noqa: D205
+        """Read side information and z: a payload too short for its size (width, height) never meets the network."""
         self._network, self._payload, config = loaded.network, payload, loaded.network.config
         self.flips, self.steps = flips, list[CodingStep]()
         width, height = size
