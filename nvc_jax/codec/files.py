@@ -221,7 +221,7 @@ def decode_file(
                 raise ConfigError(f"{source}: the stream ends before frame {start}.")
             report.add_bits(8 * stream.trailer_bytes)
     if stream.damage is not None:
-        (note or _ignore)(f"damage was passed over: {stream.damage}")
+        (note or _ignore)(f"damage was passed over, {len(report.frames)} frames were written: {stream.damage}")
     lost = sum(frame["type"] == LOST for frame in report.frames)
     if lost:
         (note or _ignore)(

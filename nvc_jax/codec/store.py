@@ -22,7 +22,7 @@ from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.io.files import atomic_folder, explained, first_line, reason
-from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.config import CONFIGS, CodecConfig
 from nvc_jax.models.params import ParamTree, dtype, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
 
@@ -176,8 +176,9 @@ def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
     packaged = packaged_models()
     folder = packaged.get(os.fspath(name_or_folder), Path(name_or_folder))
     if not (folder / "config.json").is_file():
+        kind = "an architecture without weights" if str(name_or_folder) in CONFIGS else "not a model"
         raise ModelError(
-            f"{name_or_folder}: not a model; give a model directory (made by nvc-jax convert or train.py) or one of: "
+            f"{name_or_folder}: {kind}; give a model directory (made by nvc-jax convert or train.py) or one of: "
             f"{', '.join(packaged) or 'no model is packaged'}."
         )
     return folder

@@ -308,6 +308,9 @@ class TrainConfig:
             ConfigError: the stage does not fit the codec.
         """
         codec, where = self.codec, f"stage {stage.name!r}"
+        known = [ALL, *(name for name, _ in codec.networks)]
+        if stage.train not in known:
+            raise ConfigError(f"{where}: train is {stage.train!r}; it must be one of {', '.join(known)}.")
         alone, length = codec.first != codec.rest, codec[codec.rest].pictures
         packets, left = divmod(stage.frames - self.begin, length)
         if left or packets < (0 if alone else 1):
