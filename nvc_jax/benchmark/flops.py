@@ -1,6 +1,5 @@
 """Count operations of matrix products and convolutions in a traced function, by operand type."""
 
-import math
 from collections import Counter
 from typing import Any
 
@@ -8,37 +7,23 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Jaxpr
 
-from nvc_jax.evaluation.complexity import macs_of, programs_in
+from nvc_jax.evaluation.complexity import macs_of, tally
 
 _HIGHEST = lax.Precision.HIGHEST
 
 
 def count(jaxpr: Jaxpr) -> Counter[str]:
-    """Count multiplications and additions by kind, the type of the operands ("bfloat16", "int8", ...).
+    """Count multiplications and additions by kind, the type of the operands ("bfloat16", "int8", ...), see `tally`.
 
     float32 is two kinds: "float32" at full precision, and "float32_default", which may be truncated to TF32 or
-    bfloat16. Elementwise work, depthwise convolutions included, does not count. The body of a loop counts once per
-    iteration if the trace has the trip count, else once; of branches the largest counts.
+    bfloat16. Elementwise work, depthwise convolutions included, does not count.
     """
-    total: Counter[str] = Counter()
-    for equation in jaxpr.eqns:
-        total += _of_equation(equation)
-    return total
 
+    def operations(equation: Any, _: Any) -> Counter[str]:
+        macs = macs_of(equation)
+        return Counter({_kind(equation): 2 * macs} if macs else {})
 
-def _of_equation(equation: Any) -> Counter[str]:
-    name, params = equation.primitive.name, equation.params
-    if macs := macs_of(equation):
-        return Counter({_kind(equation): 2 * macs})
-    if name == "cond":
-        return max((count(branch.jaxpr) for branch in params["branches"]), key=Counter.total)
-    total: Counter[str] = Counter()
-    for program in programs_in(equation):
-        total += count(program)
-    repeats = params["length"] if name == "scan" else 1
-    if name == "pallas_call":
-        repeats = math.prod(side for side in params["grid_mapping"].grid if isinstance(side, int))
-    return Counter({kind: repeats * operations for kind, operations in total.items()})
+    return tally(jaxpr, operations)
 
 
 def _kind(equation: Any) -> str:

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -81,8 +81,9 @@ def packet_complexity(
             parameters[_without_number(module)] += math.prod(shape)
     sides: dict[str, Counter[str]] = {side: Counter() for side in _SIDES}
     for side, programs in _programs(config, name, width, height).items():
-        for module, macs in sum(map(count_macs, programs), Counter()).items():
-            sides[side][_without_number(module)] += macs
+        for program in programs:
+            for module, macs in tally(program, macs_by_module).items():
+                sides[side][_without_number(module)] += macs
     pixels = width * height * config[name].pictures
     modules = {
         module: Module(count, *(sides[side][module] / pixels for side in _SIDES))
@@ -144,30 +145,40 @@ def programs_in(equation: Any) -> list[Jaxpr]:
     return [value for value in values if isinstance(value, Jaxpr)]
 
 
-def count_macs(jaxpr: Jaxpr, module: str = "", depthwise: bool = False) -> Counter[str]:
-    """Multiply-accumulates by module, as named by Flax while it traces; "" outside."""
-    counts: Counter[str] = Counter()
-    for equation in jaxpr.eqns:
-        counts += _count_equation(equation, module, depthwise)
-    return counts
+def tally(
+    jaxpr: Jaxpr, counted: Callable[[Any, tuple[str, ...]], Counter[str]], scopes: tuple[str, ...] = ()
+) -> Counter[str]:
+    """Sum what is counted in a program and in those that it runs.
 
+    The body of a loop counts once per iteration if the trace has the trip count, else once; of branches the largest
+    counts: where they are one computation written for several platforms, they agree.
 
-def _count_equation(equation: Any, module: str, depthwise: bool) -> Counter[str]:
-    scopes = str(equation.source_info.name_stack).split("/")
-    for scope, inside in zip(scopes, [*scopes[1:], ""], strict=True):
-        if re.fullmatch(r"[A-Z]\w*\.\w+", scope):  # `Inter.analyse/encoder_blocks_0/depthwise`
-            module = inside
-    depthwise = depthwise or "depthwise" in scopes
-    name = equation.primitive.name
-    if products := macs_of(equation):
-        return Counter({module: products})
-    if name == "mul" and depthwise:
-        return Counter({module: equation.outvars[0].aval.size})
-    if name == "cond":  # one branch runs; where they are one computation written for several platforms, they agree
-        branches = (count_macs(branch.jaxpr, module, depthwise) for branch in equation.params["branches"])
-        return max(branches, key=Counter.total)
+    Args:
+        jaxpr: the program.
+        counted: for an equation, and the scopes around it as named by Flax and JAX.
+        scopes: around the program.
+    """
     total: Counter[str] = Counter()
-    for program in programs_in(equation):
-        total += count_macs(program, module, depthwise)
-    repeats = equation.params.get("length", 1) if name == "scan" else 1
-    return Counter({module: repeats * macs for module, macs in total.items()})
+    for equation in jaxpr.eqns:
+        inner = (*scopes, *str(equation.source_info.name_stack).split("/"))
+        name, params, found = equation.primitive.name, equation.params, counted(equation, inner)
+        if name == "cond":
+            found = max((tally(branch.jaxpr, counted, inner) for branch in params["branches"]), key=Counter.total)
+        elif not found:
+            repeats = params["length"] if name == "scan" else 1
+            if name == "pallas_call":
+                repeats = math.prod(side for side in params["grid_mapping"].grid if isinstance(side, int))
+            for program in programs_in(equation):
+                found += Counter({key: repeats * n for key, n in tally(program, counted, inner).items()})
+        total += found
+    return total
+
+
+def macs_by_module(equation: Any, scopes: tuple[str, ...]) -> Counter[str]:
+    """Multiply-accumulates of an equation, for `tally`."""
+    macs = macs_of(equation)
+    if "depthwise" in scopes and equation.primitive.name == "mul":
+        macs = equation.outvars[0].aval.size
+    methods = (i for i, scope in enumerate(scopes) if re.fullmatch(r"[A-Z]\w*\.\w+", scope))
+    method = max(methods, default=len(scopes))  # `Inter.analyse/encoder_blocks_0/depthwise`
+    return Counter({"".join(scopes[method + 1 : method + 2]): macs} if macs else {})

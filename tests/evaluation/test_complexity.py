@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from nvc_jax.evaluation.complexity import count_macs, packet_complexity
+from nvc_jax.evaluation.complexity import macs_by_module, packet_complexity, tally
 from nvc_jax.models.config import CONFIGS, dcvc_rt, tiny
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "complexity.py"
@@ -96,7 +96,7 @@ def test_xla_counts_beside_ours():
 
 
 def total_of(function, *arguments):
-    return count_macs(jax.make_jaxpr(function)(*arguments).jaxpr).total()
+    return tally(jax.make_jaxpr(function)(*arguments).jaxpr, macs_by_module).total()
 
 
 def test_macs_of_products_and_loops():
