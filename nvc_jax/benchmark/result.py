@@ -215,7 +215,7 @@ def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, Official
     else:
         frames = sequence.scaled_clip(options.clip, options.size, options.frames)
     schedule = Schedule(QP, QP)
-    packets, _ = sequence.encode(codec, frames[:3], schedule)  # compiles
+    packets, _ = sequence.encode(codec, frames[: 3 * codec.stored.config.pictures], schedule)  # compiles
     sequence.decode(codec, packets)
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.sequences):

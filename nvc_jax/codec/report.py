@@ -14,7 +14,7 @@ from nvc_jax.io.timing import Timer
 from nvc_jax.video import VideoInfo, YuvFrame
 from nvc_jax.video.quality import frame_psnr
 
-WARM_UP_FRAMES = 4  # left out of speeds when there are more: compilation happens in them
+WARM_UP_PACKETS = 4  # left out of speeds when there are more: compilation happens in them
 _QUALITY = ("psnr_y", "psnr_u", "psnr_v", "psnr")
 
 
@@ -31,7 +31,7 @@ class Report:
         """
         self.frames: list[dict[str, Any]] = []
         self._codec, self._timer, self._info = codec, timer, info
-        self._bits = 0
+        self._bits, self._warm_up = 0, WARM_UP_PACKETS * codec.stored.config.pictures
         self._entropy_before = codec.entropy_seconds
         self._start = self._clock()
 
@@ -63,7 +63,7 @@ class Report:
         }
         self.frames.append({**frame, **quality, "sha256": digest})
         self._bits += bits
-        if len(self.frames) == WARM_UP_FRAMES:
+        if len(self.frames) == self._warm_up:
             self._warm = self._clock()
 
     def add_bits(self, bits: int) -> None:
@@ -78,7 +78,7 @@ class Report:
     @property
     def is_warm(self) -> bool:
         """True once speeds leave out the first frames; fewer frames would say little."""
-        return len(self.frames) >= 2 * WARM_UP_FRAMES
+        return len(self.frames) >= 2 * self._warm_up
 
     @property
     def fps(self) -> dict[str, float]:
@@ -111,7 +111,7 @@ class Report:
             "kbps": self._bits / max(1, len(self.frames)) * float(self._info.fps) / 1000.0,
             **means,
             "fps": self.fps,
-            "fps_after_frames": WARM_UP_FRAMES if self.is_warm else 0,
+            "fps_after_frames": self._warm_up if self.is_warm else 0,
             "machine": machine(),
             "versions": versions(),
             "frames": self.frames,
