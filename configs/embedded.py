@@ -44,7 +44,7 @@ def get_config() -> TrainConfig:
         ),
         data=Data(skip=2, reverse=0.4, flip=0.5, flip_vertical=0.25, memory_mb=8192),
         # Above the official ranges: a small model is used at the rates of conventional real-time encoders.
-        loss=Loss(intra_lambda=(8.0, 4096.0), inter_lambda=(4.0, 2048.0), balance=0.5, random_position=True),
+        loss=Loss((8.0, 4096.0), (4.0, 2048.0), intra_qp_offset=8, balance=0.5, random_position=True),
         optimiser=Optimiser("adam", beta2=0.995, scales=SCALES, row_reach=6.0),
         transform_init=True,
         average_decay=0.998,
