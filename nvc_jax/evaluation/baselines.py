@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Baseline:
         if info.width % 2 or info.height % 2:
             raise EvaluationError(f"{sequence}: is {info.width}x{info.height}; {self.name} codes even sides only.")
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 logs its settings otherwise
-        with atomic_output(stream) as file:
+        with atomic_output(stream) as file, _same_scheduling():
             try:
                 with av.open(file, "w", format=self.format) as sink:
                     track = sink.add_stream(self.encoder, rate=info.fps, options=self._options(sequence, qp))
@@ -115,6 +116,22 @@ class Baseline:
             except av.FFmpegError as error:
                 raise EvaluationError(f"{sequence}: {self.encoder} failed ({error.strerror}).") from None
         return packets
+
+
+@contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Undo the real-time priority that SVT-AV1 gives to the calling thread where it may, as it may as root.
+
+    Everything that the process starts afterwards would inherit it, and spinning threads starve all others.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, param)
 
 
 def _planes(frame: Frame) -> YuvFrame:

@@ -1,6 +1,7 @@
 """Conventional encoders: real streams, one intra frame, and which bytes are pictures."""
 
 import contextlib
+import os
 
 import av
 import numpy as np
@@ -37,6 +38,15 @@ def test_streams_and_their_measures(baseline, make_clip, tmp_path):
     low, high = results.values()
     assert sum(f.bits for f in low.frames) < sum(f.bits for f in high.frames)
     assert all(a.quality.psnr[0] + 3 < b.quality.psnr[0] for a, b in zip(low.frames, high.frames, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
+def test_the_scheduling_of_the_process_stays(baseline, make_clip, tmp_path):
+    """SVT-AV1 makes its caller a real-time thread as root; workers and children started later would starve the rest."""
+    (sequence,) = from_files([str(make_clip(128, 96, 2, "baseline.y4m"))])
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    baseline.measure(sequence, baseline.qps[0], tmp_path / f"stream{baseline.suffix}")
+    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before
 
 
 def test_headers_are_told_from_pictures(make_clip, tmp_path):

@@ -241,11 +241,11 @@ def test_killed_and_resumed_with_workers(evaluate, make_clip, tiny_model, tmp_pa
     command = [sys.executable, ROOT / "eval.py", "--workers", "2", *arguments]
     process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL, process_group=0)
     deadline = time.monotonic() + 120
-    while process.poll() is None and not list(streams.rglob("*.json")):
-        assert time.monotonic() < deadline
+    while process.poll() is None and not list(streams.rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert time.monotonic() < deadline
     finished = {path: path.stat().st_mtime_ns for path in streams.rglob("*.json")}
     assert 0 < len(finished) < len(expected)
     assert not output.exists()
