@@ -26,6 +26,10 @@ State = Any  # an opaque pytree; its structure selects the executable
 class Network(nn.Module):
     """Pictures are [B, T, H, W, 3] YCbCr 4:4:4 in 0..1, H and W multiples of 16; qps are [B, T] float32.
 
+    Methods that raise NotImplementedError are abstract: every network has its own, `features` and `context` where it
+    predicts, `apply_side` where it has side information. A test holds the registered networks to that; all others have
+    a default here that does nothing.
+
     Attributes:
         config: the architecture.
         modules: the modules that each method runs.
