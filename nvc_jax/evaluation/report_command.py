@@ -1,0 +1,49 @@
+"""`nvc-jax report`: result files on one HTML page, with curves, BD-rates, frames, crops, complexity and speed."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nvc_jax.errors import EvaluationError, NvcError
+from nvc_jax.evaluation.report import make_report
+from nvc_jax.evaluation.results import read_results
+from nvc_jax.io.files import accept_any_name, atomic_output, make_folder
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int:
+    """Make the page; returns the exit code: 0 success, 1 bad input, 2 usage."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Report result files on one HTML page: curves, BD-rates, frames, crops, complexity and speed.",
+    )
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json", help="shown by their names")
+    parser.add_argument("--anchor", required=True, metavar="NAME", help="of BD-rates: a result file without .json")
+    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="of eval.py, for crops")
+    parser.add_argument("--sequence", metavar="CLASS/NAME", help="shown frame by frame; the first by default")
+    parser.add_argument("--output", required=True, type=Path, metavar="REPORT.html")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the pictures as PNG files")
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    accept_any_name()
+    try:
+        results = {path.stem: read_results(path) for path in options.results}
+        if len(results) < len(options.results):
+            raise EvaluationError("two result files have the same name, by which results are shown.")
+        report = make_report(results, options.anchor, options.stream_dir, options.sequence)
+        files = {options.output: report.html.encode(errors="backslashreplace")}
+        if options.pictures:
+            make_folder(options.pictures)
+            files |= {options.pictures / name: data for name, data in report.pictures.items()}
+        for path, data in files.items():
+            with atomic_output(path) as file:
+                file.write(data)
+    except NvcError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(options.output)
+    return 0
