@@ -1,4 +1,4 @@
-"""Command line of eval.py: rate and distortion from real streams."""
+"""`nvc-jax evaluate` and eval.py: rate and distortion from real streams."""
 
 import argparse
 import sys
@@ -28,25 +28,26 @@ from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run eval.py; returns the exit code: 0 success, 1 failed points or bad input, 2 usage."""
+def main(argv: Sequence[str] | None = None, prog: str = "eval.py") -> int:
+    """Evaluate; returns the exit code: 0 success, 1 failed points or bad input, 2 usage."""
     try:
-        options = _parser().parse_args(argv)
+        options = _parser(prog).parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     accept_any_name()
     try:
         return _evaluate(options)
     except NvcError as error:
-        print(f"eval.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="eval.py",
+        prog=prog,
         description="Rate and distortion from real streams, in the JSON of the official DCVC-RT test.",
     )
+    parser.set_defaults(prog=prog)
     parser.add_argument(
         "--model",
         nargs="+",
@@ -135,7 +136,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             if isinstance(outcome, NvcError):
                 failures[str(outcome)].append(jobs[number])
                 if len(failures[str(outcome)]) == 1:  # once, though every qp may fail with it
-                    text = f"eval.py: {jobs[number]}: {outcome}"
+                    text = f"{options.prog}: {jobs[number]}: {outcome}"
                     progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
             else:
                 points[number] = outcome
@@ -146,12 +147,13 @@ def _evaluate(options: argparse.Namespace) -> int:
             write_json(outputs[coder.name], results)
         else:
             print(
-                f"eval.py: {outputs[coder.name]}: not written, no point of {coder.name} was measured", file=sys.stderr
+                f"{options.prog}: {outputs[coder.name]}: not written, no point of {coder.name} was measured",
+                file=sys.stderr,
             )
     for job, point in finished:
         print(_line(job, point))
     if failures:
-        print(f"eval.py: {len(jobs) - len(points)} of {len(jobs)} points failed:", file=sys.stderr)
+        print(f"{options.prog}: {len(jobs) - len(points)} of {len(jobs)} points failed:", file=sys.stderr)
         print(*_failed_points(failures), sep="\n", file=sys.stderr)
     return 1 if failures else 0
 
