@@ -1,6 +1,6 @@
-"""Train a codec: python train.py --config configs/smoke.py --workdir DIR [--steps N] [key=value ...]."""
+"""Train a codec: the same as nvc-jax train."""
 
 from nvc_jax.training.command import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(prog="train.py"))

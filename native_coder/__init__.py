@@ -1,5 +1,10 @@
 """The C++ extension: the entropy coder, and the convolutions of networks on CPUs."""
 
+import pkgutil
+
+# In a checkout beside an ordinary install, the compiled modules are those of the installed package.
+__path__ = pkgutil.extend_path(__path__, __name__)
+
 from ._functions import PANEL, WSILU_ENTRIES, float32_functions, int16_functions  # noqa: TID251
 from ._native import (  # noqa: TID251
     CdfTable,

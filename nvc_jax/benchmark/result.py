@@ -47,7 +47,7 @@ class Options:
         parts: subset of PARTS to measure beside the network of a P frame.
         torch_reference: folder DCVC-family/DCVC-RT of a checkout of the official code, if any.
         torch_python: interpreter that has PyTorch.
-        torch_worker: script for the interpreter.
+        torch_worker: script for the interpreter; needed for the official code.
     """
 
     model: str
@@ -62,7 +62,7 @@ class Options:
     parts: frozenset[str]
     torch_reference: str | None
     torch_python: str
-    torch_worker: Path
+    torch_worker: Path | None
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
 
 def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) -> dict[str, OfficialCode]:
     """Start the official code with and without its extension; empty if it does not start."""
-    if options.torch_reference is None or "official" not in options.parts:
+    if options.torch_reference is None or options.torch_worker is None or "official" not in options.parts:
         return {}
     start = functools.partial(
         OfficialCode,

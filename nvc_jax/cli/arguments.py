@@ -73,6 +73,25 @@ def check_count(frames: int | None) -> int | None:
     return frames
 
 
+# Commands with a parser of their own: the module of their `main(argv, prog)`, the extra it needs, what they do.
+OWN_PARSERS = {
+    "train": ("nvc_jax.training.command", "train", "Train a codec, or resume a run."),
+    "prepare": ("nvc_jax.preparation.command", "", "Cut long videos into training sequences."),
+    "evaluate": ("nvc_jax.evaluation.command", "eval", "Measure rate and distortion of models and other encoders."),
+    "compare": ("nvc_jax.evaluation.compare_command", "eval", "Compute BD-rates of results against an anchor."),
+    "report": ("nvc_jax.evaluation.report_command", "eval", "Show results on one HTML page."),
+    "bench": ("nvc_jax.benchmark.command", "eval", "Measure the speed of a codec and its parts."),
+    "compile": ("nvc_jax.benchmark.compile_command", "compile", "Compile a codec for absent GPUs and TPUs."),
+}
+
+
+def with_own_parser(argv: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Split a command line of `OWN_PARSERS` into the command and its arguments; None for another command."""
+    options = [argument for argument in argv[:1] if argument == "--debug"]
+    rest = list(argv[len(options) :])
+    return (rest[0], options + rest[1:]) if rest and rest[0] in OWN_PARSERS else None
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line; `command` of the result names the command. SystemExit: usage error, or help."""
     parser = _parser()
@@ -197,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
         "--architecture", default="dcvc_rt", metavar="NAME", help="of the checkpoints (default %(default)s)"
     )
     convert.add_argument("--tables", metavar="FILE", help="official z tables, made by tools/official_tables.py")
+
+    for name, (_, _, help_) in OWN_PARSERS.items():
+        commands.add_parser(name, help=help_)
 
     demo = command("demo", "Code a moving picture at three qualities and show the result.")
     demo.add_argument("--video", metavar="FILE", help="your own video instead of the built-in one")

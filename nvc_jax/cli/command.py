@@ -10,11 +10,20 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from nvc_jax.cli.arguments import check_count, parse, parse_rate, parse_size, parse_threshold
+from nvc_jax.cli.arguments import (
+    OWN_PARSERS,
+    check_count,
+    parse,
+    parse_rate,
+    parse_size,
+    parse_threshold,
+    with_own_parser,
+)
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
 from nvc_jax.io.files import STDIO, accept_any_name, atomic_output, reason, same_file
 
@@ -27,8 +36,11 @@ EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0 success, 1 bad input, 2 usage."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if own := with_own_parser(arguments):
+        return _run(*own)
     try:
-        options = parse(argv)
+        options = parse(arguments)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     try:
@@ -40,9 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nvc-jax: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
-        print("nvc-jax: interrupted", file=sys.stderr)
-        return EXIT_TERMINATED if isinstance(stop, _Terminated) else EXIT_INTERRUPTED
+        return _interrupted(stop)
     return EXIT_OK
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command that has its own parser."""
+    module, extra, _ = OWN_PARSERS[name]
+    try:
+        return int(import_module(module).main(arguments, f"nvc-jax {name}"))
+    except ModuleNotFoundError as error:
+        if not extra or (error.name or "").startswith("nvc_jax"):
+            raise
+        print(f'nvc-jax {name}: {error}; pip install "nvc-jax[{extra}]".', file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt as stop:
+        return _interrupted(stop)
+
+
+def _interrupted(stop: KeyboardInterrupt) -> int:
+    print("nvc-jax: interrupted", file=sys.stderr)
+    return EXIT_TERMINATED if isinstance(stop, _Terminated) else EXIT_INTERRUPTED
 
 
 def entry_point() -> None:

@@ -28,7 +28,7 @@ from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "eval.py") -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax evaluate") -> int:
     """Evaluate; returns the exit code: 0 success, 1 failed points or bad input, 2 usage."""
     try:
         options = _parser(prog).parse_args(argv)
@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "eval.py") -> int:
     try:
         return _evaluate(options)
     except NvcError as error:
+        if options.debug:
+            raise
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
 
@@ -104,6 +106,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="OUT.json", help="results; with several models a folder for them"
     )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

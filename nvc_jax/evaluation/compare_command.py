@@ -3,22 +3,24 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.errors import NvcError
-from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, METHODS, QUALITIES, RATES, BdRate, Comparison, compare
-from nvc_jax.evaluation.results import read_results
+from nvc_jax.evaluation.bd_rate import METHODS, QUALITIES, RATES, BdRate, Comparison, compare
+from nvc_jax.evaluation.results import find_anchor, read_results, short_names
+from nvc_jax.evaluation.tables import BdTable, bd_table, bd_title, luma_note
 from nvc_jax.io.files import accept_any_name
 
 DESCRIPTION = """Compute BD-rates of result files against an anchor, per sequence, class and on average.
 
 The exit code is 1 if a BD-rate is not defined; the reason is printed.
 """
+
+ANCHOR_HELP = "of the BD-rates: one of the results, by name without .json, or another result file"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax compare") -> int:
@@ -27,31 +29,40 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax compare") -> in
         prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", nargs="+", metavar="RESULTS.json")
-    parser.add_argument("--anchor", required=True, metavar="ANCHOR.json")
+    parser.add_argument("--anchor", required=True, metavar="NAME|FILE", help=ANCHOR_HELP)
     parser.add_argument("--quality", choices=QUALITIES, default="psnr")
     parser.add_argument("--rate", choices=RATES, default="all", help="payload: coded pictures without headers")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0])
     parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     try:
         options = parser.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     accept_any_name()
     try:
-        anchor = read_results(options.anchor)
+        anchor = find_anchor(options.anchor, options.results)
+        names = short_names(list(dict.fromkeys([*options.results, anchor])))
+        results = {path: read_results(path) for path in names}
         comparisons = {}
         for path in options.results:
             try:
-                comparisons[path] = compare(anchor, read_results(path), options.method, options.quality, options.rate)
+                comparisons[path] = compare(
+                    results[anchor], results[path], options.method, options.quality, options.rate
+                )
             except NvcError as error:
-                raise type(error)(f"{path}: {error}" if path not in str(error) else str(error)) from None
+                raise type(error)(f"{path}: {error}") from None
     except NvcError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps({path: as_json(comparison) for path, comparison in comparisons.items()}, indent=1))
     else:
-        print_table(comparisons)
+        title = bd_title(names[anchor], results.values(), options.quality, options.rate, options.method)
+        shown = {names[path]: comparison for path, comparison in comparisons.items()}
+        print_table(bd_table(title, shown, digits=2))
+        if options.quality == "msssim":
+            print(*luma_note(results), sep="\n")
     return 0 if all(isinstance(v, BdRate) for c in comparisons.values() for v in c.sequences.values()) else 1
 
 
@@ -63,38 +74,18 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         else {"error": str(value)}
         for (dataset, name), value in comparison.sequences.items()
     }
-    return {"sequences": sequences, "classes": dict(comparison.classes), "average": comparison.average}
+    absent = ["/".join(key) for key in comparison.absent]
+    means = {"classes": dict(comparison.classes), "average": comparison.average}
+    return {"sequences": sequences} | means | {"not_in_the_results": absent}
 
 
-def print_table(comparisons: Mapping[str, Comparison]) -> None:
-    """Print a column per result file."""
-    table = Table("BD-rate, %", *(Path(path).stem for path in comparisons))
-    every = list(comparisons.values())
-    reasons: list[str] = []
-
-    def cell(value: BdRate | NvcError | None, path: str, row: str) -> str:
-        if isinstance(value, BdRate):
-            return f"{value.percent:+.2f}" + ("*" if value.overlap < LITTLE_OVERLAP else "")
-        if value is not None:
-            reasons.append(f"{Path(path).stem}: {row}: {value}")
-        return "-"
-
-    keys = list(dict.fromkeys(key for comparison in every for key in comparison.sequences))
-    for dataset in dict.fromkeys(dataset for dataset, _ in keys):
-        for key in (key for key in keys if key[0] == dataset):
-            row = "/".join(key)
-            table.add_row(row, *(cell(c.sequences.get(key), path, row) for path, c in comparisons.items()))
-        means = (number(c.classes.get(dataset), c.missing(dataset)) for c in every)
-        table.add_row(f"{dataset} (mean)", *means, end_section=True)
-    missing = [sum(c.missing(dataset) for dataset in {dataset for dataset, _ in c.sequences}) for c in every]
-    table.add_row("average of classes", *(number(c.average, m) for c, m in zip(every, missing, strict=True)))
-    Console().print(table)
-    if any(isinstance(v, BdRate) and v.overlap < LITTLE_OVERLAP for c in every for v in c.sequences.values()):
-        print(f"* the curves share less than {LITTLE_OVERLAP:.0%} of their qualities")
-    for reason in reasons:
-        print(f"- {reason}")
-
-
-def number(percent: float | None, missing: int) -> str:
-    """Format a mean, with the number of sequences missing in it."""
-    return ("-" if percent is None else f"{percent:+.2f}") + (f" (without {missing})" if missing else "")
+def print_table(table: BdTable) -> None:
+    """Print a column per result file, and the notes."""
+    shown = Table("sequence", title=table.title, title_justify="left")
+    for column in table.columns:
+        shown.add_column(column, justify="right")
+    for row in table.rows:
+        shown.add_row(row.label, *row.cells, end_section=row.is_mean)
+    Console().print(shown)
+    for note in table.notes:
+        print(note if note.startswith("*") else f"- {note}")

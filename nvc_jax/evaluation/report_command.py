@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int
     parser.add_argument("--sequence", metavar="CLASS/NAME", help="shown frame by frame; the first by default")
     parser.add_argument("--output", required=True, type=Path, metavar="REPORT.html")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the pictures as PNG files")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     try:
         options = parser.parse_args(argv)
     except SystemExit as exit_:
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int
             with atomic_output(path) as file:
                 file.write(data)
     except NvcError as error:
+        if options.debug:
+            raise
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     for note in report.notes:

@@ -1,4 +1,4 @@
-"""The command line of train.py."""
+"""`nvc-jax train` and train.py. JAX is imported once the arguments are parsed, so that --help is instant."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jax
-
-from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import ConfigError, NvcError, TrainingError
-from nvc_jax.training.config import TrainConfig
-from nvc_jax.training.processes import join
-from nvc_jax.training.settings import load_config, override
 
 if TYPE_CHECKING:
+    from nvc_jax.training.config import TrainConfig
     from nvc_jax.training.run import Outcome
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax train") -> int:
     """Train; the exit code is 0 on success, 1 for bad input, 2 for usage, 128 + N after signal N."""
-    parser = _parser()
+    parser = _parser(prog)
     try:
         options = parser.parse_intermixed_args(argv)  # settings may stand anywhere
     except SystemExit as exit_:
         return int(exit_.code or 0)
+    from nvc_jax.training.processes import join
+
     many = False
     try:
         many = join(options.coordinator, options.num_processes, options.process_id)
         outcome = _train(options)
     except NvcError as error:
-        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        if options.debug and not many:
+            raise
+        print(f"{prog}: {error}", file=sys.stderr, flush=True)
         return _leave(many)
     except Exception:
         if not many:
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = f"{outcome.model}: the model of " if outcome.model else ""
     if outcome.signal is not None:
         print(
-            f"train.py: stopped by {outcome.signal.name} at step {outcome.step} of {outcome.steps}; the same command "
+            f"{prog}: stopped by {outcome.signal.name} at step {outcome.step} of {outcome.steps}; the same command "
             "resumes from there.",
             file=sys.stderr,
         )
@@ -61,12 +60,15 @@ def _leave(many: bool) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="train.py",
+        prog=prog,
         description="Train a codec. The same command resumes a run that was stopped or killed.",
     )
-    parser.add_argument("--config", type=Path, required=True, help="Python file with get_config() -> TrainConfig")
+    parser.add_argument(
+        "--config", required=True, metavar="NAME|FILE.py",
+        help="packaged configuration (smoke, dcvc_rt, ...), or a Python file with get_config() -> TrainConfig",
+    )  # fmt: skip
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run: metrics, checkpoints, model")
     parser.add_argument("--steps", type=_positive, help="stop at this step of the run, without changing its schedule")
     parser.add_argument(
@@ -83,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="a setting of the configuration, e.g. stages.0.steps=10"
     )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(prog=prog)
     return parser
 
 
@@ -98,6 +102,8 @@ def configured(options: argparse.Namespace) -> TrainConfig:
     Raises:
         ConfigError: the configuration does not load, or an override does not fit.
     """
+    from nvc_jax.training.settings import load_config, override
+
     overrides = [*options.overrides, *([f"init={options.init}"] if options.init else [])]
     config = load_config(options.config)
     if options.init and config.transform_init:
@@ -106,6 +112,10 @@ def configured(options: argparse.Namespace) -> TrainConfig:
 
 
 def _train(options: argparse.Namespace) -> Outcome:
+    import jax
+
+    from nvc_jax.codec.runtime import prepare_process
+
     config = configured(options)
     prepare_process()
     try:
@@ -117,7 +127,7 @@ def _train(options: argparse.Namespace) -> Outcome:
             config,
             options.workdir,
             options.steps,
-            lambda text: print(f"train.py: {text}", file=sys.stderr),
+            lambda text: print(f"{options.prog}: {text}", file=sys.stderr),
             options.seconds,
         )
     except (MemoryError, jax.errors.JaxRuntimeError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import nvc_jax
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CONFIGS, CodecConfig
 from nvc_jax.training import config as config_module
@@ -21,15 +22,25 @@ _RENAMED = {("train", "both"): "all", ("first_reference", "intra"): "coded"}  # 
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
-def load_config(path: Path) -> TrainConfig:
-    """Run a configuration file.
+def packaged_configs() -> dict[str, Path]:
+    """Find the configurations that come with the package, by name."""
+    package = Path(nvc_jax.__file__).parent
+    folders = (package / "configs", package.parent / "configs")  # of a wheel, of a checkout
+    folder = next((folder for folder in folders if (folder / "smoke.py").is_file()), folders[0])
+    return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+
+
+def load_config(name: str | Path) -> TrainConfig:
+    """Run a configuration file, or the packaged one of a name.
 
     Raises:
         ConfigError: the file does not exist, fails, or gives no configuration.
     """
+    packaged = packaged_configs()
+    path = packaged.get(str(name), Path(name))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"{path}: no such configuration; those of the project are in configs/.")
+        raise ConfigError(f"{path}: no such configuration; give a Python file or one of: {', '.join(packaged)}.")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -40,7 +40,7 @@ def run_tool(*arguments):
         (("--target", "h100", "--batch", "0"), "--batch is 0; it must be at least 1."),
         (
             ("--target", "h100", "--before", "README.md"),
-            "README.md: is not a result of compile_for.py (Expecting value: line 1 column 1 (char 0)).",
+            "README.md: is not a result of nvc-jax compile (Expecting value: line 1 column 1 (char 0)).",
         ),
     ],
 )

@@ -161,7 +161,7 @@ def test_memory_that_does_not_suffice_is_one_sentence(tmp_path, monkeypatch, cap
     config.write_text("import test_run\nget_config = lambda: test_run.CONFIG\n")
     assert command.main(["seed=3", "--config", str(config), "data.skip=1", "--workdir", str(tmp_path), "seed=4"]) == 1
     assert capsys.readouterr().err == (
-        "train.py: not enough memory; set a smaller batch or size, stages.N.remat=true, or a smaller data.memory_mb.\n"
+        "nvc-jax train: not enough memory; set a smaller batch or size, stages.N.remat=true, or a smaller data.memory_mb.\n"
     )
 
 
