@@ -16,7 +16,7 @@ def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=No
     writer = DcvcWriter(file, *size)
     coded = []
     encoder = Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct, rdoq, skip_blocks)
-    for packet in encoder.encode(source):
+    for packet in encoder.packets(source):
         writer.write(packet.coded)
         coded.append(packet)
     return file.getvalue(), coded
@@ -34,4 +34,4 @@ def reader(stream):
 
 def decode(codec, stream, threshold=0.12, rgb=False):
     """The frames of an official stream."""
-    return list(Decoder(codec, threshold, rgb).decode(reader(stream)))
+    return list(Decoder(codec, threshold, rgb).frames(reader(stream)))

@@ -79,7 +79,7 @@ def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tupl
     packets: list[Packet] = []
 
     def coded() -> Iterator[Frame]:
-        for packet in encoder.encode(frames):
+        for packet in encoder.packets(frames):
             place = functools.partial(Packet, index=packet.index, width=width, height=height, offset=0, size_bytes=0)
             packets.append(place(**vars(packet.coded)))
             yield from packet.sources
@@ -89,7 +89,7 @@ def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tupl
 
 def decode(codec: Codec, packets: Sequence[Packet]) -> Run:
     """Decode frames to 8-bit planes on the host."""
-    return _watched(codec, Decoder(codec, DEFAULT_SKIP_THRESHOLD).decode(packets))
+    return _watched(codec, Decoder(codec, DEFAULT_SKIP_THRESHOLD).frames(packets))
 
 
 def decode_at_once(codec: Codec, packets: Sequence[Packet], count: int) -> dict[str, Any]:

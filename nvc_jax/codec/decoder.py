@@ -13,7 +13,7 @@ from nvc_jax.codec.history import History
 from nvc_jax.codec.loop import batched, filled
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, download_rgb
-from nvc_jax.codec.pipeline import one_ahead
+from nvc_jax.codec.pipeline import MAX_DELAY, Pipeline
 from nvc_jax.codec.reading import decode
 from nvc_jax.errors import BitstreamError
 from nvc_jax.io.timing import Timer
@@ -82,13 +82,20 @@ class _Submitted:
 
 
 class Decoder:
-    """Decodes the frames of one sequence.
+    """Decodes the packets of one sequence, as they come (`decode`, `flush`) or from an iterable (`frames`).
 
     Attributes:
         timer: time spent in here, entropy decoding included.
     """
 
-    def __init__(self, codec: Codec, skip_threshold: float | None, rgb: bool = False, conceal: bool = False) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        skip_threshold: float | None,
+        rgb: bool = False,
+        conceal: bool = False,
+        delay: int = MAX_DELAY,
+    ) -> None:
         """Prepare to decode.
 
         Args:
@@ -96,6 +103,10 @@ class Decoder:
             skip_threshold: that of the encoder; the official container does not carry it.
             rgb: give pictures in RGB too.
             conceal: after a packet that does not decode, repeat the last picture up to the next start packet.
+            delay: see `Pipeline`.
+
+        Raises:
+            ConfigError: the delay is out of its range.
         """
         self.timer = Timer()
         self._codec = codec
@@ -103,18 +114,31 @@ class Decoder:
         self._conceal = conceal
         self._networks = codec.networks(skip_threshold)
         self._history = History(self._networks)
+        self._pipeline = Pipeline(self._submit, self._finish, delay)
         self._size = 0, 0
         self._pictures: Array | None = None
         self._last = 0  # the picture of them that was shown last
         self._lost = ""  # why the pictures since the last start packet are lost, if they are
 
-    def decode(self, packets: Iterable[Packet | LostPicture]) -> Iterator[DecodedFrame]:
-        """Decode pictures one by one; holds two packets at a time.
+    def decode(self, packet: Packet | LostPicture) -> list[DecodedFrame]:
+        """Decode a packet; gives the pictures that are complete: its own, or with a delay those of the one before it.
+
+        Raises:
+            BitstreamError: the packet is damaged; `flush` still gives the pictures before it.
+        """
+        return [frame for members in self._pipeline.push(packet) for frame in members]
+
+    def flush(self) -> list[DecodedFrame]:
+        """The pictures that are left. More packets may follow."""
+        return [frame for members in self._pipeline.flush() for frame in members]
+
+    def frames(self, packets: Iterable[Packet | LostPicture]) -> Iterator[DecodedFrame]:
+        """Decode packets one by one, and flush; holds two at a time.
 
         Raises:
             BitstreamError: at the first packet that is damaged, after all pictures before it.
         """
-        for members in one_ahead(packets, self._submit, self._finish):
+        for members in self._pipeline.run(packets):
             yield from members
 
     def _submit(self, packet: Packet | LostPicture) -> _Submitted:

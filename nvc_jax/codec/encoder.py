@@ -1,7 +1,6 @@
 """Pictures to packets: the sequence loop of the encoder."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator
 
 from jax import Array
@@ -11,11 +10,14 @@ from nvc_jax.codec.history import History
 from nvc_jax.codec.loop import PackedSymbols, batched, encode, filled
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, upload
-from nvc_jax.codec.pipeline import one_ahead
+from nvc_jax.codec.pipeline import MAX_DELAY, Pipeline
 from nvc_jax.codec.schedule import PacketPlan, Schedule
+from nvc_jax.errors import VideoError
 from nvc_jax.io.timing import Timer
 from nvc_jax.spec import Dialect
-from nvc_jax.video import Frame, YuvFrame, check_frame
+from nvc_jax.video import Frame, RgbFrame, YuvFrame, check_frame
+
+_Planned = tuple[PacketPlan, list[Frame]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class _Submitted:
 
 
 class Encoder:
-    """Codes the frames of one sequence.
+    """Codes the frames of one sequence, as they come (`encode`, `flush`) or from an iterable (`packets`).
 
     Attributes:
         timer: time spent in here, entropy coding included.
@@ -65,6 +67,7 @@ class Encoder:
         reconstruct: bool = False,
         rdoq: float = 0.0,
         skip_blocks: bool = True,
+        delay: int = MAX_DELAY,
     ) -> None:
         """Prepare for pictures of one size.
 
@@ -79,38 +82,105 @@ class Encoder:
             rdoq: what a bit is worth in squared quantisation steps, for rate-distortion optimised quantisation
                 (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
             skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
+            delay: see `Pipeline`; the bytes are the same.
+
+        Raises:
+            ConfigError: an option is out of its range.
         """
         self.timer = Timer()
         self._coders = codec.entropy_coders(dialect)
         self._codec = codec
         self._size = width, height
         self._dialect: Dialect = dialect
-        self._schedule = schedule.for_model(codec.stored.offsets)
+        self.schedule = schedule
         self._reconstruct = reconstruct
         self._networks = codec.networks(skip_threshold, rdoq, skip_blocks)
         self._history = History(self._networks)
+        self._pipeline = Pipeline(self._submit, self._finish, delay)
+        self._kind: type[Frame] | None = None  # of all frames
+        self._forced = False  # the next frame starts a run
+        self._index = 0  # of the first picture of the next packet
+        self._start = True  # it starts a run
+        self._members: list[Frame] = []  # as far as they are here
 
-    def encode(self, frames: Iterable[Frame]) -> Iterator[EncodedPacket]:
-        """Code frames packet by packet; holds two packets at a time.
+    @property
+    def schedule(self) -> Schedule:
+        """The rules of the sequence. A new schedule counts from the next packet on, packets that are not full included.
 
         Raises:
-            VideoError: a frame is not 8 bit or not of the size that was announced.
+            ConfigError: an inter frame's qp, offset included, is beyond the model's.
         """
-        return one_ahead(self._packets(frames), self._submit, self._finish)
+        return self._schedule
 
-    def _packets(self, frames: Iterable[Frame]) -> Iterator[tuple[PacketPlan, list[Frame]]]:
-        config, index, source = self._codec.stored.config, 0, iter(frames)
-        while True:
-            pictures = config[config.network_of(self._schedule.starts(index))].pictures
-            members = list(itertools.islice(source, self._schedule.room(index, pictures)))
-            if not members:
-                return
-            for number, frame in enumerate(members, index):
-                check_frame(frame, *self._size, f"frame {number}")
-            yield self._schedule.packet(index, len(members)), members
-            index += len(members)
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._resolved = schedule.for_model(self._codec.stored.offsets)
 
-    def _submit(self, packet: tuple[PacketPlan, list[Frame]]) -> _Submitted:
+    def force_intra(self) -> None:
+        """Start a run with the next frame, so that it decodes without the frames before it."""
+        self._forced = True
+
+    def encode(self, frame: Frame) -> list[EncodedPacket]:
+        """Code a frame; gives the packets that are complete, none while a packet is not full.
+
+        The frame must not be changed before its packet is there.
+
+        Raises:
+            VideoError: it is not 8 bit, of another size than announced, or of another kind than the frames before it.
+        """
+        return [coded for packet in self._add(frame) for coded in self._pipeline.push(packet)]
+
+    def flush(self) -> list[EncodedPacket]:
+        """Code what is left, in a packet that ends short if need be. More frames may follow."""
+        coded = [coded for packet in self._rest() for coded in self._pipeline.push(packet)]
+        return coded + self._pipeline.flush()
+
+    def packets(self, frames: Iterable[Frame]) -> Iterator[EncodedPacket]:
+        """Code frames packet by packet, and flush; holds two packets at a time.
+
+        Raises:
+            VideoError: see `encode`; the packets before it have been given.
+        """
+        return self._pipeline.run(self._grouped(frames))
+
+    def _grouped(self, frames: Iterable[Frame]) -> Iterator[_Planned]:
+        for frame in frames:
+            yield from self._add(frame)
+        yield from self._rest()
+
+    def _add(self, frame: Frame) -> Iterator[_Planned]:
+        """Take a frame; gives the packets that it completes."""
+        number = self._index + len(self._members)
+        if not isinstance(frame, YuvFrame | RgbFrame):
+            raise VideoError(
+                f"frame {number} is of type {type(frame).__name__}, not YuvFrame or RgbFrame; nvc_jax.load(...).encode "
+                "and .encoder take arrays."
+            )
+        check_frame(frame, *self._size, f"frame {number}")
+        self._kind = self._kind or type(frame)
+        if type(frame) is not self._kind:
+            raise VideoError(
+                f"frame {number} is of type {type(frame).__name__}, those before it {self._kind.__name__}."
+            )
+        if self._forced:
+            yield from self._rest()
+        if not self._members:
+            self._start, self._forced = self._forced or self._resolved.starts(self._index), False
+        self._members.append(frame)
+        config = self._codec.stored.config
+        pictures = config[config.network_of(self._start)].pictures
+        if len(self._members) >= self._resolved.room(self._index, pictures):
+            yield from self._rest()
+
+    def _rest(self) -> Iterator[_Planned]:
+        """The packet of the frames that are in none yet."""
+        if self._members:
+            plan, members = self._resolved.packet(self._index, len(self._members), self._start), self._members
+            self._index, self._members = self._index + len(members), []
+            yield plan, members
+
+    def _submit(self, packet: _Planned) -> _Submitted:
         plan, members = packet
         with self.timer():
             name = self._codec.stored.config.network_of(plan.start)

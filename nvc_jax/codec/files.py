@@ -126,7 +126,7 @@ def encode_file(
             codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq, skip_blocks
         )
         report = Report(codec, encoder.timer, info)
-        for packet in encoder.encode(reader):
+        for packet in encoder.packets(reader):
             _add_packet(report, packet, 8 * writer.write(packet.coded), info)
             (progress or _ignore)(report, info.frames)
         if info.frames is not None and len(report.frames) < info.frames:
@@ -201,7 +201,7 @@ def decode_file(
             decoder = Decoder(codec, skip_threshold, writer.takes_rgb and _is_coded_rgb(stream.header), conceal)
             report = Report(codec, decoder.timer, info)
             try:
-                for frame in decoder.decode(itertools.chain([first], units)):
+                for frame in decoder.frames(itertools.chain([first], units)):
                     if frame.index < start or (frames is not None and frame.index >= start + frames):
                         continue  # of the first or the last packet
                     writer.write(frame.planes if frame.rgb is None else frame.rgb)

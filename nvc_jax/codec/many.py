@@ -25,7 +25,7 @@ def decode_many(
     Raises:
         BitstreamError: at the first damaged frame of any stream, after all frames before it in that stream.
     """
-    decoded = [decoder.decode(units) for decoder, units in streams]
+    decoded = [decoder.frames(units) for decoder, units in streams]
     with ThreadPoolExecutor(max(1, len(decoded)), "decode") as threads:
 
         def start(number: int) -> "Future[DecodedFrame | None]":

@@ -69,7 +69,7 @@ def measure_ranges(
         encoder = Encoder(
             codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved", reconstruct=True, skip_blocks=False
         )
-        for _ in encoder.encode(frames):
+        for _ in encoder.packets(frames):
             pass
     return ranges
 

@@ -96,9 +96,9 @@ class Schedule:
         """Pictures of the packet that begins with picture `index`, at most: none starts within another."""
         return pictures if self.intra_period < 1 else min(pictures, self.intra_period - index % self.intra_period)
 
-    def packet(self, index: int, pictures: int) -> PacketPlan:
-        """The plan of a packet of so many pictures, from picture `index` on."""
-        start, members = self.starts(index), range(index, index + pictures)
+    def packet(self, index: int, pictures: int, start: bool | None = None) -> PacketPlan:
+        """The plan of a packet of so many pictures, from picture `index` on; start: None asks the intra period."""
+        start, members = self.starts(index) if start is None else start, range(index, index + pictures)
         offsets = QP_OFFSETS if self.qp_offsets is None else self.qp_offsets
         qps = [self.qp + offsets[member % len(offsets)] for member in members]
         if start:

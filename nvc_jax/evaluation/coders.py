@@ -156,7 +156,7 @@ class ModelCoder:
             speed = Report(codec, decoder.timer, source.info)
             frames: list[FrameResult] = []
             with enough_memory(codec, width, height, str(sequence)):
-                for frame in _in_groups(_timed(decoder.decode(packets), speed)):
+                for frame in _in_groups(_timed(decoder.frames(packets), speed)):
                     original = next(source)
                     quality = check_finite(picture_quality(frame.picture, original), sequence, frame.index)
                     frames.append(FrameResult(frame.type, frame.bits, _payload_bits(frame), quality))

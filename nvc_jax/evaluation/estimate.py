@@ -54,7 +54,7 @@ class EstimatingCoder(ModelCoder):
                 codec, width, height, schedule, threshold, writer.dialect, True, self.rdoq, self.skip_blocks
             )
             frames: list[FrameResult] = []
-            for packet in encoder.encode(source):
+            for packet in encoder.packets(source):
                 assert packet.pictures is not None
                 pictures = len(packet.sources)
                 sizes = (shared(8 * size, pictures) for size in (writer.write(packet.coded), len(packet.coded.payload)))

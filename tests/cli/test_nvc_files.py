@@ -236,7 +236,7 @@ def integers(folder, packets):
     unchecked = (dataclasses.replace(packet, check=None) for packet in packets)
     with pytest.MonkeyPatch.context() as patch, suppress(BitstreamError):
         patch.setattr(coder_module, "PacketDecoder", Recorder)
-        for _ in Decoder(Codec(load_model(folder)), 0.2).decode(unchecked):
+        for _ in Decoder(Codec(load_model(folder)), 0.2).frames(unchecked):
             pass
     return [b"".join(array.tobytes() for array in frame) for frame in frames]
 

@@ -113,7 +113,7 @@ def test_the_device_is_one_frame_ahead(tiny_codec, monkeypatch):
 def test_two_frames_are_held_at_most(tiny_codec):
     taken = []
     source = (taken.append(t) or frame for t, frame in enumerate(synthetic.moving_picture(*SIZE, 6)))
-    coded = Encoder(tiny_codec, *SIZE, Schedule(), 0.12, "one_stream").encode(source)
+    coded = Encoder(tiny_codec, *SIZE, Schedule(), 0.12, "one_stream").packets(source)
     assert not taken
     for t, _ in enumerate(coded):
         assert len(taken) == min(t + 2, 6)

@@ -208,7 +208,7 @@ def test_z_has_the_table_of_the_last_picture(codec, encode):
     assert first.qps == (36, 38)
     coder, size = codec.entropy_coders("interleaved")["two"], (NETWORK.hyper, 1, 1)
     with recorded_stages() as calls:
-        list(Decoder(codec, THRESHOLD).decode([first]))
+        list(Decoder(codec, THRESHOLD).frames([first]))
     (sent,) = (np.asarray(call.inputs["z"])[0] for call in calls if call.stage == "prior")
     np.testing.assert_array_equal(coder.decoder(first.payload).z(38, size), sent)
     assert (coder.decoder(first.payload).z(36, size) != sent).any()
@@ -322,8 +322,8 @@ def test_a_packet_that_is_too_large_for_the_network(make_codec, encode):
     found = packets(encode(codec, LENGTH, SCHEDULE)[0])
     larger = dataclasses.replace(found[0], qps=(30, 30, 30))
     with pytest.raises(BitstreamError, match="frame 0: 3 pictures in a packet, the model has 2"):
-        list(Decoder(codec, THRESHOLD).decode([larger]))
-    concealed = list(Decoder(codec, THRESHOLD, conceal=True).decode([larger, *found[2:]]))
+        list(Decoder(codec, THRESHOLD).frames([larger]))
+    concealed = list(Decoder(codec, THRESHOLD, conceal=True).frames([larger, *found[2:]]))
     assert [frame.type for frame in concealed[:3]] == [LOST] * 3
     assert [isinstance(frame.packet, Packet) for frame in concealed[3:]] == [True] * 6
 

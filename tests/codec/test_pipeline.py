@@ -2,13 +2,13 @@
 
 import pytest
 
-from nvc_jax.codec.pipeline import one_ahead
+from nvc_jax.codec.pipeline import Pipeline
 from nvc_jax.codec.schedule import QpOffsets, Schedule
 from nvc_jax.errors import BitstreamError, ConfigError
 
 
 def logged(items, events, damaged=None):
-    """`one_ahead` that notes what it does; submitting the damaged item fails."""
+    """A pipeline that notes what it does; submitting the damaged item fails."""
 
     def submit(item):
         events.append(f"submit {item}")
@@ -20,7 +20,7 @@ def logged(items, events, damaged=None):
         events.append(f"finish {item}")
         return item
 
-    return one_ahead(items, submit, finish)
+    return Pipeline(submit, finish).run(items)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])

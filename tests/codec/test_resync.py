@@ -157,9 +157,9 @@ def test_a_sequence_goes_on(tiny_codec):
     scale = next_scale(tiny_codec, "intra", 2)
     stream, coded = streams.encode(tiny_codec, source, Schedule(QP, QP), scale * (1 - 1e-6))
     units = list(streams.reader(stream))
-    decoded = list(Decoder(tiny_codec, scale * (1 + 1e-6)).decode(units))
+    decoded = list(Decoder(tiny_codec, scale * (1 + 1e-6)).frames(units))
     assert [frame.resynced for frame in decoded] == [1, 0, 0]
     assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
     damaged = dataclasses.replace(units[1], payload=units[2].payload)
     with pytest.raises(BitstreamError, match="frame 1: "):
-        list(Decoder(tiny_codec, scale * (1 + 1e-6)).decode([units[0], damaged]))
+        list(Decoder(tiny_codec, scale * (1 + 1e-6)).frames([units[0], damaged]))

@@ -145,7 +145,7 @@ def decode_until_error(codec, data):
     """The frames before the error, and the error."""
     frames = []
     try:
-        for frame in Decoder(codec, 0.12).decode(streams.reader(data)):
+        for frame in Decoder(codec, 0.12).frames(streams.reader(data)):
             frames.append(frame)
     except BitstreamError as error:
         return frames, error
@@ -180,15 +180,15 @@ def test_a_damaged_stream_gives_an_error_or_pictures(tiny_codec, stream):
 def test_a_stream_may_not_begin_with_an_inter_frame(tiny_codec, stream):
     units = list(streams.reader(stream[0]))
     with pytest.raises(BitstreamError, match=r"frame 1: inter, without an intra frame before it \(byte \d+\)"):
-        list(Decoder(tiny_codec, 0.12).decode(units[1:]))
+        list(Decoder(tiny_codec, 0.12).frames(units[1:]))
 
 
 def test_the_size_changes_only_at_intra_frames(tiny_codec, stream):
     other, coded = encode(tiny_codec, synthetic.moving_picture(16, 16, 3))
     first, second = (list(streams.reader(data)) for data in (stream[0], other))
-    assert same_pictures(stream[1] + coded, list(Decoder(tiny_codec, 0.12).decode(first + second)))
+    assert same_pictures(stream[1] + coded, list(Decoder(tiny_codec, 0.12).frames(first + second)))
     with pytest.raises(BitstreamError, match=r"frame 1: the picture size changes at an inter frame \(byte"):
-        list(Decoder(tiny_codec, 0.12).decode(first + second[1:]))
+        list(Decoder(tiny_codec, 0.12).frames(first + second[1:]))
 
 
 def test_another_threshold_is_an_error_or_another_picture(tiny_codec, stream):

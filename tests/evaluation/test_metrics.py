@@ -92,7 +92,7 @@ def test_psnr_of_decoded_golden_streams(golden_codec, golden, name):
         source = [YuvFrame(y, *uv) for y, uv in zip(data["y"], data["uv"], strict=True)]
     decoder = Decoder(golden_codec(settings["scale_mode"]), settings["force_zero_thres"])
     stream = (golden / f"stream_{name}.bin").read_bytes()
-    decoded = zip(decoder.decode(streams.reader(stream)), source, settings["psnr_y"], strict=False)
+    decoded = zip(decoder.frames(streams.reader(stream)), source, settings["psnr_y"], strict=False)
     for frame, original, psnr_y in decoded:
         assert picture_quality(frame.picture, original).psnr[1] == pytest.approx(psnr_y, abs=1e-3)
 

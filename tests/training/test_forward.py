@@ -168,5 +168,5 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
 
     estimated = estimate(clip, jnp.array([[plan.qps] for plan in plans], jnp.float32))
     encoder = Encoder(codec, 352, 288, schedule, skip_threshold=None, dialect="one_stream", skip_blocks=False)
-    payloads = [8 * len(frame.coded.payload) for frame in encoder.encode(iter(frames))]
+    payloads = [8 * len(frame.coded.payload) for frame in encoder.packets(iter(frames))]
     assert float(estimated.sum()) + 8 * 4 * len(payloads) == pytest.approx(sum(payloads), rel=0.01)

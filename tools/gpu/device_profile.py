@@ -124,8 +124,8 @@ def main() -> None:
     schedule = Schedule(QP, QP)
     packets, _ = encode(codec, [*frames, *frames], schedule)
     sides = {
-        "encode": Encoder(codec, *options.size, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved").encode(frames),
-        "decode": Decoder(codec, DEFAULT_SKIP_THRESHOLD).decode(packets),
+        "encode": Encoder(codec, *options.size, schedule, DEFAULT_SKIP_THRESHOLD, "interleaved").packets(frames),
+        "decode": Decoder(codec, DEFAULT_SKIP_THRESHOLD).frames(packets),
     }
     tables = {side: profile(items, options.frames) for side, items in sides.items()}
     title = "{} {}x{} {}".format(options.model, *options.size, options.precision)
