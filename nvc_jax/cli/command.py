@@ -117,7 +117,8 @@ def _open_missing_streams() -> None:
 
 def _encode(options: argparse.Namespace) -> None:
     _check_source(options.input)
-    from nvc_jax.codec.files import container_of, default_precision, encode_file
+    from nvc_jax.codec.containers import container_of, default_precision
+    from nvc_jax.codec.files import encode_file
     from nvc_jax.codec.model import Codec
     from nvc_jax.codec.schedule import Schedule
 

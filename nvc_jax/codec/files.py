@@ -1,26 +1,24 @@
 """Whole files: video in, stream out, and back. Outputs appear complete or not at all."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
-from nvc_jax.bitstream import DcvcWriter, LostPicture, NvcHeader, NvcWriter, Packet, open_reader
-from nvc_jax.bitstream.nvc_syntax import QP_STEPS
+from nvc_jax.bitstream import LostPicture, NvcHeader, Packet, open_reader
 from nvc_jax.bitstream.packets import shared
+from nvc_jax.codec.containers import Container, StreamEncoder, container_of
 from nvc_jax.codec.decoder import LOST, DecodedFrame, Decoder
-from nvc_jax.codec.encoder import EncodedPacket, Encoder
+from nvc_jax.codec.encoder import EncodedPacket
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.io.files import atomic_output, same_file
-from nvc_jax.models.config import CodecConfig
-from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import (
     BT709,
     Colour,
@@ -34,26 +32,7 @@ from nvc_jax.video import (
 )
 
 Progress = Callable[[Report, int | None], None]  # called after every frame, with the number of frames if known
-Container = Literal["auto", "nvc", "dcvc"]
-
 CodecChoice = Callable[[NvcHeader | None], Codec]  # by what a stream says about itself; None if it says nothing
-
-
-def container_of(target: str | Path, container: Container = "auto") -> Container:
-    """The container of a stream with this name: "auto" is the official one for `*.bin`, else `.nvc`."""
-    if container != "auto":
-        return container
-    return "dcvc" if Path(target).suffix.lower() == ".bin" else "nvc"
-
-
-def default_precision(container: Container) -> str | None:
-    """The precision to code in unless told otherwise; None is the model's own, which the official decoder uses."""
-    return None if container == "dcvc" else FILE_PRECISION
-
-
-def default_rdoq(container: Container, config: CodecConfig) -> float:
-    """The RDOQ to code with unless told otherwise: 0 where the official encoder would write the same stream."""
-    return 0.0 if container == "dcvc" and config.side is None else DEFAULT_RDOQ
 
 
 def encode_file(
@@ -102,18 +81,10 @@ def encode_file(
     _check_paths(source, target)
     container = container_of(target, container)
     config = codec.stored.config
-    schedule = _storable(schedule.for_model(codec.stored.offsets), container)
-    if container == "dcvc" and config.pictures > 1:
-        raise ConfigError(
-            f"{target}: the official container holds one picture a packet, and the model {config.name} codes "
-            f"{config.pictures}; write an .nvc file."
-        )
     if container == "dcvc" and config.side is not None:
         (note or _ignore)(f"the official code cannot decode {target}: the model {config.name} has {config.side}")
     if container == "dcvc" and codec.precision != "float32":
         (note or _ignore)(f"{target} does not say its precision: to decode it, --precision {codec.precision} is needed")
-    if rdoq is None:
-        rdoq = default_rdoq(container, config)
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames, track=track))
         info = reader.info
@@ -121,13 +92,20 @@ def encode_file(
         file = stack.enter_context(atomic_output(target))
         for sentence in info.notes:
             (note or _ignore)(sentence)
-        writer = create_writer(file, container, codec, info, schedule, skip_threshold)
-        encoder = Encoder(
-            codec, info.width, info.height, schedule, skip_threshold, writer.dialect, reconstruct, rdoq, skip_blocks
+        encoder = StreamEncoder(
+            file,
+            container,
+            codec,
+            info,
+            schedule,
+            skip_threshold=skip_threshold,
+            rdoq=rdoq,
+            skip_blocks=skip_blocks,
+            reconstruct=reconstruct,
         )
         report = Report(codec, encoder.timer, info)
-        for packet in encoder.packets(reader):
-            _add_packet(report, packet, 8 * writer.write(packet.coded), info)
+        for packet, size_bytes in encoder.packets(reader):
+            _add_packet(report, packet, 8 * size_bytes, info)
             (progress or _ignore)(report, info.frames)
         if info.frames is not None and len(report.frames) < info.frames:
             (note or _ignore)(f"{source} ends after {len(report.frames)} of about {info.frames} frames; is it cut?")
@@ -135,7 +113,7 @@ def encode_file(
             (note or _ignore)(sentence)
         if not report.frames:
             raise VideoError(f"{source}: holds no frame to code.")
-        report.add_bits(8 * writer.finish())
+        report.add_bits(8 * encoder.finish())
     return report.summary()
 
 
@@ -246,49 +224,6 @@ def _ignore(*_: object) -> None:
 def _check_paths(source: str | Path, target: str | Path) -> None:
     if same_file(source, target):
         raise OutputError(f"{target}: is the input itself; give the output another name.")
-
-
-def _storable(schedule: Schedule, container: Container) -> Schedule:
-    """The schedule with qps that the container can hold."""
-    if container == "nvc":
-        qp, intra_qp = (round(qp * QP_STEPS) / QP_STEPS for qp in (schedule.qp, schedule.start_qp))
-        return dataclasses.replace(schedule, qp=qp, intra_qp=intra_qp)
-    for name, qp in (("qp", schedule.qp), ("intra qp", schedule.start_qp)):
-        if qp != round(qp):
-            raise ConfigError(f"{name} {qp:g} is not a whole number, and the official container stores qp as one byte.")
-    return schedule
-
-
-def create_writer(
-    file: BinaryIO,
-    container: Container,
-    codec: Codec,
-    info: VideoInfo,
-    schedule: Schedule,
-    skip_threshold: float | None,
-) -> DcvcWriter | NvcWriter:
-    """The writer of a stream, with its header written. skip_threshold: that of the encoder."""
-    if container == "dcvc":
-        return DcvcWriter(file, info.width, info.height)
-    colour, schedule = coded_colour(info), schedule.for_model(codec.stored.offsets)
-    header = NvcHeader(
-        identity=codec.stored.identity,
-        model=codec.stored.config.name,
-        precision=codec.precision,
-        arithmetic=codec.arithmetic,
-        width=info.width,
-        height=info.height,
-        fps=info.fps,
-        colour=(colour.primaries, colour.transfer, colour.matrix, colour.full_range, colour.chroma_location),
-        skip_threshold=skip_threshold,
-        qp=schedule.qp,
-        intra_qp=schedule.start_qp,
-        intra_period=schedule.intra_period,
-        reset_interval=schedule.reset_interval,
-        qp_offsets=schedule.qp_offsets or (),
-        pictures=codec.stored.config.pictures,
-    )
-    return NvcWriter(file, header.to_bytes())
 
 
 def _planes(frame: YuvFrame | RgbFrame, info: VideoInfo) -> YuvFrame:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from nvc_jax.bitstream import Packet, open_reader
 from nvc_jax.bitstream.packets import shared
+from nvc_jax.codec.containers import Container
 from nvc_jax.codec.decoder import DecodedFrame, Decoder
-from nvc_jax.codec.files import Container, encode_file
+from nvc_jax.codec.files import encode_file
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nvc_jax.cli.arguments import parse_threshold
-from nvc_jax.codec.files import default_precision, default_rdoq
+from nvc_jax.codec.containers import default_precision, default_rdoq
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import find_model, model_offsets, read_description

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nvc_jax.bitstream.packets import shared
+from nvc_jax.codec.containers import create_writer
 from nvc_jax.codec.encoder import Encoder
-from nvc_jax.codec.files import create_writer
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.evaluation.coders import (
     Measured,

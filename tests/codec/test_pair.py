@@ -311,8 +311,7 @@ def test_the_official_container_is_refused(make_codec, clip, tmp_path):
     with pytest.raises(ConfigError) as caught:
         encode_file(make_codec(TWO, "float32"), clip(2), tmp_path / "s.bin", SCHEDULE)
     assert str(caught.value) == (
-        f"{tmp_path / 's.bin'}: the official container holds one picture a packet, and the model two codes 2; "
-        "write an .nvc file."
+        "the official container holds one picture a packet, and the model two codes 2; write an .nvc file."
     )
     assert not list(tmp_path.iterdir())
 
