@@ -4,7 +4,7 @@ from nvc_jax.bitstream.dcvc import DcvcReader, DcvcWriter
 from nvc_jax.bitstream.nvc import NvcReader, NvcWriter
 from nvc_jax.bitstream.nvc_syntax import NvcHeader
 from nvc_jax.bitstream.packets import CodedPacket, LostPicture, Packet
-from nvc_jax.bitstream.source import open_reader, repair
+from nvc_jax.bitstream.source import open_reader, repair, stream_reader
 
 __all__ = [
     "CodedPacket",
@@ -17,4 +17,5 @@ __all__ = [
     "Packet",
     "open_reader",
     "repair",
+    "stream_reader",
 ]

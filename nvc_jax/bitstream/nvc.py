@@ -133,13 +133,22 @@ class NvcReader:
 
     def seek(self, index: int) -> bool:
         """Go to the last start packet not after picture `index`; False where that is unknown."""
-        entries = self._end[0].starts if self._end else ()
-        position = bisect.bisect_right(entries, index, key=lambda entry: entry[0])
-        if not position:
+        entry = self._start_entry(index)
+        if entry is None:
             return False
-        self._next, self._begin = entries[position - 1]
+        self._next, self._begin = entry
         self._cursor.seek(self._begin)
         return True
+
+    def start_before(self, index: int) -> int | None:
+        """First picture of the last start packet not after picture `index`; None where that is unknown."""
+        entry = self._start_entry(index)
+        return None if entry is None else entry[0]
+
+    def _start_entry(self, index: int) -> tuple[int, int] | None:
+        entries = self._end[0].starts if self._end else ()
+        position = bisect.bisect_right(entries, index, key=lambda entry: entry[0])
+        return entries[position - 1] if position else None
 
     def __iter__(self) -> Iterator[Packet | LostPicture]:
         """Read on from where the last packet ended."""

@@ -29,10 +29,10 @@ def open_reader(path: str | Path, conceal: bool = False) -> Iterator[DcvcReader 
     """
     try:
         if str(path) == STDIO:
-            yield _reader(sys.stdin.buffer, conceal)
+            yield stream_reader(sys.stdin.buffer, conceal)
         else:
             with open(path, "rb") as file:
-                yield _reader(file, conceal)
+                yield stream_reader(file, conceal)
     except BitstreamError as error:
         raise type(error)(f"{path}: {error}") from None
     except OSError as error:
@@ -41,9 +41,13 @@ def open_reader(path: str | Path, conceal: bool = False) -> Iterator[DcvcReader 
         raise BitstreamError(f"{path}: cannot read ({reason(error)}).") from None
 
 
-def _reader(file: BinaryIO, conceal: bool) -> DcvcReader | NvcReader:
+def stream_reader(file: BinaryIO, conceal: bool = False) -> DcvcReader | NvcReader:
+    """The reader of a stream, whichever container it is; see `open_reader`."""
     cursor = Cursor(file)
-    if cursor.peek(len(MAGIC)) == MAGIC:
+    start = cursor.peek(len(MAGIC))
+    if not start:
+        raise BitstreamError("the file is empty")
+    if start == MAGIC:
         return NvcReader(cursor, conceal)
     return DcvcReader(cursor)
 

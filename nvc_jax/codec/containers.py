@@ -14,7 +14,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
-from nvc_jax.video import Frame, VideoInfo, coded_colour
+from nvc_jax.video import BT709, Frame, VideoInfo, coded_colour
 
 Container = Literal["auto", "nvc", "dcvc"]
 CONTAINERS: tuple[Container, ...] = get_args(Container)
@@ -73,6 +73,11 @@ def create_writer(
         pictures=codec.stored.config.pictures,
     )
     return NvcWriter(file, header.to_bytes())
+
+
+def is_coded_rgb(header: NvcHeader | None) -> bool:
+    """True where the colour description asks for the codec's own RGB: BT.709, full range, from 4:4:4."""
+    return header is None or header.colour[2:4] == (BT709, True)
 
 
 class Written(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 from nvc_jax.bitstream import LostPicture, NvcHeader, Packet, open_reader
 from nvc_jax.bitstream.packets import shared
-from nvc_jax.codec.containers import Container, StreamEncoder, container_of
+from nvc_jax.codec.containers import Container, StreamEncoder, container_of, is_coded_rgb
 from nvc_jax.codec.decoder import LOST, DecodedFrame, Decoder
 from nvc_jax.codec.encoder import EncodedPacket
 from nvc_jax.codec.memory import enough_memory
@@ -20,7 +20,6 @@ from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.io.files import atomic_output, same_file
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import (
-    BT709,
     Colour,
     RgbFrame,
     VideoInfo,
@@ -176,7 +175,7 @@ def decode_file(
             writer = stack.enter_context(create_video(target, info))
             for sentence in writer.notes:
                 (note or _ignore)(sentence)
-            decoder = Decoder(codec, skip_threshold, writer.takes_rgb and _is_coded_rgb(stream.header), conceal)
+            decoder = Decoder(codec, skip_threshold, writer.takes_rgb and is_coded_rgb(stream.header), conceal)
             report = Report(codec, decoder.timer, info)
             try:
                 for frame in decoder.frames(itertools.chain([first], units)):
@@ -270,11 +269,6 @@ def _add_packet(report: Report, packet: EncodedPacket, bits: int, info: VideoInf
         original = None if decoded is None else _planes(packet.sources[number], info)
         picture = None if decoded is None else decoded[number]
         report.add(packet.index + number, packet.coded.types[number], qp, mine, picture, original)
-
-
-def _is_coded_rgb(header: NvcHeader | None) -> bool:
-    """True where the colour description asks for the codec's own RGB: BT.709, full range, from 4:4:4."""
-    return header is None or header.colour[2:4] == (BT709, True)
 
 
 def _add(report: Report, frame: DecodedFrame, hashes: bool) -> None:

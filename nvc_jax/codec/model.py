@@ -110,34 +110,11 @@ class Codec:
         """
         if header is None:
             return cls.load(model or DEFAULT_MODEL, precision)
-        if precision is not None:
-            _check_precision(precision)
-        if header.precision not in PRECISIONS:
-            raise ConfigError(f"the stream was made in {header.precision}, which this program does not have.")
-        if precision not in (None, header.precision):
-            raise ConfigError(f"the stream was made in {header.precision} and does not decode in {precision}.")
-        if header.precision == "int16" and header.arithmetic != FIXED_ARITHMETIC:
-            raise ConfigError(
-                f"the stream was made in version {header.arithmetic} of the int16 arithmetic, this program has version "
-                f"{FIXED_ARITHMETIC}; use the nvc-jax that made it."
-            )
-        wanted = f"{header.model} (identity {header.identity[:12]})"
-        model = model or (header.model if header.model in packaged_models() else None)
-        if model is None:
-            raise ModelError(f"the stream was made with the model {wanted}, which is not packaged; name it by --model.")
-        stored = load_model(model)
-        if stored.precision == "int16" and header.precision != "int16":
-            raise ModelError(
-                f"the stream was made in {header.precision} with the model {wanted}, and {model} is an int16 model; "
-                "name the model that it was made of by --model."
-            )
-        codec = cls(stored, header.precision)
-        found = codec.stored.identity
-        if found != header.identity and not ignore_identity:
-            raise ModelError(
-                f"the stream was made with the model {wanted}, and {model} has identity {found[:12]}; "
-                "name the right one by --model (--ignore-identity decodes all the same)."
-            )
+        precision = stream_precision(header, precision)
+        model = model or packaged_for(header)
+        codec = cls(stored_for(header, load_model(model), str(model)), precision)
+        if not ignore_identity:
+            check_identity(header, codec, str(model))
         return codec
 
     def networks(
@@ -169,7 +146,13 @@ class Codec:
         }
 
     def entropy_coders(self, dialect: Dialect) -> dict[str, EntropyCoder]:
-        """The entropy coder of each network."""
+        """The entropy coder of each network.
+
+        Raises:
+            ConfigError: the dialect is unknown.
+        """
+        if dialect not in DIALECTS:
+            raise ConfigError(f"unknown dialect {dialect!r}; available: {', '.join(DIALECTS)}.")
         return {name: self._coders[name, dialect] for name in self._networks}
 
     @property
@@ -181,6 +164,71 @@ class Codec:
     def entropy_seconds(self) -> float:
         """Time spent in entropy coding so far."""
         return sum(coder.timer.seconds for coder in self._coders.values())
+
+
+def stream_precision(header: NvcHeader, precision: str | None = None) -> str:
+    """The precision that a stream decodes in; precision: that was asked for, if any.
+
+    Raises:
+        ConfigError: this program does not have it, or another was asked for.
+    """
+    if precision is not None:
+        _check_precision(precision)
+    if header.precision not in PRECISIONS:
+        raise ConfigError(f"the stream was made in {header.precision}, which this program does not have.")
+    if precision not in (None, header.precision):
+        raise ConfigError(f"the stream was made in {header.precision} and does not decode in {precision}.")
+    if header.precision == "int16" and header.arithmetic != FIXED_ARITHMETIC:
+        raise ConfigError(
+            f"the stream was made in version {header.arithmetic} of the int16 arithmetic, this program has version "
+            f"{FIXED_ARITHMETIC}; use the nvc-jax that made it."
+        )
+    return header.precision
+
+
+def packaged_for(header: NvcHeader) -> str:
+    """The packaged model that a stream names.
+
+    Raises:
+        ModelError: no such model is packaged.
+    """
+    if header.model not in packaged_models():
+        raise ModelError(
+            f"the stream was made with the model {_wanted(header)}, which is not packaged; name it by --model."
+        )
+    return header.model
+
+
+def stored_for(header: NvcHeader, stored: StoredModel, name: str) -> StoredModel:
+    """The model, if it has the parameters that a stream needs; name: for messages.
+
+    Raises:
+        ModelError: it holds integers, and the stream was made in floating point.
+    """
+    if stored.precision == "int16" and header.precision != "int16":
+        raise ModelError(
+            f"the stream was made in {header.precision} with the model {_wanted(header)}, and {name} is an int16 one; "
+            "name the model that it was made of by --model."
+        )
+    return stored
+
+
+def check_identity(header: NvcHeader, codec: Codec, name: str) -> None:
+    """Refuse a codec that did not make the stream; name: of its model, for messages.
+
+    Raises:
+        ModelError: the identities differ.
+    """
+    found = codec.stored.identity
+    if found != header.identity:
+        raise ModelError(
+            f"the stream was made with the model {_wanted(header)}, and {name} has identity {found[:12]}; "
+            "name the right one by --model (--ignore-identity decodes all the same)."
+        )
+
+
+def _wanted(header: NvcHeader) -> str:
+    return f"{header.model} (identity {header.identity[:12]})"
 
 
 def _check_precision(precision: str) -> None:

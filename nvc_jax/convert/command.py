@@ -29,18 +29,29 @@ def import_checkpoints(
         CheckpointError: a file cannot be read or does not fit the architecture.
         OutputError: the directory cannot be written.
     """
+    model = read_checkpoints(image, video, architecture, tables)
+    save_model(folder, model)
+    return model
+
+
+def read_checkpoints(
+    image: Path, video: Path, architecture: str = "dcvc_rt", tables: Path | None = None
+) -> StoredModel:
+    """The model of the official image and video checkpoints; see `import_checkpoints`.
+
+    Raises:
+        CheckpointError: a file cannot be read or does not fit the architecture.
+    """
     if architecture not in CONFIGS:
         raise CheckpointError(f"unknown architecture {architecture!r}; available: {', '.join(CONFIGS)}.")
     params = params_from_official(CONFIGS[architecture], read_pth(image), read_pth(video))
     official = load_tables(tables, TABLE_NAMES) if tables is not None else None
-    model = make_model(
+    return make_model(
         CONFIGS[architecture],
         params,
         source=f"{image.name}, {video.name}",
         tables=official and {TABLE_NAMES[name]: table for name, table in official.items()},
     )
-    save_model(folder, model)
-    return model
 
 
 def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
