@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 from nvc_jax.errors import VideoError
 from nvc_jax.io.files import PathLike
 from nvc_jax.video.colour import has_formula, matrix_name, substitute_matrix
-from nvc_jax.video.frame import DEFAULT_FPS, Frame, VideoInfo, check_size
+from nvc_jax.video.frame import Frame, VideoInfo, check_size
+from nvc_jax.video.frame_rate import judge_rate
 from nvc_jax.video.layouts import (
     UNSPECIFIED,
     Watch,
@@ -30,15 +31,7 @@ from nvc_jax.video.layouts import (
 )
 from nvc_jax.video.orientation import jpeg_wish, matrix_wish, orientation_note
 from nvc_jax.video.stream import VideoReader
-from nvc_jax.video.timeline import (
-    GENERATED_TIMES,
-    Timeline,
-    TrackIndex,
-    frame_rate,
-    missing_frames,
-    scan,
-    stated_rate,
-)
+from nvc_jax.video.timeline import GENERATED_TIMES, Timeline, TrackIndex, missing_frames, scan
 from nvc_jax.video.track_header import Window, read_track_header
 from nvc_jax.video.tracks import candidates, choose, note_choice
 
@@ -93,10 +86,12 @@ def open_container(
         if first is None:
             raise VideoError(f"{name}: holds no frames")
         check_size(first.width, first.height, name)
+        timeline = timeline.from_first(first.pts)
+        index = TrackIndex(stream.index, timeline)
         header = read_track_header(stream)
         window = header.window if header.window and can_crop(first, header.window) else None
         transparent = is_transparent(first) or stream.metadata.get("alpha_mode") == "1"
-        rate, rate_notes = _rate(source, stream, timeline, fps)
+        rate, rate_notes = judge_rate(source, stream, timeline, fps)
         notes = [note_choice(source, stream)] if len(source.streams.video) > 1 else []
         notes += _picture_notes(path, stream, first)
         if transparent:
@@ -104,6 +99,8 @@ def open_container(
         if header.window:
             notes.append(_crop_note(header.window, window is not None))
         notes += rate_notes
+        if timeline.lost:
+            notes.append(f"the first {timeline.lost} frames do not decode: they refer to frames that were cut off")
         if timeline.repeats:
             notes.append(f"repeat frames without data are dropped ({timeline.repeats})")
         if source.streams.audio:
@@ -121,7 +118,7 @@ def open_container(
             is_rgb=is_rgb(first),
             notes=tuple(notes),
         )
-        watch = Watch(first, name, transparent)
+        watch = Watch(first, name, transparent, timeline.damaged)
         reading = _Reading(name, source, stream, timeline, watch, window, stack.pop_all())
         return VideoReader(
             name, info, reading.frames(first, decoded), reading.resources, reading.frames_from, watch.findings, index
@@ -151,21 +148,6 @@ def _look_through(name: str, track: int | None, frames: int | None) -> TrackInde
         timelines = scan(source, streams, frames)
         chosen = choose(streams, timelines).index
         return TrackIndex(chosen, timelines[chosen])
-
-
-def _rate(
-    source: InputContainer, stream: VideoStream, timeline: Timeline, wanted: Fraction | None
-) -> tuple[Fraction, list[str]]:
-    """Determine the frame rate, with notes for the user."""
-    kind = source.format.name
-    if int(source.format.flags) & GENERATED_TIMES or kind.endswith("_pipe") or kind == "image2":
-        rate, varies = stated_rate(stream), False
-    else:
-        rate, varies = frame_rate(timeline, stream)
-    found = wanted or rate
-    if found is None:
-        return DEFAULT_FPS, [f"no frame rate in the source: {DEFAULT_FPS} assumed"]
-    return found, [f"variable frame rate: every frame is kept, at {float(found):.5g} per second"] if varies else []
 
 
 class _Reading:

@@ -9,6 +9,7 @@ from av.video.plane import VideoPlane
 from nvc_jax.errors import VideoError
 from nvc_jax.video.colour import matrix_key, matrix_name
 from nvc_jax.video.frame import U8, Colour, Findings, Frame, RgbFrame, YuvFrame, chroma_size
+from nvc_jax.video.timeline import Times
 from nvc_jax.video.track_header import Window
 
 UNSPECIFIED = 2  # H.273 code of primaries, transfer and matrix
@@ -107,12 +108,13 @@ def crop(frame: Frame, window: Window) -> Frame:
 class Watch:
     """Checks that every frame has the format of the first, and keeps findings."""
 
-    def __init__(self, first: av.VideoFrame, name: str, said_transparent: bool) -> None:
+    def __init__(self, first: av.VideoFrame, name: str, said_transparent: bool, damaged: Times) -> None:
         self.findings = Findings()
         self._name = name
         self._layout, self._size = first.format.name, (first.width, first.height)
         self._colour = colour_of(first)
         self._looks_at_alpha = has_alpha(first) and not said_transparent
+        self._damaged = frozenset(damaged.tolist())  # timestamps
 
     def see(self, frame: av.VideoFrame) -> None:
         """Check the next frame.
@@ -130,14 +132,17 @@ class Watch:
             found, began = difference
             raise VideoError(f"{self._name}: frame {index} is {found}, but the first is {began}; cut it there")
         self.findings.frames += 1
-        self.findings.damaged += frame.is_corrupt
+        self.findings.damaged += self._is_damaged(frame)
         if self._looks_at_alpha and is_transparent(frame):
             self.findings.transparent, self._looks_at_alpha = True, False
 
     def pass_over(self, frame: av.VideoFrame) -> None:
         """Count damage in a frame that is decoded only as a reference."""
-        self.findings.frames += frame.is_corrupt
-        self.findings.damaged += frame.is_corrupt
+        self.findings.frames += self._is_damaged(frame)
+        self.findings.damaged += self._is_damaged(frame)
+
+    def _is_damaged(self, frame: av.VideoFrame) -> bool:
+        return frame.is_corrupt or frame.pts in self._damaged
 
 
 def _difference(found: Colour, began: Colour, height: int) -> tuple[str, str] | None:
