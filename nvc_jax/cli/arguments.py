@@ -222,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = command("demo", "Code a moving picture at three qualities and show the result.")
     demo.add_argument("--video", metavar="FILE", help="your own video instead of the built-in one")
+    demo.add_argument("--track", type=int, metavar="N", help="video track of --video, from 0 (default: FFmpeg's)")
     demo.add_argument("--out", default="demo", metavar="DIR", help="folder of the results (default %(default)s)")
     demo.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help=f"{model_help} (default %(default)s)")
     return parser

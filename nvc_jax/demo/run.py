@@ -26,6 +26,7 @@ def run_demo(
     codec: Codec,
     folder: Path,
     video: str | None,
+    track: int | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def run_demo(
         codec: the model.
         folder: of the results, made if needed.
         video: a video file, coded up to `FRAMES` frames, or None for the built-in sequence.
+        track: number of the video track, see `open_video`.
         progress: called after every frame.
         note: called with sentences for the user.
 
@@ -48,7 +50,7 @@ def run_demo(
     if video is not None:
         _check_readable_again(video)
     source = write_demo(folder / "source.y4m") if video is None else Path(video)
-    colour, last = _last_frame(source)
+    colour, last = _last_frame(source, track)
     make_folder(folder)
     outputs = {qp: (folder / f"qp{qp}.nvc", folder / f"qp{qp}.mp4") for qp in QPS}
     for output in itertools.chain.from_iterable(outputs.values()):
@@ -58,7 +60,15 @@ def run_demo(
     for qp, (stream, decoded) in outputs.items():
         schedule = Schedule(qp)
         coded = encode_file(
-            codec, source, stream, schedule, frames=FRAMES, reconstruct=True, progress=progress, note=note
+            codec,
+            source,
+            stream,
+            schedule,
+            frames=FRAMES,
+            track=track,
+            reconstruct=True,
+            progress=progress,
+            note=note,
         )
         shown = decode_file(codec, stream, decoded, hashes=True, progress=progress)
         same = [a["sha256"] == b["sha256"] for a, b in zip(coded["frames"], shown["frames"], strict=True)]
@@ -73,7 +83,7 @@ def run_demo(
                 "identical": all(same),
             }
         )
-        pictures.append(_last_frame(decoded, colour)[1])
+        pictures.append(_last_frame(decoded, colour=colour)[1])
         note = None  # once is enough
     picture = folder / "side_by_side.png"
     write_png(picture, np.concatenate(pictures, axis=1))
@@ -88,9 +98,9 @@ def _check_readable_again(video: str) -> None:
         raise VideoError(f"{name}: the demo reads its video several times, and a pipe only once; give a file.")
 
 
-def _last_frame(path: Path, colour: Colour | None = None) -> tuple[Colour, Any]:
+def _last_frame(path: Path, track: int | None = None, colour: Colour | None = None) -> tuple[Colour, Any]:
     """Colour description as coded, and the last frame in RGB; `colour` overrides that of the file."""
-    with open_video(path, frames=FRAMES) as reader:
+    with open_video(path, frames=FRAMES, track=track) as reader:
         colour = colour or coded_colour(reader.info)
         (last,) = deque(reader, maxlen=1)  # a video without frames is an error of its own
     return colour, last.rgb if isinstance(last, RgbFrame) else yuv_to_rgb(last, colour).rgb

@@ -195,7 +195,7 @@ def _seconds_per_frame(fps: dict[str, float]) -> float | None:
 
 def open_source(sequence: Video) -> VideoReader:
     """Open the source of a sequence."""
-    return open_video(sequence.path, size=sequence.size, frames=sequence.frames)
+    return open_video(sequence.path, size=sequence.size, frames=sequence.frames, track=sequence.track)
 
 
 def check_count(sequence: Video, frames: list[FrameResult]) -> None:

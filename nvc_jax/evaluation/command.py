@@ -65,6 +65,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     rates.add_argument("--qps", type=int, nargs="+", metavar="Q", help="of models; 0 21 42 63 by default")
     rates.add_argument("--rate-num", type=int, metavar="N", help="this many qps from 0 to 63")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of every video")
+    parser.add_argument("--track", type=int, metavar="N", help="video track of every video, from 0 (default: FFmpeg's)")
     parser.add_argument("--intra-period", type=int, metavar="N", help="overrides the configuration; -1: one I frame")
     parser.add_argument("--reset-interval", type=int, default=64, metavar="N")
     parser.add_argument(
@@ -247,6 +248,8 @@ def _videos(options: argparse.Namespace) -> list[Video]:
         if options.frames < 1:
             raise ConfigError(f"--frames is {options.frames}; it must be at least 1.")
         videos = [replace(v, frames=min(options.frames, v.frames or options.frames)) for v in videos]
+    if options.track is not None:
+        videos = [replace(video, track=options.track) for video in videos]
     if options.intra_period is not None:
         videos = [replace(video, intra_period=options.intra_period) for video in videos]
     return videos

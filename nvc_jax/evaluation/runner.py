@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -65,7 +66,12 @@ class Job:
             suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix
         }
         settings = self.coder.settings(self.video, self.qp) | {"frames": self.video.frames}
-        source = {"hash": _hash_once(self.video.path), "size": self.video.size and list(self.video.size)}
+        source: dict[str, Any] = {
+            "hash": _hash_once(self.video.path),
+            "size": self.video.size and list(self.video.size),
+        }
+        if self.video.track is not None:
+            source["track"] = self.video.track
         if self.check_existing and source["hash"] is not None and all(path.is_file() for path in files.values()):
             point = read_point(files[".json"])
             if point is not None and (point.get("settings"), point.get("source")) == (settings, source):

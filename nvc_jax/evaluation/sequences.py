@@ -31,6 +31,7 @@ class Video:
         frames: to code; None codes all.
         exact: fewer frames are an error.
         intra_period: frames from one intra frame to the next; -1 for only the first.
+        track: number of the video track, see `open_video`.
     """
 
     dataset: str
@@ -40,6 +41,7 @@ class Video:
     frames: int | None
     exact: bool
     intra_period: int
+    track: int | None = None
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.name}"

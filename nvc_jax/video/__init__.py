@@ -158,7 +158,7 @@ def _open(
     try:
         return open_y4m(path)
     except UnsupportedLayoutError as error:
-        reader = open_container(path, fps=error.info.fps, frames=frames, index=index)  # converts to 8-bit 4:2:0
+        reader = open_container(path, track=track, fps=error.info.fps, frames=frames, index=index)  # converts to 8-bit 4:2:0
         reader.info = replace(reader.info, notes=(*reader.info.notes, *error.info.notes))
         return reader
 

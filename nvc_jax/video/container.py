@@ -33,7 +33,7 @@ from nvc_jax.video.orientation import jpeg_wish, matrix_wish, orientation_note
 from nvc_jax.video.stream import VideoReader
 from nvc_jax.video.timeline import GENERATED_TIMES, Timeline, TrackIndex, missing_frames, scan
 from nvc_jax.video.track_header import Window, read_track_header
-from nvc_jax.video.tracks import candidates, choose, note_choice
+from nvc_jax.video.tracks import candidates, choice_notes, choose
 
 # Demuxers that render text as pictures, or follow links to other files and to the network.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "applehttp", "sdp", "rtsp", "dash", "imf"}
@@ -92,7 +92,7 @@ def open_container(
         window = header.window if header.window and can_crop(first, header.window) else None
         transparent = is_transparent(first) or stream.metadata.get("alpha_mode") == "1"
         rate, rate_notes = judge_rate(source, stream, timeline, fps)
-        notes = [note_choice(source, stream)] if len(source.streams.video) > 1 else []
+        notes = choice_notes(source, stream)
         notes += _picture_notes(path, stream, first)
         if transparent:
             notes.append("transparency is left out")

@@ -30,9 +30,11 @@ def candidates(source: InputContainer, track: int | None, name: str) -> list[Vid
             raise VideoError(f"{name}: video track {track} cannot be decoded")
         return [tracks[track]]
     decodable = [stream for stream in tracks if stream.codec_context is not None]
-    moving = [stream for stream in decodable if not int(stream.disposition) & _PICTURES]
+    moving = [stream for stream in decodable if not _is_picture(stream)]
     if decodable and not moving:
         raise VideoError(f"{name}: has no video, only an attached picture (--track 0 reads it)")
+    if not tracks:
+        raise VideoError(f"{name}: has no video")
     if not moving:
         raise VideoError(f"{name}: has no video that can be decoded")
     return moving
@@ -48,10 +50,19 @@ def choose(streams: list[VideoStream], timelines: Mapping[int, Timeline]) -> Vid
     return max(streams, key=merit)
 
 
-def note_choice(source: InputContainer, stream: VideoStream) -> str:
-    """Note which of several tracks is read."""
-    numbers = [other.index for other in source.streams.video]
-    return (
-        f"{len(numbers)} video tracks: number {numbers.index(stream.index)} is read "
-        f"({stream.codec_context.name} {stream.width}x{stream.height}), --track N reads another"
-    )
+def choice_notes(source: InputContainer, stream: VideoStream) -> list[str]:
+    """Note which of several tracks is read, and attached pictures."""
+    tracks = source.streams.video
+    others = [track for track in tracks if track.index != stream.index]
+    if not others:
+        return []
+    if all(_is_picture(other) for other in others):
+        pictures = "the attached picture is" if len(others) == 1 else f"{len(others)} attached pictures are"
+        return [f"{pictures} not carried (--track N reads one)"]
+    number = [track.index for track in tracks].index(stream.index)
+    codec = f"{stream.codec_context.name} {stream.width}x{stream.height}"
+    return [f"{len(tracks)} video tracks: number {number} is read ({codec}), --track N reads another"]
+
+
+def _is_picture(stream: VideoStream) -> bool:
+    return bool(int(stream.disposition) & _PICTURES)

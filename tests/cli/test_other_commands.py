@@ -6,6 +6,7 @@ import shutil
 import sys
 import zipfile
 
+import av
 import numpy as np
 import pytest
 from command_line import FRAMES, HEIGHT, WIDTH, unchanged
@@ -208,6 +209,22 @@ def test_convert_to_int16(nvc, work, model, clip):
     assert nvc("encode", "--precision", "float32", "--frames", 1, clip, "f.nvc").code == 0
     assert "made in float32" in nvc("decode", "--model", "integers", "f.nvc", "f.y4m").refusal()
     assert "export its float model" in nvc("convert", "integers", "i.pth", "v.pth").refusal()
+
+
+def test_demo_of_a_track(nvc, work):
+    with av.open(str(work / "two.mkv"), "w") as sink:
+        for size in ((64, 48), (WIDTH, HEIGHT)):
+            stream = sink.add_stream("libx264", rate=25)
+            stream.width, stream.height = size
+        for number in (0, 1):
+            for stream in sink.streams.video:
+                grey = np.full((stream.height, stream.width), 100 + 50 * number, np.uint8)
+                sink.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "gray").reformat(format="yuv420p")))
+        for stream in sink.streams.video:
+            sink.mux(stream.encode(None))
+    assert nvc("demo", "--video", "two.mkv", "--track", 1, "--out", "made").code == 0
+    assert read_png(work / "made" / "side_by_side.png").shape == (HEIGHT, 4 * WIDTH, 3)
+    assert "has no video track 2" in nvc("demo", "--video", "two.mkv", "--track", 2).refusal()
 
 
 def test_demo_takes_the_beginning(nvc, clip, monkeypatch):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import synthetic
@@ -311,6 +312,25 @@ def test_existing_points_of_a_video_that_was_only_touched_are_kept(evaluate, mak
     os.utime(clip)
     assert evaluate(*arguments) == 0
     assert points_of(tmp_path / "out.json") == first
+
+
+def test_track(evaluate, tiny_model, tmp_path, capsys):
+    """Points of another track of the same file are other points."""
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as sink:
+        for size in ((64, 48), (32, 32)):
+            stream = sink.add_stream("libx264", rate=25)
+            stream.width, stream.height = size
+        for stream in sink.streams.video:
+            grey = av.VideoFrame.from_ndarray(np.full((stream.height, stream.width), 100, np.uint8), "gray")
+            sink.mux([*stream.encode(grey.reformat(format="yuv420p")), *stream.encode(None)])
+    arguments = ["--model", tiny_model, "--qps", 20, "--check-existing", "--videos", path]
+    for chosen, pixels in (((), 64 * 48), (("--track", 1), 32 * 32)):
+        assert evaluate(*arguments, *chosen) == 0
+        (point,) = points_of(tmp_path / "out.json").values()
+        assert point["frame_pixel_num"] == pixels
+    assert evaluate(*arguments, "--track", 2) == 1
+    assert "has no video track 2; its video tracks are 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["clip[1].y4m", "[ab].y4m", "a?.y4m"])
