@@ -293,7 +293,8 @@ def _demo(options: argparse.Namespace) -> None:
 
     with _progress("demo") as progress:
         _prepare_jax()
-        results = run_demo(Codec.load(options.model), Path(options.out), options.video, progress, _note)
+        codec = Codec.load(options.model)
+        results = run_demo(codec, Path(options.out), options.video, options.track, progress, _note)
     if options.json:
         _show(json.dumps(results))
         return
