@@ -10,7 +10,7 @@ import bjontegaard
 import numpy as np
 
 from nvc_jax.errors import EvaluationError
-from nvc_jax.evaluation.results import Point, Results
+from nvc_jax.evaluation.results import Point, Results, all_points, sequence_keys
 
 Method = Literal["pchip", "akima", "cubic"]
 
@@ -18,6 +18,8 @@ METHODS: tuple[Method, ...] = ("pchip", "akima", "cubic")
 _NAMES = ("psnr", "psnr_y", "psnr_u", "psnr_v", "msssim", "msssim_y", "msssim_u", "msssim_v")
 QUALITIES = {name: f"ave_all_frame_{name}" for name in _NAMES}
 RATES = {"all": "ave_all_frame_bpp", "payload": "ave_all_frame_payload_bpp"}
+RATE_TITLES = {"all": "all bits", "payload": "coded pictures only, without headers and texts"}
+_KINDS = {"psnr": "PSNR", "msssim": "MS-SSIM"}
 MIN_POINTS = 4
 LITTLE_OVERLAP = 0.5  # of the quality ranges; a BD-rate over less says little
 
@@ -62,6 +64,13 @@ class Curve:
         return cls(rates, qualities)
 
 
+def quality_title(quality: str, results: Iterable[Results]) -> str:
+    """Name of a quality: of a plane, or the mean over planes as far as the results have planes."""
+    kind, _, plane = quality.partition("_")
+    planes = any(QUALITIES["psnr_y"] in point for result in results for point in all_points(result))
+    return f"{_KINDS[kind]} {plane.upper() or '6:1:1' * planes}".strip()
+
+
 def point_quality(point: Point, quality: str) -> float | None:
     """A quality of a point, by its key in `QUALITIES`; None if the point lacks it.
 
@@ -69,9 +78,18 @@ def point_quality(point: Point, quality: str) -> float | None:
     alone then, as `results.summarise` does.
     """
     value = point.get(QUALITIES[quality])
-    if quality == "msssim" and point.get(QUALITIES["msssim_u"]) == point.get(QUALITIES["msssim_v"]) == 0:
+    if quality == "msssim" and _chroma_counts_0(point):
         value = point.get(QUALITIES["msssim_y"]) or None
     return float(value) if isinstance(value, float | int) else None
+
+
+def msssim_of_luma(point: Point) -> bool:
+    """True where the chroma planes are too small for MS-SSIM, so that it is that of luma."""
+    return point.get("msssim_planes") == "y" or (_chroma_counts_0(point) and bool(point.get(QUALITIES["msssim_y"])))
+
+
+def _chroma_counts_0(point: Point) -> bool:
+    return point.get(QUALITIES["msssim_u"]) == point.get(QUALITIES["msssim_v"]) == 0
 
 
 def msssim_decibels(value: float) -> float:
@@ -139,15 +157,18 @@ class Comparison:
         sequences: by class and sequence, or the reason that it is not defined.
         classes: mean over the sequences of each class with a BD-rate.
         average: mean of the classes, as in the papers; None if there is none.
+        absent: sequences of the anchor that the result file lacks.
     """
 
     sequences: Mapping[tuple[str, str], BdRate | EvaluationError]
     classes: Mapping[str, float]
     average: float | None
+    absent: tuple[tuple[str, str], ...] = ()
 
-    def missing(self, dataset: str) -> int:
-        """Number of sequences of a class without a BD-rate, which its mean leaves out."""
-        return sum(d == dataset and not isinstance(value, BdRate) for (d, _), value in self.sequences.items())
+    def missing(self, dataset: str | None = None) -> int:
+        """Number of sequences, of a class or of all, that the mean leaves out."""
+        without = [key for key, value in self.sequences.items() if not isinstance(value, BdRate)]
+        return sum(dataset in (None, d) for d, _ in (*without, *self.absent))
 
 
 def compare(
@@ -163,8 +184,6 @@ def compare(
     for dataset, videos in test.items():
         for name, points in videos.items():
             reference = anchor.get(dataset, {}).get(name)
-            if not points:
-                continue
             try:
                 if not reference:
                     raise EvaluationError("not in the anchor.")
@@ -180,4 +199,5 @@ def compare(
         values = [v.percent for (d, _), v in sequences.items() if d == dataset and isinstance(v, BdRate)]
         if values:
             classes[dataset] = statistics.fmean(values)
-    return Comparison(sequences, classes, statistics.fmean(classes.values()) if classes else None)
+    absent = tuple(key for key in sequence_keys(anchor) if key not in sequences)
+    return Comparison(sequences, classes, statistics.fmean(classes.values()) if classes else None, absent)

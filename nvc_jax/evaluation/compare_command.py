@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from nvc_jax.errors import NvcError
 from nvc_jax.evaluation.bd_rate import METHODS, QUALITIES, RATES, BdRate, Comparison, compare
@@ -21,6 +21,8 @@ The exit code is 1 if a BD-rate is not defined; the reason is printed.
 """
 
 ANCHOR_HELP = "of the BD-rates: one of the results, by name without .json, or another result file"
+
+_WIDE = 1000  # columns of a file or a pipe: no line is folded
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax compare") -> int:
@@ -81,11 +83,15 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def print_table(table: BdTable) -> None:
     """Print a column per result file, and the notes."""
-    shown = Table("sequence", title=table.title, title_justify="left")
+    shown = Table(Column("sequence", overflow="fold"))
     for column in table.columns:
-        shown.add_column(column, justify="right")
+        shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
         shown.add_row(row.label, *row.cells, end_section=row.is_mean)
-    Console().print(shown)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    print(table.title)  # not as a title of the table, which is folded to its width
+    console.print(shown)
     for note in table.notes:
         print(note if note.startswith("*") else f"- {note}")

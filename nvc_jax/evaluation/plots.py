@@ -2,56 +2,70 @@
 
 import io
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from nvc_jax.evaluation.bd_rate import Curve
 from nvc_jax.evaluation.results import Point
 
-_COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#8d5a97", "#555555")
+# Distinct for people of any colour vision (Okabe and Ito, 2008), the palest left out; then again with other dashes.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKERS = "os^Dv<>"
+_DASHES = ("-", "--", ":", "-.")
+_DPI = 160  # twice the pixels of a page, for screens that have them
+_SIZE = 4.2, 3.4  # inches of a panel: its text is still read at the width of a phone
+Style = Mapping[str, Any]
 
 
-def rd_figure(curves: Mapping[str, tuple[Curve, Curve | None]]) -> bytes:
-    """Rate-distortion curves: (PSNR, MS-SSIM) of each codec, the second None where it was not measured."""
-    labels = ("PSNR 6:1:1, dB", "MS-SSIM 6:1:1, dB")
-    shown = [which for which in (0, 1) if any(pair[which] for pair in curves.values())]
-    figure = Figure(figsize=(4.5 * len(shown), 3.8), layout="constrained")
-    for axes, which in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        label = labels[which]
-        for name, style in _styles(curves):
-            curve = curves[name][which]
-            if curve is not None:
-                axes.plot(curve.rates, curve.qualities, label=name, **style)
-        axes.set_xscale("log")
-        _plain_ticks(axes.xaxis)
-        _label(axes, "bits per pixel (logarithmic)", label)
-        axes.legend(frameon=False, fontsize=8)
-    return png(figure)
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """A style for each codec, the same in all plots."""
+    drawn = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False)
+    dashes = (dash for dash in itertools.cycle(_DASHES) for _ in _COLOURS)
+    return {
+        name: {"color": colour, "marker": marker, "linestyle": dash, "markersize": 4.5, "linewidth": 1.6}
+        for name, (colour, marker), dash in zip(names, drawn, dashes, strict=False)
+    }
 
 
-def frame_figure(points: Mapping[str, Point]) -> bytes:
-    """Bits and PSNR of every frame, one line per codec."""
-    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    for name, style in _styles(points):
-        point, style = points[name], {**style, "marker": "", "linewidth": 1.3}
-        frames = range(len(point["frame_bpp"]))
-        above.plot(frames, point["frame_bpp"], label=f"{name} ({point['ave_all_frame_bpp']:.3f} bpp)", **style)
-        below.plot(frames, point["frame_psnr"], label=f"{name} ({point['ave_all_frame_psnr']:.2f} dB)", **style)
-    above.set_yscale("log")
-    _plain_ticks(above.yaxis)
-    _label(above, "", "bits per pixel")
-    _label(below, "frame", "PSNR, dB")
-    for axes in (above, below):
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return png(figure)
+def rd_figure(panels: Mapping[str, Mapping[str, Curve]], style: Mapping[str, Style]) -> bytes:
+    """Rate-distortion curves by codec, a panel for each quality by its title."""
+    figure, axes = _panels(len(panels))
+    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
+        for name, curve in curves.items():
+            axis.plot(curve.rates, curve.qualities, label=name, **style[name])
+        axis.set_xscale("log")
+        _plain_ticks(axis.xaxis)
+        _label(axis, "bits per pixel (logarithmic)", title)
+        axis.legend(frameon=False, fontsize=9)
+    return png(figure, _DPI)
+
+
+def frame_figure(points: Mapping[str, Point], style: Mapping[str, Style], key: str, title: str) -> bytes:
+    """A value of every frame by codec.
+
+    Args:
+        points: by codec.
+        style: by codec.
+        key: of the values in a point; a logarithmic axis for rates.
+        title: of the values.
+    """
+    figure, (axis,) = _panels(1)
+    for name, point in points.items():
+        axis.plot(point[key], label=name, **{**style[name], "marker": "", "linewidth": 1.3})
+    if key.endswith("bpp"):
+        axis.set_yscale("log")
+        _plain_ticks(axis.yaxis)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _label(axis, "frame", title)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return png(figure, _DPI)
 
 
 def crop_window(picture: npt.NDArray[np.uint8], width: int, height: int) -> tuple[slice, slice]:
@@ -65,9 +79,9 @@ def crop_window(picture: npt.NDArray[np.uint8], width: int, height: int) -> tupl
     return slice(top, top + height), slice(left, left + width)
 
 
-def _styles(names: Iterable[str]) -> Iterable[tuple[str, dict[str, object]]]:
-    for name, colour, marker in zip(names, itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False):
-        yield name, {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.6}
+def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(count * _SIZE[0], _SIZE[1]), layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
 def _plain_ticks(axis: Axis) -> None:
@@ -84,8 +98,8 @@ def _label(axes: Axes, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: int = 110) -> bytes:
     """Draw a figure."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
+    figure.savefig(file, format="png", dpi=dpi)
     return file.getvalue()

@@ -2,23 +2,33 @@
 
 import base64
 import dataclasses
-import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from nvc_jax.errors import EvaluationError
-from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, QUALITIES, RATES, Curve, compare, msssim_decibels, point_quality
+from nvc_jax.evaluation.bd_rate import QUALITIES, RATES, compare, point_quality, quality_title
 from nvc_jax.evaluation.complexity import Complexity, packet_complexity
-from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure
-from nvc_jax.evaluation.results import Point, Results
+from nvc_jax.evaluation.curves import SHOWN, class_curves, near_in_rate, rate_spread
+from nvc_jax.evaluation.plots import crop_window, frame_figure, rd_figure, styles
+from nvc_jax.evaluation.results import Point, Results, all_points, sequence_keys
 from nvc_jax.evaluation.runner import source_picture
+from nvc_jax.evaluation.tables import bd_table, bd_title, luma_note, settings_table
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.video import read_png
 from nvc_jax.video.png import encode_png
 
+_NEARLY_EQUAL = 0.1  # largest difference of rates that are called so
+_PAYLOAD = "the rate of the coded pictures alone"
+_PARTS = {  # of a point, that some results lack
+    "MS-SSIM": lambda point: point_quality(point, "msssim") is not None,
+    _PAYLOAD: lambda point: isinstance(point.get(RATES["payload"]), float | int),
+    "values of every frame": lambda point: "frame_bpp" in point and "frame_psnr" in point,
+    "times": lambda point: "avg_frame_encoding_time" in point,
+}
+_FRAMES = (("bpp", "bits per pixel (logarithmic)"), ("psnr", "PSNR, dB"))
 _CROP = 208, 160
 
 
@@ -63,70 +73,84 @@ def make_report(
     """
     if anchor not in results:
         raise EvaluationError(f"the anchor {anchor} is not among the results; they are {', '.join(results)}.")
-    for name, result in results.items():
-        if any(point_quality(point, "psnr") is None for point in _points(result)):
+    points = {name: all_points(result) for name, result in results.items()}
+    for name, of_codec in points.items():
+        if any(point_quality(point, "psnr") is None for point in of_codec):
             raise EvaluationError(f"{name}: a point has no {QUALITIES['psnr']}, which a report needs.")
-    without_payload, without_msssim = (
-        [name for name, result in results.items() if not all(map(says, _points(result)))]
-        for says in (_says_payload, _says_msssim)
-    )
+    without = {
+        part: [name for name, of_codec in points.items() if not all(map(says, of_codec))]
+        for part, says in _PARTS.items()
+    }
+    style, titles = styles(results), {quality: quality_title(quality, results.values()) for quality in SHOWN}
+    classes, curve_notes = class_curves(results)
+    rd_pictures = {
+        dataset: {
+            f"rd_{dataset}_{quality}.png": rd_figure({f"{titles[quality]}, dB": curves}, style)
+            for quality, curves in panels.items()
+        }
+        for dataset, panels in classes.items()
+    }
     shown = _shown_sequence(results, sequence)
-    near = _near_in_rate(results, *shown)
-    pictures = {f"rd_{dataset}.png": rd_figure(curves) for dataset, curves in _class_curves(results).items()}
-    framed = {name: point for name, point in near.items() if "frame_bpp" in point and "frame_psnr" in point}
-    if framed:
-        pictures["frames.png"] = frame_figure(framed)
-    crops = _crops(framed, streams) if streams is not None else {}
-    pictures |= {f"crop_{name}.png": data for name, (_, data) in crops.items()}
+    framed = {
+        name: found
+        for name, result in results.items()
+        if (found := [p for p in result[shown[0]][shown[1]].values() if {"frame_bpp", "frame_psnr"} <= p.keys()])
+    }
+    near = near_in_rate(framed)
+    frame_pictures = {f"frames_{key}.png": frame_figure(near, style, f"frame_{key}", title) for key, title in _FRAMES}
+    crops = {} if streams is None else _crops(near, streams)
     others = {name: result for name, result in results.items() if name != anchor}
-    loader = PackageLoader("nvc_jax.evaluation", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"percent": _percent, "data_uri": _data_uri}
-    html = environment.get_template("report.html.jinja").render(
+    tables = [
+        bd_table(
+            bd_title(anchor, results.values(), "psnr", rate),
+            {name: compare(results[anchor], result, rate=rate) for name, result in others.items()},
+        )
+        for rate in RATES
+        if others and (rate == "all" or not without[_PAYLOAD])
+    ]
+    notes = [f"results without {part}: {', '.join(names)}." for part, names in without.items() if names]
+    notes += luma_note(results) + curve_notes
+    html = _template().render(
         anchor=anchor,
         results=results,
-        points={name: list(_points(result)) for name, result in results.items()},
-        pictures=pictures,
-        bd_rates=[
-            (title, {name: compare(results[anchor], result, rate=rate) for name, result in others.items()})
-            for title, rate in (("All bits", "all"), ("Coded pictures only, without headers and texts", "payload"))
-            if rate == "all" or not without_payload
-        ],
-        without_payload=without_payload,
-        without_msssim=without_msssim,
-        frames={name: sum(map(_frame_count, _points(result))) for name, result in results.items()},
-        little_overlap=LITTLE_OVERLAP,
+        points=points,
+        frames={name: sum(map(_frame_count, of_codec)) for name, of_codec in points.items()},
+        titles=titles,
+        rd_pictures=rd_pictures,
+        notes=notes,
+        tables=tables,
         shown="/".join(shown),
+        frame_pictures=frame_pictures if near else {},
         near=near,
+        spread=rate_spread(near) if near else 0.0,
+        nearly_equal=_NEARLY_EQUAL,
         crops=crops,
-        complexities=_complexities(results),
-        machines=_machines(results),
-        speeds={name: _speed(result) for name, result in results.items()},
+        complexities=_complexities(points),
+        machines=_machines(points),
+        speeds={name: _speed(of_codec) for name, of_codec in points.items()},
+        settings={name: settings_table(of_codec) for name, of_codec in points.items()},
     )
-    missing = (("MS-SSIM", without_msssim), ("the rate of the coded pictures alone", without_payload))
-    notes = tuple(f"results without {what}: {', '.join(names)}" for what, names in missing if names)
-    return Report(html, pictures, notes)
+    pictures = {name: data for panels in rd_pictures.values() for name, data in panels.items()}
+    pictures |= frame_pictures if near else {}
+    pictures |= {f"crop_{name.replace('/', '_')}.png": data for name, (_, data) in crops.items()}
+    return Report(html, pictures, tuple(notes))
 
 
-def _says_payload(point: Point) -> bool:
-    return isinstance(point.get(RATES["payload"]), float | int)
-
-
-def _says_msssim(point: Point) -> bool:
-    return point_quality(point, "msssim") is not None
+def _template() -> Template:
+    loader = PackageLoader("nvc_jax.evaluation", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["data_uri"] = _data_uri
+    environment.tests["is_architecture"] = lambda name: name.startswith("config.")
+    return environment.get_template("report.html.jinja")
 
 
 def _frame_count(point: Point) -> int:
     return int(sum(point.get(key) or 0 for key in ("i_frame_num", "p_frame_num")))
 
 
-def _points(results: Results) -> Iterable[Point]:
-    return (point for videos in results.values() for points in videos.values() for point in points.values())
-
-
 def _shown_sequence(results: Mapping[str, Results], sequence: str | None) -> tuple[str, str]:
     """(class, name) of a sequence in all results."""
-    common = set.intersection(*(set(_keys(result)) for result in results.values()))
+    common = set.intersection(*(set(sequence_keys(result)) for result in results.values()))
     if not common:
         raise EvaluationError("no sequence is in all results; classes and sequences are matched by name.")
     if sequence is None:
@@ -136,45 +160,6 @@ def _shown_sequence(results: Mapping[str, Results], sequence: str | None) -> tup
             return key
     known = ", ".join(sorted(map("/".join, common)))
     raise EvaluationError(f"the sequence {sequence} is not in all results; these are: {known}.")
-
-
-def _keys(results: Results) -> Iterable[tuple[str, str]]:
-    """(class, name) of every sequence that was measured."""
-    return ((dataset, name) for dataset, videos in results.items() for name, points in videos.items() if points)
-
-
-def _near_in_rate(results: Mapping[str, Results], dataset: str, name: str) -> dict[str, Point]:
-    """Pick the point of each codec nearest to the middle of the common range of rates, or of the gap between them."""
-    points = {codec: list(result[dataset][name].values()) for codec, result in results.items()}
-    rates = [[math.log(point["ave_all_frame_bpp"]) for point in of_codec] for of_codec in points.values()]
-    target = (max(map(min, rates)) + min(map(max, rates))) / 2
-
-    def distance(point: Point) -> float:
-        return abs(math.log(point["ave_all_frame_bpp"]) - target)
-
-    return {codec: min(of_codec, key=distance) for codec, of_codec in points.items()}
-
-
-def _class_curves(results: Mapping[str, Results]) -> dict[str, dict[str, tuple[Curve, Curve | None]]]:
-    """Mean (PSNR, MS-SSIM) curves over the sequences, by class and codec, in order of quality."""
-    curves: dict[str, dict[str, tuple[Curve, Curve | None]]] = {}
-    for codec, result in results.items():
-        for dataset, videos in result.items():
-            measured = [points for points in videos.values() if points]
-            keys = sorted(set.intersection(*(set(points) for points in measured))) if measured else []
-            if not keys:
-                continue
-            rates, psnr = (
-                [statistics.fmean(points[key][f"ave_all_frame_{what}"] for points in measured) for key in keys]
-                for what in ("bpp", "psnr")
-            )
-            msssim = [[point_quality(points[key], "msssim") for points in measured] for key in keys]
-            known = [[value for value in values if value is not None] for values in msssim]
-            similarity = None
-            if known == msssim:
-                similarity = Curve(tuple(rates), tuple(msssim_decibels(statistics.fmean(values)) for values in known))
-            curves.setdefault(dataset, {})[codec] = Curve(tuple(rates), tuple(psnr)), similarity
-    return curves
 
 
 def _crops(points: Mapping[str, Point], streams: Path) -> dict[str, tuple[str, bytes]]:
@@ -191,37 +176,33 @@ def _crops(points: Mapping[str, Point], streams: Path) -> dict[str, tuple[str, b
     return crops
 
 
-def _complexities(results: Mapping[str, Results]) -> dict[str, dict[str, Complexity]]:
+def _complexities(points: Mapping[str, Sequence[Point]]) -> dict[str, dict[str, Complexity]]:
     """By result and network, of the results that a model made."""
     complexities = {}
-    for name, result in results.items():
-        settings = next(iter(_points(result))).get("settings", {})
+    for name, of_codec in points.items():
+        settings = of_codec[0].get("settings", {})
         if "config" in settings:
             config = CodecConfig.from_dict(settings["config"])
             complexities[name] = {key: packet_complexity(config, key, xla=True) for key, _ in config.networks}
     return complexities
 
 
-def _machines(results: Mapping[str, Results]) -> list[str]:
+def _machines(points: Mapping[str, Sequence[Point]]) -> list[str]:
     """Distinct machines of the measurements."""
-    found = (point["machine"] for result in results.values() for point in _points(result) if "machine" in point)
+    found = (point["machine"] for of_codec in points.values() for point in of_codec if "machine" in point)
     return list(dict.fromkeys(f"{machine['cpu']} ({machine['device']})" for machine in found))
 
 
-def _speed(results: Results) -> _Speed | None:
+def _speed(points: Sequence[Point]) -> _Speed | None:
     times = [
         (point["frame_pixel_num"], point["avg_frame_encoding_time"], point["avg_frame_decoding_time"])
-        for point in _points(results)
+        for point in points
         if "avg_frame_encoding_time" in point
     ]
     if not times:
         return None
     pixels, encode, decode = (statistics.fmean(column) for column in zip(*times, strict=True))
     return _Speed(1000 * encode, 1000 * decode, pixels / encode / 1e6, pixels / decode / 1e6)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %"
 
 
 def _data_uri(png: bytes) -> str:

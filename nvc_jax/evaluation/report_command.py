@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nvc_jax.errors import EvaluationError, NvcError
+from nvc_jax.errors import NvcError
+from nvc_jax.evaluation.compare_command import ANCHOR_HELP
 from nvc_jax.evaluation.report import make_report
-from nvc_jax.evaluation.results import read_results
+from nvc_jax.evaluation.results import find_anchor, read_results, short_names
 from nvc_jax.io.files import accept_any_name, atomic_output, make_folder
 
 
@@ -17,9 +18,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int
         prog=prog,
         description="Report result files on one HTML page: curves, BD-rates, frames, crops, complexity and speed.",
     )
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json", help="shown by their names")
-    parser.add_argument("--anchor", required=True, metavar="NAME", help="of BD-rates: a result file without .json")
-    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="of eval.py, for crops")
+    parser.add_argument("results", nargs="+", metavar="RESULTS.json", help="shown by their names")
+    parser.add_argument("--anchor", required=True, metavar="NAME|FILE", help=ANCHOR_HELP)
+    parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="of the evaluation, for crops")
     parser.add_argument("--sequence", metavar="CLASS/NAME", help="shown frame by frame; the first by default")
     parser.add_argument("--output", required=True, type=Path, metavar="REPORT.html")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the pictures as PNG files")
@@ -30,10 +31,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int
         return int(exit_.code or 0)
     accept_any_name()
     try:
-        results = {path.stem: read_results(path) for path in options.results}
-        if len(results) < len(options.results):
-            raise EvaluationError("two result files have the same name, by which results are shown.")
-        report = make_report(results, options.anchor, options.stream_dir, options.sequence)
+        anchor = find_anchor(options.anchor, options.results)
+        names = short_names(list(dict.fromkeys([*options.results, anchor])))
+        results = {name: read_results(path) for path, name in names.items()}
+        report = make_report(results, names[anchor], options.stream_dir, options.sequence)
         files = {options.output: report.html.encode(errors="backslashreplace")}
         if options.pictures:
             make_folder(options.pictures)

@@ -13,13 +13,14 @@ A point has every key that the official test writes with `--verbose_json 1`, and
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.metrics import Quality
-from nvc_jax.io.files import PathLike, atomic_output, reason
+from nvc_jax.io.files import PathLike, atomic_output, reason, same_file
 
 Point = dict[str, Any]
 Results = dict[str, dict[str, dict[str, Point]]]
@@ -126,6 +127,39 @@ def collect(points: Iterable[Point]) -> Results:
     for point in points:
         results.setdefault(point["ds_name"], {}).setdefault(point["seq"], {})[f"{point['rate_idx']:03d}"] = point
     return results
+
+
+def sequence_keys(results: Results) -> list[tuple[str, str]]:
+    """(class, name) of every sequence with a point."""
+    return [(dataset, name) for dataset, videos in results.items() for name, points in videos.items() if points]
+
+
+def all_points(results: Results) -> list[Point]:
+    """Every point of a result file."""
+    return [point for videos in results.values() for points in videos.values() for point in points.values()]
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Names of result files for people: without folder and .json, where these tell them apart."""
+    stems = Counter(Path(path).stem for path in dict.fromkeys(paths))
+    return {path: stem if stems[stem := Path(path).stem] == 1 else path.removesuffix(".json") for path in paths}
+
+
+def find_anchor(anchor: str, paths: Sequence[str]) -> str:
+    """Path of the anchor: one of the result files by its name, or any other result file.
+
+    Raises:
+        EvaluationError: it is neither.
+    """
+    names = short_names(paths)
+    for path, name in names.items():
+        if anchor in (name, path) or same_file(anchor, path):
+            return path
+    if not Path(anchor).is_file():
+        raise EvaluationError(
+            f"the anchor {anchor} is neither a result file nor one of the results: {', '.join(names.values())}."
+        )
+    return anchor
 
 
 def read_results(path: PathLike) -> Results:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,67 @@ def test_msssim_of_chroma_that_is_too_small_does_not_count():
     assert "no ave_all_frame_msssim_u" in str(
         compare(results(1, None), results(0.7, None), quality="msssim_u").sequences["D", "s"]
     )
+
+
+def two_classes():
+    first, second = (curve_of([scale * rate for rate in RATES_], PSNRS)["D"]["s"] for scale in (1, 0.9))
+    anchor = {"D": {"s": first, "t": first}, "E": {"u": first, "v": first}}
+    return anchor, {"D": {"s": second, "t": second, "w": second}, "E": {"u": dict(list(second.items())[:2])}}
+
+
+def test_nothing_is_left_out_without_a_note(tmp_path):
+    for name, results in zip(("anchor", "test"), two_classes(), strict=True):
+        (tmp_path / f"{name}.json").write_text(json.dumps(results))
+    comparison = compare(*two_classes())
+    assert comparison.absent == (("E", "v"),)
+    assert (comparison.missing("D"), comparison.missing("E"), comparison.missing()) == (1, 2, 3)
+    shown = run("--anchor", tmp_path / "anchor.json", tmp_path / "test.json").stdout
+    assert shown.startswith("BD-rate against anchor, PSNR, all bits")
+    for row, cell in {
+        "D/s": "-10.00 %", "D/w": "–", "D, mean": "-10.00 % (without 1)", "E, mean": "– (without 2)",
+        "mean of classes": "-10.00 % (without 3)",
+    }.items():  # fmt: skip
+        assert re.search(rf"│ {row} +│ +{re.escape(cell)} │", shown), row
+    assert "- test: D/w: not in the anchor.\n" in shown
+    assert "- test: E/u: the test curve has 2 points; a BD-rate needs 4.\n" in shown
+    assert "- test: sequences of the anchor that are not in it: E/v.\n" in shown
+
+
+def test_the_anchor_is_a_name_or_a_file_in_both_tools(tmp_path):
+    report = TOOL.with_name("make_report.py")
+    for folder, scale in (("old", 0.8), ("new", 0.9)):
+        (tmp_path / folder).mkdir()
+        results = curve_of([scale * rate for rate in RATES_], PSNRS)
+        (tmp_path / folder / "model.json").write_text(json.dumps(results))
+    (tmp_path / "x265.json").write_text(json.dumps(curve_of(RATES_, PSNRS)))
+    models = tmp_path / "old" / "model.json", tmp_path / "new" / "model.json"
+    every = *models, tmp_path / "x265.json"
+    given = (("x265", every), (tmp_path / "x265.json", every), (tmp_path / "x265.json", models))
+    for anchor, results in given:
+        shown = run("--anchor", anchor, *results)
+        assert shown.returncode == 0
+        assert "BD-rate against x265, PSNR, all bits" in shown.stdout
+        assert "-20.00 %" in shown.stdout
+        assert str(tmp_path / "old" / "model ") in shown.stdout  # the name alone would be ambiguous
+        command = [sys.executable, report, *results, "--anchor", anchor, "--output", tmp_path / "r.html"]
+        assert subprocess.run(list(map(str, command)), capture_output=True, check=False).returncode == 0
+        page = (tmp_path / "r.html").read_text()
+        assert "BD-rate against x265, PSNR, all bits" in page
+        assert "<td>-20.0 %</td><td>-10.0 %</td></tr>" in page
+    for tool in (TOOL, report):
+        command = [sys.executable, tool, models[0], "--anchor", "x266"]
+        command += [] if tool == TOOL else ["--output", tmp_path / "r.html"]
+        told = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert told.returncode == 1
+        assert told.stderr.endswith("the anchor x266 is neither a result file nor one of the results: model.\n")
+
+
+def test_msssim_of_luma_is_said(tmp_path):
+    luma = (0.90, 0.95, 0.98, 0.99)
+    keys = {f"ave_all_frame_msssim{part}": values for part, values in (("", luma), ("_y", luma))}
+    for name, chroma in (("ours", {"msssim_planes": ["y"] * 4}), ("official", {})):
+        more = keys | {f"ave_all_frame_msssim_{plane}": [None if chroma else 0] * 4 for plane in "uv"} | chroma
+        (tmp_path / f"{name}.json").write_text(json.dumps(curve_of(RATES_, PSNRS, **more)))
+    shown = run("--anchor", tmp_path / "official.json", tmp_path / "ours.json", "--quality", "msssim").stdout
+    assert "BD-rate against official, MS-SSIM, all bits" in shown
+    assert "MS-SSIM is of luma alone where chroma is too small for it: D/s." in shown
