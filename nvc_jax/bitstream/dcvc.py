@@ -119,7 +119,7 @@ class DcvcReader:
             if unit not in (_INTRA_UNIT, _INTER_UNIT):
                 raise self._error(f"unknown unit type {unit}", unit_offset)
             if header_id not in self._headers:
-                raise self._error(f"sequence header {header_id} was never sent", unit_offset)
+                raise self._error(f"sequence header {header_id} was not sent before", unit_offset)
             start, header = unit == _INTRA_UNIT, self._headers[header_id]
             qp, payload = self._frame(start)
             yield Packet(
@@ -144,7 +144,9 @@ class DcvcReader:
 
     def _error(self, text: str, offset: int) -> BitstreamError:
         """Damage, or before the first frame rather another kind of file."""
-        return self._cursor.error(text if self._frames else f"{text}; this is not an nvc or dcvc stream", offset)
+        if self._frames:
+            return self._cursor.error(text, offset)
+        return BitstreamError(f"not an nvc or dcvc stream ({text}, byte {offset})")
 
     def _sequence_header(self) -> _SequenceHeader:
         offset = self._cursor.offset

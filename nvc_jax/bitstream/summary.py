@@ -1,5 +1,6 @@
 """Contents of a stream, without decoding it."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nvc_jax.bitstream.dcvc import DcvcReader
@@ -15,42 +16,65 @@ def summarise(reader: DcvcReader | NvcReader) -> dict[str, Any]:
     The bytes of a packet are shared among its pictures; qps have the offsets of the hierarchy in them.
 
     Raises:
-        BitstreamError: the stream is damaged or holds no frame.
+        BitstreamError: nothing can be told: no frame can be read, and no header says what there was.
     """
     rows: list[dict[str, Any]] = []
     first: Packet | None = None
-    lost = 0
-    for unit in reader:
-        if isinstance(unit, LostPicture):
-            lost += 1
-            continue
-        first = first or unit
-        sizes = (shared(size, len(unit.qps)) for size in (unit.size_bytes, len(unit.payload)))
-        for number, (qp, size, payload) in enumerate(zip(unit.qps, *sizes, strict=True)):
-            rows.append(
-                {"index": unit.index + number, "type": unit.types[number], "qp": qp}
-                | {"refresh": number == 0 and unit.refresh and not unit.start}
-                | {"offset": unit.offset, "bytes": size, "payload_bytes": payload}
-            )
-    if first is None:
-        raise BitstreamError(reader.damage or "the stream holds no frame.")
-    qps = [row["qp"] for row in rows]
+    lost, damage = 0, None
+    try:
+        for unit in reader:
+            if isinstance(unit, LostPicture):
+                lost += 1
+                continue
+            first = first or unit
+            rows += _rows(unit)
+    except BitstreamError as error:  # in a container that cannot go on behind damage
+        if first is None:
+            raise
+        damage = str(error)
+    damage = damage or reader.damage
+    size = first or reader.header
+    if size is None:
+        raise BitstreamError(damage or "the stream holds no frame.")
     total = sum(row["bytes"] for row in rows) + reader.trailer_bytes
+    described = {} if reader.header is None else _header(reader.header)
     return {
         "container": "dcvc" if reader.header is None else "nvc",
-        **({} if reader.header is None else _header(reader.header)),
-        "width": first.width,
-        "height": first.height,
+        **described,
+        "width": size.width,
+        "height": size.height,
         "frames": len(rows),
         "lost": lost,
-        "damage": reader.damage,
+        "damage": damage or (None if rows else "the stream holds no frame."),
+        **({} if first is None else _totals(first, rows, total)),
+        "frame_list": rows,
+    }
+
+
+def _rows(packet: Packet) -> Iterator[dict[str, Any]]:
+    """Describe the pictures of a packet."""
+    sizes = (shared(size, len(packet.qps)) for size in (packet.size_bytes, len(packet.payload)))
+    for number, (qp, size, payload) in enumerate(zip(packet.qps, *sizes, strict=True)):
+        yield {
+            "index": packet.index + number,
+            "type": packet.types[number],
+            "qp": qp,
+            "refresh": number == 0 and packet.refresh and not packet.start,
+            "offset": packet.offset,
+            "bytes": size,
+            "payload_bytes": payload,
+        }
+
+
+def _totals(first: Packet, rows: Sequence[Mapping[str, Any]], total: int) -> dict[str, Any]:
+    qps = [row["qp"] for row in rows]
+    return {
         "intra_frames": sum(row["type"] == "I" for row in rows),
         "refreshes": sum(row["refresh"] for row in rows),
         "dialect": first.dialect,
         "frame_qp_range": [min(qps), max(qps)],
         "bytes": total,
         "bpp": 8 * total / (len(rows) * first.width * first.height),
-        "frame_list": rows,
     }
 
 

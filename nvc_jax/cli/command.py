@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
     from nvc_jax.codec.report import Report
 
-EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143  # 2, usage, is argparse's
+EXIT_OK, EXIT_BAD_INPUT = 0, 1  # 2, usage, is argparse's
+EXIT_INTERRUPTED, EXIT_CLOSED_PIPE, EXIT_TERMINATED = 130, 141, 143  # as shells report SIGINT, SIGPIPE, SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
         return _interrupted(stop)
+    except _ClosedPipe:
+        return EXIT_CLOSED_PIPE
     return EXIT_OK
 
 
@@ -87,6 +90,10 @@ def entry_point() -> None:
         with suppress(OSError):
             stream.flush()
     os._exit(code)  # interpreter shutdown takes 0.4 s, and crashes after a signal during an XLA call
+
+
+class _ClosedPipe(Exception):
+    """The reader of the results has ended."""
 
 
 class _Terminated(KeyboardInterrupt):
@@ -203,18 +210,26 @@ def _info(options: argparse.Namespace) -> None:
     with open_reader(options.file, conceal=True) as reader:
         result = summarise(reader)
     frames = result.pop("frame_list")
+    damage = result["damage"]
     if options.json:
         _show(json.dumps(result | ({"frame_list": frames} if options.frames else {})))
-        return
+    else:
+        _show("\n".join(_table(result, frames if options.frames else [])))
+    if damage is not None and (not frames or result["container"] == "dcvc"):
+        raise BitstreamError(f"{options.file}: {damage}")
+
+
+def _table(result: Mapping[str, Any], frames: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Format what `info` shows, line by line."""
     lines = [f"{name.replace('_', ' '):>16}  {_plain(value)}" for name, value in result.items()]
-    if options.frames:
+    if frames:
         lines += ["", f"{'frame':>8} {'type':>4} {'qp':>8} {'refresh':>8} {'byte':>12} {'bytes':>10}"]
         lines += [
             f"{f['index']:>8} {f['type']:>4} {f['qp']:>8g} {'yes' if f['refresh'] else '':>8} "
             f"{f['offset']:>12} {f['bytes']:>10}"
             for f in frames
         ]
-    _show("\n".join(lines))
+    return lines
 
 
 def _plain(value: object) -> str:
@@ -330,6 +345,8 @@ def _show(text: str, file: TextIO | None = None) -> None:
     stream = file or sys.stdout
     try:
         print(text, file=stream, flush=True)
+    except BrokenPipeError:  # a reader that has seen enough, e.g. head
+        raise _ClosedPipe from None
     except OSError as error:
         name = "standard output" if stream is sys.stdout else "standard error"
         raise OutputError(f"{name}: cannot write the result ({reason(error)})") from None

@@ -17,6 +17,10 @@ from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
 from nvc_jax.video import BT709, Frame, VideoInfo, coded_colour
 
 Container = Literal["auto", "nvc", "dcvc"]
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .y4m .yuv .ts .mts .m2ts .mpg .mpeg .flv .wmv .ogv .3gp .gif .png .jpg .h264 .264 "
+    ".h265 .265 .hevc .av1 .obu .ivf .vp9".split()
+)  # of names that are no names of streams
 CONTAINERS: tuple[Container, ...] = get_args(Container)
 
 
@@ -24,13 +28,20 @@ def container_of(target: str | Path, container: Container = "auto") -> Container
     """The container of a stream with this name: "auto" is the official one for `*.bin`, else `.nvc`.
 
     Raises:
-        ConfigError: the container is unknown.
+        ConfigError: the container is unknown, or not given for a name that promises a video.
     """
     if container not in CONTAINERS:
         raise ConfigError(f"unknown container {container!r}; available: {', '.join(CONTAINERS)}.")
     if container != "auto":
         return container
-    return "dcvc" if Path(target).suffix.lower() == ".bin" else "nvc"
+    path = Path(target)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        stream = path.with_suffix(".nvc").name
+        raise ConfigError(
+            f"{target}: is the name of a video, and a stream is no file for players; name it {stream}, and "
+            f"nvc-jax decode {stream} {path.name} makes the video, or keep the name with the container nvc."
+        )
+    return "dcvc" if path.suffix.lower() == ".bin" else "nvc"
 
 
 def default_precision(container: Container) -> str | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import synthetic
 from command_line import HEIGHT, WIDTH, hashes, planes, read_report, unchanged, wait_for
 
 from nvc_jax.bitstream import open_reader
+from nvc_jax.bitstream.nvc_syntax import MAGIC
 from nvc_jax.cli.command import main
 from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.model import Codec
@@ -300,6 +302,33 @@ def test_containers(nvc, clip, work):
         report = nvc("encode", clip, name, "--frames", 1, *options, "--json").json()
         assert report["precision"] == precision
         assert nvc("info", name, "--json").json()["container"] == expected
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.Y4M", "x.mkv"])
+def test_a_stream_is_not_called_a_video(nvc, clip, work, name):
+    with unchanged(work):
+        sentence = nvc("encode", clip, name).refusal()
+    assert sentence.startswith(f"{name}: is the name of a video, and a stream is no file for players; name it x.nvc,")
+    assert nvc("encode", clip, name, "--frames", 1, "--container", "nvc").code == 0
+    assert (work / name).read_bytes().startswith(MAGIC)
+
+
+def test_info_of_a_file_without_a_whole_frame(nvc, stream, packets, work):
+    """The header is shown, and the damage is the error."""
+    (work / "cut.nvc").write_bytes(stream.read_bytes()[: packets[0].offset + packets[0].size_bytes - 1])
+    shown = nvc("info", "cut.nvc")
+    assert shown.code == 1
+    assert shown.err.startswith("nvc-jax: cut.nvc: frame 0: ")
+    lines = dict(line.strip().split("  ", 1) for line in shown.out.splitlines())
+    assert (lines["model"], lines["width"], lines["height"], lines["frames"]) == ("tiny", str(WIDTH), str(HEIGHT), "0")
+    assert f"{lines['damage']}." == shown.err.strip().removeprefix("nvc-jax: cut.nvc: ")
+    assert json.loads(nvc("info", "cut.nvc", "--json").out)["frame_rate"] == lines["frame rate"]
+
+
+def test_repair_of_an_empty_file(nvc, work):
+    (work / "empty.nvc").touch()
+    with unchanged(work):
+        assert nvc("repair", "empty.nvc", "x.nvc").refusal() == "empty.nvc: the file is empty."
 
 
 def test_rgb_sources(nvc, work):

@@ -79,6 +79,15 @@ def test_reader_that_leaves(nvc_command, stream):
     assert errors.splitlines()[-1] == "nvc-jax: standard output: the program that reads this output has ended."
 
 
+def test_results_for_a_reader_that_leaves(nvc_command, stream):
+    """As in info | head."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(nvc_command("info", stream), stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 def test_results_that_cannot_be_printed(nvc_process, stream):
     with open("/dev/full", "wb") as full:
         process = nvc_process("info", stream, capture_output=False, stdout=full, stderr=subprocess.PIPE)
@@ -151,7 +160,7 @@ def test_cache_that_cannot_be_used(nvc_process):
     environment = os.environ | {"XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null"}
     Path("text").write_text("This is not a stream.\n")
     process = nvc_process("decode", "text", "d.y4m", env=environment)  # loading the model compiles already
-    assert refusal(process).startswith("nvc-jax: text: frame 0: unknown unit type")
+    assert refusal(process).startswith("nvc-jax: text: not an nvc or dcvc stream (unknown unit type")
 
 
 def test_help_is_instant(nvc_process):
