@@ -158,8 +158,11 @@ def _open(
     try:
         return open_y4m(path)
     except UnsupportedLayoutError as error:
-        reader = open_container(path, track=track, fps=error.info.fps, frames=frames, index=index)  # converts to 8-bit 4:2:0
-        reader.info = replace(reader.info, notes=(*reader.info.notes, *error.info.notes))
+        # FFmpeg reads it, and `convert` makes it 8-bit 4:2:0.
+        reader = open_container(path, track=track, fps=error.info.fps, frames=frames, index=index)
+        colour = replace(reader.info.colour, matrix=error.info.colour.matrix)
+        notes = tuple(dict.fromkeys([*reader.info.notes, *error.info.notes]))
+        reader.info = replace(reader.info, colour=colour, notes=notes)
         return reader
 
 

@@ -263,8 +263,9 @@ def _picture_notes(path: PathLike, stream: VideoStream, frame: av.VideoFrame) ->
     hdr = list(dict.fromkeys(words for kind, words in _HDR.items() if kind in (side_data or {})))
     if hdr:
         notes.append(f"the HDR metadata ({', '.join(hdr)}) is not carried")
-    if (stream.sample_aspect_ratio or 1) != 1:
-        notes.append(f"the pixel aspect ratio {stream.sample_aspect_ratio} is not carried")
+    aspect = stream.sample_aspect_ratio
+    if aspect and aspect != 1:
+        notes.append(f"the pixel aspect ratio {aspect.numerator}:{aspect.denominator} is not carried")
     if frame.interlaced_frame:
         notes.append("the source is interlaced: its fields are coded together, as progressive frames")
     matrix = colour_of(frame).matrix

@@ -1,5 +1,6 @@
 """Frame rates, frame counts and windows of files, judged by timestamps."""
 
+import re
 from fractions import Fraction
 
 import av
@@ -66,6 +67,29 @@ def test_one_frame_left_out(tmp_path, film, name):
     info = info_of(film(tmp_path / name, "libx264", times, rate=30))
     assert 59 / info.fps == pytest.approx(2.0, abs=0.002)
     assert info.notes == (VARY.format("29.5"),)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "a.flv"])
+@pytest.mark.parametrize("times", [[*range(26), 50], [0, *range(25, 51)]], ids=["last", "first"])
+def test_a_frame_that_is_shown_long(tmp_path, film, name, times):
+    """The gap before the last frame is not that of B-frames that a cut has lost."""
+    info = info_of(film(tmp_path / name, "libx264", times))
+    assert info.fps == Fraction(27 * 25, 51)
+    assert info.notes == (VARY.format("13.235"),)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(60000, 1001), Fraction(120000, 1001), 120, 12, 50])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mpg", "mpeg2video"), ("a.ts", "libx264"), ("a.flv", "libx264"), ("a.nut", "mjpeg"), ("a.mov", "mjpeg")],
+)
+def test_constant_rate(tmp_path, film, rate, name, codec):
+    """Headers say what timestamps round: the clocks of mpg and ts have 90 kHz, that of flv 1 kHz."""
+    if (name, rate) == ("a.mpg", 12):
+        pytest.skip("MPEG-2 has no 12 frames per second")
+    layout = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    info = info_of(film(tmp_path / name, codec, range(20), rate=rate, layout=layout))
+    assert (info.fps, info.notes) == (rate, ())
 
 
 def test_another_rate_is_the_one_that_is_said(tmp_path, film):
@@ -144,6 +168,58 @@ def test_empty_packets_of_avi_repeat_a_frame(tmp_path, film):
     info = info_of(tmp_path / "a.avi")
     assert info.frames == 6
     assert "repeat frames without data are dropped (3)" in info.notes
+
+
+def test_avi_is_timed_by_its_slots(tmp_path, film):
+    """The decoder's timestamps are those of the frames behind, as FFmpeg expects a delay of H.264."""
+    info = info_of(film(tmp_path / "a.avi", "libx264", [0, *range(25, 51)], options={"bf": "0"}))
+    assert (info.fps, info.frames) == (Fraction(27 * 25, 51), 27)
+    assert info.notes == (VARY.format("13.235"), "repeat frames without data are dropped (24)")
+    info = info_of(film(tmp_path / "b.avi", "mpeg4", [time for time in range(28) if time != 13]))
+    assert info.fps == Fraction(27 * 25, 28)
+    assert info.notes == (VARY.format("24.107"), "repeat frames without data are dropped (1)")
+
+
+def with_packets(path, keep):
+    """Keep some packets of a transport stream."""
+    data = path.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    path.write_bytes(b"".join(packet for number, packet in enumerate(packets) if keep(number, packets)))
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [("mpeg2video", {"g": "9", "bf": "2"}), ("libx265", {"x265-params": "log-level=0:keyint=9"})]
+)
+def test_recording_that_begins_between_key_frames(tmp_path, film, codec, options):
+    path = film(tmp_path / "a.ts", codec, range(36), options=options, size=(64, 64))
+    with_packets(path, lambda number, packets: number > len(packets) // 3)
+    with open_video(path) as reader:
+        index, info = reader.index, reader.info
+        whole = [frame.tobytes() for frame in reader]
+    assert info.frames == len(whole) < 30
+    assert re.fullmatch(r"the first \d+ frames do not decode: they refer to frames that were cut off", info.notes[0])
+    assert (info.fps, len(info.notes)) == (25, 1)
+    for start in range(len(whole)):
+        assert [frame.tobytes() for frame in read_window(path, start, 2, index)] == whole[start : start + 2]
+
+
+def test_elementary_stream_that_begins_between_key_frames(tmp_path, film):
+    options = {"g": "9", "sc_threshold": "1000000000"}
+    path = film(tmp_path / "a.m2v", "mpeg2video", range(27), options=options, form="mpeg2video", size=(64, 64))
+    data = path.read_bytes()
+    second = data.index(b"\0\0\1\0", data.index(b"\0\0\1\0") + 4)  # picture start codes
+    path.write_bytes(data[second:])
+    info = info_of(path)
+    assert (info.frames, info.fps) == (18, 25)
+
+
+def test_lost_packets_of_a_transport_stream_are_damage(tmp_path, film):
+    path = film(tmp_path / "a.ts", "libx264", range(27), options={"g": "9"}, size=(64, 64))
+    with_packets(path, lambda number, packets: not 20 <= number < 24)
+    with open_video(path) as reader:
+        count = len(list(reader))
+        assert reader.findings.damaged == 1
+        assert f"1 of {count} frames are damaged in the source; " in reader.findings.notes()[0]
 
 
 CONSTANT, WITH_PAUSE = list(range(27)), [*range(14), *range(40, 53)]

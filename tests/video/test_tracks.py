@@ -77,6 +77,18 @@ def test_sound_with_a_cover_is_no_video(tmp_path):
     assert opened(path, track=0)[:2] == (SMALL, 1)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_attached_picture_is_not_carried(tmp_path, first):
+    tracks = [("mjpeg", LARGE, 1, ATTACHED), ("libx264", SMALL, 4, 0)]
+    path = write(tmp_path / "a.mp4", tracks if first else tracks[::-1])
+    assert opened(path) == (SMALL, 4, ("the attached picture is not carried (--track N reads one)",))
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with pytest.raises(VideoError, match=r"a\.mp3: has no video$"):
+        open_video(write(tmp_path / "a.mp3", [], sound=True))
+
+
 def test_track_that_is_not_there(tmp_path):
     path = write(tmp_path / "a.mkv", [("libx264", SMALL, 2, 0)])
     assert not any("track" in note for note in opened(path)[2])

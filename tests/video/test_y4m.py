@@ -249,3 +249,15 @@ def test_our_tag_of_the_matrix(tmp_path, text, matrix):
     path.write_bytes(f"YUV4MPEG2 W2 H2 F25:1 XNVC_MATRIX={text}\n".encode() + b"FRAME\n" + b"abcdef")
     with open_video(path) as reader:
         assert reader.info.colour.matrix == matrix
+
+
+def test_header_of_another_layout_counts_once(tmp_path):
+    """Interlacing, aspect ratio and our tag of the matrix, in a file that FFmpeg reads."""
+    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W4 H4 F25:1 It A8:9 C444 XNVC_MATRIX=9\nFRAME\n" + bytes(48))
+    with open_video(tmp_path / "a.y4m") as reader:
+        assert reader.info.colour.matrix == 9
+        assert reader.info.notes == (
+            "converted from yuv444p to 8-bit 4:2:0",
+            "the pixel aspect ratio 8:9 is not carried",
+            "the source is interlaced: its fields are coded together, as progressive frames",
+        )
