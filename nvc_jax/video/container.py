@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
 
@@ -79,7 +79,7 @@ def open_container(
             source = _open(name)
             stack.callback(source.close)
             stream, timeline = _track(source, index.stream), index.timeline
-            decoded = source.decode(stream)
+            decoded = _decode(source, stream)
             first = next(decoded, None)
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({reason_of(error)})") from None
@@ -150,6 +150,14 @@ def _look_through(name: str, track: int | None, frames: int | None) -> TrackInde
         return TrackIndex(chosen, timelines[chosen])
 
 
+def _decode(source: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    try:
+        yield from source.decode(stream)
+    except IndexError:  # PyAV does not know streams that appear on the way, and does not flush the decoder then
+        with suppress(av.EOFError):
+            yield from stream.codec_context.decode(None)
+
+
 class _Reading:
     """Decodes an open track from its first frame or from a later one."""
 
@@ -215,7 +223,7 @@ class _Reading:
         return None
 
     def _decode_to(self, target: int) -> tuple[av.VideoFrame, Iterator[av.VideoFrame]] | None:
-        decoded, whole = self._source.decode(self._stream), False
+        decoded, whole = _decode(self._source, self._stream), False
         for frame in decoded:
             if frame.pts is None or frame.pts > target:
                 return None
@@ -231,7 +239,7 @@ class _Reading:
         """Decode up to a frame from the first one."""
         source = _open(self._name)  # not every container seeks back to its beginning
         self.resources.callback(source.close)
-        decoded = source.decode(_track(source, self._stream.index))
+        decoded = _decode(source, _track(source, self._stream.index))
         for index, frame in enumerate(decoded):
             if index == number:
                 return frame, decoded

@@ -24,7 +24,7 @@ def judge_rate(
     kind = source.format.name
     if int(source.format.flags) & GENERATED_TIMES or kind.endswith("_pipe") or kind == "image2":
         rate, varies = _header_rate(stream), False
-    elif timeline.time_base is None or len(timeline.clock) < 2:
+    elif timeline.time_base is None or len(set(timeline.clock)) < 2:
         rate, varies = _rate_of_one_frame(stream, timeline), False
     else:
         rate, varies = _rate_of_timestamps(stream, timeline, timeline.time_base)
@@ -64,6 +64,8 @@ def _rate_of_timestamps(stream: VideoStream, timeline: Timeline, time_base: Frac
 
 def _constant_rate(ticks: Times, time_base: Fraction, stream: VideoStream) -> Fraction | None:
     """Find a constant rate that fits timestamps from 0 on; None if none does."""
+    if not ticks[-1]:
+        return None
     mean = (len(ticks) - 1) / (int(ticks[-1]) * time_base)
     header, steps = _header_rate(stream), np.diff(ticks)
     made_for_rate = bool(_MILLISECOND % time_base)  # not the clock of a format

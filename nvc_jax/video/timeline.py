@@ -133,8 +133,8 @@ def scan(source: InputContainer, streams: Sequence[VideoStream], frames: int | N
             if frames is not None and len(found) > frames + _REORDER:
                 complete = False
                 break
-    except av.FFmpegError:
-        pass  # decoding will report it
+    except (av.FFmpegError, IndexError):  # IndexError: PyAV does not know streams that appear on the way
+        pass  # decoding will report errors
     flags = int(source.format.flags)
     avi = source.format.name == "avi"
     return {stream.index: _timeline(stream, packets[stream.index], flags, avi, complete) for stream in streams}

@@ -84,6 +84,15 @@ def test_attached_picture_is_not_carried(tmp_path, first):
     assert opened(path) == (SMALL, 4, ("the attached picture is not carried (--track N reads one)",))
 
 
+def test_sound_that_the_header_does_not_announce(tmp_path):
+    """FLV of live encoders: FFmpeg finds the track while it reads."""
+    path = write(tmp_path / "a.flv", [("libx264", LARGE, 12, 0)], sound=True)
+    data = bytearray(path.read_bytes())
+    data[4] = 1  # video only
+    path.write_bytes(data)
+    assert opened(path)[:2] == (LARGE, 12)
+
+
 def test_sound_alone_is_no_video(tmp_path):
     with pytest.raises(VideoError, match=r"a\.mp3: has no video$"):
         open_video(write(tmp_path / "a.mp3", [], sound=True))
