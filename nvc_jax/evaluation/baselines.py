@@ -55,6 +55,10 @@ class Baseline:
         """File name extension of streams."""
         return f".{self.format}"
 
+    def intra_qp(self, qp: int) -> float:
+        """The quantiser that the encoder is given; some lower it for key frames."""
+        return qp
+
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Encoder and options."""
         return {"encoder": self.encoder, "options": self._options(sequence, qp)}

@@ -61,6 +61,9 @@ class Coder(Protocol):
     @property
     def suffix(self) -> str: ...  # noqa: D102
 
+    def intra_qp(self, qp: int) -> float:
+        """Qp of pictures that start a run, at a base qp."""
+
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Everything the result depends on, for JSON."""
 
@@ -86,7 +89,7 @@ class ModelCoder:
         model: packaged model or model directory.
         identity: see `StoredModel`.
         config: its architecture.
-        qps: base qps, the same for intra and inter frames.
+        qps: base qps, of inter frames; pictures that start a run have the offset of the model on top.
         container: of the streams, "nvc" or "dcvc".
         precision: see `Codec`.
         reset_interval: see `Schedule`.
@@ -117,6 +120,10 @@ class ModelCoder:
     def name(self) -> str:
         """Name of the packaged model or of the model directory."""
         return Path(self.model).name
+
+    def intra_qp(self, qp: int) -> float:
+        """Base qp and the offset of the model."""
+        return Schedule(qp).for_model(self.offsets).start_qp
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Model, container, precision, schedule and encoder options."""

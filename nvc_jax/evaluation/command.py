@@ -8,10 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from nvc_jax.cli.arguments import parse_threshold
+from nvc_jax.cli.arguments import parse_size, parse_threshold
 from nvc_jax.codec.containers import default_precision, default_rdoq
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
@@ -20,12 +17,15 @@ from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.coders import Coder, ModelCoder
 from nvc_jax.evaluation.estimate import EstimatingCoder
+from nvc_jax.evaluation.progress import PointProgress
 from nvc_jax.evaluation.results import Point, collect, write_json
-from nvc_jax.evaluation.runner import Job, run_all
+from nvc_jax.evaluation.runner import Job, find_existing, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
 from nvc_jax.io.files import accept_any_name, make_folder
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
+
+DEFAULT_QPS = 0, 13, 26, 39, 52, 63
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax evaluate") -> int:
@@ -62,8 +62,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     source.add_argument("--videos", nargs="+", metavar="GLOB", help="video files; their folder is their class")
     parser.add_argument("--root", type=Path, metavar="DIR", help="overrides root_path of the configuration")
     rates = parser.add_mutually_exclusive_group()
-    rates.add_argument("--qps", type=int, nargs="+", metavar="Q", help="of models; 0 21 42 63 by default")
+    rates.add_argument("--qps", type=int, nargs="+", metavar="Q", help=f"of models (default: {_shown(DEFAULT_QPS)})")
     rates.add_argument("--rate-num", type=int, metavar="N", help="this many qps from 0 to 63")
+    parser.add_argument("--size", metavar="WxH", help="size of raw videos; other videos must have it too")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of every video")
     parser.add_argument("--track", type=int, metavar="N", help="video track of every video, from 0 (default: FFmpeg's)")
     parser.add_argument("--intra-period", type=int, metavar="N", help="overrides the configuration; -1: one I frame")
@@ -102,6 +103,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, spread over the devices")
     parser.add_argument("--check-existing", action="store_true", help="keep points that are already in --stream-dir")
     parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="measure part I of N, from 1; run all N with the same options and folders, at once or one after another",
+    )
+    parser.add_argument(
         "--stream-dir", type=Path, metavar="DIR", help="streams, points and pictures; by default beside the output"
     )
     parser.add_argument(
@@ -117,49 +123,84 @@ def _evaluate(options: argparse.Namespace) -> int:
     coders, videos = _coders(options), _videos(options)
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; it must be at least 1.")
+    shard, shards = _shard(options.shard)
     several = len(coders) > 1
     if several == (options.output.suffix == ".json"):
         raise ConfigError(
             f"--output {options.output}: give a folder for the results of several models, OUT.json for those of one."
         )
     folder = options.stream_dir or options.output.with_name(options.output.stem + "_streams")
-    outputs = {c.name: options.output / f"{c.name}.json" if several else options.output for c in coders}
     make_folder(options.output if several else options.output.parent)
     make_folder(folder)
-    jobs = [
-        Job(coder, video, rate_index, folder, options.check_existing)
+    every = [
+        Job(coder, video, rate_index, folder)
         for coder in coders
         for video in videos
         for rate_index in range(len(coder.qps))
     ]
-    points: dict[int, Point] = {}
+    jobs = dict(list(enumerate(every))[shard - 1 :: shards])
+    points = find_existing(jobs) if options.check_existing else {}
+    print(_plan(coders, videos, len(jobs), len(points), options.shard), file=sys.stderr)
+    failures = _measure({n: job for n, job in jobs.items() if n not in points}, points, options)
+    others = {number: job for number, job in enumerate(every) if number not in jobs}
+    points |= find_existing(others)
+    for number in sorted(jobs.keys() & points.keys()):
+        print(_line(every[number], points[number]))
+    if others.keys() <= points.keys():
+        for coder in coders:
+            path = options.output / f"{coder.name}.json" if several else options.output
+            if found := [points[number] for number in sorted(points) if every[number].coder is coder]:
+                write_json(path, collect(found))
+            else:
+                print(f"{options.prog}: {path}: not written, no point of {coder.name} was measured", file=sys.stderr)
+    else:
+        print(
+            f"{options.prog}: {len(points)} of {len(every)} points are in {folder}; the shard that ends last writes "
+            "the results, or the same command with --check-existing instead of --shard.",
+            file=sys.stderr,
+        )
+    if failures:
+        failed = sum(map(len, failures.values()))
+        print(f"{options.prog}: {failed} of {len(jobs)} points failed:", file=sys.stderr)
+        print(*_failed_points(failures), sep="\n", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _measure(jobs: Mapping[int, Job], points: dict[int, Point], options: argparse.Namespace) -> dict[str, list[Job]]:
+    """Measure points into `points`; returns the failed ones by error."""
     failures: dict[str, list[Job]] = defaultdict(list)
-    with _progress() as progress:
-        task = progress.add_task("points", total=len(jobs))
+    with PointProgress(len(jobs)) as progress:
         for number, outcome in run_all(jobs, options.workers):
             if isinstance(outcome, NvcError):
                 failures[str(outcome)].append(jobs[number])
                 if len(failures[str(outcome)]) == 1:  # once, though every qp may fail with it
-                    text = f"{options.prog}: {jobs[number]}: {outcome}"
-                    progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+                    progress.say(f"{options.prog}: {jobs[number]}: {outcome}")
             else:
                 points[number] = outcome
-            progress.advance(task)
-    finished = [(job, points[number]) for number, job in enumerate(jobs) if number in points]
-    for coder in coders:
-        if results := collect(point for job, point in finished if job.coder is coder):
-            write_json(outputs[coder.name], results)
-        else:
-            print(
-                f"{options.prog}: {outputs[coder.name]}: not written, no point of {coder.name} was measured",
-                file=sys.stderr,
-            )
-    for job, point in finished:
-        print(_line(job, point))
-    if failures:
-        print(f"{options.prog}: {len(jobs) - len(points)} of {len(jobs)} points failed:", file=sys.stderr)
-        print(*_failed_points(failures), sep="\n", file=sys.stderr)
-    return 1 if failures else 0
+            progress.advance(str(jobs[number]))
+    return failures
+
+
+def _plan(coders: Sequence[Coder], videos: Sequence[Video], points: int, existing: int, shard: str | None) -> str:
+    """The first line."""
+    names = ", ".join(f"{coder.name} at {_shown(coder.qps)}" for coder in coders)
+    part = f", those of shard {shard}" if shard else ""
+    kept = f", {existing} of them kept" if existing else ""
+    return f"points to measure: {points}{part}{kept}; videos: {len(videos)}; qps: {names}"
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """Parse `--shard`."""
+    if text is None:
+        return 1, 1
+    part, slash, count = text.partition("/")
+    if not (slash and part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+        raise ConfigError(f"--shard {text} is not of the form I/N with I from 1 to N, for example 1/4.")
+    return int(part), int(count)
+
+
+def _shown(qps: Sequence[int]) -> str:
+    return " ".join(map(str, qps))
 
 
 def _failed_points(failures: Mapping[str, Sequence[Job]]) -> list[str]:
@@ -176,11 +217,6 @@ def _line(job: Job, point: Point) -> str:
     if msssim is not None and point["msssim_planes"] == "y":
         similarity += " (luma: chroma is too small for MS-SSIM)"
     return f"{job.coder.name:12} {job.video!s:40} qp {job.qp:>2}  {rate:.4f} bpp  {psnr:.2f} dB  {similarity}"
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
 
 
 def _coders(options: argparse.Namespace) -> list[Coder]:
@@ -233,7 +269,7 @@ def _qps(options: argparse.Namespace) -> tuple[int, ...]:
             raise ConfigError(f"--rate-num is {options.rate_num}; it must be from 2 to {QP_LEVELS}.")
         step = (QP_LEVELS - 1) / (options.rate_num - 1)
         return tuple(int(index * step + 0.5) for index in range(options.rate_num))
-    qps = tuple(options.qps or (0, 21, 42, 63))
+    qps = tuple(options.qps or DEFAULT_QPS)
     for qp in qps:
         if not 0 <= qp < QP_LEVELS:
             raise ConfigError(f"--qps has {qp}; qps are from 0 to {QP_LEVELS - 1}.")
@@ -244,6 +280,10 @@ def _qps(options: argparse.Namespace) -> tuple[int, ...]:
 
 def _videos(options: argparse.Namespace) -> list[Video]:
     videos = from_files(options.videos) if options.videos else read_config(options.config, options.root)
+    if options.size is not None:
+        if options.config:
+            raise ConfigError("--size is for --videos; a dataset configuration has the sizes.")
+        videos = [replace(video, size=parse_size(options.size)) for video in videos]
     if options.frames is not None:
         if options.frames < 1:
             raise ConfigError(f"--frames is {options.frames}; it must be at least 1.")

@@ -6,7 +6,7 @@ import functools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -33,14 +33,12 @@ class Job:
         video: source.
         rate_index: of the qp among the coder's.
         folder: of streams, points and pictures.
-        check_existing: keep a finished point of the folder if settings and video are the same.
     """
 
     coder: Coder
     video: Video
     rate_index: int
     folder: Path
-    check_existing: bool
 
     @property
     def qp(self) -> int:
@@ -55,27 +53,23 @@ class Job:
     def __str__(self) -> str:
         return f"{self.coder.name}: {self.video}, qp {self.qp}"
 
+    def existing(self) -> Point | None:
+        """The point, where the folder has it with the same settings, of the same video, with stream and picture."""
+        source = self._source()
+        if source["hash"] is None or not all(path.is_file() for path in self._files().values()):
+            return None
+        point = read_point(self._files()[".json"])
+        if point is None or (point.get("settings"), point.get("source")) != (self._settings(), source):
+            return None
+        return point | {"rate_idx": self.rate_index}
+
     def run(self) -> Point:
         """Measure the point.
 
         Raises:
             NvcError: encoding or decoding fails; a stream may be left behind.
         """
-        base = self.folder / self.stem
-        files = {
-            suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix
-        }
-        settings = self.coder.settings(self.video, self.qp) | {"frames": self.video.frames}
-        source: dict[str, Any] = {
-            "hash": _hash_once(self.video.path),
-            "size": self.video.size and list(self.video.size),
-        }
-        if self.video.track is not None:
-            source["track"] = self.video.track
-        if self.check_existing and source["hash"] is not None and all(path.is_file() for path in files.values()):
-            point = read_point(files[".json"])
-            if point is not None and (point.get("settings"), point.get("source")) == (settings, source):
-                return point | {"rate_idx": self.rate_index}
+        base, files = self.folder / self.stem, self._files()
         make_folder(base.parent)
         start = time.perf_counter()
         measured = self.coder.measure(self.video, self.qp, base.with_name(base.name + self.coder.suffix))
@@ -86,13 +80,13 @@ class Job:
             "ds_name": self.video.dataset,
             "seq": self.video.name,
             "rate_idx": self.rate_index,
-            "qp_i": self.qp,
+            "qp_i": self.coder.intra_qp(self.qp),
             "qp_p": self.qp,
             "codec": self.coder.name,
             "stream": self.stem.as_posix() + self.coder.suffix if self.coder.suffix else None,
             "picture": self.stem.as_posix() + ".png",
-            "settings": settings,
-            "source": source,
+            "settings": self._settings(),
+            "source": self._source(),
             "machine": machine(),
             "versions": versions(),
         }
@@ -104,10 +98,29 @@ class Job:
         write_json(files[".json"], point)
         return point
 
+    def _files(self) -> dict[str, Path]:
+        """Stream, point and picture, by suffix."""
+        base = self.folder / self.stem
+        return {suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix}
+
+    def _settings(self) -> dict[str, Any]:
+        return self.coder.settings(self.video, self.qp) | {"frames": self.video.frames}
+
+    def _source(self) -> dict[str, Any]:
+        track = {} if self.video.track is None else {"track": self.video.track}
+        return {"hash": _hash_once(self.video.path), "size": self.video.size and list(self.video.size)} | track
+
+
+def find_existing(jobs: Mapping[int, Job]) -> dict[int, Point]:
+    """Points that their folders have, by number of the job."""
+    _hash_once.cache_clear()
+    found = {number: job.existing() for number, job in jobs.items()}
+    return {number: point for number, point in found.items() if point is not None}
+
 
 @functools.cache
 def _hash_once(path: Path) -> str | None:
-    """Hash of a video, cached for all its points until the next `run_all`."""
+    """Hash of a video, cached for all its points until the next `find_existing` or `run_all`."""
     return content_hash(path)
 
 
@@ -116,11 +129,11 @@ def source_picture(point: Point) -> Path:
     return Path("source", point["ds_name"], f"{point['seq']}.png")
 
 
-def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Point | NvcError]]:
+def run_all(jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, Point | NvcError]]:
     """Measure all points; a failed point does not stop the others.
 
     Args:
-        jobs: the points.
+        jobs: the points by number.
         workers: processes, spread over the devices; 1 measures in this process.
 
     Yields:
@@ -129,14 +142,14 @@ def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Point | Nv
     _hash_once.cache_clear()
     if workers == 1:
         prepare_process()
-        for number, job in enumerate(jobs):
+        for number, job in jobs.items():
             yield number, _outcome(job.run)
         return
     spawn = multiprocessing.get_context("spawn")
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the workers may have to share a device
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _start_worker, (spawn.Value("i"),))
     try:
-        futures = {pool.submit(job.run): number for number, job in enumerate(jobs)}
+        futures = {pool.submit(job.run): number for number, job in jobs.items()}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], _outcome(future.result)
     finally:

@@ -1,5 +1,6 @@
 """eval.py: what it writes, what it says, and that it goes on."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,14 +11,21 @@ import time
 from pathlib import Path
 
 import av
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.bitstream import open_reader
 from nvc_jax.cli.command import main as nvc_jax
+from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import make_model, save_model
 from nvc_jax.demo.sequence import write_demo
 from nvc_jax.evaluation.coders import ModelCoder
+from nvc_jax.evaluation.command import _coders, _parser
+from nvc_jax.evaluation.progress import PointProgress
+from nvc_jax.evaluation.runner import run_all
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.models.config import tiny
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.video import write_png
@@ -192,6 +200,12 @@ def test_bad_configuration(evaluate, tmp_path, capsys, text, message):
         (["--videos", "c.y4m", "--model", "x264", "x264"], "2 models are called x264"),
         (["--videos", "c.y4m", "--model", "x264", "x265"], "give a folder"),
         (["--videos", "c.y4m", "--workers", "0"], "--workers is 0"),
+        (["--videos", "c.y4m", "--size", "32"], "--size 32 is not of the form WIDTHxHEIGHT"),
+        (["--config", "c.json", "--size", "32x32"], "c.json: cannot read the dataset configuration"),
+        *(
+            (["--videos", "c.y4m", "--shard", shard], f"--shard {shard} is not of the form I/N with I from 1 to N")
+            for shard in ("0/2", "3/2", "1", "1/0", "a/b", "1/2/3")
+        ),
     ],
 )
 def test_bad_options(evaluate, capsys, arguments, message):
@@ -240,7 +254,8 @@ def test_killed_and_resumed_with_workers(evaluate, make_clip, tiny_model, tmp_pa
     streams, output = tmp_path / "resumed", tmp_path / "resumed.json"
     arguments += ["--stream-dir", streams, "--output", output, "--check-existing"]
     command = [sys.executable, ROOT / "eval.py", "--workers", "2", *arguments]
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL, process_group=0)
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}  # a device for each worker
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, process_group=0, env=environment)
     deadline = time.monotonic() + 120
     while process.poll() is None and not list(streams.rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -341,6 +356,123 @@ def test_names_with_brackets(evaluate, make_clip, tiny_model, tmp_path, name):
     for given in (folder / name, folder / "*.y4m"):
         assert evaluate("--model", tiny_model, "--qps", 20, "--check-existing", "--videos", given) == 0
         assert list(points_of(tmp_path / "out.json")) == [("set [1]", name, "000")]
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceJob:
+    """Stands in for `Job`: waits until each of some workers has one, and says its device."""
+
+    folder: Path
+    workers: int
+
+    def run(self):
+        (self.folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 120
+        while len(list(self.folder.iterdir())) < self.workers and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (device,) = jnp.zeros(1).devices()
+        return {"device": device.id}
+
+
+def test_workers_are_spread_over_the_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    outcomes = dict(run_all(dict.fromkeys(range(3), DeviceJob(tmp_path, 3)), workers=3))
+    assert sorted(outcome["device"] for outcome in outcomes.values()) == [0, 1, 2]
+
+
+def test_defaults_are_those_of_the_stored_results():
+    """What the README says of the embedded model is what its command measures."""
+    options = _parser("eval.py").parse_args(["--model", "embedded", "x264", "--videos", "clip.y4m", "--output", "o"])
+    coders = {coder.name: coder for coder in _coders(options)}
+    video = Video("eval", "clip", Path("clip.y4m"), None, None, False, -1)
+    for name, coder in coders.items():
+        stored = points_of(ROOT / "benchmarks" / "results" / "eval" / f"{name}.json")
+        assert {point["qp_p"] for point in stored.values()} == set(coder.qps)
+        for point in stored.values():
+            assert point["settings"] == coder.settings(video, point["qp_p"]) | {"frames": None}
+            assert point["qp_i"] == coder.intra_qp(point["qp_p"])
+
+
+def test_qp_of_intra_pictures_is_that_of_the_stream(evaluate, make_clip, tmp_path):
+    model = dataclasses.replace(synthetic.tiny_model(), offsets=QpOffsets(start=8))
+    save_model(tmp_path / "offset", model)
+    assert evaluate("--model", tmp_path / "offset", "--videos", make_clip(32, 32, 2), "--qps", 20, 60) == 0
+    points = points_of(tmp_path / "out.json").values()
+    assert [(point["qp_i"], point["qp_p"]) for point in points] == [(28, 20), (63, 60)]
+    for point in points:
+        with open_reader(tmp_path / "streams" / point["stream"]) as reader:
+            assert next(iter(reader)).qps == (point["qp_i"],)
+
+
+def test_raw_videos_have_their_size_from_an_option(evaluate, make_clip, tiny_model, tmp_path, capsys):
+    frames = synthetic.moving_picture(48, 32, 3)
+    raw = tmp_path / "raw.yuv"
+    raw.write_bytes(b"".join(frame.tobytes() for frame in frames))
+    arguments = ["--model", tiny_model, "x264", "--qps", 30, "--output", tmp_path / "both", "--videos"]
+    assert evaluate(*arguments, raw, "--size", "48x32") == 0
+    for name in ("tiny", "x264"):
+        for point in points_of(tmp_path / "both" / f"{name}.json").values():
+            assert (point["frame_pixel_num"], point["source"]["size"], len(point["frame_bpp"])) == (
+                48 * 32,
+                [48, 32],
+                3,
+            )
+    assert evaluate(*arguments, raw) == 1
+    assert "raw.yuv" in capsys.readouterr().err
+    assert evaluate(*arguments, raw, make_clip(32, 32, 3), "--size", "48x32") == 1
+    assert "clip.y4m: is 32x32, not 48x32" in capsys.readouterr().err
+
+
+def test_shards_of_a_cluster_fill_one_folder(evaluate, make_clip, tiny_model, tmp_path, capsys):
+    clips = make_clip(32, 32, 2, "one.y4m"), make_clip(32, 32, 3, "two.y4m")
+    arguments = ["--model", tiny_model, "x264", "--qps", 10, 30, 50, "--videos", *clips]
+    assert evaluate(*arguments, "--output", tmp_path / "whole", "--stream-dir", tmp_path / "whole_streams") == 0
+    arguments += ["--output", tmp_path / "parts"]
+    assert capsys.readouterr().out.count("\n") == 18
+    for shard, there in (("1/3", 6), ("3/3", 12)):
+        assert evaluate(*arguments, "--shard", shard) == 0
+        told = capsys.readouterr()
+        assert told.out.count("\n") == 6
+        assert f"points to measure: 6, those of shard {shard}; videos: 2; qps: tiny at 10 30 50, x264 at " in told.err
+        assert f"{there} of 18 points are in {tmp_path / 'streams'}; the shard that ends last writes" in told.err
+        assert not list((tmp_path / "parts").iterdir())
+    assert evaluate(*arguments, "--shard", "2/3") == 0
+    for name in ("tiny", "x264"):
+        part, whole = (without_times(points_of(tmp_path / folder / f"{name}.json")) for folder in ("parts", "whole"))
+        assert part == whole
+
+
+def test_a_shard_that_fails_leaves_the_rest_to_the_whole(evaluate, make_clip, tiny_model, tmp_path, capsys):
+    arguments = ["--model", tiny_model, "--qps", 10, 30, "--videos", make_clip(32, 32, 2), tmp_path / "missing.y4m"]
+    assert evaluate(*arguments, "--shard", "1/2") == 1
+    assert evaluate(*arguments, "--shard", "2/2") == 1
+    told = capsys.readouterr().err
+    assert told.count("missing.y4m: no such file") == 2
+    assert "2 of 4 points are in" in told
+    assert not (tmp_path / "out.json").exists()
+    assert evaluate(*arguments, "--check-existing") == 1
+    assert "points to measure: 4, 2 of them kept; videos: 2; qps: tiny at 10 30\n" in capsys.readouterr().err
+    assert [name for _, name, _ in points_of(tmp_path / "out.json")] == ["clip.y4m"] * 2
+
+
+def test_progress_off_a_terminal_is_by_time(capsys, monkeypatch):
+    seconds = iter((0.0, 3.0, 6.0, 7.0, 8.0))
+    monkeypatch.setattr("nvc_jax.evaluation.progress.time.monotonic", lambda: next(seconds))
+    with PointProgress(4) as progress:
+        for name in "abcd":
+            progress.advance(name)
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 4 points, 6 s, about 6 s left; b",
+        "4 of 4 points, 8 s, about 0 s left; d",
+    ]
+
+
+def test_any_number_of_frames(evaluate, make_clip, tiny_model, tmp_path):
+    arguments = ["--model", tiny_model, "x264", "--output", tmp_path / "both", "--qps", 20, "--frames", 10**26]
+    assert evaluate(*arguments, "--videos", make_clip(32, 32, 2)) == 0
+    for name in ("tiny", "x264"):
+        assert {len(p["frame_bpp"]) for p in points_of(tmp_path / "both" / f"{name}.json").values()} == {2}
 
 
 def test_rgb_sources_are_measured_in_rgb(evaluate, tiny_model, tmp_path):
