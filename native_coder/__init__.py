@@ -1,11 +1,11 @@
-"""The C++ extension: the entropy coder, and the convolutions of networks on CPUs."""
+"""The C++ extension: the entropy coder, and the convolutions of networks and block motion on CPUs."""
 
 import pkgutil
 
 # In a checkout beside an ordinary install, the compiled modules are those of the installed package.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
-from ._functions import PANEL, WSILU_ENTRIES, float32_functions, int16_functions  # noqa: TID251
+from ._functions import PANEL, WSILU_ENTRIES, float32_functions, int16_functions, motion_functions  # noqa: TID251
 from ._native import (  # noqa: TID251
     CdfTable,
     CorruptError,
@@ -30,4 +30,5 @@ __all__ = [
     "float32_functions",
     "int16_functions",
     "kernels",
+    "motion_functions",
 ]

@@ -6,3 +6,6 @@ def float32_functions() -> dict[str, dict[str, object]]:
 
 def int16_functions() -> dict[str, dict[str, object]]:
     """FFI handlers of the int16 convolutions, in the same form."""
+
+def motion_functions() -> dict[str, dict[str, object]]:
+    """FFI handlers of block motion, in the same form."""

@@ -24,6 +24,15 @@ std::vector<Functions> Float32Functions();
 
 inline xla::ffi::Error ShapeMismatch() {
   return xla::ffi::Error::InvalidArgument("shape mismatch: the kernel was packed for other activations");
+// The same for block motion.
+struct MotionFunctions {
+  const char* isa;
+  XLA_FFI_Handler* estimate;    // vectors of blocks
+  XLA_FFI_Handler* compensate;  // blocks of pictures, moved
+};
+
+std::vector<MotionFunctions> AllMotionFunctions();
+
 }
 
 template <class Buffer>

@@ -22,11 +22,23 @@ py::dict ByIsa(const std::vector<nvc::Functions>& isas) {
   return all;
 }
 
+py::dict MotionByIsa() {
+  py::dict all;
+  for (const nvc::MotionFunctions& functions : nvc::AllMotionFunctions()) {
+    py::dict one;
+    one["estimate"] = py::capsule(reinterpret_cast<void*>(functions.estimate));
+    one["compensate"] = py::capsule(reinterpret_cast<void*>(functions.compensate));
+    all[functions.isa] = one;
+  }
+  return all;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_functions, m) {
   m.def("float32_functions", [] { return ByIsa(nvc::Float32Functions()); });
   m.def("int16_functions", [] { return ByIsa(nvc::Int16Functions()); });
+  m.def("motion_functions", &MotionByIsa);
   m.attr("PANEL") = nvc::int16::kPanel;
   m.attr("WSILU_ENTRIES") = nvc::int16::kWsiluEntries;
   static_assert(nvc::int16::kPanel == nvc::float32::kPanel);

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from nvc_jax.ops import native_motion
 from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.bounds import clamp
 from nvc_jax.spec import FIXED_SCALE, PICTURE_STRIDE
@@ -55,6 +56,12 @@ def compensate(picture: Array, vectors: Array) -> Array:
     Returns:
         The prediction, like `picture`.
     """
+    if native_motion.usable(picture):
+        return native_motion.with_gradients_of(_compensate)(picture, vectors)
+    return _compensate(picture, vectors)
+
+
+def _compensate(picture: Array, vectors: Array) -> Array:
     vectors = vectors.astype(jnp.int32)
     windows = _windows(_padded(picture), vectors // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
     phase = jnp.moveaxis(vectors % PRECISION, -1, 0)[..., None, None, None]
@@ -83,8 +90,21 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
     Returns:
         [B, H/16, W/16, 2] int8.
     """
+    prices = jnp.asarray(_PRICES)[jnp.round(qp).astype(jnp.int32)]
+    if picture.dtype == reference.dtype and native_motion.usable(picture, reference):
+        operands = (*lax.stop_gradient((picture, reference)), prices)
+        vectors: Array = lax.platform_dependent(*operands, cpu=_estimate_natively, default=_estimate)
+        return vectors
+    return _estimate(picture, reference, prices)
+
+
+def _estimate_natively(picture: Array, reference: Array, prices: Array) -> Array:
+    bits, surprise = (_BITS * 4).astype(np.int32), round(_SURPRISE_BITS * 4)
+    return native_motion.estimate(picture, reference, prices.astype(jnp.int32), bits, surprise, _STILL_NEIGHBOURS)
+
+
+def _estimate(picture: Array, reference: Array, price: Array) -> Array:
     luma, reference_luma = (to_precision(x[..., :1], jnp.int16).astype(jnp.float32) for x in (picture, reference))
-    price = jnp.asarray(_PRICES)[jnp.round(qp).astype(jnp.int32)]
     search = _Search.of(luma, _padded(reference_luma), price[:, None, None])
     vectors = _coarse_search(luma[..., 0], reference_luma[..., 0], search.price)
     vectors = search.cheapest(vectors, _near(vectors), whole=True)

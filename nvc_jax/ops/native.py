@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax import Array
 
-from native_coder import float32_functions, int16_functions  # noqa: TID251
+from native_coder import float32_functions, int16_functions, motion_functions  # noqa: TID251
 
-_FUNCTIONS = {"float32": float32_functions, "int16": int16_functions}
+_FUNCTIONS = {"float32": float32_functions, "int16": int16_functions, "motion": motion_functions}
 
 
 def available(precision: str) -> tuple[str, ...]:

@@ -1,0 +1,120 @@
+// FFI handlers of block motion.
+#include <vector>
+
+#include "functions.h"
+#include "motion.h"
+
+namespace nvc {
+namespace {
+
+namespace ffi = xla::ffi;
+using motion::kBlock;
+using motion::Kernels;
+using motion::Pixels;
+using motion::Search;
+using motion::Shape;
+using motion::Vector;
+using Int32 = ffi::Buffer<ffi::S32>;
+using Vectors = ffi::Buffer<ffi::S8>;  // [B, H/16, W/16, 2]
+
+using Choice = const Kernels* (*)() noexcept;
+
+// Pictures [B, H, W, 3]; no blocks for any other shape.
+Shape ShapeOf(const ffi::AnyBuffer& pictures) {
+  const auto sides = pictures.dimensions();
+  if (sides.size() != 4 || sides[3] != int64_t{motion::kChannels} || sides[1] % int64_t{kBlock} != 0 ||
+      sides[2] % int64_t{kBlock} != 0) {
+    return {};
+  }
+  return {static_cast<size_t>(sides[0]), static_cast<size_t>(sides[1]), static_cast<size_t>(sides[2])};
+}
+
+template <class Buffer>
+bool IsOf(const Shape& shape, const Buffer& vectors) {
+  const size_t blocks = shape.count * shape.rows() * shape.columns();
+  return blocks > 0 && vectors.element_count() == 2 * blocks;
+}
+
+ffi::Error Mismatch() {
+  return ffi::Error::InvalidArgument(
+      "shape mismatch: block motion takes int16 or float32 pictures of three channels, whose sides are multiples of "
+      "16");
+}
+
+// Vectors of the blocks of a picture in its reference. prices: [B], of a bit. bits: [255], see motion.h.
+template <Choice kernels>
+ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer reference, Int32 prices, Int32 bits,
+                    int64_t surprise, int64_t still, ffi::Result<Vectors> vectors) {
+  const Shape shape = ShapeOf(picture);
+  if (!IsOf(shape, *vectors) || reference.element_count() != picture.element_count() ||
+      reference.element_type() != picture.element_type() || prices.element_count() != shape.count ||
+      bits.element_count() != motion::kBits) {
+    return Mismatch();
+  }
+  Pixels pictures, references;
+  if (picture.element_type() == ffi::S16) {
+    pictures.int16 = picture.typed_data<int16_t>();
+    references.int16 = reference.typed_data<int16_t>();
+  } else if (picture.element_type() == ffi::F32) {
+    pictures.float32 = picture.typed_data<float>();
+    references.float32 = reference.typed_data<float>();
+  } else {
+    return Mismatch();
+  }
+  const motion::Prices costs{prices.typed_data(), bits.typed_data(), static_cast<int32_t>(surprise),
+                             static_cast<int32_t>(still)};
+  Search search(*kernels(), shape, pictures, references, costs, reinterpret_cast<Vector*>(vectors->typed_data()));
+  for (size_t step = 0; step < Search::kSteps; ++step) {
+    ForEach(pool, search.items(step), [&](size_t item) noexcept { search.Run(step, item); });
+  }
+  return ffi::Error::Success();
+}
+
+// Moves the blocks of pictures.
+template <Choice kernels>
+ffi::Error Compensate(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vectors,
+                      ffi::Result<ffi::AnyBuffer> moved) {
+  const Shape shape = ShapeOf(picture);
+  if (!IsOf(shape, vectors) || moved->element_count() != picture.element_count() ||
+      moved->element_type() != picture.element_type()) {
+    return Mismatch();
+  }
+  const auto* const all = reinterpret_cast<const Vector*>(vectors.typed_data());
+  const auto run = [&](const auto* from, auto* to) {
+    ForEach(pool, shape.count * shape.rows(),
+            [&](size_t row) noexcept { motion::MoveRow(*kernels(), shape, from, all, row, to); });
+    return ffi::Error::Success();
+  };
+  if (picture.element_type() == ffi::S16) return run(picture.typed_data<int16_t>(), moved->typed_data<int16_t>());
+  if (picture.element_type() == ffi::F32) return run(picture.typed_data<float>(), moved->typed_data<float>());
+  return Mismatch();
+}
+
+auto BindEstimate() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Attr<int64_t>("surprise")
+      .Attr<int64_t>("still")
+      .Ret<Vectors>();
+}
+
+auto BindCompensate() {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<ffi::AnyBuffer>().Arg<Vectors>().Ret<ffi::AnyBuffer>();
+}
+
+XLA_FFI_DEFINE_HANDLER(kEstimateAvx2, Estimate<motion::Avx2Kernels>, BindEstimate());
+XLA_FFI_DEFINE_HANDLER(kCompensateAvx2, Compensate<motion::Avx2Kernels>, BindCompensate());
+
+}  // namespace
+
+std::vector<MotionFunctions> AllMotionFunctions() {
+  std::vector<MotionFunctions> isas;
+  if (motion::Avx2Kernels()) isas.push_back({"avx2", kEstimateAvx2, kCompensateAvx2});
+  return isas;
+}
+
+}  // namespace nvc

@@ -1,0 +1,65 @@
+"""Block motion in C++ (native_coder/motion.h), which gives the bits of XLA's on CPU."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from nvc_jax.ops.native import available
+
+_DTYPES = jnp.dtype(jnp.int16), jnp.dtype(jnp.float32)
+_CHANNELS = 3
+_BLOCK = 16
+
+
+def usable(*pictures: Array) -> bool:
+    """True if there are handlers for programs of this process that take these pictures."""
+    fits = all(x.dtype in _DTYPES and x.shape[-1] == _CHANNELS and x.size > 0 for x in pictures)
+    return fits and bool(available("motion"))
+
+
+def estimate(picture: Array, reference: Array, prices: Array, bits: np.ndarray, surprise: int, still: int) -> Array:
+    """Search vectors [B, H/16, W/16, 2] int8, as `motion.estimate`, in pictures of one precision.
+
+    Args:
+        picture: [B, H, W, 3] int16 or float32.
+        reference: the same.
+        prices: [B] int32, of a bit.
+        bits: [255] int32, a component's quarters of a bit, by its difference from the expected one.
+        surprise: quarters of a bit of motion among still blocks.
+        still: blocks of nine that make them.
+    """
+    b, h, w, _ = picture.shape
+    result = jax.ShapeDtypeStruct((b, h // _BLOCK, w // _BLOCK, 2), jnp.int8)  # type: ignore[no-untyped-call]
+    return _called("estimate", result)(picture, reference, prices, bits, surprise=surprise, still=still)
+
+
+def compensate(picture: Array, vectors: Array) -> Array:
+    """Move the blocks of a picture, as `motion.compensate`."""
+    result = jax.ShapeDtypeStruct(picture.shape, picture.dtype)  # type: ignore[no-untyped-call]
+    return _called("compensate", result)(picture, vectors)
+
+
+def with_gradients_of(plain: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """`compensate` in programs for CPUs, `plain` in those for other devices, and the gradients of `plain`."""
+
+    @jax.custom_vjp
+    def moved(picture: Array, vectors: Array) -> Array:
+        result: Array = lax.platform_dependent(picture, vectors, cpu=compensate, default=plain)
+        return result
+
+    def forward(picture: Array, vectors: Array) -> tuple[Array, tuple[Array, Array]]:
+        return moved(picture, vectors), (picture, vectors)
+
+    def backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, None]:
+        picture, vectors = saved
+        return jax.vjp(lambda x: plain(x, vectors), picture)[1](gradient)[0], None
+
+    moved.defvjp(forward, backward)
+    return moved
+
+
+def _called(name: str, result: jax.ShapeDtypeStruct) -> Callable[..., Array]:
+    return jax.ffi.ffi_call(f"nvc_motion_{name}_{available('motion')[0]}", result, vmap_method="sequential")
