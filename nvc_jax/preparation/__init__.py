@@ -1,0 +1,1 @@
+"""Preparation of training data: long videos to short lossless sequences. NumPy and PyAV only."""
