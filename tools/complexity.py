@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.cli.arguments import parse_size
-from nvc_jax.codec.store import find_model, read_description
+from nvc_jax.codec.descriptions import find_model, read_description
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.models.config import CONFIGS, CodecConfig

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array
 
+from nvc_jax.codec.descriptions import packaged_models
 from nvc_jax.codec.loop import CodedSymbols, Given, LoadedNetwork, batched, code, encode
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
-from nvc_jax.codec.store import load_model, make_model, packaged_models
+from nvc_jax.codec.store import load_model, make_model
 from nvc_jax.codec.transfer import to_host
 from nvc_jax.models.config import CONFIGS
 from nvc_jax.models.network import State

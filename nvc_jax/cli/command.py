@@ -206,9 +206,12 @@ def _info(options: argparse.Namespace) -> None:
     _check_source(options.file)
     from nvc_jax.bitstream import open_reader
     from nvc_jax.bitstream.summary import summarise
+    from nvc_jax.codec.descriptions import trained_identity
 
     with open_reader(options.file, conceal=True) as reader:
         result = summarise(reader)
+    if "identity" in result:
+        result["identity"] = trained_identity(result["identity"])
     frames = result.pop("frame_list")
     damage = result["damage"]
     if options.json:
@@ -259,7 +262,7 @@ def _repair(options: argparse.Namespace) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from nvc_jax.codec.store import packaged_models, read_description
+    from nvc_jax.codec.descriptions import packaged_models, read_description
     from nvc_jax.models.config import CONFIGS
 
     models = {name: read_description(folder) for name, folder in packaged_models().items()}
@@ -284,7 +287,7 @@ def _convert(options: argparse.Namespace) -> None:
         tables = None if options.tables is None else Path(options.tables)
         model = import_checkpoints(first, second, third, options.architecture, tables)
     result = {"model": model.config.name, "identity": model.identity, "source": model.source}
-    _show(json.dumps(result) if options.json else _describe(**result))
+    _show(json.dumps(result | {"precision": model.precision}) if options.json else _describe(**result))
 
 
 def _convert_to_int16(options: argparse.Namespace) -> None:
@@ -293,7 +296,7 @@ def _convert_to_int16(options: argparse.Namespace) -> None:
     model, report = convert_to_int16(options.first, Path(options.second), options.calibrate)
     result = {"model": model.config.name, "identity": model.identity, "source": model.source}
     if options.json:
-        _show(json.dumps(result | report.to_dict()))
+        _show(json.dumps(result | {"precision": model.precision} | report.to_dict()))
         return
     _show("\n".join([_describe(**result), *report.sentences()]))
 

@@ -67,7 +67,7 @@ def create_writer(
         return DcvcWriter(file, info.width, info.height)
     colour, schedule = coded_colour(info), schedule.for_model(codec.stored.offsets)
     header = NvcHeader(
-        identity=codec.stored.identity,
+        identity=codec.stored.stream_identity,
         model=codec.stored.config.name,
         precision=codec.precision,
         arithmetic=codec.arithmetic,

@@ -1,5 +1,6 @@
 """From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 7)."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -37,12 +38,13 @@ Real = npt.NDArray[np.float64]
 def integerise(model: StoredModel) -> StoredModel:
     """The int16 model of a trained one.
 
-    The distribution of z is left out: its tables say all that coding needs.
+    The distribution of z is left out: its tables say all that coding needs. The identity stays.
     """
     if model.precision == "int16":
         return model
     params = to_integers(in_units(model.params, model.config))
-    return make_model(model.config, params, f"int16 of {model.source}", model.tables, model.offsets)
+    made = make_model(model.config, params, f"int16 of {model.source}", model.tables, model.offsets)
+    return dataclasses.replace(made, identity=model.identity, int16_identity=model.int16_identity)
 
 
 def in_units(params: ParamTree, config: CodecConfig) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from jax.typing import ArrayLike
 
 from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec import floats, integers
+from nvc_jax.codec.descriptions import packaged_models, trained_identity
 from nvc_jax.codec.loop import LoadedNetwork
-from nvc_jax.codec.store import StoredModel, load_model, packaged_models
+from nvc_jax.codec.store import StoredModel, load_model
 from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.rdoq import zero_below
 from nvc_jax.errors import ConfigError, ModelError
@@ -219,16 +220,15 @@ def check_identity(header: NvcHeader, codec: Codec, name: str) -> None:
     Raises:
         ModelError: the identities differ.
     """
-    found = codec.stored.identity
-    if found != header.identity:
+    if not codec.stored.made(header.identity):
         raise ModelError(
-            f"the stream was made with the model {_wanted(header)}, and {name} has identity {found[:12]}; "
-            "name the right one by --model (--ignore-identity decodes all the same)."
+            f"the stream was made with the model {_wanted(header)}, and {name} has identity "
+            f"{codec.stored.identity[:12]}; name the right one by --model (--ignore-identity decodes all the same)."
         )
 
 
 def _wanted(header: NvcHeader) -> str:
-    return f"{header.model} (identity {header.identity[:12]})"
+    return f"{header.model} (identity {trained_identity(header.identity)[:12]})"
 
 
 def _check_precision(precision: str) -> None:

@@ -1,6 +1,6 @@
 """Model directories: Orbax parameters, configuration, tables, identity.
 
-- `config.json`: format version, architecture, identity, where the model comes from, hashes of the other files
+- `config.json`: see `codec.descriptions`
 - `params/`: Orbax checkpoint of a tree for each network by name, float32, or integers for a model of precision int16
 - `tables.npz`: probability tables of z, made once (they differ between machines when made anew)
 """
@@ -11,22 +11,21 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from nvc_jax.codec.descriptions import FORMAT, find_model, read_description
 from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.io.files import atomic_folder, explained, first_line, reason
-from nvc_jax.models.config import CONFIGS, CodecConfig
+from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, dtype, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
 
-FORMAT = 1
 _FILES = ("config.json", "params", "tables.npz")
 _ROOM = 1 << 20  # bytes that a model takes beyond twice its parameters (Orbax writes them twice)
 
@@ -39,10 +38,12 @@ class StoredModel:
         config: architecture.
         params: a tree for each network by name, of NumPy arrays: float32, or integers as docs/INT16.md says.
         tables: probability tables of z by network.
-        identity: hash of all of the above, hexadecimal.
+        identity: hash of all of the above, hexadecimal; of an int16 model, that of the trained model it was made of.
         source: where the parameters come from, for people.
         precision: "float32" or "int16".
         offsets: no part of the identity.
+        contents: hash of this form of the model, the identity in float32.
+        int16_identity: of its int16 form in streams, where that is not the identity.
     """
 
     config: CodecConfig
@@ -52,6 +53,17 @@ class StoredModel:
     source: str
     precision: str = "float32"
     offsets: QpOffsets = DEFAULT_OFFSETS
+    contents: str = ""
+    int16_identity: str | None = None
+
+    @property
+    def stream_identity(self) -> str:
+        """The identity that streams of this form say."""
+        return (self.precision == "int16" and self.int16_identity) or self.identity
+
+    def made(self, stream_identity: str) -> bool:
+        """True for the identity in a stream of this form of the model, by this version or an earlier one."""
+        return stream_identity in (self.identity, self.stream_identity, self.contents)
 
 
 def make_model(
@@ -74,7 +86,7 @@ def make_model(
         if found != rows:
             raise ModelError(f"the {name} tables of z have {found} rows, the model {config.name} needs {rows}.")
     identity = _identity(config, params, tables)
-    return StoredModel(config, params, tables, identity, source, _precision(params), offsets)
+    return StoredModel(config, params, tables, identity, source, _precision(params), offsets, identity)
 
 
 def save_model(folder: str | Path, model: StoredModel) -> None:
@@ -105,6 +117,10 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
                 "config": model.config.to_dict(),
                 "sha256": _file_hashes(stage),
             } | model.offsets.to_dict()
+            if model.contents != model.identity:
+                description["contents"] = model.contents
+            if model.int16_identity is not None:
+                description["int16_identity"] = model.int16_identity
             (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
@@ -127,14 +143,24 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
     _check_files(folder, description.get("sha256"))
     tables = load_tables(folder / "tables.npz", tuple(name for name, _ in config.networks))
     params = _restore(folder / "params")
-    identity = _identity(config, params, tables)
-    if identity != description["identity"]:
+    contents = _identity(config, params, tables)
+    expected = description.get("contents", description["identity"])
+    if contents != expected:
         raise ModelError(
-            f"{folder}: parameters, tables and config.json do not belong together (identity {identity[:12]}, "
-            f"config.json says {description['identity'][:12]}); convert or copy the model again."
+            f"{folder}: parameters, tables and config.json do not belong together (identity {contents[:12]}, "
+            f"config.json says {str(expected)[:12]}); convert or copy the model again."
         )
-    offsets = model_offsets(description, folder)
-    return StoredModel(config, params, tables, identity, description["source"], _precision(params), offsets)
+    return StoredModel(
+        config,
+        params,
+        tables,
+        description["identity"],
+        description["source"],
+        _precision(params),
+        model_offsets(description, folder),
+        contents,
+        description.get("int16_identity"),
+    )
 
 
 def model_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]) -> QpOffsets:
@@ -159,50 +185,6 @@ def this_process_alone() -> Any:
     return ocp.options.MultiprocessingOptions(
         primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"process_{number}"
     )
-
-
-def packaged_models() -> dict[str, Path]:
-    """The models that ship with the package, by name."""
-    folder = Path(str(resources.files("nvc_jax"))) / "weights"
-    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
-
-
-def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
-    """The directory of a model.
-
-    Raises:
-        ModelError: there is none.
-    """
-    packaged = packaged_models()
-    folder = packaged.get(os.fspath(name_or_folder), Path(name_or_folder))
-    if not (folder / "config.json").is_file():
-        kind = "an architecture without weights" if str(name_or_folder) in CONFIGS else "not a model"
-        raise ModelError(
-            f"{name_or_folder}: {kind}; give a model directory (made by nvc-jax convert or train.py) or one of: "
-            f"{', '.join(packaged) or 'no model is packaged'}."
-        )
-    return folder
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read config.json.
-
-    Raises:
-        ModelError: it cannot be read or is of a newer format.
-    """
-    try:
-        description = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder}: config.json is damaged ({error}).") from None
-    if not isinstance(description, dict):
-        raise ModelError(f"{folder}: config.json is damaged (it holds no object).")
-    version = description.get("format")
-    if version != FORMAT:
-        raise ModelError(f"{folder}: model format {version}, this version reads {FORMAT}; update nvc-jax.")
-    for key in ("identity", "source"):
-        if not isinstance(description.get(key), str):
-            raise ModelError(f"{folder}: config.json is damaged (it has no {key}).")
-    return description
 
 
 def _file_hashes(folder: Path) -> dict[str, str]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from nvc_jax.cli.arguments import parse_size, parse_threshold
 from nvc_jax.codec.containers import default_precision, default_rdoq
+from nvc_jax.codec.descriptions import find_model, read_description
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.codec.store import find_model, model_offsets, read_description
+from nvc_jax.codec.store import model_offsets
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.coders import Coder, ModelCoder

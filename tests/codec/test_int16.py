@@ -222,7 +222,8 @@ def test_integers_are_made_once_and_kept(codec):
     again = integerise(codec.stored)
     assert again is codec.stored
     assert again.precision == "int16"
-    assert again.identity != stored.identity
+    assert again.identity == stored.identity
+    assert again.contents != stored.contents == stored.identity
     for key, table in stored.tables.items():
         np.testing.assert_array_equal(again.tables[key].cdf, table.cdf)
     kinds = {name.rsplit("/", 1)[1].split("_")[0]: leaf.dtype for name, leaf in flatten(again.params).items()}
@@ -233,6 +234,7 @@ def test_an_int16_model_comes_back(codec, tmp_path):
     save_model(tmp_path / "model", codec.stored)
     loaded = load_model(tmp_path / "model")
     assert (loaded.precision, loaded.identity) == ("int16", codec.stored.identity)
+    assert (loaded.contents, loaded.stream_identity) == (codec.stored.contents, loaded.identity)
     jax.tree.map(np.testing.assert_array_equal, loaded.params, dict(codec.stored.params))
     assert Codec.load(tmp_path / "model").precision == "int16"
     with pytest.raises(ConfigError, match="use precision int16, not float32"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.codec.descriptions import trained_identity
 from nvc_jax.codec.integers import integerise
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import QpOffsets
@@ -106,3 +107,31 @@ def test_qp_offsets_belong_to_a_model_but_not_to_its_identity(tmp_path):
         description.write_text(json.dumps(json.loads(description.read_text()) | {"qp_offsets": damaged}))
         with pytest.raises(ModelError, match="its qp offsets are"):
             load_model(tmp_path / "flat")
+
+
+def test_the_forms_of_a_model_share_its_identity(model, folder, tmp_path):
+    """An int16 model made before they did keeps the hash of its integers, by which old streams go."""
+    integers = integerise(load_model(folder))
+    assert (integers.identity, integers.stream_identity) == (model.identity, model.identity)
+    assert integers.made(model.identity)
+    assert integers.made(integers.contents)
+    assert not model.made(integers.contents)
+    save_model(tmp_path / "int16", integers)
+    edit(tmp_path / "int16", contents="0" * 64)
+    with pytest.raises(ModelError, match="do not belong together"):
+        load_model(tmp_path / "int16")
+    description = json.loads((tmp_path / "int16" / "config.json").read_text())
+    del description["contents"]
+    (tmp_path / "int16" / "config.json").write_text(json.dumps(description | {"identity": integers.contents}))
+    before = load_model(tmp_path / "int16")
+    assert before.identity == before.contents == before.stream_identity == integers.contents
+
+
+def test_the_packaged_model_keeps_its_name_in_int16_streams(tmp_path):
+    stored = load_model("embedded")
+    integers = integerise(stored)
+    assert integers.stream_identity == integers.contents == stored.int16_identity != stored.identity
+    assert trained_identity(integers.stream_identity) == trained_identity(stored.identity) == stored.identity
+    assert trained_identity("0" * 64) == "0" * 64
+    save_model(tmp_path / "int16", integers)
+    assert load_model(tmp_path / "int16").stream_identity == integers.contents

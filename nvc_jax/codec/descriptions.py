@@ -1,0 +1,68 @@
+"""Descriptions of model directories (config.json), read without JAX.
+
+They hold format version, architecture, identity, origin, hashes of the other files, and qp offsets. An int16 model has
+the identity of the trained model it was made of, and `contents`, the hash of its integers. The int16 form of a model
+with an `int16_identity` goes by that one in streams, as all did before the forms of a model shared an identity.
+"""
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from nvc_jax.errors import ModelError
+from nvc_jax.models.config import CONFIGS
+
+FORMAT = 1
+
+
+def packaged_models() -> dict[str, Path]:
+    """The models that ship with the package, by name."""
+    folder = Path(str(resources.files("nvc_jax"))) / "weights"
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
+
+
+def find_model(name_or_folder: str | os.PathLike[str]) -> Path:
+    """The directory of a model.
+
+    Raises:
+        ModelError: there is none.
+    """
+    packaged = packaged_models()
+    folder = packaged.get(os.fspath(name_or_folder), Path(name_or_folder))
+    if not (folder / "config.json").is_file():
+        kind = "an architecture without weights" if str(name_or_folder) in CONFIGS else "not a model"
+        raise ModelError(
+            f"{name_or_folder}: {kind}; give a model directory (made by nvc-jax convert or train.py) or one of: "
+            f"{', '.join(packaged) or 'no model is packaged'}."
+        )
+    return folder
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises:
+        ModelError: it cannot be read or is of a newer format.
+    """
+    try:
+        description = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{folder}: config.json is damaged ({error}).") from None
+    if not isinstance(description, dict):
+        raise ModelError(f"{folder}: config.json is damaged (it holds no object).")
+    version = description.get("format")
+    if version != FORMAT:
+        raise ModelError(f"{folder}: model format {version}, this version reads {FORMAT}; update nvc-jax.")
+    for key in ("identity", "source"):
+        if not isinstance(description.get(key), str):
+            raise ModelError(f"{folder}: config.json is damaged (it has no {key}).")
+    return description
+
+
+def trained_identity(stream_identity: str) -> str:
+    """The identity of the model that a stream names, for people: int16 forms had their own ones before."""
+    descriptions = map(read_description, packaged_models().values())
+    known = {text["int16_identity"]: str(text["identity"]) for text in descriptions if "int16_identity" in text}
+    return known.get(stream_identity, stream_identity)
