@@ -35,30 +35,31 @@ bool IsOf(const Shape& shape, const Buffer& vectors) {
   return blocks > 0 && vectors.element_count() == 2 * blocks;
 }
 
+// Null for any other precision.
+Pixels PixelsOf(const ffi::AnyBuffer& pictures) {
+  Pixels pixels;
+  if (pictures.element_type() == ffi::S16) pixels.int16 = pictures.typed_data<int16_t>();
+  if (pictures.element_type() == ffi::F32) pixels.float32 = pictures.typed_data<float>();
+  return pixels;
+}
+
+bool Missing(const Pixels& pixels) { return pixels.int16 == nullptr && pixels.float32 == nullptr; }
+
 ffi::Error Mismatch() {
   return ffi::Error::InvalidArgument(
       "shape mismatch: block motion takes int16 or float32 pictures of three channels, whose sides are multiples of "
       "16");
 }
 
-// Vectors of the blocks of a picture in its reference. prices: [B], of a bit. bits: [255], see motion.h.
+// Vectors of the blocks of a picture in its reference, of any two precisions. prices: [B], of a bit. bits: [255], see motion.h.
 template <Choice kernels>
 ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer reference, Int32 prices, Int32 bits,
                     int64_t surprise, int64_t still, ffi::Result<Vectors> vectors) {
   const Shape shape = ShapeOf(picture);
-  if (!IsOf(shape, *vectors) || reference.element_count() != picture.element_count() ||
-      reference.element_type() != picture.element_type() || prices.element_count() != shape.count ||
+  const Pixels pictures = PixelsOf(picture), references = PixelsOf(reference);
+  if (!IsOf(shape, *vectors) || Missing(pictures) || Missing(references) ||
+      reference.element_count() != picture.element_count() || prices.element_count() != shape.count ||
       bits.element_count() != motion::kBits) {
-    return Mismatch();
-  }
-  Pixels pictures, references;
-  if (picture.element_type() == ffi::S16) {
-    pictures.int16 = picture.typed_data<int16_t>();
-    references.int16 = reference.typed_data<int16_t>();
-  } else if (picture.element_type() == ffi::F32) {
-    pictures.float32 = picture.typed_data<float>();
-    references.float32 = reference.typed_data<float>();
-  } else {
     return Mismatch();
   }
   const motion::Prices costs{prices.typed_data(), bits.typed_data(), static_cast<int32_t>(surprise),

@@ -91,7 +91,7 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
         [B, H/16, W/16, 2] int8.
     """
     prices = jnp.asarray(_PRICES)[jnp.round(qp).astype(jnp.int32)]
-    if picture.dtype == reference.dtype and native_motion.usable(picture, reference):
+    if native_motion.usable(picture, reference):
         operands = (*lax.stop_gradient((picture, reference)), prices)
         vectors: Array = lax.platform_dependent(*operands, cpu=_estimate_natively, default=_estimate)
         return vectors

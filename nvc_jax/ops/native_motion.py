@@ -21,7 +21,7 @@ def usable(*pictures: Array) -> bool:
 
 
 def estimate(picture: Array, reference: Array, prices: Array, bits: np.ndarray, surprise: int, still: int) -> Array:
-    """Search vectors [B, H/16, W/16, 2] int8, as `motion.estimate`, in pictures of one precision.
+    """Search vectors [B, H/16, W/16, 2] int8, as `motion.estimate`.
 
     Args:
         picture: [B, H, W, 3] int16 or float32.
