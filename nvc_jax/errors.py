@@ -36,6 +36,10 @@ class DesyncError(BitstreamError):
     """A frame decodes, but to other integers than the encoder had: another model, machine or library version."""
 
 
+class FrameNumberError(NvcError, IndexError):
+    """A stream has no such frame."""
+
+
 class ModelError(NvcError, ValueError):
     """A model directory is missing, damaged or of another architecture."""
 

@@ -1,0 +1,65 @@
+"""Options of encoding, the same for arrays, files and live use; defaults are those of the command line (D13)."""
+
+from fractions import Fraction
+from typing import Any, TypedDict
+
+from nvc_jax.codec.schedule import Schedule
+from nvc_jax.errors import ConfigError
+
+_SCHEDULE = "intra_qp", "intra_period", "reset_interval"
+
+
+class EncodingOptions(TypedDict, total=False):
+    """Keyword arguments of everything that encodes.
+
+    Attributes:
+        intra_qp: qp of intra frames, 0 to 63; by default `qp` and the offset of the model.
+        intra_period: frames from one intra frame to the next; -1, the default, for only the first.
+        reset_interval: frames from one refresh of the memory of earlier frames to the next, by default 64; 0 for none.
+        skip_threshold: symbols with a scale not above it are not coded, by default 0.12; None codes all.
+        rdoq: what a bit is worth in squared quantisation steps, 0 to 1, for rate-distortion optimised quantisation; 0
+            rounds to the nearest. By default 0.06, and 0 for official streams of models without motion.
+        skip_blocks: models with motion leave out blocks that are predicted well enough, by default True.
+    """
+
+    intra_qp: float | None
+    intra_period: int
+    reset_interval: int
+    skip_threshold: float | None
+    rdoq: float | None
+    skip_blocks: bool
+
+
+class CoderOptions(TypedDict, total=False):
+    """The part of the options that is not about the sequence; see `EncodingOptions`."""
+
+    skip_threshold: float | None
+    rdoq: float | None
+    skip_blocks: bool
+
+
+def split(qp: float, options: EncodingOptions) -> tuple[Schedule, CoderOptions]:
+    """The schedule, and the options that are not part of it.
+
+    Raises:
+        ConfigError: an option is unknown, or a value of the schedule is out of its range.
+    """
+    unknown = sorted(options.keys() - EncodingOptions.__annotations__.keys())
+    if unknown:
+        available = ", ".join(("qp", *EncodingOptions.__annotations__))
+        raise ConfigError(f"unknown option {unknown[0]!r}; available: {available}.")
+    rules: dict[str, Any] = {name: value for name, value in options.items() if name in _SCHEDULE}
+    rest: Any = {name: value for name, value in options.items() if name not in _SCHEDULE}
+    return Schedule(qp, **rules), rest
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """A frame rate as a fraction.
+
+    Raises:
+        ConfigError: it is not positive.
+    """
+    rate = Fraction(fps).limit_denominator(1001 * 1000)
+    if rate <= 0:
+        raise ConfigError(f"fps is {fps}; it must be positive, for example 25, 29.97 or Fraction(30000, 1001).")
+    return rate
