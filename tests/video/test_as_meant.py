@@ -57,12 +57,12 @@ def test_jpeg_of_one_component_is_full_range():
     assert luma.max() > 247
 
 
-def h264(path, film, **colour):
+def h264(path, film, bframes=0, **colour):
     def tune(stream):
         for name, value in colour.items():
             setattr(stream.codec_context, name, value)
 
-    return film(path, "libx264", range(6), options={"bf": "0"}, tune=tune).read_bytes()
+    return film(path, "libx264", range(6), options={"bf": str(bframes)}, tune=tune).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,17 @@ def test_colours_that_change_on_the_way_are_refused(tmp_path, film, before, behi
     (tmp_path / "c.h264").write_bytes(data)
     with open_video(tmp_path / "c.h264") as reader, pytest.raises(VideoError, match=message):
         list(reader)
+
+
+@pytest.mark.parametrize("bframes", [0, 1, 3])
+def test_colours_change_at_a_key_frame(tmp_path, film, bframes):
+    """FFmpeg shows the new colours in B-frames before it too."""
+    data = [h264(tmp_path / "a.h264", film, bframes, color_range=number) for number in (1, 2)]
+    (tmp_path / "c.h264").write_bytes(b"".join(data))
+    with open_video(tmp_path / "c.h264") as reader:
+        with pytest.raises(VideoError, match="frame 6 is full range, but the first is limited range"):
+            list(reader)
+        assert reader.count == 6
 
 
 def test_colours_that_mean_the_same_go_on(tmp_path, film):

@@ -80,7 +80,7 @@ def test_size_frames_rate_and_notes(name):
     ("name", "sentence"),
     [
         ("audio_cover.mp3", r"audio_cover\.mp3: has no video, only an attached picture \(--track 0 reads it\)$"),
-        ("range_change.h264", "is full range, but the first is limited range; cut it there$"),
+        ("range_change.h264", "frame 6 is full range, but the first is limited range; cut it there$"),
     ],
 )
 def test_refusals(name, sentence):
