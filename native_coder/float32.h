@@ -40,12 +40,20 @@ struct Epilogue {
   ConstRows plus[2] = {};  // residuals, added last; null for none
 };
 
-// The kernels of one ISA.
+// The kernels of one ISA; the last four are for gradients.
 struct Kernels {
   // x times the kernel, for some rows.
   void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const Epilogue& epilogue);
   // Some columns of a row of a picture through the taps.
   void (*depthwise)(const Taps& taps, const Around& x, float* out);
+  // Adds x^T y, of x [rows, inputs] and y [rows, outputs], to `sums` [inputs, outputs].
+  void (*accumulate)(ConstRows x, size_t inputs, ConstRows y, size_t outputs, size_t rows, Rows sums);
+  // Adds the products of y with the number of x under each tap to `sums` [9, channels].
+  void (*accumulate_taps)(const Around& x, const float* y, size_t channels, float* sums);
+  // WSiLU of x to `value`, or added to it, and its derivative to `slope`; null for what is not needed.
+  void (*activate)(const float* x, size_t count, bool add, float* value, float* slope);
+  // x *= y
+  void (*scale)(float* x, const float* y, size_t count);
 };
 
 // Null where the processor lacks the ISA.

@@ -1,16 +1,16 @@
 // FFI handlers of the float32 kernels.
+#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "float32.h"
+#include "float32_block.h"
+#include "float32_training.h"
 #include "functions.h"
 
 namespace nvc {
 namespace {
 
 namespace ffi = xla::ffi;
-using float32::ConstRows;
-using float32::Epilogue;
 using float32::Kernel;
 using float32::Kernels;
 using Float32 = ffi::Buffer<ffi::F32>;
@@ -35,13 +35,7 @@ ffi::Error Affine(ffi::ThreadPool pool, Float32 x, Float32 weights, Float32 bias
   if (!Fits(weights, bias, inputs, outputs)) return ShapeMismatch();
   const size_t rows = x.element_count() / inputs;
   if (y->element_count() != rows * outputs) return ShapeMismatch();
-  const Kernel kernel = KernelOf(weights, bias, inputs);
-  Epilogue epilogue;
-  epilogue.wsilu = wsilu;
-  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
-    kernels()->multiply(kernel, {x.typed_data() + first * inputs, inputs}, count,
-                        {y->typed_data() + first * outputs, outputs}, epilogue);
-  });
+  float32::MultiplyAll(*kernels(), pool, KernelOf(weights, bias, inputs), x.typed_data(), rows, wsilu, y->typed_data());
   return ffi::Error::Success();
 }
 
@@ -73,26 +67,51 @@ ffi::Error RestOfBlock(ffi::ThreadPool pool, Float32 a, Float32 x, Float32 taps,
       !Fits(weights_out, bias_out, half, c)) {
     return ShapeMismatch();
   }
-  const float32::Taps filter{taps.typed_data(), taps_bias.typed_data(), c};
-  const Kernel project = KernelOf(weights, bias, c), out = KernelOf(weights_out, bias_out, half);
-  const Kernel in_first{weights_in.typed_data(), bias_in.typed_data(), c, half};
-  const Kernel in_second{weights_in.typed_data() + part, bias_in.typed_data() + half, c, half};
-  const Pictures<float> pictures = AsPictures<float>(a);
-  const std::vector<float> zeros(pictures.width * c);
-  ForEachItem(pool, numbers / c, kMostRows, [&](size_t first, size_t count) noexcept {
-    float* const filtered = Scratch<float>(count * (2 * c + half));
-    float* const projected = filtered + count * c;
-    float* const middle = projected + count * c;
-    const ConstRows input{x.typed_data() + first * c, c};
-    FilterPositions(
-        pictures, zeros.data(), first, count, filtered,
-        [&](const Neighbourhood<float>& around, float* to) noexcept { kernels()->depthwise(filter, around, to); });
-    kernels()->multiply(project, {filtered, c}, count, {projected, c}, {false, {input}});
-    kernels()->multiply(in_first, {projected, c}, count, {middle, half}, {true, {}});
-    kernels()->multiply(in_second, {projected, c}, count, {middle, half}, {true, {{middle, half}}});
-    const Epilogue epilogue{false, {{projected, c}, shortcut ? input : ConstRows{}}};
-    kernels()->multiply(out, {middle, half}, count, {y->typed_data() + first * c, c}, epilogue);
-  });
+  const float32::BlockLayers block{
+      {},
+      {taps.typed_data(), taps_bias.typed_data(), c},
+      KernelOf(weights, bias, c),
+      {{weights_in.typed_data(), bias_in.typed_data(), c, half},
+       {weights_in.typed_data() + part, bias_in.typed_data() + half, c, half}},
+      KernelOf(weights_out, bias_out, half)};
+  float32::RestOfBlock(*kernels(), pool, block, AsPictures<float>(a), x.typed_data(), numbers / c, shortcut,
+                       y->typed_data());
+  return ffi::Error::Success();
+}
+
+// What `Kept` takes, in numbers.
+size_t KeptSize(const float32::BlockShape& shape, size_t rows, bool all) {
+  return rows * (all ? 3 * shape.channels + 2 * shape.half : shape.channels);
+}
+
+// A DC block of x [B, H, W, C], with its parameters in one vector (float32_training.h), to y and what its gradients need.
+template <Choice kernels>
+ffi::Error Block(ffi::ThreadPool pool, Float32 x, Float32 parameters, int64_t middle, bool shortcut, bool keep,
+                 Float32Result y, Float32Result kept) {
+  const size_t c = LastAxis(x), rows = x.element_count() / std::max<size_t>(c, 1);
+  const float32::BlockShape shape{c, static_cast<size_t>(middle) / 2};
+  if (!SameShape(x, x, *y) || parameters.element_count() != shape.size() ||
+      kept->element_count() != KeptSize(shape, rows, keep)) {
+    return ShapeMismatch();
+  }
+  float32::ForwardBlock(*kernels(), pool, shape, parameters.typed_data(), AsPictures<float>(x), rows, shortcut,
+                        y->typed_data(), {kept->typed_data(), shape, rows, keep});
+  return ffi::Error::Success();
+}
+
+// The gradients of x and the parameters of that block from g, the gradient of its output. `work` is scratch memory.
+template <Choice kernels>
+ffi::Error BlockGradient(ffi::ThreadPool pool, Float32 x, Float32 parameters, Float32 kept, Float32 g, int64_t middle,
+                         bool shortcut, Float32Result of_x, Float32Result of_parameters, Float32Result work) {
+  const size_t c = LastAxis(x), rows = x.element_count() / std::max<size_t>(c, 1);
+  const float32::BlockShape shape{c, static_cast<size_t>(middle) / 2};
+  if (!SameShape(x, g, *of_x) || !SameShape(x, x, *work) || parameters.element_count() != shape.size() ||
+      of_parameters->element_count() != shape.size() || kept.element_count() != KeptSize(shape, rows, true)) {
+    return ShapeMismatch();
+  }
+  float32::BackwardBlock(*kernels(), pool, shape, parameters.typed_data(), AsPictures<float>(x),
+                         {kept.typed_data(), shape, rows, true}, rows, g.typed_data(), shortcut, of_x->typed_data(),
+                         of_parameters->typed_data(), work->typed_data());
   return ffi::Error::Success();
 }
 
@@ -109,20 +128,36 @@ auto BindConvolve() { return WithKernel(Bind()).Attr<int64_t>("stride").Ret<Floa
 auto BindRestOfBlock() {
   return WithKernel(WithKernel(WithKernel(WithKernel(Bind().Arg<Float32>())))).Attr<bool>("shortcut").Ret<Float32>();
 }
+auto BindBlock() {
+  auto binding = Bind().Arg<Float32>().Attr<int64_t>("middle").Attr<bool>("shortcut").Attr<bool>("keep");
+  return std::move(binding).Ret<Float32>().Ret<Float32>();
+}
+auto BindBlockGradient() {
+  auto binding = WithKernel(Bind().Arg<Float32>()).Attr<int64_t>("middle").Attr<bool>("shortcut");
+  return std::move(binding).Ret<Float32>().Ret<Float32>().Ret<Float32>();
+}
 
 XLA_FFI_DEFINE_HANDLER(kAffineAvx2, Affine<float32::Avx2Kernels>, BindAffine());
 XLA_FFI_DEFINE_HANDLER(kConvolveAvx2, Convolve<float32::Avx2Kernels>, BindConvolve());
 XLA_FFI_DEFINE_HANDLER(kRestAvx2, RestOfBlock<float32::Avx2Kernels>, BindRestOfBlock());
+XLA_FFI_DEFINE_HANDLER(kBlockAvx2, Block<float32::Avx2Kernels>, BindBlock());
+XLA_FFI_DEFINE_HANDLER(kGradientAvx2, BlockGradient<float32::Avx2Kernels>, BindBlockGradient());
 XLA_FFI_DEFINE_HANDLER(kAffineAvx512, Affine<float32::Avx512Kernels>, BindAffine());
 XLA_FFI_DEFINE_HANDLER(kConvolveAvx512, Convolve<float32::Avx512Kernels>, BindConvolve());
 XLA_FFI_DEFINE_HANDLER(kRestAvx512, RestOfBlock<float32::Avx512Kernels>, BindRestOfBlock());
+XLA_FFI_DEFINE_HANDLER(kBlockAvx512, Block<float32::Avx512Kernels>, BindBlock());
+XLA_FFI_DEFINE_HANDLER(kGradientAvx512, BlockGradient<float32::Avx512Kernels>, BindBlockGradient());
 
 }  // namespace
 
 std::vector<Functions> Float32Functions() {
   std::vector<Functions> isas;
-  if (float32::Avx512Kernels()) isas.push_back({"avx512", kAffineAvx512, kConvolveAvx512, kRestAvx512});
-  if (float32::Avx2Kernels()) isas.push_back({"avx2", kAffineAvx2, kConvolveAvx2, kRestAvx2});
+  if (float32::Avx512Kernels()) {
+    isas.push_back({"avx512", kAffineAvx512, kConvolveAvx512, kRestAvx512, kBlockAvx512, kGradientAvx512});
+  }
+  if (float32::Avx2Kernels()) {
+    isas.push_back({"avx2", kAffineAvx2, kConvolveAvx2, kRestAvx2, kBlockAvx2, kGradientAvx2});
+  }
   return isas;
 }
 

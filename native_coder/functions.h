@@ -16,14 +16,14 @@ struct Functions {
   XLA_FFI_Handler* affine;         // x [..., K] times a kernel
   XLA_FFI_Handler* convolve;       // a full 3x3 convolution of x [B, H, W, C]
   XLA_FFI_Handler* rest_of_block;  // a DC block from its depthwise convolution on
+  XLA_FFI_Handler* block = nullptr;  // a whole one in training, and its gradients; null where there are none
+  XLA_FFI_Handler* block_gradient = nullptr;
 };
 
 // The ISAs of this processor, the fastest first.
 std::vector<Functions> Int16Functions();
 std::vector<Functions> Float32Functions();
 
-inline xla::ffi::Error ShapeMismatch() {
-  return xla::ffi::Error::InvalidArgument("shape mismatch: the kernel was packed for other activations");
 // The same for block motion.
 struct MotionFunctions {
   const char* isa;
@@ -33,6 +33,8 @@ struct MotionFunctions {
 
 std::vector<MotionFunctions> AllMotionFunctions();
 
+inline xla::ffi::Error ShapeMismatch() {
+  return xla::ffi::Error::InvalidArgument("shape mismatch: the kernel was packed for other activations");
 }
 
 template <class Buffer>

@@ -17,6 +17,10 @@ py::dict ByIsa(const std::vector<nvc::Functions>& isas) {
     one["affine"] = capsule(functions.affine);
     one["convolve"] = capsule(functions.convolve);
     one["rest_of_block"] = capsule(functions.rest_of_block);
+    if (functions.block != nullptr) {
+      one["block"] = capsule(functions.block);
+      one["block_gradient"] = capsule(functions.block_gradient);
+    }
     all[functions.isa] = one;
   }
   return all;

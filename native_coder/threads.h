@@ -56,8 +56,9 @@ void ForEachItem(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Wor
   });
 }
 
-// Thread-local memory for `count` numbers; one call per work item, as the next one returns the same memory.
-template <class Number>
+// Thread-local memory for `count` numbers; one call per work item, as the next one for the same purpose returns the same
+// memory.
+template <class Number, class Purpose = void>
 Number* Scratch(size_t count) {
   thread_local std::vector<Number> memory;
   if (memory.size() < count) memory.resize(count);

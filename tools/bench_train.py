@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nvc_jax.codec.runtime import keep_freed_memory
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.io.files import atomic_output
@@ -93,6 +94,7 @@ def measure(options):
     Raises:
         NvcError: the stage cannot be measured.
     """
+    keep_freed_memory()  # as train.py does
     config = override(load_config(options.config), options.overrides)
     clips = open_clips(config.data, config.seed, lambda text: print(text, file=sys.stderr))
     config = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])

@@ -109,6 +109,64 @@ bool Filters(const Kernels& kernels, const Source& source) {
   return true;
 }
 
+bool Near(float found, double right, double largest) { return std::abs(found - right) <= 1e-5 * largest + 1e-6; }
+
+bool AddsProducts(const Kernels& kernels, size_t inputs, size_t outputs, size_t rows) {
+  const std::vector<float> x = Randoms(rows * inputs), y = Randoms(rows * outputs), before = Randoms(inputs * outputs);
+  std::vector<float> sums = before;
+  kernels.accumulate({x.data(), inputs}, inputs, {y.data(), outputs}, outputs, rows, {sums.data(), outputs});
+  for (size_t i = 0; i < inputs * outputs; ++i) {
+    double sum = double{before[i]}, largest = std::abs(sum);
+    for (size_t r = 0; r < rows; ++r) {
+      const double product = double{x[r * inputs + i / outputs]} * double{y[r * outputs + i % outputs]};
+      sum += product;
+      largest += std::abs(product);
+    }
+    if (!Near(sums[i], sum, largest)) return false;
+  }
+  return true;
+}
+
+bool AddsTaps(const Kernels& kernels, const Source& source) {
+  const auto [data, height, width, channels] = source.pictures;
+  const size_t positions = source.numbers.size() / channels;
+  const size_t first = generator() % positions, count = 1 + generator() % (positions - first);
+  const std::vector<float> zeros(width * channels);
+  std::vector<float> y = Randoms(count * channels), sums(9 * channels, 1.0F);
+  FilterPositions(source.pictures, zeros.data(), first, count, y.data(),
+                  [&](const Neighbourhood<float>& around, const float* gradient) {
+                    kernels.accumulate_taps(around, gradient, channels, sums.data());
+                  });
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const size_t t = i / channels, c = i % channels;
+    double sum = 1.0, largest = 1.0;
+    for (size_t p = 0; p < count; ++p) {
+      const size_t row = (first + p) / width, column = (first + p) % width;
+      const double number = double{source.At(row / height, row % height + t / 3, column + t % 3, c)};
+      sum += number * double{y[p * channels + c]};
+      largest += std::abs(number * double{y[p * channels + c]});
+    }
+    if (!Near(sums[i], sum, largest)) return false;
+  }
+  return true;
+}
+
+bool Activates(const Kernels& kernels, size_t count) {
+  const std::vector<float> x = Randoms(count), before = Randoms(count), factors = Randoms(count);
+  std::vector<float> value = before, alone(count), slope(count);
+  kernels.activate(x.data(), count, true, value.data(), slope.data());
+  kernels.activate(x.data(), count, false, alone.data(), nullptr);
+  std::vector<float> scaled = slope;
+  kernels.scale(scaled.data(), factors.data(), count);
+  for (size_t i = 0; i < count; ++i) {
+    const double sigmoid = 1.0 / (1.0 + std::exp(-4.0 * double{x[i]})), right = double{x[i]} * sigmoid;
+    if (!Near(alone[i], right, 1.0) || !Near(value[i], right + double{before[i]}, 4.0)) return false;
+    if (!Near(slope[i], sigmoid * (1.0 + 4.0 * double{x[i]} * (1.0 - sigmoid)), 2.0)) return false;
+    if (scaled[i] != slope[i] * factors[i]) return false;
+  }
+  return true;
+}
+
 bool Copies(const Source& source, size_t stride) {
   const size_t height = source.pictures.height / stride, width = source.pictures.width / stride;
   const size_t channels = source.pictures.channels;
@@ -138,7 +196,9 @@ int main() {
       const size_t width = stride * (1 + generator() % 9), pictures = 1 + generator() % 3;
       Source source{Randoms(pictures * height * width * outputs), {nullptr, height, width, outputs}};
       source.pictures.data = source.numbers.data();
-      if (!Multiplies(*kernels, inputs, outputs, rows) || !Filters(*kernels, source) || !Copies(source, stride)) {
+      if (!Multiplies(*kernels, inputs, outputs, rows) || !Filters(*kernels, source) || !Copies(source, stride) ||
+          !AddsProducts(*kernels, inputs, outputs, rows * 5) || !AddsTaps(*kernels, source) ||
+          !Activates(*kernels, inputs)) {
         std::printf("wrong sums of %zu inputs, %zu outputs, %zu rows\n", inputs, outputs, rows);
         return 1;
       }

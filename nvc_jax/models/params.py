@@ -76,6 +76,11 @@ def is_block_kernel(name: str) -> bool:
     return name.endswith(("pointwise_in/kernel", "pointwise_out/kernel", "ffn/kernel_in", "ffn/kernel_out"))
 
 
+def is_first_of_block(name: str) -> bool:
+    """True for the flat name of the first kernel of a DC block, after its adaptor."""
+    return name.endswith("pointwise_in/kernel")
+
+
 def flatten(tree: ParamTree) -> dict[str, Any]:
     """Nested parameters to `{"network/encoder_in/kernel": leaf}`."""
     return dict(flax.traverse_util.flatten_dict(tree, sep="/"))

@@ -43,6 +43,20 @@ class PallasKernel:
     interpret: bool = False
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["isa"])
+@dataclass(frozen=True)
+class TrainedKernel:
+    """The kernel of a DC block's first layer in training, where C++ computes the block and its gradients.
+
+    Attributes:
+        weights: [C, C] float32, as all other parameters of the block are.
+        isa: of the handlers, one of `native.available`.
+    """
+
+    weights: Array
+    isa: str
+
+
 def paired_halves(parameters: Array) -> Array:
     """Interleave the halves of the kernel [..., M] or bias [M] of `widen`, as the Pallas kernels read them."""
     halves = parameters.reshape(*parameters.shape[:-1], 2, -1)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.ops import bounds, latents, native_float32
-from nvc_jax.ops.block import BlockLayers, PallasKernel
+from nvc_jax.ops import bounds, latents, native_float32, native_training
+from nvc_jax.ops.block import BlockLayers, PallasKernel, TrainedKernel
 from nvc_jax.ops.convolution import convolve3x3 as _convolve3x3
 from nvc_jax.ops.depthwise import depthwise3x3
 from nvc_jax.ops.native_float32 import PackedKernel
@@ -36,6 +36,8 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
     """
     if isinstance(layers.first[0], PackedKernel):
         return native_float32.dc_block(x, layers, shortcut)
+    if isinstance(layers.first[0], TrainedKernel):
+        return native_training.dc_block(x, layers, shortcut)
     if isinstance(layers.first[0], PallasKernel):
         from nvc_jax.ops import pallas_block
 

@@ -5,6 +5,7 @@ activations through memory. The handlers take work items of a few positions, who
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -44,20 +45,31 @@ def call(
     *operands: Array | np.ndarray,
     **attributes: bool | int,
 ) -> Array:
-    """Call a handler; the result has the precision of the first operand.
+    """Call a handler with one result; see `call_for`."""
+    return call_for(name, isa, (shape,), *operands, **attributes)[0]
+
+
+def call_for(
+    name: str,
+    isa: str,
+    shapes: tuple[tuple[int, ...], ...],
+    *operands: Array | np.ndarray,
+    **attributes: bool | int,
+) -> Sequence[Array]:
+    """Call a handler; the results have the precision of the first operand.
 
     Args:
-        name: "affine", "convolve" or "rest_of_block".
+        name: a member of `Functions` in native_coder/functions.h.
         isa: one of `available`.
-        shape: of the result.
+        shapes: of the results.
         operands: arrays, in the order of the handler's definition.
         attributes: static arguments.
     """
     dtype = operands[0].dtype
-    result = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
-    function = jax.ffi.ffi_call(_full_name(name, dtype.name, isa), result, vmap_method="sequential")
-    output: Array = function(*operands, **attributes)
-    return output
+    results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]  # type: ignore[no-untyped-call]
+    function = jax.ffi.ffi_call(_full_name(name, dtype.name, isa), results, vmap_method="sequential")
+    outputs: Sequence[Array] = function(*operands, **attributes)
+    return outputs
 
 
 def convolved(shape: tuple[int, ...], stride: int, features: int) -> tuple[int, ...]:

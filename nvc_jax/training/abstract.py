@@ -64,6 +64,7 @@ def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_c
     state = jax.eval_shape(lambda params: initial_state(config, params, packing), shapes)
     frames = (batch, stage.frames)
     planes = tuple(abstract((*frames, side, side), jnp.uint8) for side in (stage.size, *[stage.size // 2] * 2))
+    config = dataclasses.replace(config, strategy="xla")  # C++ is for CPUs
     step = Step(config, stage, 0, packing, DEVICES if chips > 1 else None)
     return AbstractStep(step, state, Batch(planes, abstract((batch,), jnp.uint32)))
 

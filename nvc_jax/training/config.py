@@ -257,6 +257,8 @@ class TrainConfig:
         init: model directory or packaged model to start from; random parameters if empty.
         transform_init: start as a transform codec (transform_init.py) rather than from random parameters.
         precision: of the networks; parameters, loss and entropy stay float32.
+        strategy: "auto" has C++ compute DC blocks and their gradients where it can: in float32, on CPUs with AVX2 or
+            AVX-512; "xla" leaves them to XLA. Results differ by roundings.
         average_decay: decay of the exponential moving average of the parameters, which is exported; 0 for none.
         significant_bits: of the exported parameters; 24 is float32, fewer make a smaller model directory.
         steps_per_call: with `data.on_device`, steps in one call of the device.
@@ -274,6 +276,7 @@ class TrainConfig:
     init: str = ""
     transform_init: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    strategy: Literal["auto", "xla"] = "auto"
     average_decay: float = 0.0
     significant_bits: int = 24
     steps_per_call: int = 10

@@ -10,12 +10,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from nvc_jax.codec import stages
+from nvc_jax.codec.floats import XLA
 from nvc_jax.codec.loop import LoadedNetwork, code
 from nvc_jax.codec.stages import CodingStep
 from nvc_jax.entropy.coder import SIDE_INFORMATION
 from nvc_jax.models.network import Network, State
-from nvc_jax.models.params import ParamTree
+from nvc_jax.models.params import ParamTree, flatten, is_first_of_block, unflatten
 from nvc_jax.models.state import SideInformation
+from nvc_jax.ops import native
+from nvc_jax.ops.block import TrainedKernel
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
@@ -116,6 +119,7 @@ def code_packet(
     packet: PacketInput,
     state: State,
     precision: str = "float32",
+    strategy: str = XLA,
     skip_blocks: bool = False,
 ) -> Coded:
     """Code one packet.
@@ -126,9 +130,10 @@ def code_packet(
         packet: pictures and qps.
         state: from `Network.blank`, `start` or `advance`.
         precision: that the network computes in.
+        strategy: see `training_strategy`.
         skip_blocks: leave out blocks as the encoder does, where the network can.
     """
-    loaded = LoadedNetwork(network, cast(params, precision), jnp.float32(-1.0), skip_blocks=skip_blocks)
+    loaded = LoadedNetwork(network, prepared(params, precision, strategy), jnp.float32(-1.0), skip_blocks=skip_blocks)
     symbols = Relax(loaded, packet)
     latent_size = tuple(side // PICTURE_STRIDE for side in packet.pictures.shape[2:4])
     with jax.default_matmul_precision("default"):  # coding is exact to the last bit at a price
@@ -182,9 +187,16 @@ def code_packets(
     return carried, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def cast(params: ParamTree, precision: str) -> ParamTree:
-    """Parameters as the networks compute with them; the prior of z stays in float32."""
-    return {
-        name: leaf if name == "z_prior" else jax.tree.map(lambda x: x.astype(precision), leaf)
-        for name, leaf in params.items()
-    }
+def training_strategy(precision: str) -> str:
+    """The fastest kernel backend of this machine for DC blocks and their gradients."""
+    return next(iter(native.available(precision)), XLA)
+
+
+def prepared(params: ParamTree, precision: str, strategy: str) -> ParamTree:
+    """Parameters as the networks compute with them, differentiably; the prior of z stays in float32."""
+
+    def convert(name: str, leaf: Array) -> Any:
+        leaf = leaf if name.split("/")[0] == "z_prior" else leaf.astype(precision)
+        return leaf if strategy == XLA or not is_first_of_block(name) else TrainedKernel(leaf, strategy)
+
+    return unflatten({name: convert(name, leaf) for name, leaf in flatten(params).items()})

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
+from nvc_jax.codec.floats import XLA
 from nvc_jax.models.network import State
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import ParamTree
@@ -21,7 +22,7 @@ from nvc_jax.spec import QP_LEVELS
 from nvc_jax.training.config import Loss, Stage, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.device_data import DeviceClips, cut_batch
-from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets
+from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, training_strategy
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
 from nvc_jax.training.processes import DEVICES
@@ -256,7 +257,9 @@ class Step:
 
     def _code_one(self, part: str, tree: ParamTree, state: State, packet: PacketInput) -> tuple[Coded, Terms]:
         network = networks(self.config.codec)[part]
-        coded = code_packet(network, tree, packet, state, self.config.precision, self.stage.skip)
+        precision = self.config.precision
+        strategy = XLA if self.config.strategy == XLA else training_strategy(precision)
+        coded = code_packet(network, tree, packet, state, precision, strategy, self.stage.skip)
         return coded, terms(self.config.loss, coded, packet)
 
     def _blank(self, packet: PacketInput) -> State:

@@ -15,7 +15,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.models.networks import networks
 from nvc_jax.models.state import Feature, Pictures, Prior
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training.forward import Coded, PacketInput, cast, code_packet, code_packets
+from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, prepared
 from nvc_jax.video import open_video
 
 
@@ -78,7 +78,7 @@ def test_refresh_is_that_of_the_schedule(refresh):
 
 
 def test_bfloat16_keeps_the_prior_of_z():
-    cast_params = cast(synthetic.tiny_model().params["intra"], "bfloat16")
+    cast_params = prepared(synthetic.tiny_model().params["intra"], "bfloat16", "xla")
     assert cast_params["encoder_down"]["kernel"].dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(cast_params["z_prior"]))
 

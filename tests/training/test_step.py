@@ -1,6 +1,7 @@
 """One step: what it updates, what it skips, what it can be compiled for."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -14,6 +15,7 @@ from launch import QUICKLY
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
 from nvc_jax.models.params import initialise
+from nvc_jax.ops import native
 from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.data import Batch
@@ -212,8 +214,13 @@ def test_names_of_qp_buckets():
     [("float32", "plain", False), ("bfloat16", "plain", False), ("bfloat16", "cascaded", True)],
 )
 def test_step_lowers_for_every_platform(precision, mode, motion):
-    step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode=mode), motion, precision=precision)
-    exported = jax.export.export(jax.jit(lambda s, b: step(s, b)), platforms=("cpu", "cuda", "tpu"))(state, batch(3))
+    step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode=mode), motion, precision=precision, strategy="xla")
+    handlers = (f"nvc_motion_{name}_{isa}" for isa in native.available("motion") for name in ("estimate", "compensate"))
+    checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in handlers]  # they do nothing on other devices
+    export = jax.export.export(
+        jax.jit(lambda s, b: step(s, b)), platforms=("cpu", "cuda", "tpu"), disabled_checks=checks
+    )
+    exported = export(state, batch(3))
     assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
     text = exported.mlir_module()
     assert ("bf16" in text) == (precision == "bfloat16")
@@ -232,6 +239,21 @@ def test_recomputing_activations_changes_no_gradient(mode):
     assert np.linalg.norm(kept) > 0
     # float32 sums of two programs; a symbol on a rounding edge may become another one
     assert np.linalg.norm(computed_again - kept) < 2e-3 * np.linalg.norm(kept)
+
+
+@pytest.mark.skipif(not native.available("float32"), reason="this processor has neither AVX2 nor AVX-512")
+def test_kernel_backends_agree_on_all_gradients():
+    """C++ and XLA, all networks."""
+    gradients, video = {}, dataclasses.replace(VIDEO, train="all", first_reference="coded")
+    for strategy in ("auto", "xla"):
+        step, state = stepper(video, strategy=strategy)
+        clips = prepare(step.config, video, batch(2), jax.random.key(0))
+        gradients[strategy], _ = jax.jit(step.gradients, compiler_options=QUICKLY)(state.params, clips)
+    for part in ("intra", "inter"):
+        found, expected = (step.packing.unpack(part, gradients[name][part]) for name in ("auto", "xla"))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
+            other = functools.reduce(lambda tree, key: tree[key.key], path, found)
+            np.testing.assert_allclose(other, leaf, atol=2e-4 * np.abs(leaf).max(), err_msg=str(path))
 
 
 @pytest.mark.slow
