@@ -82,7 +82,7 @@ class Timeline:
 
     def from_first(self, time: int | None) -> Timeline:
         """Leave out the frames before the first that decodes: they refer to others before the beginning of the file."""
-        lost = int(np.searchsorted(self.times, time)) if self.exact and time is not None else 0
+        lost = 0 if time is None else int(np.searchsorted(self.times, time))
         if not lost or lost == len(self.times) or self.times[lost] != time:
             return self
         return replace(
@@ -152,9 +152,12 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
     shown = [p for p in packets if not p.empty and not p.hidden]
     empty = sum(p.empty and not p.hidden for p in packets)
     time_base = stream.time_base
+    lost = 0
+    if flags & (GENERATED_TIMES | _JUMPING_TIMES):  # a stream that may begin anywhere decodes from a key frame on
+        lost = next((number for number, p in enumerate(shown) if p.key), 0)
+        shown = shown[lost:]
     if flags & GENERATED_TIMES or not time_base:
-        start = next((number for number, p in enumerate(shown) if p.key), 0)
-        return Timeline(frames=len(shown) - start, packets=len(packets), repeats=empty, complete=complete)
+        return Timeline(frames=len(shown), packets=len(packets), repeats=empty, complete=complete, lost=lost)
     offsets, jumps = _offsets(shown, time_base) if flags & _JUMPING_TIMES else ([0] * len(shown), False)
     in_order = [p.pts + offset for p, offset in zip(shown, offsets, strict=True) if p.pts is not None]
     decoded = [p.dts + offset for p, offset in zip(shown, offsets, strict=True) if p.dts is not None]
@@ -174,13 +177,15 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
         settled=int((times <= max(decoded)).sum()) if decoded else len(times),
         reordered=int((np.argsort(np.argsort(in_order)) - np.arange(len(in_order))).max(initial=0)),
         keys=np.array(sorted(p.pts for p in packets if p.key and p.pts is not None), np.int64),
-        damaged=np.array([p.pts for p in packets if p.damaged and p.pts is not None], np.int64),
+        # Where streams were joined, the counters of packets jump too.
+        damaged=np.array([p.pts for p in packets if p.damaged and p.pts is not None and not jumps], np.int64),
         held=held if complete else 0,
         frames=len(shown),
         packets=len(packets),
         repeats=max(0, empty),
         complete=complete,
         exact=exact,
+        lost=lost,
     )
 
 

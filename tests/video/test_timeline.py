@@ -118,6 +118,9 @@ def test_transport_stream_whose_times_start_anew(tmp_path, film):
     (tmp_path / "b.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
     info = info_of(tmp_path / "b.ts")
     assert (info.fps, info.frames, info.notes) == (25, 24, ())
+    with open_video(tmp_path / "b.ts") as reader:
+        assert len(list(reader)) == 24
+        assert reader.findings.damaged == 0
 
 
 def with_edit_list(data, first, count, ticks):
