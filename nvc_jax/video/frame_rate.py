@@ -23,8 +23,8 @@ def judge_rate(
     """Determine the frame rate, with notes for the user; `wanted` overrides it."""
     kind = source.format.name
     if int(source.format.flags) & GENERATED_TIMES or kind.endswith("_pipe") or kind == "image2":
-        rate, varies = _header_rate(stream), False
-    elif timeline.time_base is None or len(set(timeline.clock)) < 2:
+        rate, varies = _rate_of_elementary_stream(stream, timeline)
+    elif timeline.time_base is None or len(timeline.clock) < 2 or timeline.clock[0] == timeline.clock[-1]:
         rate, varies = _rate_of_one_frame(stream, timeline), False
     else:
         rate, varies = _rate_of_timestamps(stream, timeline, timeline.time_base)
@@ -38,6 +38,16 @@ def _header_rate(stream: VideoStream) -> Fraction | None:
     """Read the frame rate in the headers of the coded video; None if absent."""
     rate = getattr(stream.codec_context, "framerate", None)
     return _clean(Fraction(rate)) if rate and rate <= _MAX_STATED_RATE else None
+
+
+def _rate_of_elementary_stream(stream: VideoStream, timeline: Timeline) -> tuple[Fraction | None, bool]:
+    """Take the rate of the headers, and that of the film where MPEG-2 repeats fields of it."""
+    rate, steps = _header_rate(stream), np.diff(timeline.clock)
+    if rate is None or timeline.time_base is None or not len(steps) or steps.min() == steps.max():
+        return rate, False
+    if steps.min() != round(1 / (rate * timeline.time_base)):  # FFmpeg assumes a rate of its own
+        return rate, False
+    return _rate_of_timestamps(stream, timeline, timeline.time_base)
 
 
 def _rate_of_one_frame(stream: VideoStream, timeline: Timeline) -> Fraction | None:
@@ -77,7 +87,9 @@ def _constant_rate(ticks: Times, time_base: Fraction, stream: VideoStream) -> Fr
         return next((r for r in rates if r and np.ptp(seconds - numbers / float(r)) <= float(tolerance)), None)
 
     stated = [Fraction(rate) for rate in (header, stream.average_rate, stream.guessed_rate) if rate]
-    candidates = [*sorted(stated, key=lambda rate: not _is_usual(rate)), Fraction(round(mean)), _ntsc(mean)]
+    near = [Fraction(round(mean)), _ntsc(mean)]
+    near.sort(key=lambda rate: (header is not None and rate.denominator != header.denominator, abs(rate - mean)))
+    candidates = [*sorted(stated, key=lambda rate: not _is_usual(rate)), *near]
     # Timestamps are rounded to ticks and often to milliseconds before, twice where they are sums.
     rounding, jitter = max(time_base, _MILLISECOND) * Fraction(101, 100), _JITTER / mean
     return (

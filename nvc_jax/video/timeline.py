@@ -51,7 +51,8 @@ class Timeline:
         exact: `times` has the decoder's timestamp of every frame.
         time_base: seconds per tick; None without timestamps.
         times: presentation timestamps in ticks, rising.
-        clock: the times at which frames are shown, for their rate; `times`, but for AVI.
+        clock: the times at which frames are shown, for their rate: `times`, but in AVI its slots, and in elementary
+            streams sums of durations.
         settled: number of leading timestamps that no reordered frame lost by truncation can lie between.
         reordered: number of frames that are shown before a frame but coded after it, at most.
         keys: timestamps of key packets, rising.
@@ -157,7 +158,16 @@ def _timeline(stream: VideoStream, packets: list[_Packet], flags: int, avi: bool
         lost = next((number for number, p in enumerate(shown) if p.key), 0)
         shown = shown[lost:]
     if flags & GENERATED_TIMES or not time_base:
-        return Timeline(frames=len(shown), packets=len(packets), repeats=empty, complete=complete, lost=lost)
+        return Timeline(
+            frames=len(shown),
+            packets=len(packets),
+            repeats=empty,
+            complete=complete,
+            time_base=time_base,
+            clock=np.cumsum([0, *(p.duration for p in shown[:-1])], dtype=np.int64),
+            held=shown[-1].duration if shown else 0,
+            lost=lost,
+        )
     offsets, jumps = _offsets(shown, time_base) if flags & _JUMPING_TIMES else ([0] * len(shown), False)
     in_order = [p.pts + offset for p, offset in zip(shown, offsets, strict=True) if p.pts is not None]
     decoded = [p.dts + offset for p, offset in zip(shown, offsets, strict=True) if p.dts is not None]

@@ -37,6 +37,33 @@ def test_rate_of_an_elementary_stream_is_what_its_headers_say(tmp_path, film, ra
     assert (info.fps, info.notes) == (rate, ())
 
 
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(30)])
+def test_rate_of_film_with_repeated_fields(tmp_path, film, rate):
+    """MPEG-2 of films says 30 frames per second in its header, and repeats a field of every other frame."""
+    options = {"flags": "+ildct", "sc_threshold": "1000000000"}
+    path = film(tmp_path / "a.m2v", "mpeg2video", range(24), rate=rate, form="mpeg2video", options=options)
+    data, at = bytearray(path.read_bytes()), 0
+    for number in range(24):
+        while data[(at := data.index(b"\0\0\1\xb5", at) + 4)] >> 4 != 8:  # picture coding extension
+            pass
+        data[at + 3] |= 2 * (number % 2)  # repeat_first_field
+        data[at + 4] |= 0x80  # progressive_frame
+    path.write_bytes(data)
+    info = info_of(path)
+    assert (info.fps, info.notes) == (rate * 4 / 5, ())
+    with av.open(str(path)) as source, av.open(str(tmp_path / "a.ts"), "w") as sink:
+        stream = sink.add_stream_from_template(source.streams.video[0])
+        time = 0
+        for packet in source.demux(video=0):
+            if packet.size:
+                ticks = round(packet.duration * packet.time_base * 90000)
+                packet.stream, packet.time_base = stream, Fraction(1, 90000)
+                packet.pts, packet.dts, packet.duration, time = time, time, ticks, time + ticks
+                sink.mux(packet)
+    info = info_of(tmp_path / "a.ts")
+    assert (info.fps, info.notes) == (rate * 4 / 5, ())
+
+
 def test_rate_of_mpeg4_is_in_its_headers(tmp_path, film):
     info = info_of(film(tmp_path / "a.m4v", "mpeg4", range(6), rate=30, form="m4v"))
     assert (info.fps, info.notes) == (30, ())
