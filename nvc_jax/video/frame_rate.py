@@ -55,7 +55,7 @@ def _rate_of_one_frame(stream: VideoStream, timeline: Timeline) -> Fraction | No
     if rate is None and timeline.time_base is not None and timeline.held:
         rate = 1 / (timeline.held * timeline.time_base)
     rate = rate or stream.average_rate or stream.guessed_rate
-    return _clean(Fraction(rate)) if rate and rate <= _MAX_STATED_RATE else None
+    return _clean(Fraction(rate)) if rate and 1 < rate <= _MAX_STATED_RATE else None  # 1 is the clock of pictures
 
 
 def _rate_of_timestamps(stream: VideoStream, timeline: Timeline, time_base: Fraction) -> tuple[Fraction, bool]:

@@ -60,7 +60,7 @@ def choice_notes(source: InputContainer, stream: VideoStream) -> list[str]:
         pictures = "the attached picture is" if len(others) == 1 else f"{len(others)} attached pictures are"
         return [f"{pictures} not carried (--track N reads one)"]
     number = [track.index for track in tracks].index(stream.index)
-    codec = f"{stream.codec_context.name} {stream.width}x{stream.height}"
+    codec = f"{stream.codec_context.codec.canonical_name} {stream.width}x{stream.height}"
     return [f"{len(tracks)} video tracks: number {number} is read ({codec}), --track N reads another"]
 
 

@@ -69,6 +69,16 @@ def test_rate_of_mpeg4_is_in_its_headers(tmp_path, film):
     assert (info.fps, info.notes) == (30, ())
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "a.flv"])
+def test_rate_of_one_frame(tmp_path, film, name):
+    assert info_of(film(tmp_path / name, "libx264", range(1), rate=24)).fps == 24
+
+
+def test_rate_of_a_picture_in_a_container(tmp_path, film):
+    path = film(tmp_path / "a.mov", "mjpeg", range(1), rate=1, layout="yuvj420p")  # as AVIF has it
+    assert (info_of(path).fps, info_of(path).notes) == (30, (NO_RATE,))
+
+
 @pytest.mark.parametrize(("name", "frames"), [("a.mjpeg", 4), ("a.jpg", 1)])
 def test_no_rate_is_said(tmp_path, film, name, frames):
     path = film(tmp_path / name, "mjpeg", range(frames), layout="yuvj420p", form="mjpeg")
