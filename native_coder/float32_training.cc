@@ -33,7 +33,7 @@ struct Matrix {
 class Packed {
  public:
   // For a block of a shape, or its transpose.
-  explicit Packed(const BlockShape& shape) noexcept {
+  Packed(xla::ffi::ThreadPool& pool, const BlockShape& shape) noexcept : pool_(pool) {
     const size_t c = Kernel::padded(shape.channels), half = Kernel::padded(shape.half);
     const size_t widest = std::max(c, half);
     zeros_ = Scratch<float, Packed>(widest + 9 * shape.channels + 2 * c * c + 3 * c * half);
@@ -44,14 +44,16 @@ class Packed {
   Kernel operator()(const Matrix& matrix, const float* bias = nullptr) noexcept {
     const size_t padded = Kernel::padded(matrix.columns);
     const Kernel kernel{next_, bias ? bias : zeros_, matrix.rows, matrix.columns};
-    for (size_t start = 0; start < padded; start += kPanel) {
-      const size_t end = std::min(start + kPanel, padded), valid = std::min(end, matrix.columns);
+    ForEach(pool_, (padded + kPanel - 1) / kPanel, [&](size_t panel) noexcept {
+      const size_t start = panel * kPanel, end = std::min(start + kPanel, padded), valid = std::min(end, matrix.columns);
+      float* to = next_ + start * matrix.rows;
       for (size_t i = 0; i < matrix.rows; ++i) {
-        const float* from = matrix.weights + i * matrix.row_stride;
-        for (size_t n = start; n < valid; ++n) *next_++ = from[n * matrix.column_stride];
-        next_ = std::fill_n(next_, end - valid, 0.0F);
+        const float* const from = matrix.weights + i * matrix.row_stride;
+        for (size_t n = start; n < valid; ++n) *to++ = from[n * matrix.column_stride];
+        to = std::fill_n(to, end - valid, 0.0F);
       }
-    }
+    });
+    next_ += padded * matrix.rows;
     return kernel;
   }
 
@@ -64,6 +66,7 @@ class Packed {
   }
 
  private:
+  xla::ffi::ThreadPool& pool_;
   float* zeros_;
   float* next_;
 };
@@ -93,7 +96,7 @@ BlockLayers PackTransposed(Packed& packed, const BlockShape& shape, const Parts<
 void ForwardBlock(const Kernels& kernels, xla::ffi::ThreadPool& pool, const BlockShape& shape, const float* parameters,
                   const Pictures<float>& x, size_t rows, bool shortcut, float* y, const Kept& kept) {
   const size_t c = shape.channels, half = shape.half;
-  Packed packed(shape);
+  Packed packed(pool, shape);
   const BlockLayers block = Pack(packed, shape, {parameters, shape});
   const Pictures<float> activated{kept.activated, x.height, x.width, c};
   if (kept.first == nullptr) {
@@ -130,7 +133,7 @@ void BackwardBlock(const Kernels& kernels, xla::ffi::ThreadPool& pool, const Blo
                    bool shortcut, float* of_x, float* of_parameters, float* work) {
   const size_t c = shape.channels, half = shape.half, size = shape.size();
   const float one = 1.0F;
-  Packed packed(shape);
+  Packed packed(pool, shape);
   const Parts<const float> layers(parameters, shape);
   const Taps taps{layers.taps, layers.taps_bias, c};
   const BlockLayers back = PackTransposed(packed, shape, layers);

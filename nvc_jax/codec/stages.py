@@ -99,7 +99,7 @@ def rgb_from_pictures(pictures: Array, width: int, height: int) -> Array:
 @_network_stage()
 def features(network: Network, params: ParamTree, state: State, qps: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and the temporal input of `prior`."""
-    state = jax.tree.map(lambda x: to_precision(x, dtype(params)), state)
+    state = jax.tree.map(lambda x: x if x.dtype == bool else to_precision(x, dtype(params)), state)
     return run(network, params, "features", state, qps)
 
 

@@ -7,12 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from nvc_jax.models.config import PATCH, PATCH_CHANNELS, InterConfig
 from nvc_jax.models.hyperprior import HyperDecoder, HyperEncoder, follow_hyperprior
 from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, FactorisedPrior, Pointwise, QualityBank, chain, dc_blocks
 from nvc_jax.models.network import Network, State
-from nvc_jax.models.state import Feature, Pictures, Prior, SideInformation
+from nvc_jax.models.state import Either, Feature, Pictures, Prior, SideInformation
 from nvc_jax.models.units import LARGE, SMALL, UnitFollower
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.pixels import depth_to_space, from_patches, to_patches
@@ -93,14 +94,30 @@ class Inter(Network):
         """See `Network`."""
         return self.start(pictures()) if self.goes_on_from_pictures else Feature(feature)
 
-    def features(self, state: Pictures | Feature, qps: Array) -> tuple[Array, Array]:
+    @nn.nowrap
+    def either(self, starts: Array, pictures: Array, feature: Array | None, dtype: DTypeLike) -> State:
+        """See `Network`."""
+        if self.goes_on_from_pictures:
+            return self.start(pictures)
+        batch, _, height, width, _ = pictures.shape
+        shape = batch, height // PATCH, width // PATCH, self.config.width
+        return Either(starts, pictures, jnp.zeros(shape, dtype) if feature is None else feature)
+
+    def features(self, state: Pictures | Feature | Either, qps: Array) -> tuple[Array, Array]:
         """See `Network`; the temporal input of the prior is the feature, scaled."""
-        if isinstance(state, Pictures):
-            feature = self.adapt_picture(to_patches(state.value[:, -1:], PATCH))
-        else:
-            feature = self.adaptor_feature(state.value)
-        feature = chain(self.extractor_prior, feature)
+        feature = chain(self.extractor_prior, self.adapt(state))
         return feature, arithmetic(feature).multiply(feature, self.q_feature(qps))
+
+    def adapt(self, state: Pictures | Feature | Either) -> Array:
+        """The input of feature extraction."""
+        if isinstance(state, Either):
+            ways = Pictures(state.pictures), Feature(state.feature)
+            first, later = (lambda self, ways, way=way: self.adapt(ways[way]) for way in (0, 1))
+            adapted: Array = nn.cond(state.starts, first, later, self, ways)
+            return adapted
+        if isinstance(state, Pictures):
+            return self.adapt_picture(to_patches(state.value[:, -1:], PATCH))
+        return self.adaptor_feature(state.value)
 
     def adapt_picture(self, patches: Array) -> Array:
         """Patches [B, H/8, W/8, 192] of the picture before to the input of feature extraction."""

@@ -15,6 +15,7 @@ import flax.linen as nn
 import numpy as np
 import numpy.typing as npt
 from jax import Array
+from jax.typing import DTypeLike
 
 from nvc_jax.models.config import NetworkConfig
 from nvc_jax.models.state import Prior, SideInformation
@@ -78,6 +79,18 @@ class Network(nn.Module):
     @nn.nowrap
     def advance(self, state: State, feature: Array, pictures: Callable[[], Array]) -> State:
         """State after a packet of this network, from its state, decoder feature and decoded pictures."""
+        return None
+
+    @nn.nowrap
+    def either(self, starts: Array, pictures: Array, feature: Array | None, dtype: DTypeLike) -> State:
+        """State for programs that code any packet (training): `start` where `starts` is true, `advance` elsewhere.
+
+        Args:
+            starts: bool scalar.
+            pictures: that it starts from; those of the packet before if `goes_on_from_pictures`.
+            feature: of the packet before, None if there is none.
+            dtype: of features.
+        """
         return None
 
     @nn.nowrap

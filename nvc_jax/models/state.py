@@ -29,6 +29,21 @@ class Feature:
 
 
 @flax.struct.dataclass
+class Either:
+    """State of a network that starts from pictures or goes on from a feature, in programs that code either packet.
+
+    Attributes:
+        starts: bool scalar, true for pictures.
+        pictures: see `Pictures`.
+        feature: see `Feature`.
+    """
+
+    starts: Array
+    pictures: Array
+    feature: Array
+
+
+@flax.struct.dataclass
 class SideInformation:
     """Side information of a packet.
 

@@ -291,7 +291,8 @@ class Step:
                 return None, *code(tree, state, packet)
 
             network = networks(codec)[codec.rest]
-            _, by_network[codec.rest] = code_packets(network, clips.rest, pictures, code_one, None, self.stage.refresh)
+            settings = self.stage.refresh, self.config.precision
+            _, by_network[codec.rest] = code_packets(network, clips.rest, pictures, code_one, None, *settings)
         return by_network
 
     def _plain(self, state: TrainState, clips: Clips, rate: Array) -> tuple[TrainState, dict[str, Terms], Array]:
@@ -323,7 +324,8 @@ class Step:
             by_network[codec.first] = jax.tree.map(lambda x: x[None], first)
         if clips.rest is not None:
             network, code_one = networks(codec)[codec.rest], functools.partial(update, codec.rest)
-            state, (found, of_rest) = code_packets(network, clips.rest, pictures, code_one, state, self.stage.refresh)
+            settings = self.stage.refresh, self.config.precision
+            state, (found, of_rest) = code_packets(network, clips.rest, pictures, code_one, state, *settings)
             by_network[codec.rest] = found
             norms.append(of_rest)
         return state, by_network, jnp.concatenate(norms)

@@ -13,7 +13,7 @@ from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.models.networks import networks
-from nvc_jax.models.state import Feature, Pictures, Prior
+from nvc_jax.models.state import Either, Prior
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, prepared
 from nvc_jax.video import open_video
@@ -35,7 +35,8 @@ def coded_packets(network, params, packets, first, refresh=0, code=code_packet, 
         coded = code(network, params, packet, state, **settings)
         return None, coded, coded
 
-    return code_packets(network, packets, first, code_one, None, refresh)[1]
+    precision = settings.get("precision", "float32")
+    return code_packets(network, packets, first, code_one, None, refresh, precision)[1]
 
 
 @pytest.mark.parametrize("motion", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -64,13 +65,13 @@ def test_refresh_is_that_of_the_schedule(refresh):
 
     def code(network, params, packet, state):
         number = packet.qps
-        from_pictures = jnp.full_like(number, isinstance(state, Pictures))
-        before = jnp.broadcast_to(state.value, number.shape)
+        from_pictures = jnp.full_like(number, state.starts)
+        before = jnp.broadcast_to(jnp.where(state.starts, state.pictures, state.feature), number.shape)
         return Coded(100.0 + number, 200.0 + number, from_pictures, before, jnp.zeros_like(number))
 
     numbers = jnp.arange(1.0, 9.0)[:, None]
     packets = PacketInput(numbers, numbers, None)
-    coded = coded_packets(Toy(), {}, packets, jnp.array([100.0]), refresh, code)
+    coded = coded_packets(Toy(1), {}, packets, jnp.array([100.0]), refresh, code)
     plans = [Schedule(reset_interval=refresh or 1000).packet(number, 1) for number in range(1, 9)]
     assert coded.bits_y[:, 0].tolist() == [plan.refresh for plan in plans]
     before = [(100.0 if plan.refresh else 200.0) + plan.index - 1 for plan in plans]
@@ -93,11 +94,11 @@ class Toy:
     stages = "features", "context", "analyse", "prior", "refine", "synthesise", "reconstruct", "z_cdf"
     modules = dict.fromkeys(stages, ("weight",))
 
-    def start(self, pictures):
-        return Pictures(pictures)
+    def __init__(self, *shape):
+        self.shape = shape  # of the feature
 
-    def advance(self, state, feature, pictures):
-        return Feature(feature)
+    def either(self, starts, pictures, feature, dtype):
+        return Either(starts, pictures, jnp.zeros(self.shape, dtype) if feature is None else feature)
 
     def search(self, pictures, state, qps, skip_blocks):
         return state, None
@@ -124,7 +125,7 @@ class Toy:
 def test_gradients_of_many_bfloat16_packets_add_up_in_float32(remat):
     """513 packets of a gradient of 1 each; sums in bfloat16 stop at 256."""
     packets = PacketInput(jnp.zeros((513, 1, 1, 16, 16, 3)), jnp.zeros((513, 1, 1)), None)
-    toy = Toy()
+    toy = Toy(1, 1, 1, 2)
 
     def code(network, params, packet, state, precision):
         coded = functools.partial(code_packet, network, precision=precision)
