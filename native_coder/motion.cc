@@ -12,6 +12,7 @@ constexpr size_t kBandRows = 4;  // of blocks; the coarse search looks at two mo
 constexpr size_t kBlocksAtOnce = 8;
 constexpr size_t kSmallBlock = kBlock / kCoarse;
 constexpr size_t kNeighbours = 9;
+constexpr size_t kNumbers = kBlock * kBlock;  // of a block
 
 size_t RoundUp(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -52,7 +53,7 @@ void ExtendRows(int16_t* first, size_t stride, size_t width, size_t reach, bool 
 
 // A block, what is known of it, and the best vector so far.
 struct Search::Place {
-  ConstRows block;
+  const int16_t* block;
   ConstRows reference;  // without displacement
   int32_t price;
   Vector near[kNeighbours];
@@ -98,13 +99,11 @@ struct Search::Place {
 Search::Layout Search::LayoutOf(const Shape& shape) noexcept {
   const size_t height = shape.height / kCoarse, width = RoundUp(shape.width / kCoarse, kBlocksAtOnce * kSmallBlock);
   Layout layout;
-  layout.luma = shape.width;
   layout.reference = shape.width + 2 * kReach;
   layout.small = width;
   layout.small_reference = width + 2 * kCoarseReach;
-  layout.luma_at = 0;
-  layout.reference_at = shape.height * layout.luma + kReach * layout.reference + kReach;
-  const size_t small = shape.height * layout.luma + (shape.height + 2 * kReach) * layout.reference;
+  layout.reference_at = shape.height * shape.width + kReach * layout.reference + kReach;
+  const size_t small = shape.height * shape.width + (shape.height + 2 * kReach) * layout.reference;
   layout.small_at = small;
   layout.small_reference_at = small + height * layout.small + kCoarseReach * layout.small_reference + kCoarseReach;
   layout.all = small + height * layout.small + (height + 2 * kCoarseReach) * layout.small_reference;
@@ -157,15 +156,17 @@ void Search::Load(const Pixels& pixels, size_t picture, size_t line, int16_t* lu
 
 // Luma of a row of blocks.
 void Search::Prepare(size_t item) noexcept {
-  const size_t picture = item / shape_.rows(), row = item % shape_.rows();
-  int16_t* const memory = Picture(picture);
+  const size_t picture = item / shape_.rows(), row = item % shape_.rows(), width = shape_.width;
+  int16_t* const blocks = Picture(picture) + row * kBlock * width;
+  int16_t* const small = Picture(picture) + layout_.small_at + row * kSmallBlock * layout_.small;
+  thread_local std::vector<int16_t> lines;
+  lines.resize(std::max(lines.size(), kCoarse * width));
   for (size_t i = 0; i < kBlock; ++i) {
-    const size_t line = row * kBlock + i;
-    int16_t* const luma = memory + layout_.luma_at + line * layout_.luma;
-    Load(pictures_, picture, line, luma);
-    if (line % kCoarse == kCoarse - 1) {
-      kernels_.shrink({luma - (kCoarse - 1) * layout_.luma, layout_.luma}, shape_.width / kCoarse,
-                      memory + layout_.small_at + line / kCoarse * layout_.small);
+    int16_t* const line = lines.data() + i % kCoarse * width;
+    Load(pictures_, picture, row * kBlock + i, line);
+    for (size_t x = 0; x < width; x += kBlock) std::copy_n(line + x, kBlock, blocks + x * kBlock + i * kBlock);
+    if (i % kCoarse == kCoarse - 1) {
+      kernels_.shrink({lines.data(), width}, width / kCoarse, small + i / kCoarse * layout_.small);
     }
   }
 }
@@ -241,11 +242,11 @@ void Search::Refine(size_t step, size_t item) noexcept {
   const size_t picture = item / shape_.rows(), row = item % shape_.rows(), columns = shape_.columns();
   const Vector* const lines[] = {Before(step) + (item - (row == 0 ? 0 : 1)) * columns, Before(step) + item * columns,
                                  Before(step) + (item + (row + 1 == shape_.rows() ? 0 : 1)) * columns};
-  const int16_t* const luma = Picture(picture) + layout_.luma_at + row * kBlock * layout_.luma;
+  const int16_t* const blocks = Picture(picture) + row * kBlock * shape_.width;
   const int16_t* const reference = Picture(picture) + layout_.reference_at + row * kBlock * layout_.reference;
   for (size_t column = 0; column < columns; ++column) {
     Place place;
-    place.block = {luma + column * kBlock, layout_.luma};
+    place.block = blocks + column * kNumbers;
     place.reference = {reference + column * kBlock, layout_.reference};
     place.price = prices_.of_a_bit[picture];
     const size_t beside[] = {column == 0 ? 0 : column - 1, column, column + 1 == columns ? column : column + 1};

@@ -52,7 +52,7 @@ struct Differences {
   const int32_t* below;
 };
 
-// The kernels of one ISA. `luma` is in 1/512, less kMiddle; a block of it has 16x16 numbers.
+// The kernels of one ISA. `luma` is in 1/512, less kMiddle; `block` is [16, 16].
 struct Kernels {
   // Luma of some pixels, clamped.
   void (*luma_of_int16)(const int16_t* pixels, size_t count, int16_t* luma);
@@ -65,12 +65,12 @@ struct Kernels {
   void (*improve)(const Differences& differences, size_t count, int32_t price, int32_t vector, int32_t* costs,
                   int32_t* vectors);
   // The sum of absolute differences of a block and a moved one; of kWhole moved ones, one pixel apart.
-  int32_t (*difference)(ConstRows block, ConstRows moved);
-  void (*differences)(ConstRows block, ConstRows moved, int32_t* out);
+  int32_t (*difference)(const int16_t* block, ConstRows moved);
+  void (*differences)(const int16_t* block, ConstRows moved, int32_t* out);
   // Filters some rows of 16 numbers. Adds 32, so that the second filter rounds.
   void (*filter_rows)(ConstRows luma, int phase, size_t rows, int16_t* filtered);
   // `difference` to the block that rows filtered by `filter_rows` give, 21 of them, or, at phase 0, 16.
-  int32_t (*difference_between)(ConstRows block, const int16_t* filtered, int phase);
+  int32_t (*difference_between)(const int16_t* block, const int16_t* filtered, int phase);
   // The block of a picture that has a fractional position in a window of 21x21 pixels.
   void (*move_int16)(Strided<const int16_t> window, int phase_y, int phase_x, Strided<int16_t> out);
   void (*move_float32)(Strided<const float> window, int phase_y, int phase_x, Strided<float> out);
@@ -117,10 +117,10 @@ class Search {
  private:
   struct Place;
 
-  // Arrays of a picture, one after the other, in `memory_`.
+  // Arrays of a picture, one after the other, in `memory_`: blocks, the reference, and both in small.
   struct Layout {
-    size_t luma, reference, small, small_reference;                   // strides
-    size_t luma_at, reference_at, small_at, small_reference_at, all;  // offsets of their (0, 0)
+    size_t reference, small, small_reference;                // strides
+    size_t reference_at, small_at, small_reference_at, all;  // offsets of their (0, 0)
   };
 
   static Layout LayoutOf(const Shape& shape) noexcept;

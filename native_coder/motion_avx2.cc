@@ -29,17 +29,24 @@ NVC_INLINE int32_t Sum(__m256i x) {
   return _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32(quarter, 0xb1)));
 }
 
+// The first of every three numbers of three vectors is in another lane in each.
 NVC_TARGET void LumaOfInt16(const int16_t* pixels, size_t count, int16_t* luma) {
-  for (size_t i = 0; i < count; ++i) {
-    const int x = pixels[kChannels * i];
-    luma[i] = static_cast<int16_t>((x < 0 ? 0 : x > kScale ? kScale : x) - kMiddle);
+  const __m128i order = _mm_setr_epi8(0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11);
+  for (size_t i = 0; i < count; i += 8) {
+    const auto* const from = reinterpret_cast<const __m128i*>(pixels + kChannels * i);
+    const __m128i first = _mm_blend_epi16(_mm_loadu_si128(from), _mm_loadu_si128(from + 1), 0x92);
+    const __m128i x = _mm_shuffle_epi8(_mm_blend_epi16(first, _mm_loadu_si128(from + 2), 0x24), order);
+    const __m128i clamped = _mm_min_epi16(_mm_max_epi16(x, _mm_setzero_si128()), _mm_set1_epi16(kScale));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(luma + i), _mm_sub_epi16(clamped, _mm_set1_epi16(kMiddle)));
   }
 }
 
 NVC_TARGET void LumaOfFloat32(const float* pixels, size_t count, int16_t* luma) {
-  const __m256i places = _mm256_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21);
+  const __m256i order = _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5);
   for (size_t i = 0; i < count; i += 8) {
-    __m256 x = _mm256_i32gather_ps(pixels + kChannels * i, places, 4);
+    const float* const from = pixels + kChannels * i;
+    const __m256 first = _mm256_blend_ps(_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8), 0x92);
+    __m256 x = _mm256_permutevar8x32_ps(_mm256_blend_ps(first, _mm256_loadu_ps(from + 16), 0x24), order);
     x = _mm256_max_ps(_mm256_mul_ps(x, _mm256_set1_ps(kScale)), _mm256_setzero_ps());
     const __m256i whole = _mm256_cvtps_epi32(_mm256_min_ps(x, _mm256_set1_ps(kScale)));
     const __m256i shifted = _mm256_sub_epi32(whole, _mm256_set1_epi32(kMiddle));
@@ -94,20 +101,19 @@ NVC_TARGET void Improve(const Differences& differences, size_t count, int32_t pr
   }
 }
 
-NVC_TARGET int32_t BlockDifference(ConstRows block, ConstRows moved) {
+NVC_TARGET int32_t BlockDifference(const int16_t* block, ConstRows moved) {
   __m256i sum = _mm256_setzero_si256();
   for (size_t row = 0; row < kBlock; ++row) {
-    sum =
-        _mm256_add_epi16(sum, Difference(Load(block.data + row * block.stride), Load(moved.data + row * moved.stride)));
+    sum = _mm256_add_epi16(sum, Difference(Load(block + row * kBlock), Load(moved.data + row * moved.stride)));
   }
   return Sum(Pairs(sum));
 }
 
-NVC_TARGET void BlockDifferences(ConstRows block, ConstRows moved, int32_t* out) {
+NVC_TARGET void BlockDifferences(const int16_t* block, ConstRows moved, int32_t* out) {
   __m256i sums[kWhole];
   for (__m256i& sum : sums) sum = _mm256_setzero_si256();
   for (size_t row = 0; row < kBlock; ++row) {
-    const __m256i pixels = Load(block.data + row * block.stride);
+    const __m256i pixels = Load(block + row * kBlock);
     const int16_t* const from = moved.data + row * moved.stride;
     for (size_t i = 0; i < kWhole; ++i) sums[i] = _mm256_add_epi16(sums[i], Difference(pixels, Load(from + i)));
   }
@@ -191,10 +197,10 @@ NVC_INLINE void FilterColumns(const int16_t* filtered, size_t stride, int phase,
   }
 }
 
-NVC_TARGET int32_t DifferenceBetween(ConstRows block, const int16_t* filtered, int phase) {
+NVC_TARGET int32_t DifferenceBetween(const int16_t* block, const int16_t* filtered, int phase) {
   __m256i sum = _mm256_setzero_si256();
   FilterColumns(filtered, kBlock, phase, [&](size_t row, __m256i moved) NVC_TARGET {
-    sum = _mm256_add_epi16(sum, Difference(Load(block.data + row * block.stride), moved));
+    sum = _mm256_add_epi16(sum, Difference(Load(block + row * kBlock), moved));
   });
   return Sum(Pairs(sum));
 }

@@ -51,7 +51,8 @@ ffi::Error Mismatch() {
       "16");
 }
 
-// Vectors of the blocks of a picture in its reference, of any two precisions. prices: [B], of a bit. bits: [255], see motion.h.
+// Vectors of the blocks of a picture in its reference, of any two precisions. prices: [B], of a bit. bits: [255], see
+// motion.h.
 template <Choice kernels>
 ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer reference, Int32 prices, Int32 bits,
                     int64_t surprise, int64_t still, ffi::Result<Vectors> vectors) {
