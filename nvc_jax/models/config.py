@@ -351,6 +351,45 @@ embedded_v2 = _codec(
     _small_inter(MotionInterConfig, 128, 160, latent=256, hyper=32, temporal_width=128),
 )
 
+# DCVC-RT and UI2C small enough to train on a CPU, of the same cost per picture: to compare, and as teachers.
+rt_small = _codec(
+    "rt_small",
+    _small_intra(104, (2, 3), 128, latent=128, hyper=32),
+    _inter(
+        InterConfig,
+        128,
+        (2, 2, 2, 2, 2),
+        128,
+        latent=96,
+        hyper=32,
+        temporal_width=128,
+        fusion=Stack(1, 160),
+        spatial=Stack(1, 160),
+    ),
+)
+ui2c_small = CodecConfig(
+    "ui2c_small",
+    (
+        (
+            "pair",
+            _inter(
+                PairConfig,
+                184,
+                (2, 2, 2, 2, 2),
+                184,
+                latent=128,
+                hyper=32,
+                temporal_width=184,
+                fusion=Stack(1, 192),
+                spatial=Stack(1, 192),
+                adaptor=Stack(1, 184),
+            ),
+        ),
+    ),
+    first="pair",
+    rest="pair",
+)
+
 # For tests: every module is there, as small as it can be.
 tiny = _codec(
     "tiny",
@@ -359,5 +398,6 @@ tiny = _codec(
 )
 
 CONFIGS = {
-    config.name: config for config in (dcvc_rt, dcvc_rt_large, kd_nvc_s, kd_nvc_t, ui2c, embedded, embedded_v2, tiny)
+    config.name: config
+    for config in (dcvc_rt, dcvc_rt_large, kd_nvc_s, kd_nvc_t, ui2c, embedded, embedded_v2, rt_small, ui2c_small, tiny)
 }

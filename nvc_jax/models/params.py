@@ -46,8 +46,11 @@ def _initial_value(name: str, shape: tuple[int, ...], rng: np.random.Generator) 
     noise = rng.standard_normal(shape, np.float32)
     if not leaf.startswith("kernel"):  # z prior
         return np.float32(0.01) * noise
-    taps = math.prod(shape[:-2]) if len(shape) == 4 else 1
-    fan_in, fan_out = (9, 9) if len(shape) == 3 else (taps * shape[-2], taps * shape[-1])
+    if is_depthwise(name):  # as PyTorch counts the fans of [C, 1, 3, 3]; blocks start near the identity (spec 8)
+        fan_in, fan_out = 9, 9 * shape[-1]
+    else:
+        taps = math.prod(shape[:-2])
+        fan_in, fan_out = taps * shape[-2], taps * shape[-1]
     return np.float32(math.sqrt(2.0 / (fan_in + fan_out))) * noise  # Xavier
 
 

@@ -1,0 +1,51 @@
+"""A small DCVC-RT without block motion, for CPUs: to compare with `ui2c_small`, and as a teacher of distilled students.
+
+Run: python train.py --config configs/rt_small.py --workdir DIR data.source=FOLDER_OF_VIDEOS
+
+The official loss, lambdas, offsets and weights, with crops of 128x128. A position of the 8-cycle is drawn for each
+clip, because short ones would only train its first. Not run so far.
+"""
+
+import functools
+
+from nvc_jax.models.config import rt_small
+from nvc_jax.training.config import Data, Logging, Loss, Optimiser, Stage, TrainConfig
+
+
+def get_config() -> TrainConfig:
+    """Configure the run."""
+    video = functools.partial(Stage, train="inter", batch=8, clip_norm=0.5, carry_optimiser=True)
+    return TrainConfig(
+        codec=rt_small,
+        stages=(
+            Stage(
+                "pictures",
+                1,
+                train="intra",
+                steps=20000,
+                batch=8,
+                learning_rate=4e-4,
+                warmup_steps=200,
+                decay_from=0.5,
+                final_share=0.02,
+                clip_norm=0.5,
+            ),
+            video(
+                "video_2",
+                2,
+                first_reference="original",
+                steps=15000,
+                learning_rate=4e-4,
+                warmup_steps=200,
+                carry_optimiser=False,
+            ),
+            video("video_4", 4, steps=10000, learning_rate=3e-4),
+            video("video_8", 8, steps=6000, learning_rate=2e-4, decay_from=0.2, final_share=0.02),
+        ),
+        data=Data(skip=2, reverse=0.4, flip=0.5, flip_vertical=0.25, memory_mb=8192),
+        loss=Loss(random_position=True),
+        optimiser=Optimiser("adamw", beta2=0.995, row_reach=6.0),
+        logging=Logging(checkpoint_steps=500),
+        average_decay=0.999,
+        significant_bits=8,
+    )
