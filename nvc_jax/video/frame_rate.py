@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from nvc_jax.video.frame import DEFAULT_FPS
 from nvc_jax.video.timeline import GENERATED_TIMES, Timeline, Times
 
-_MAX_STATED_RATE = 500  # of headers; more is the clock of a variable frame rate
+_MIN_STATED_RATE, _MAX_STATED_RATE = Fraction(1, 100), 500  # of headers; more is the clock of a variable frame rate
 _MILLISECOND = Fraction(1, 1000)
 _JITTER = Fraction(1, 4)  # of a frame: cameras, and films that repeat fields
 
@@ -37,7 +37,7 @@ def judge_rate(
 def _header_rate(stream: VideoStream) -> Fraction | None:
     """Read the frame rate in the headers of the coded video; None if absent."""
     rate = getattr(stream.codec_context, "framerate", None)
-    return _clean(Fraction(rate)) if rate and rate <= _MAX_STATED_RATE else None
+    return _clean(Fraction(rate)) if rate and _MIN_STATED_RATE <= rate <= _MAX_STATED_RATE else None
 
 
 def _rate_of_elementary_stream(stream: VideoStream, timeline: Timeline) -> tuple[Fraction | None, bool]:
@@ -112,6 +112,6 @@ def _ntsc(rate: Fraction) -> Fraction:
 
 def _clean(rate: Fraction) -> Fraction:
     """Undo the rounding of timestamps: 19001/317 was 60000/1001 in nanoseconds."""
-    rate = rate.limit_denominator(1_000_000)
+    rate = max(rate.limit_denominator(1_000_000), Fraction(1, 1_000_000))
     ntsc = _ntsc(rate)
     return ntsc if ntsc and abs(rate / ntsc - 1) < Fraction(5, 10**7) else rate
