@@ -30,7 +30,9 @@ from matplotlib.figure import Figure
 
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError, NvcError, OutputError
-from nvc_jax.evaluation.bd_rate import compare
+from nvc_jax.evaluation.bd_rate import compare, quality_title
+from nvc_jax.evaluation.curves import class_curves
+from nvc_jax.evaluation.plots import rd_figure, styles
 from nvc_jax.evaluation.results import read_results
 from nvc_jax.io.files import atomic_output
 from nvc_jax.models.config import CodecConfig
@@ -38,7 +40,6 @@ from nvc_jax.models.params import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, DOCS, RESULTS = ROOT / "nvc_jax" / "weights", ROOT / "docs", ROOT / "benchmarks" / "results"
-QPS = ("0", "13", "26", "39", "52", "63")
 ANCHORS = ("x264-ultrafast", "mpeg4", "x264", "x265", "svt-av1")
 MEANS = 100  # steps averaged for a point of the training curve
 BEGIN, END = "<!-- figures of {}: made by tools/package_model.py -->", "<!-- end of figures -->"
@@ -110,20 +111,18 @@ def evaluate(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         streams = options.stream_dir or Path(temporary)
         _run(
-            "eval.py", "--model", options.name, "--videos", *options.clips, "--qps", *QPS,
+            "eval.py", "--model", options.name, "--videos", *options.clips,
             "--stream-dir", str(streams / "eval"), "--check-existing", "--output", str(_results(options.name)),
         )  # fmt: skip
 
 
 def figures(options: argparse.Namespace) -> None:
     """Plot the curves of all results."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _run(
-            "tools/make_report.py", *map(str, sorted((RESULTS / "eval").glob("*.json"))), "--anchor", "x265",
-            "--output", str(folder / "report.html"), "--pictures", str(folder),
-        )  # fmt: skip
-        shutil.copyfile(folder / "rd_eval.png", DOCS / f"{options.name}_rd.png")
+    results = {path.stem: read_results(path) for path in sorted((RESULTS / "eval").glob("*.json"))}
+    (panels,) = class_curves(results)[0].values()
+    titled = {f"{quality_title(quality, results.values())}, dB": curves for quality, curves in panels.items()}
+    with atomic_output(DOCS / f"{options.name}_rd.png") as file:
+        file.write(rd_figure(titled, styles(results)))
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -142,7 +141,7 @@ def example_report(options: argparse.Namespace) -> None:
         (folder / "demo" / "source.y4m").rename(video)
         _run(
             "eval.py", "--model", options.name, "x264", "x264-ultrafast", "--videos", str(video),
-            "--qps", *QPS, "--stream-dir", str(folder / "streams"), "--output", str(folder / "results"),
+            "--stream-dir", str(folder / "streams"), "--output", str(folder / "results"),
         )  # fmt: skip
         results = sorted(map(str, (folder / "results").glob("*.json")))
         _run(

@@ -150,6 +150,7 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
             f"{folder}: parameters, tables and config.json do not belong together (identity {contents[:12]}, "
             f"config.json says {str(expected)[:12]}); convert or copy the model again."
         )
+    _check_finite(folder, params)
     return StoredModel(
         config,
         params,
@@ -205,6 +206,16 @@ def _check_files(folder: Path, hashes: object) -> None:
             found = _file_hash(folder / name)
         if found != expected:
             raise ModelError(f"{folder}: {name} is damaged; convert or copy the model again.")
+
+
+def _check_finite(folder: Path, params: ParamTree) -> None:
+    leaves = flatten(params)
+    broken = [name for name, leaf in leaves.items() if not np.isfinite(leaf).all()]
+    if broken:
+        raise ModelError(
+            f"{folder}: {len(broken)} of {len(leaves)} parameters have NaN or infinity in them, e.g. {broken[0]}; the "
+            "training that wrote them has diverged, take an earlier model."
+        )
 
 
 def _restore(folder: Path) -> ParamTree:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
-from nvc_jax.convert.checkpoint import params_from_official, params_to_official
+from nvc_jax.convert.checkpoint import StateDict, params_from_official, params_to_official
 from nvc_jax.convert.pth import dump_pth, read_pth
+from nvc_jax.convert.safetensors import SUFFIX, dump_safetensors, is_safetensors, read_safetensors
 from nvc_jax.entropy.tables import load_tables
 from nvc_jax.errors import CheckpointError, OutputError
 from nvc_jax.io.files import atomic_output, same_file
@@ -19,7 +20,7 @@ def import_checkpoints(
     """Make a model directory from the official image and video checkpoints.
 
     Args:
-        image: `.pth` or `.pth.tar` of the image model.
+        image: `.pth`, `.pth.tar` or `.safetensors` of the image model.
         video: the same of the video model.
         folder: the directory to make.
         architecture: name of the checkpoints' configuration.
@@ -44,7 +45,7 @@ def read_checkpoints(
     """
     if architecture not in CONFIGS:
         raise CheckpointError(f"unknown architecture {architecture!r}; available: {', '.join(CONFIGS)}.")
-    params = params_from_official(CONFIGS[architecture], read_pth(image), read_pth(video))
+    params = params_from_official(CONFIGS[architecture], _read(image), _read(video))
     official = load_tables(tables, TABLE_NAMES) if tables is not None else None
     return make_model(
         CONFIGS[architecture],
@@ -55,7 +56,7 @@ def read_checkpoints(
 
 
 def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
-    """Write the official image and video checkpoints of a model directory.
+    """Write the official image and video checkpoints of a model directory, `.safetensors` where a name ends so.
 
     Raises:
         ModelError: the model does not exist.
@@ -68,6 +69,11 @@ def export_checkpoints(folder: Path, image: Path, video: Path) -> StoredModel:
         raise CheckpointError(f"{folder}: is an int16 model; export its float model.")
     intra, inter = params_to_official(model.config, model.params)
     with atomic_output(image) as image_file, atomic_output(video) as video_file:  # both or neither
-        dump_pth(image_file, intra)
-        dump_pth(video_file, inter)
+        for path, file, tensors in ((image, image_file, intra), (video, video_file, inter)):
+            dump = dump_safetensors if path.suffix == SUFFIX else dump_pth
+            dump(file, tensors)
     return model
+
+
+def _read(path: Path) -> StateDict:
+    return read_safetensors(path) if is_safetensors(path) else read_pth(path)

@@ -5,6 +5,7 @@ block, a convolution) follows from its kind.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +125,7 @@ class OfficialTensor:
         return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
 
 
+@functools.cache
 def official_tensors(config: CodecConfig) -> dict[str, OfficialTensor]:
     """Map flat names of our parameters to tensors of the official files."""
     modules = {

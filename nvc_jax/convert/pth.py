@@ -176,19 +176,24 @@ def _read_arrays(records: _Records, file_bytes: int) -> dict[str, Array]:
         data = records.read(f"data/{key}")
         for name in names:
             arrays[name] = _array(tensors[name], data, byte_order)
-    names = _unwrapped(list(tensors))
-    if len(set(names)) < len(names):
-        raise CheckpointError("has tensors whose names differ by `_orig_mod.` only")
+    names = without_wrappers(list(tensors))
     return {name: arrays[original] for name, original in zip(names, tensors, strict=True)}
 
 
-def _unwrapped(names: list[str]) -> list[str]:
-    """Strip the prefixes of wrapper modules from names."""
+def without_wrappers(names: list[str]) -> list[str]:
+    """Strip the prefixes of wrapper modules from names.
+
+    Raises:
+        CheckpointError: two names become one.
+    """
     taken: set[str] = set()
     while prefix := next((p for p in _WRAPPED if p not in taken and all(n.startswith(p) for n in names)), None):
         taken.add(prefix)
         names = [name.removeprefix(prefix) for name in names]
-    return [name.replace("._orig_mod.", ".").removeprefix("_orig_mod.") for name in names]
+    names = [name.replace("._orig_mod.", ".").removeprefix("_orig_mod.") for name in names]
+    if len(set(names)) < len(names):
+        raise CheckpointError("has tensors whose names differ by `_orig_mod.` only")
+    return names
 
 
 def _find_state_dict(value: object, depth: int = 0) -> dict[str, Tensor]:

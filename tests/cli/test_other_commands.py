@@ -4,6 +4,7 @@ import functools
 import pickle
 import shutil
 import sys
+import traceback
 import zipfile
 
 import av
@@ -15,6 +16,7 @@ from nvc_jax.codec.store import load_model
 from nvc_jax.convert import int16, names
 from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import read_pth, write_pth
+from nvc_jax.errors import CheckpointError
 from nvc_jax.models.config import CONFIGS, tiny
 from nvc_jax.video import open_video, read_png
 
@@ -144,9 +146,14 @@ def test_tensors_are_named(nvc, work, checkpoints):
     video[misshaped] = np.zeros((1, 2, 3), np.float32)
     write_pth(work / "odd.pth", video | {"extra.weight": np.zeros(1, np.float32)})
     with unchanged(work):
-        sentence = nvc("convert", checkpoints[0], "odd.pth", "new", "--architecture", "tiny").refusal()
+        arguments = "convert", checkpoints[0], "odd.pth", "new", "--architecture", "tiny"
+        sentence = nvc(*arguments).refusal()
+        with pytest.raises(CheckpointError) as caught:
+            nvc(*arguments, "--debug")
+    counts = "(tensors: 1 missing, 1 unexpected, 1 of another shape)"
+    assert f"{counts}, e.g. missing in the video checkpoint: {missing}" in sentence
     for words in (missing, f"{misshaped} is [1, 2, 3]", "extra.weight"):
-        assert words in sentence
+        assert words in "".join(traceback.format_exception(caught.value))
 
 
 class Hostile:

@@ -15,6 +15,7 @@ from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.errors import ModelError
 from nvc_jax.models.config import dcvc_rt, tiny
+from nvc_jax.models.params import flatten, unflatten
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,13 @@ def test_the_packaged_model_keeps_its_name_in_int16_streams(tmp_path):
     assert trained_identity("0" * 64) == "0" * 64
     save_model(tmp_path / "int16", integers)
     assert load_model(tmp_path / "int16").stream_identity == integers.contents
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_no_numbers_are_refused(model, tmp_path, value):
+    parameters = flatten(model.params)
+    parameters["inter/recon_out/bias"] = np.full_like(parameters["inter/recon_out/bias"], value)
+    save_model(tmp_path / "model", make_model(tiny, unflatten(parameters), "diverged"))
+    message = r"1 of \d+ parameters have NaN or infinity in them, e\.g\. inter/recon_out/bias; the training that wrote"
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path / "model")

@@ -1,6 +1,5 @@
 """Parameters between the official layout and ours (golden shapes_*.json, fingerprints.json)."""
 
-import functools
 import json
 import re
 
@@ -11,17 +10,16 @@ from nvc_jax.convert.checkpoint import params_from_official, params_to_official
 from nvc_jax.convert.names import official_tensors
 from nvc_jax.convert.pth import read_pth, write_pth
 from nvc_jax.errors import CheckpointError
-from nvc_jax.models.config import dcvc_rt, dcvc_rt_large, tiny
+from nvc_jax.models.config import CONFIGS, dcvc_rt, dcvc_rt_large, tiny
 from nvc_jax.models.params import flatten, parameter_shapes
 
 FILES = {"image": "intra", "video": "inter"}
-tensors_of = functools.cache(official_tensors)
 
 
 @pytest.mark.parametrize(("file", "model"), FILES.items())
 def test_names_and_shapes_are_the_official_ones(golden, file, model):
     official = {name: tuple(shape) for name, shape in json.loads((golden / f"shapes_{file}.json").read_text()).items()}
-    ours = [t for t in tensors_of(dcvc_rt).values() if t.model == model]
+    ours = [t for t in official_tensors(dcvc_rt).values() if t.model == model]
     assert {t.name: t.shape for t in ours} == official
     assert len(ours) == len(official)
 
@@ -29,7 +27,7 @@ def test_names_and_shapes_are_the_official_ones(golden, file, model):
 @pytest.mark.parametrize("config", [tiny, dcvc_rt, dcvc_rt_large], ids=lambda config: config.name)
 def test_layouts(config):
     """Converted tensors have the shape of our parameter and round-trip exactly; names are unique."""
-    tensors, shapes = tensors_of(config), parameter_shapes(config)
+    tensors, shapes = official_tensors(config), parameter_shapes(config)
     assert tensors.keys() == shapes.keys()
     assert len({(t.model, t.name) for t in tensors.values()}) == len(tensors)
     for ours, tensor in tensors.items():
@@ -42,7 +40,7 @@ def test_layouts(config):
 def state_dicts():
     """Random state_dicts of the official image and video models with the channels of `tiny`."""
     rng = np.random.default_rng(0)
-    tensors = tensors_of(tiny).values()
+    tensors = official_tensors(tiny).values()
     return [
         {t.name: rng.normal(size=t.shape).astype(np.float32) for t in tensors if t.model == model}
         for model in FILES.values()
@@ -54,9 +52,7 @@ def test_weights_that_are_not_finite(state_dicts, value):
     image, video = state_dicts
     name = next(name for name in video if name.endswith("weight"))
     video[name].flat[3] = value
-    message = (
-        rf"^1 of \d+ tensors in the video checkpoint have values that are not finite, e\.g\. {re.escape(name)}; the tr"
-    )
+    message = rf"^1 of \d+ tensors have NaN or infinity in them, e\.g\. {re.escape(name)} in the video checkpoint"
     with pytest.raises(CheckpointError, match=message):
         params_from_official(tiny, image, video)
 
@@ -87,11 +83,50 @@ def test_every_misfit_is_named(state_dicts):
     video["encoder.down.bias"] = np.zeros(7, np.float32)
     with pytest.raises(CheckpointError) as caught:
         params_from_official(tiny, image, video)
-    message = str(caught.value)
-    assert "do not fit the codec 'tiny'" in message
-    assert "2 tensors missing in the image checkpoint: enc.enc_1.adaptor.weight, q_scale_enc" in message
-    assert "1 tensors unexpected in the image checkpoint: surplus" in message
-    assert "1 tensors with a shape mismatch in the video checkpoint: encoder.down.bias is [7], not [16]" in message
+    assert str(caught.value) == (
+        "the checkpoints do not fit the codec 'tiny' (tensors: 2 missing, 1 unexpected, 1 of another shape), e.g. "
+        "missing in the image checkpoint: enc.enc_1.adaptor.weight; --debug lists all"
+    )
+    assert caught.value.__notes__ == [
+        "missing in the image checkpoint: enc.enc_1.adaptor.weight\n"
+        "missing in the image checkpoint: q_scale_enc\n"
+        "unexpected in the image checkpoint: surplus\n"
+        "of another shape in the video checkpoint: encoder.down.bias is [7], not [16]"
+    ]
+
+
+def official(config):
+    """State_dicts of zeros as the official code has them."""
+    return [
+        {t.name: np.zeros(t.shape, np.float32) for t in official_tensors(config).values() if t.model == model}
+        for model in FILES.values()
+    ]
+
+
+@pytest.mark.parametrize("config", [tiny, dcvc_rt], ids=lambda config: config.name)
+def test_usual_mistakes_have_a_sentence(config):
+    image, video = official(tiny)
+    for given, sentence in (
+        ((video, image), "the two checkpoints are swapped; give that of the image model first"),
+        ((video, video), "both files are of the video model; give one of the image and one of the video model"),
+        ((image, image), "both files are of the image model; give one of the image and one of the video model"),
+    ):
+        with pytest.raises(CheckpointError) as caught:
+            params_from_official(config, *given)
+        assert str(caught.value) == sentence
+        assert "unexpected in the " in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("config", "asked"), [(tiny, dcvc_rt), (dcvc_rt, tiny), (dcvc_rt_large, dcvc_rt)])
+def test_another_architecture_is_named(config, asked):
+    with pytest.raises(CheckpointError) as caught:
+        params_from_official(asked, *official(config))
+    assert str(caught.value) == f"the checkpoints are of the architecture {config.name}, not {asked.name}"
+
+
+def test_codecs_without_official_checkpoints():
+    with pytest.raises(CheckpointError, match="the codec 'ui2c' has other networks than DCVC-RT"):
+        params_from_official(CONFIGS["ui2c"], {}, {})
 
 
 @pytest.mark.parametrize(("file", "model"), FILES.items())
