@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/*.inl native_coder/CMakeLists.txt)
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 demo: .venv/installed
 	$(BIN)/nvc-jax demo --out demo
@@ -20,6 +20,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed
+	$(BIN)/mkdocs build --quiet  # strict: a warning ends it; the site is build/site
 
 .venv/installed: pyproject.toml $(SOURCES)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."'
