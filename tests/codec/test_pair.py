@@ -1,6 +1,6 @@
 """A codec of one network that codes two pictures together, added from outside: through files, seeking and damage.
 
-Nothing but a network and its configuration is new (docs/STRUCTURE.md, "Add a codec").
+Nothing but a network and its configuration is new (docs/ADD_A_CODEC.md).
 """
 
 import dataclasses
