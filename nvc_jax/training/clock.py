@@ -71,6 +71,11 @@ class Clock:
         """Seconds of the run so far."""
         return time.monotonic() - self._began
 
+    @property
+    def left(self) -> float:
+        """Seconds of the run that are left."""
+        return max(0.0, self._seconds - self.elapsed)
+
     def enter(self, stage: int, step: int) -> None:
         """Enter a stage, unless it has begun."""
         if stage == len(self.starts):

@@ -129,6 +129,7 @@ def _train(options: argparse.Namespace) -> Outcome:
             options.steps,
             lambda text: print(f"{options.prog}: {text}", file=sys.stderr),
             options.seconds,
+            lambda line: print(line, file=sys.stderr, flush=True),
         )
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):

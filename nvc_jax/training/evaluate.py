@@ -64,7 +64,7 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
     bits = sum(frame.bits for frame in measured.frames)
     psnr = np.mean([frame.quality.psnr for frame in measured.frames], axis=0)
     write_png(
-        pictures / f"{sequence.name}_qp{qp:02}.png", np.concatenate([frame.rgb for frame in measured.pictures], axis=1)
+        picture_of(pictures, sequence.name, qp), np.concatenate([frame.rgb for frame in measured.pictures], axis=1)
     )
     return {
         "sequence": sequence.name,
@@ -73,6 +73,11 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         "psnr": float(psnr[0]),
         "psnr_y": float(psnr[1] if len(psnr) > 1 else psnr[0]),
     }
+
+
+def picture_of(pictures: Path, sequence: str, qp: int) -> Path:
+    """Name the PNG of a clip at a qp."""
+    return pictures / f"{sequence}_qp{qp:02}.png"
 
 
 def videos(source: str) -> list[Path]:

@@ -132,11 +132,14 @@ class Records:
             self._plot(step, {**values, "samples_per_second": speed}, "train")
         return speed
 
-    def evaluation(self, step: int, point: Mapping[str, Any]) -> None:
-        """Log a rate-distortion point."""
+    def evaluation(self, step: int, point: Mapping[str, Any], picture: Path | None = None) -> None:
+        """Log a rate-distortion point, with the PNG of source and decoded frame side by side."""
         self._write(EVALUATION, {"step": step, **point})
         place = f"evaluation/{point['sequence']}/qp{point['qp']}"
         self._plot(step, {name: point[name] for name in ("bpp", "psnr")}, place)
+        if self._board is not None and picture is not None:
+            with explained(OutputError, f"{picture}: cannot read"):
+                self._board.file_writer.add_summary(_picture_summary(f"{place}/source_and_decoded", picture), step)
 
     def restart_clock(self) -> None:
         """Exclude the time since the last step from the next one's speed."""
@@ -159,6 +162,16 @@ class Records:
             for name, value in values.items():
                 if math.isfinite(value):
                     self._board.add_scalar(f"{place}/{name}", value, step)
+
+
+def _picture_summary(tag: str, png: Path) -> Any:
+    """Make the summary of a picture from a PNG file, as `add_image` does, which needs Pillow."""
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    data = png.read_bytes()
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))  # of IHDR
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
 def _cut(path: Path, step: int) -> None:

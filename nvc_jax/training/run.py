@@ -1,12 +1,10 @@
 """A run from its configuration to an exported model: start or resume, step, log, save, stop."""
 
 import dataclasses
-import datetime
-import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.io.files import make_folder
@@ -24,18 +20,19 @@ from nvc_jax.training.checkpoints import Checkpoints
 from nvc_jax.training.clock import Clock, read_clock
 from nvc_jax.training.config import DEMO, TrainConfig, resolved
 from nvc_jax.training.data import ClipSet, open_clips, samples
-from nvc_jax.training.evaluate import evaluate, videos
+from nvc_jax.training.evaluate import evaluate, picture_of, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
 from nvc_jax.training.feed import Feed, HostFeed, StagePlace, device_feeds
 from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.overview import compiling, overview
 from nvc_jax.training.processes import from_first, is_first, on_all, together
+from nvc_jax.training.progress import Pace, Shown, shown
 from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_folder, save_config
 from nvc_jax.training.settings import to_json
 from nvc_jax.training.signals import collect_signals
 from nvc_jax.training.step import (
     Metrics,
     TrainState,
-    bucket_names,
     fresh_moments,
     initial_state,
     pictures,
@@ -69,6 +66,7 @@ def train(
     stop_at: int | None,
     note: Callable[[str], Any],
     seconds: float | None = None,
+    say: Callable[[str], Any] | None = None,
 ) -> Outcome:
     """Start a run, or resume the one in `workdir`.
 
@@ -78,6 +76,7 @@ def train(
         stop_at: stop at this step, with the schedule of the whole run.
         note: takes sentences for the user.
         seconds: time budget of the run over all calls, up to its last step; its stages then share time, not steps.
+        say: takes the lines that describe the run before its first step.
 
     Raises:
         NvcError: the run cannot start or continue.
@@ -103,6 +102,10 @@ def train(
             run.clock = Clock(workdir, seconds, config.shares(), run.step, began)
         elif str(run.step) in read_clock(workdir):
             raise ConfigError(f"{workdir}: holds a run that was started with --seconds; give it again to resume.")
+        if say is not None and is_first():
+            limit = None if run.clock else min(config.steps, config.steps if stop_at is None else stop_at)
+            for line in overview(config, clips, from_first(run.state), run.step, limit, workdir):
+                say(line)
         return run.go(stop_at)
 
 
@@ -176,9 +179,14 @@ class _Run:
         limit = self.step + _ENDLESS if self.clock else config.steps
         limit = limit if stop_at is None else min(stop_at, limit)
         signals = self.stack.enter_context(collect_signals(self.note))
-        progress = self.stack.enter_context(_progress(config.steps, self.step))
+        self.pace = Pace(config, min(limit, config.steps))
+        total = config.steps if self.clock else min(limit, config.steps)
+        progress = self.stack.enter_context(shown(total, self.step, self._time_left, is_first()))
         left = self._stages_left(limit)
-        feeds = device_feeds(config, self.clips, self.packing, self.state, left) if config.data.on_device else None
+        feeds = None
+        if config.data.on_device:
+            progress.busy(compiling(config, [config.stages[number] for number in left]))
+            feeds = device_feeds(config, self.clips, self.packing, self.state, left)
         stopped = False
         for number in left:
             if self.step >= limit:  # or the clock would enter another stage
@@ -190,6 +198,7 @@ class _Run:
             if feeds:
                 stopped = self._stage(number, feeds[number].begin(place), end, signals, progress)
             else:
+                progress.busy(compiling(config, [stage]))
                 feed = HostFeed(config, self.clips, self.packing, place, self.step)
                 stopped = self._stage(number, feed, end, signals, progress)
             if stopped:
@@ -198,9 +207,13 @@ class _Run:
         if self.checkpoints is not None:
             if self.checkpoints.latest() != self.step:
                 self._save()
+            progress.busy("exporting the model")
             model = export(config, from_first(self.state), self.packing, self.workdir)
         by_signal = (signals or [signal.SIGTERM])[0] if stopped else None  # SIGTERM: another process got the signal
         return Outcome(self.step, self.step if self.clock else config.steps, model, by_signal)
+
+    def _time_left(self, step: int) -> float | None:
+        return self.clock.left if self.clock else self.pace.left(step)
 
     def _stages_left(self, limit: int) -> Sequence[int]:
         """List the stages with steps left before a limit; with a clock, all that are not over."""
@@ -220,7 +233,7 @@ class _Run:
         before = zip(starts, starts[1:], self.config.stages, strict=False)
         return StagePlace(number, starts[number], sum((end - start) * stage.batch for start, end, stage in before))
 
-    def _stage(self, number: int, feed: Feed, end: int, signals: list[signal.Signals], progress: "_Shown") -> bool:
+    def _stage(self, number: int, feed: Feed, end: int, signals: list[signal.Signals], progress: Shown) -> bool:
         """Train a stage; True if the processes agreed to stop, as one of them got a signal before a step."""
         pending: _Pending | None = None
         self._logged = time.monotonic()
@@ -242,6 +255,7 @@ class _Run:
                 stopped = self._log(pending, number, progress) or stopped
                 pending = None
                 if measure and is_first():
+                    progress.busy(f"evaluating real streams of step {self.step}")
                     self._evaluate()  # before the checkpoint, so that a killed one is repeated
                 if save and is_first():
                     self._save()
@@ -256,7 +270,7 @@ class _Run:
         every = (self.config.logging.checkpoint_steps, self.config.evaluation.steps or _ENDLESS)
         return every[0] * (not past) - self.step % every[0], every[1] * (not past) - self.step % every[1]
 
-    def _log(self, pending: "_Pending | None", number: int, progress: "_Shown") -> bool:
+    def _log(self, pending: "_Pending | None", number: int, progress: Shown) -> bool:
         """Log the steps of a call once their metrics arrive; True if a process got a signal before it."""
         if pending is None:
             return False
@@ -269,10 +283,11 @@ class _Run:
         series = {name: np.atleast_1d(values)[:count] for name, values in metrics.items()}
         bad = series.pop("bad")
         by_step = [{name: float(values[i]) for name, values in series.items()} for i in range(count)]
+        self.pace.done(number, count)
         if self.records is not None:
             speed = self.records.steps(pending.step, stage.name, by_step, stage.batch)
             for step, values in enumerate(by_step, start=pending.step + 1):
-                progress.show(step, values, speed, self.config.trained(stage)[-1])
+                progress.step(step, values, speed, self.config.trained(stage)[-1])
         if bad.max() >= self.config.max_bad_steps:
             raise TrainingError(
                 f"step {pending.step + count - 1}: no finite loss or gradient for {int(bad.max())} steps in a row; the "
@@ -294,7 +309,8 @@ class _Run:
         pictures_folder = self.workdir / "pictures" / f"step_{self.step - 1:08}"
         try:
             for point in evaluate(model, self.config.evaluation, pictures_folder):
-                self.records.evaluation(self.step - 1, point)
+                picture = picture_of(pictures_folder, point["sequence"], point["qp"])
+                self.records.evaluation(self.step - 1, point, picture)
         except NvcError as error:
             self.note(f"step {self.step}: the evaluation failed, training continues: {error}")
         self.records.restart_clock()
@@ -331,40 +347,3 @@ def _from_first_process(value: Any) -> Any:
     if jax.process_count() == 1:
         return value
     return multihost_utils.broadcast_one_to_all(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shown:
-    """Progress on stderr: a live line on a terminal, otherwise a plain line every 100 steps.
-
-    PSNRs in parentheses are by range of qp.
-    """
-
-    progress: Progress
-    task: TaskID
-    first: int
-    steps: int
-    began: float
-
-    def show(self, step: int, values: dict[str, float], speed: float, part: str) -> None:
-        by_qp = (values[f"psnr_y_{part}_{bucket}"] for bucket in bucket_names())
-        text = (
-            f"loss {values['loss']:.4f}  {values[f'bpp_{part}']:.4f} bpp  {values[f'psnr_y_{part}']:.2f} dB "
-            f"({' '.join('-' if math.isnan(psnr) else f'{psnr:.1f}' for psnr in by_qp)})  {speed:.1f} samples/s"
-        )
-        self.progress.update(self.task, completed=step, description=text)
-        if not self.progress.console.is_terminal and step % 100 == 0:
-            taken = (time.monotonic() - self.began) / (step - self.first)
-            left = datetime.timedelta(seconds=round(taken * (self.steps - step)))
-            self.progress.console.print(
-                f"step {step} of {self.steps}  {text}  {left} left", highlight=False, soft_wrap=True
-            )
-
-
-@contextmanager
-def _progress(steps: int, step: int) -> Iterator[_Shown]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (is_first() and console.is_terminal)) as progress:
-        task = progress.add_task("starting", total=steps, completed=step)
-        yield _Shown(progress, task, step, steps, time.monotonic())

@@ -161,7 +161,8 @@ def test_memory_that_does_not_suffice_is_one_sentence(tmp_path, monkeypatch, cap
     config.write_text("import test_run\nget_config = lambda: test_run.CONFIG\n")
     assert command.main(["seed=3", "--config", str(config), "data.skip=1", "--workdir", str(tmp_path), "seed=4"]) == 1
     assert capsys.readouterr().err == (
-        "nvc-jax train: not enough memory; set a smaller batch or size, stages.N.remat=true, or a smaller data.memory_mb.\n"
+        "nvc-jax train: not enough memory; set a smaller batch or size, stages.N.remat=true, or a smaller "
+        "data.memory_mb.\n"
     )
 
 
@@ -191,13 +192,3 @@ def test_steps_compile_once():
     assert result.sharding == copies.sharding
     step(result)
     assert len(traced) == 1
-
-
-def test_line_without_a_terminal(capsys):
-    with run._progress(300, 0) as shown:
-        values = {"loss": 1.0, "bpp_intra": 0.5, "psnr_y_intra": 30.0}
-        by_qp = {
-            f"psnr_y_intra_{name}": psnr for name, psnr in zip(bucket_names(), (21, 25, 30, float("nan")), strict=True)
-        }
-        shown.show(100, values | by_qp, 8.0, "intra")
-    assert "step 100 of 300  loss 1.0000  0.5000 bpp  30.00 dB (21.0 25.0 30.0 -)" in capsys.readouterr().err
