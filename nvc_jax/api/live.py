@@ -15,6 +15,7 @@ from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.codec import decoder
 from nvc_jax.codec.containers import Container, StreamEncoder, Written, container_of, is_coded_rgb
 from nvc_jax.codec.memory import enough_memory
+from nvc_jax.codec.rate_control import BitrateController
 from nvc_jax.errors import ConfigError
 from nvc_jax.video import Colour, Frame, RgbFrame, VideoInfo
 
@@ -91,13 +92,32 @@ class Encoder:
         """Quality, 0 to 63; a new one counts from the next packet on.
 
         Raises:
-            ConfigError: it is out of range, or the container cannot hold it.
+            ConfigError: it is out of range, the container cannot hold it, or the encoder has rate control.
         """
         return self._encoder.schedule.qp
 
     @qp.setter
     def qp(self, qp: float) -> None:
+        if self._encoder.controller is not None:
+            raise ConfigError("the encoder follows a bitrate or a PSNR and chooses qps itself.")
         self._encoder.schedule = dataclasses.replace(self._encoder.schedule, qp=qp)
+
+    @property
+    def bitrate(self) -> float | None:
+        """Bits per second that the encoder follows, None without; a new one counts from the next packet on.
+
+        Raises:
+            ConfigError: it is not positive, or the encoder was made without.
+        """
+        controller = self._encoder.controller
+        return controller.target.bitrate if isinstance(controller, BitrateController) else None
+
+    @bitrate.setter
+    def bitrate(self, bitrate: float) -> None:
+        controller = self._encoder.controller
+        if not isinstance(controller, BitrateController):
+            raise ConfigError("the encoder follows no bitrate; make it with bitrate=.")
+        controller.target = dataclasses.replace(controller.target, bitrate=bitrate)
 
     def force_intra(self) -> None:
         """Make the next picture an intra frame, from which a new receiver can start."""

@@ -3,10 +3,12 @@
 from fractions import Fraction
 from typing import Any, TypedDict
 
+from nvc_jax.codec.rate_control import RateControl, rate_control
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError
 
 _SCHEDULE = "intra_qp", "intra_period", "reset_interval"
+_RATE = "bitrate", "buffer", "psnr", "qp_range"
 
 
 class EncodingOptions(TypedDict, total=False):
@@ -20,6 +22,11 @@ class EncodingOptions(TypedDict, total=False):
         rdoq: what a bit is worth in squared quantisation steps, 0 to 1, for rate-distortion optimised quantisation; 0
             rounds to the nearest. By default 0.06, and 0 for official streams of models without motion.
         skip_blocks: models with motion leave out blocks that are predicted well enough, by default True.
+        bitrate: bits per second that the qps follow instead of `qp`, in one pass.
+        buffer: with `bitrate`, seconds that the channel takes to empty the buffer between encoder and channel (a leaky
+            bucket), by default 1; it does not run over unless the qp range forces it to.
+        psnr: mean PSNR in dB (6:1:1) that the qps follow instead of `qp`.
+        qp_range: with `bitrate` or `psnr`, smallest and largest qp of a picture, by default (0, 63).
     """
 
     intra_qp: float | None
@@ -28,6 +35,10 @@ class EncodingOptions(TypedDict, total=False):
     skip_threshold: float | None
     rdoq: float | None
     skip_blocks: bool
+    bitrate: float
+    buffer: float
+    psnr: float
+    qp_range: tuple[float, float]
 
 
 class CoderOptions(TypedDict, total=False):
@@ -36,6 +47,7 @@ class CoderOptions(TypedDict, total=False):
     skip_threshold: float | None
     rdoq: float | None
     skip_blocks: bool
+    rate_control: RateControl | None
 
 
 def split(qp: float, options: EncodingOptions) -> tuple[Schedule, CoderOptions]:
@@ -49,7 +61,10 @@ def split(qp: float, options: EncodingOptions) -> tuple[Schedule, CoderOptions]:
         available = ", ".join(("qp", *EncodingOptions.__annotations__))
         raise ConfigError(f"unknown option {unknown[0]!r}; available: {available}.")
     rules: dict[str, Any] = {name: value for name, value in options.items() if name in _SCHEDULE}
-    rest: Any = {name: value for name, value in options.items() if name not in _SCHEDULE}
+    rest: Any = {name: value for name, value in options.items() if name not in (*_SCHEDULE, *_RATE)}
+    rates: Any = {name: value for name, value in options.items() if name in _RATE and value is not None}
+    if rates:
+        rest["rate_control"] = rate_control(**rates)
     return Schedule(qp, **rules), rest
 
 

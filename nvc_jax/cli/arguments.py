@@ -62,6 +62,36 @@ def parse_rate(text: str | None) -> Fraction | None:
     return rate
 
 
+def parse_bitrate(text: str | None) -> float | None:
+    """Parse `--bitrate` to bits per second.
+
+    Raises:
+        ConfigError: it is no number, with k or M behind it or not.
+    """
+    if text is None:
+        return None
+    factor = {"k": 1e3, "M": 1e6}.get(text[-1:], 1.0)
+    try:
+        return factor * float(text[:-1] if factor > 1 else text)
+    except ValueError:
+        raise ConfigError(f"--bitrate {text} is not a bitrate, for example 500k, 1.5M or 64000.") from None
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """Parse `--qp-range`.
+
+    Raises:
+        ConfigError: it is not LOW:HIGH.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        raise ConfigError(f"--qp-range {text} is not of the form LOW:HIGH, for example 10:50.") from None
+    return low, high
+
+
 def check_count(frames: int | None) -> int | None:
     """Check `--frames`.
 
@@ -139,6 +169,17 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     encode.add_argument(
         "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
+    )
+    encode.add_argument(
+        "--bitrate", metavar="R", help="bits per second to follow instead of --qp, in one pass: 500k, 1.5M or 64000"
+    )
+    encode.add_argument(
+        "--buffer", type=float, metavar="S",
+        help="with --bitrate: seconds that the channel takes to empty the buffer before it (default 1)",
+    )  # fmt: skip
+    encode.add_argument("--psnr", type=float, metavar="DB", help="mean PSNR (6:1:1) to follow instead of --qp")
+    encode.add_argument(
+        "--qp-range", metavar="LOW:HIGH", help="with --bitrate or --psnr: qps of all frames lie in it (default 0:63)"
     )
     encode.add_argument(
         "--intra-qp",

@@ -19,6 +19,8 @@ from nvc_jax.cli.arguments import (
     OWN_PARSERS,
     check_count,
     parse,
+    parse_bitrate,
+    parse_range,
     parse_rate,
     parse_size,
     parse_threshold,
@@ -127,6 +129,7 @@ def _encode(options: argparse.Namespace) -> None:
     from nvc_jax.codec.containers import container_of, default_precision
     from nvc_jax.codec.files import encode_file
     from nvc_jax.codec.model import Codec
+    from nvc_jax.codec.rate_control import rate_control
     from nvc_jax.codec.schedule import Schedule
 
     schedule = Schedule(
@@ -138,6 +141,8 @@ def _encode(options: argparse.Namespace) -> None:
     threshold = parse_threshold(options.skip_threshold)
     size = None if options.size is None else parse_size(options.size)
     fps, frames = parse_rate(options.fps), check_count(options.frames)
+    rates = parse_bitrate(options.bitrate), options.buffer, options.psnr, parse_range(options.qp_range)
+    control = None if rates == (None,) * len(rates) else rate_control(*rates)
     container = container_of(options.output, options.container)
     with _report_file(options) as file:
         with _progress("encode") as progress:
@@ -158,6 +163,7 @@ def _encode(options: argparse.Namespace) -> None:
                 frames=frames,
                 track=options.track,
                 reconstruct=file is not None,
+                rate_control=control,
                 progress=progress,
                 note=_note,
             )

@@ -10,6 +10,7 @@ from nvc_jax.bitstream.nvc_syntax import QP_STEPS
 from nvc_jax.codec.encoder import EncodedPacket, Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pipeline import MAX_DELAY
+from nvc_jax.codec.rate_control import Controller, RateControl
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
@@ -104,7 +105,12 @@ class Written(NamedTuple):
 
 
 class StreamEncoder:
-    """Codes the frames of one sequence into a stream; see `Encoder` for the ways to give them."""
+    """Codes the frames of one sequence into a stream; see `Encoder` for the ways to give them.
+
+    Attributes:
+        controller: that of the rate control, if there is one.
+        timer: see `Encoder`.
+    """
 
     def __init__(
         self,
@@ -119,6 +125,7 @@ class StreamEncoder:
         skip_blocks: bool = True,
         reconstruct: bool = False,
         delay: int = MAX_DELAY,
+        rate_control: RateControl | None = None,
     ) -> None:
         """Write the header.
 
@@ -132,7 +139,8 @@ class StreamEncoder:
             rdoq: see `Encoder`; None is that of `default_rdoq`.
             skip_blocks: see `Encoder`.
             reconstruct: see `Encoder`.
-            delay: see `Encoder`.
+            delay: see `Encoder`; with rate control 0, whatever it says.
+            rate_control: a target that the qps follow, instead of those of the schedule.
 
         Raises:
             ConfigError: the container cannot hold what the options ask for, or an option is out of its range.
@@ -147,6 +155,7 @@ class StreamEncoder:
         schedule = self._storable(schedule)
         rdoq = default_rdoq(container, config) if rdoq is None else rdoq
         self._writer = create_writer(file, container, codec, info, schedule, skip_threshold)
+        self.controller = self._controller(rate_control, info) if rate_control else None
         self._encoder = Encoder(
             codec,
             info.width,
@@ -157,7 +166,8 @@ class StreamEncoder:
             reconstruct,
             rdoq,
             skip_blocks,
-            delay,
+            0 if rate_control else delay,
+            self.controller,
         )
         self.timer = self._encoder.timer
         self.force_intra = self._encoder.force_intra
@@ -193,6 +203,10 @@ class StreamEncoder:
 
     def _write(self, packet: EncodedPacket) -> Written:
         return Written(packet, self._writer.write(packet.coded))
+
+    def _controller(self, rate_control: RateControl, info: VideoInfo) -> Controller:
+        offsets, step = self._codec.stored.offsets.inter, 1 / QP_STEPS if self._container == "nvc" else 1.0
+        return rate_control.controller(float(info.fps), info.width * info.height, offsets, step)
 
     def _storable(self, schedule: Schedule) -> Schedule:
         """The schedule with qps that the container can hold."""

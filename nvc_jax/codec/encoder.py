@@ -1,22 +1,28 @@
 """Pictures to packets: the sequence loop of the encoder."""
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator
 
 from jax import Array
 
 from nvc_jax.bitstream import CodedPacket
+from nvc_jax.codec.activity import Activity
 from nvc_jax.codec.history import History
 from nvc_jax.codec.loop import PackedSymbols, batched, encode, filled
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import Download, download_planes, upload
 from nvc_jax.codec.pipeline import MAX_DELAY, Pipeline
+from nvc_jax.codec.rate_control import Controller, Upcoming
 from nvc_jax.codec.schedule import PacketPlan, Schedule
-from nvc_jax.errors import VideoError
+from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.io.timing import Timer
 from nvc_jax.spec import Dialect
-from nvc_jax.video import Frame, RgbFrame, YuvFrame, check_frame
+from nvc_jax.video import Frame, RgbFrame, VideoInfo, YuvFrame, check_frame, coded_colour, rgb_to_yuv
+from nvc_jax.video.quality import frame_psnr
 
+RECORD_BYTES = 13  # of an .nvc packet beside its payload, most often
+RGB_COLOUR = coded_colour(VideoInfo(1, 1, is_rgb=True))  # of what RGB is coded as
 _Planned = tuple[PacketPlan, list[Frame]]
 
 
@@ -30,6 +36,7 @@ class EncodedPacket:
         sources: the pictures that were coded.
         reconstructions: the pictures that a decoder will give, if asked for.
         pictures: the same on the device, [1, T, H', W', 3], not rounded.
+        buffer_bits: with rate control by a buffer, what it holds after the packet.
     """
 
     index: int
@@ -37,6 +44,7 @@ class EncodedPacket:
     sources: list[Frame]
     reconstructions: list[YuvFrame] | None
     pictures: Array | None
+    buffer_bits: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +55,7 @@ class _Submitted:
     symbols: PackedSymbols
     planes: Download[YuvFrame] | None
     pictures: Array | None
+    before: History
 
 
 class Encoder:
@@ -68,6 +77,7 @@ class Encoder:
         rdoq: float = 0.0,
         skip_blocks: bool = True,
         delay: int = MAX_DELAY,
+        controller: Controller | None = None,
     ) -> None:
         """Prepare for pictures of one size.
 
@@ -83,6 +93,8 @@ class Encoder:
                 (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
             skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
             delay: see `Pipeline`; the bytes are the same.
+            controller: chooses the qps of packets instead of the schedule, from what the packets before took; needs a
+                delay of 0.
 
         Raises:
             ConfigError: an option is out of its range.
@@ -93,10 +105,13 @@ class Encoder:
         self._size = width, height
         self._dialect: Dialect = dialect
         self.schedule = schedule
-        self._reconstruct = reconstruct
+        self._reconstruct = reconstruct or (controller is not None and controller.measures_quality)
         self._networks = codec.networks(skip_threshold, rdoq, skip_blocks)
         self._history = History(self._networks)
         self._pipeline = Pipeline(self._submit, self._finish, delay)
+        if controller is not None and delay:
+            raise ConfigError(f"delay is {delay}; rate control needs 0, the bits of a packet before the next one.")
+        self._controller, self._activity = controller, Activity()
         self._kind: type[Frame] | None = None  # of all frames
         self._forced = False  # the next frame starts a run
         self._index = 0  # of the first picture of the next packet
@@ -178,13 +193,20 @@ class Encoder:
         if self._members:
             plan, members = self._resolved.packet(self._index, len(self._members), self._start), self._members
             self._index, self._members = self._index + len(members), []
-            yield plan, members
+            yield plan if self._controller is None else self._controlled(self._controller, plan, members), members
+
+    def _controlled(self, controller: Controller, plan: PacketPlan, members: list[Frame]) -> PacketPlan:
+        """A plan with the qps that rate control chooses."""
+        offsets = tuple(qp - self._resolved.qp for qp in plan.qps)
+        upcoming = Upcoming(plan.start, offsets, *self._activity.measure(members))
+        return dataclasses.replace(plan, qps=controller.choose(upcoming))
 
     def _submit(self, packet: _Planned) -> _Submitted:
         plan, members = packet
         with self.timer():
             name = self._codec.stored.config.network_of(plan.start)
             count = self._codec.stored.config[name].pictures
+            before = copy.copy(self._history)
             pictures, qps = upload(filled(members, count)), batched(filled(plan.qps, count))
             state = self._history.state(name, plan.start, plan.refresh, pictures.shape)
             symbols, synthesis = encode(self._networks[name], pictures, state, qps)
@@ -192,13 +214,31 @@ class Encoder:
             self._history.keep(name, state, synthesis, qps)
             decoded = self._history.pictures if self._reconstruct else None
             planes = None if decoded is None else download_planes(decoded, *self._size)
-        return _Submitted(plan, name, members, packed, planes, decoded)
+        return _Submitted(plan, name, members, packed, planes, decoded, before)
 
     def _finish(self, job: _Submitted) -> EncodedPacket:
         plan = job.plan
         with self.timer():
             symbols = job.symbols.to_host()
             payload, check = self._coders[job.name].encode(round(plan.qps[-1]), symbols.z, symbols.y, symbols.side)
+            bits, again = 8 * (len(payload) + RECORD_BYTES), None
+            if self._controller is not None:
+                again = self._controller.again(bits)
             reconstructions = None if job.planes is None else job.planes.wait()[: len(job.sources)]
+        if again is not None:
+            self._history = job.before
+            return self._finish(self._submit((dataclasses.replace(plan, qps=again), job.sources)))
         coded = CodedPacket(plan.start, plan.refresh, plan.qps, self._dialect, payload, check)
-        return EncodedPacket(plan.index, coded, job.sources, reconstructions, job.pictures)
+        buffer_bits = None
+        if self._controller is not None:
+            measured = self._controller.measures_quality and reconstructions is not None
+            quality = _mean_psnr(reconstructions or [], job.sources) if measured else None
+            self._controller.update(bits, quality)
+            buffer_bits = self._controller.buffer_bits
+        return EncodedPacket(plan.index, coded, job.sources, reconstructions, job.pictures, buffer_bits)
+
+
+def _mean_psnr(decoded: list[YuvFrame], sources: list[Frame]) -> float:
+    originals = (rgb_to_yuv(frame, RGB_COLOUR) if isinstance(frame, RgbFrame) else frame for frame in sources)
+    values = [frame_psnr(*pair)["psnr"] for pair in zip(decoded, originals, strict=True)]
+    return sum(values) / len(values)

@@ -14,6 +14,7 @@ from nvc_jax.codec.decoder import LOST, DecodedFrame, Decoder
 from nvc_jax.codec.encoder import EncodedPacket
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
+from nvc_jax.codec.rate_control import RateControl
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
@@ -49,6 +50,7 @@ def encode_file(
     frames: int | None = None,
     track: int | None = None,
     reconstruct: bool = False,
+    rate_control: RateControl | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def encode_file(
         frames: code at most this many.
         track: number of the video track, see `open_video`.
         reconstruct: also decode, for PSNRs and hashes in the report.
+        rate_control: a target that the qps follow, instead of those of the schedule.
         progress: called after every frame.
         note: called with sentences for the user.
 
@@ -101,6 +104,7 @@ def encode_file(
             rdoq=rdoq,
             skip_blocks=skip_blocks,
             reconstruct=reconstruct,
+            rate_control=rate_control,
         )
         report = Report(codec, encoder.timer, info)
         for packet, size_bytes in encoder.packets(reader):
@@ -268,7 +272,15 @@ def _add_packet(report: Report, packet: EncodedPacket, bits: int, info: VideoInf
     for number, (qp, mine) in enumerate(zip(packet.coded.qps, shared(bits, len(packet.coded.qps)), strict=True)):
         original = None if decoded is None else _planes(packet.sources[number], info)
         picture = None if decoded is None else decoded[number]
-        report.add(packet.index + number, packet.coded.types[number], qp, mine, picture, original)
+        report.add(
+            packet.index + number,
+            packet.coded.types[number],
+            qp,
+            mine,
+            picture,
+            original,
+            buffer_bits=packet.buffer_bits,
+        )
 
 
 def _add(report: Report, frame: DecodedFrame, hashes: bool) -> None:

@@ -48,8 +48,20 @@ class Report:
         decoded: YuvFrame | None,
         original: YuvFrame | None = None,
         resynced: int = 0,
+        buffer_bits: float | None = None,
     ) -> None:
-        """Note a frame; without pictures its quality and hash stay unknown. resynced: see `DecodedFrame`."""
+        """Note a frame; without pictures its quality and hash stay unknown.
+
+        Args:
+            index: its number.
+            kind: its letter.
+            qp: None if it is lost.
+            bits: that it takes.
+            decoded: the decoded picture.
+            original: the source.
+            resynced: see `DecodedFrame`.
+            buffer_bits: see `EncodedPacket`; only in the report where there is a buffer.
+        """
         quality: dict[str, float | None] = dict.fromkeys(_QUALITY)
         if decoded is not None and original is not None:
             quality.update(frame_psnr(decoded, original))
@@ -60,7 +72,7 @@ class Report:
             "qp": int(qp) if qp is not None and qp == round(qp) else qp,
             "bits": bits,
             "resynced": resynced,
-        }
+        } | ({} if buffer_bits is None else {"buffer_bits": round(buffer_bits)})
         self.frames.append({**frame, **quality, "sha256": digest})
         self._bits += bits
         if len(self.frames) == self._warm_up:

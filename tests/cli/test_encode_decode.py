@@ -287,3 +287,15 @@ def test_note_of_what_y4m_does_not_say(nvc, work):
     assert told in nvc("decode", "s.nvc", "d.y4m").err
     assert "note: a .yuv file does not say its colours" in nvc("decode", "s.nvc", "d.yuv").err
     assert "note" not in nvc("decode", "s.nvc", "d.mp4").err
+
+
+def test_rate_control(nvc, clip):
+    """Qps are chosen within their range, and the report says what is in the buffer."""
+    options = "--bitrate", "200k", "--buffer", "0.5", "--qp-range", "10:45", "--report", "r.json"
+    assert nvc("encode", clip, "r.nvc", *options).code == 0
+    frames = read_report("r.json")["frames"]
+    assert all(10 <= frame["qp"] <= 45 and 0 <= frame["buffer_bits"] <= 100e3 for frame in frames)
+    assert nvc("decode", "r.nvc", "r.y4m").code == 0
+    for option, value in {"--bitrate": "fast", "--qp-range": "30", "--psnr": "3"}.items():
+        assert value in nvc("encode", clip, "s.nvc", option, value).refusal()
+    assert "name one" in nvc("encode", clip, "s.nvc", "--buffer", "1").refusal()
