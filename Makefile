@@ -22,7 +22,7 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 
 docs: .venv/installed
-	$(BIN)/mkdocs build --quiet  # strict: a warning ends it; the site is build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet  # strict: a warning ends it; the site is build/site
 
 .venv/installed: pyproject.toml $(SOURCES)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."'

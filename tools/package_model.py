@@ -10,7 +10,8 @@ results    benchmarks/results/eval/NAME.json: real streams of the clips at six q
 figures    docs/NAME_rd.png, of all results in that folder
 demo       docs/demo.png
 report     docs/example_report.html: the demo sequence beside x264 medium and x264 ultrafast
-card       the figures of docs/MODELS.md, between its marks
+speed      benchmarks/results/bench_352x288_NAME_*.json: frames per second of the demo sequence
+card       the figures of docs/MODELS.md and docs/SPEED.md, between their marks (model_card.py)
 
 `card` reads only the other parts; tests/evaluation/test_package_model.py detects when they have changed since.
 """
@@ -27,22 +28,19 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from model_card import DOCS, RESULTS, ROOT, SPEED_PRECISIONS, WEIGHTS, blocks, results_of, speed_of, with_block
 
 from nvc_jax.codec.store import load_model, save_model
+from nvc_jax.demo.sequence import write_demo
 from nvc_jax.errors import ConfigError, NvcError, OutputError
-from nvc_jax.evaluation.bd_rate import compare, quality_title
+from nvc_jax.evaluation.bd_rate import quality_title
 from nvc_jax.evaluation.curves import class_curves
 from nvc_jax.evaluation.plots import rd_figure, styles
 from nvc_jax.evaluation.results import read_results
 from nvc_jax.io.files import atomic_output
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.models.params import flatten
 
-ROOT = Path(__file__).resolve().parents[1]
-WEIGHTS, DOCS, RESULTS = ROOT / "nvc_jax" / "weights", ROOT / "docs", ROOT / "benchmarks" / "results"
-ANCHORS = ("x264-ultrafast", "mpeg4", "x264", "x265", "svt-av1")
 MEANS = 100  # steps averaged for a point of the training curve
-BEGIN, END = "<!-- figures of {}: made by tools/package_model.py -->", "<!-- end of figures -->"
 
 
 def main() -> int:
@@ -112,7 +110,7 @@ def evaluate(options: argparse.Namespace) -> None:
         streams = options.stream_dir or Path(temporary)
         _run(
             "eval.py", "--model", options.name, "--videos", *options.clips,
-            "--stream-dir", str(streams / "eval"), "--check-existing", "--output", str(_results(options.name)),
+            "--stream-dir", str(streams / "eval"), "--check-existing", "--output", str(results_of(options.name)),
         )  # fmt: skip
 
 
@@ -150,66 +148,24 @@ def example_report(options: argparse.Namespace) -> None:
         )  # fmt: skip
 
 
+def speed(options: argparse.Namespace) -> None:
+    """Measure frames per second of the demo sequence; nothing else should run on the machine."""
+    with tempfile.TemporaryDirectory() as temporary:
+        clip = write_demo(Path(temporary) / "demo.y4m", 352, 288, 60)
+        for precision in SPEED_PRECISIONS:
+            _run(
+                "tools/bench.py", "--model", options.name, "--size", "352x288", "--precision", precision,
+                "--parts", "sequence", "--clip", str(clip), "--frames", "60", "--sequences", "5",
+                "--output", str(speed_of(options.name, precision)),
+            )  # fmt: skip
+
+
 def card(options: argparse.Namespace) -> None:
-    """Update the figures between the marks of the model card."""
-    path = DOCS / "MODELS.md"
-    _write(path, with_figures(path.read_text(), options.name))
-
-
-def with_figures(text: str, name: str) -> str:
-    """Insert the current figures of a model into the model card.
-
-    Raises:
-        OutputError: the card has no place for them.
-    """
-    begin = BEGIN.format(name)
-    before, found, rest = text.partition(begin)
-    _, ended, after = rest.partition(END)
-    if not (found and ended):
-        raise OutputError(f"docs/MODELS.md: has no lines {begin!r} and {END!r}.")
-    return f"{before}{begin}\n{model_figures(name)}{END}{after}"
-
-
-def model_figures(name: str) -> str:
-    """Format figures of the weights and the results."""
-    model = load_model(WEIGHTS / name)
-    counts = [
-        (name, sum(leaf.size for leaf in flatten(model.params[name]).values())) for name, _ in model.config.networks
-    ]
-    size = sum(path.stat().st_size for path in (WEIGHTS / name).rglob("*") if path.is_file())
-    ours = read_results(_results(name))
-    clips = _clips(ours)
-    lines = [
-        f"Identity `{model.identity[:12]}`, {model.source}; {size / 1e6:.1f} MB, parameters: "
-        f"{', '.join(f'{name} {count / 1e6:.1f} M' for name, count in counts)}. {_measured_as(ours)}",
-        "",
-        "| BD-rate (PSNR 6:1:1, all bits) against | mean | "
-        + " | ".join(clip.partition("_")[0] for _, clip in _clips(ours))
-        + " |",
-        "|---|---|" + "---|" * len(clips),
-    ]
-    for anchor in ANCHORS:
-        found = compare(read_results(_results(anchor)), ours)
-        values = [found.sequences.get(key) for key in clips]
-        shown = [f"{value.percent:+.0f} %" if hasattr(value, "percent") else "-" for value in values]
-        mean = "-" if found.average is None else f"{found.average:+.1f} %"
-        lines.append(f"| {anchor} | {mean} | " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _measured_as(results: Any) -> str:
-    dataset, clip = _clips(results)[0]
-    settings = next(iter(results[dataset][clip].values()))["settings"]
-    container = ".nvc" if settings.get("container") == "nvc" else ".bin"  # older results do not say it
-    return f"Measured as `{container}` files in {settings['precision']} with RDOQ {settings['rdoq']:g}."
-
-
-def _clips(results: Any) -> list[tuple[str, str]]:
-    return [(dataset, clip) for dataset, clips in results.items() for clip in clips]
-
-
-def _results(name: str) -> Path:
-    return RESULTS / "eval" / f"{name}.json"
+    """Update the figures between the marks of the pages."""
+    for (page, title), figures in blocks(options.name).items():
+        text = figures()
+        if text is not None:
+            _write(page, with_block(page.read_text(), title, text))
 
 
 _NVC_JAX = str(Path(sys.executable).with_name("nvc-jax"))
@@ -240,6 +196,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "figures": figures,
     "demo": demo,
     "report": example_report,
+    "speed": speed,
     "card": card,
 }
 

@@ -1,13 +1,16 @@
 """What is made from a packaged model follows it."""
 
 import html
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
 from nvc_jax.codec.store import load_model
 from nvc_jax.errors import OutputError
+from nvc_jax.evaluation.bd_rate import compare
+from nvc_jax.evaluation.results import read_results
 from nvc_jax.models.config import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,15 +18,32 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("package_model", ROOT / "tools" / "package_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        yield importlib.import_module("package_model")
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
 
 
-def test_model_card_has_the_figures_of_the_model(tool):
-    text = (ROOT / "docs" / "MODELS.md").read_text()
-    assert tool.with_figures(text, "embedded") == text, "run tools/package_model.py RUN --only card"
+@pytest.fixture(scope="module")
+def card(tool):
+    return importlib.import_module("model_card")
+
+
+def test_pages_have_the_figures_of_the_model(card):
+    for (page, title), figures in card.blocks("embedded").items():
+        text = page.read_text()
+        new = figures()
+        if new is not None:
+            assert card.with_block(text, title, new) == text, "run tools/package_model.py RUN --only card"
+
+
+def test_readme_has_the_bd_rates_of_the_model(card):
+    readme = (ROOT / "README.md").read_text()
+    ours = read_results(card.results_of("embedded"))
+    for anchor in ("x264-ultrafast", "mpeg4", "x264", "x265"):
+        mean = card.shown_mean(compare(read_results(card.results_of(anchor)), ours).average)
+        assert mean in readme, f"README.md: the BD-rate against {anchor} is {mean}"
 
 
 def test_example_report_is_of_the_packaged_model():
@@ -32,9 +52,9 @@ def test_example_report_is_of_the_packaged_model():
     assert identity in html.unescape(text), "run tools/package_model.py RUN --only report"
 
 
-def test_card_without_a_place_is_refused(tool):
+def test_page_without_a_place_is_refused(card):
     with pytest.raises(OutputError, match="has no lines"):
-        tool.with_figures("a card\n", "embedded")
+        card.with_block("a page\n", "architectures", "figures\n")
 
 
 def test_training_curve_is_means(tool, monkeypatch):
