@@ -1,9 +1,6 @@
 """Neural video coding in JAX/Flax. The Python interface is documented in docs/PYTHON.md."""
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from nvc_jax import models as _networks
 
 __version__ = "0.1.0"
 
@@ -22,9 +19,9 @@ if TYPE_CHECKING:
         decode,
         decode_file,
         encode_file,
+        list_models,
         load,
         load_official,
-        models,
         prepare_process,
     )
     from nvc_jax.api import open_stream as open
@@ -43,9 +40,9 @@ __all__ = [
     "decode",
     "decode_file",
     "encode_file",
+    "list_models",
     "load",
     "load_official",
-    "models",
     "open",
     "prepare_process",
 ]
@@ -58,19 +55,6 @@ def __getattr__(name: str) -> Any:
     from nvc_jax import api
 
     return getattr(api, "open_stream" if name == "open" else name)
-
-
-class _Models(ModuleType):
-    """The package of the networks, and the function of the same name: `nvc_jax.models()`."""
-
-    def __call__(self) -> dict[str, dict[str, Any]]:
-        """See `nvc_jax.api.models`."""
-        from nvc_jax.api import models
-
-        return models()
-
-
-_networks.__class__ = _Models
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,7 @@ from nvc_jax.api.codec import Codec
 from nvc_jax.api.files import decode_file, encode_file
 from nvc_jax.api.forward import Forward
 from nvc_jax.api.live import Decoder, Encoder, Packet
-from nvc_jax.api.loading import load, load_official, models
+from nvc_jax.api.loading import list_models, load, load_official
 from nvc_jax.api.options import EncodingOptions
 from nvc_jax.api.pictures import Planes
 from nvc_jax.api.video import Metadata, Video, decode, open_stream
@@ -25,9 +25,9 @@ __all__ = [
     "decode",
     "decode_file",
     "encode_file",
+    "list_models",
     "load",
     "load_official",
-    "models",
     "open_stream",
     "prepare_process",
 ]

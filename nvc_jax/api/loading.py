@@ -15,7 +15,7 @@ from nvc_jax.spec import DEFAULT_MODEL
 PathLike = str | os.PathLike[str]
 
 
-def models() -> dict[str, dict[str, Any]]:
+def list_models() -> dict[str, dict[str, Any]]:
     """The models that ship with the package: their descriptions (`identity`, `source`, `config`, ...) by name."""
     return {name: read_description(folder) for name, folder in packaged_models().items()}
 

@@ -6,12 +6,14 @@ activations through memory. The handlers take work items of a few positions, who
 
 import functools
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 from jax import Array
 
 from native_coder import float32_functions, int16_functions, motion_functions  # noqa: TID251
+from nvc_jax.errors import ConfigError
 
 _FUNCTIONS = {"float32": float32_functions, "int16": int16_functions, "motion": motion_functions}
 
@@ -58,6 +60,8 @@ def call_for(
 ) -> Sequence[Array]:
     """Call a handler; the results have the precision of the first operand.
 
+    Differentiating it raises a ConfigError; `native_training` has what can be differentiated.
+
     Args:
         name: a member of `Functions` in native_coder/functions.h.
         isa: one of `available`.
@@ -68,7 +72,16 @@ def call_for(
     dtype = operands[0].dtype
     results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]  # type: ignore[no-untyped-call]
     function = jax.ffi.ffi_call(_full_name(name, dtype.name, isa), results, vmap_method="sequential")
-    outputs: Sequence[Array] = function(*operands, **attributes)
+
+    @jax.custom_jvp
+    def called(*operands: Array) -> Any:
+        return function(*operands, **attributes)
+
+    @called.defjvp
+    def differentiated(*_: Any) -> NoReturn:
+        raise ConfigError(f"the C++ kernels {isa!r} have no gradient; use kernels='xla', or Codec.forward.")
+
+    outputs: Sequence[Array] = called(*operands)
     return outputs
 
 

@@ -29,4 +29,4 @@ def test_models_is_a_function_and_a_package():
     from nvc_jax.models import config
 
     assert config.CONFIGS
-    assert "embedded" in nvc_jax.models()
+    assert "embedded" in nvc_jax.list_models()

@@ -99,7 +99,7 @@ def test_precisions(codec, rgb):
 
 
 def test_models(codec, rgb, stream):
-    assert nvc_jax.models()["embedded"]["identity"] == nvc_jax.load().identity
+    assert nvc_jax.list_models()["embedded"]["identity"] == nvc_jax.load().identity
     with pytest.raises(ModelError, match=r"made with the model tiny .* which is not packaged"):
         nvc_jax.decode(stream)
     other = nvc_jax.Codec(dataclasses.replace(codec.stored, config=codec.config))

@@ -1,12 +1,14 @@
 """The float32 convolutions in C++ agree with XLA's except for roundings, and with each other bit by bit."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from native_coder import float32_functions  # noqa: TID251
+from nvc_jax.errors import ConfigError
 from nvc_jax.ops import floating, native
 from nvc_jax.ops.block import BlockLayers
 from nvc_jax.ops.native_float32 import affine, pack
@@ -139,3 +141,13 @@ def test_vmap():
     x, kernel, bias = numbers(rng, 4, 5, 8), pack(numbers(rng, 8, 3), KINDS[0]), numbers(rng, 3)
     mapped = jax.vmap(lambda x: floating.affine(x, kernel, bias))(x)
     np.testing.assert_array_equal(mapped, floating.affine(x, kernel, bias))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_have_no_gradient(kind):
+    x, bias = jnp.ones((3, 4)), jnp.zeros(5)
+    kernel = pack(np.ones((4, 5), np.float32), kind)
+    with pytest.raises(ConfigError, match=f"the C\\+\\+ kernels '{kind}' have no gradient; use kernels='xla'"):
+        jax.grad(lambda x: affine(x, kernel, bias).sum())(x)
+    stopped = jax.grad(lambda x: (x + affine(jax.lax.stop_gradient(x), kernel, bias).sum()).sum())(x)
+    np.testing.assert_array_equal(stopped, 1)
