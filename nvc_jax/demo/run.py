@@ -12,6 +12,7 @@ import numpy as np
 from nvc_jax.codec.files import Progress, decode_file, encode_file
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.demo.labels import labelled
 from nvc_jax.demo.sequence import write_demo
 from nvc_jax.errors import OutputError, VideoError
 from nvc_jax.io.files import STDIO, make_folder, same_file
@@ -56,7 +57,7 @@ def run_demo(
     for output in itertools.chain.from_iterable(outputs.values()):
         if same_file(source, output):
             raise OutputError(f"{source}: the demo would overwrite it; give another folder with --out.")
-    points, pictures = [], [last]
+    points, pictures = [], [labelled(last, "source")]
     for qp, (stream, decoded) in outputs.items():
         schedule = Schedule(qp)
         coded = encode_file(
@@ -83,7 +84,8 @@ def run_demo(
                 "identical": all(same),
             }
         )
-        pictures.append(_last_frame(decoded, colour=colour)[1])
+        label = f"qp {qp}  {coded['kbps']:.0f} kbit/s" + ("" if coded["psnr"] is None else f"  {coded['psnr']:.1f} dB")
+        pictures.append(labelled(_last_frame(decoded, colour=colour)[1], label))
         note = None  # once is enough
     picture = folder / "side_by_side.png"
     write_png(picture, np.concatenate(pictures, axis=1))
