@@ -29,6 +29,7 @@ struct MotionFunctions {
   const char* isa;
   XLA_FFI_Handler* estimate;    // vectors of blocks
   XLA_FFI_Handler* compensate;  // blocks of pictures, moved
+  XLA_FFI_Handler* compensate_gradient;
 };
 
 std::vector<MotionFunctions> AllMotionFunctions();

@@ -32,6 +32,7 @@ py::dict MotionByIsa() {
     py::dict one;
     one["estimate"] = py::capsule(reinterpret_cast<void*>(functions.estimate));
     one["compensate"] = py::capsule(reinterpret_cast<void*>(functions.compensate));
+    one["compensate_gradient"] = py::capsule(reinterpret_cast<void*>(functions.compensate_gradient));
     all[functions.isa] = one;
   }
   return all;

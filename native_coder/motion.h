@@ -159,6 +159,10 @@ void MoveRow(const Kernels& kernels, const Shape& shape, const int16_t* pictures
 void MoveRow(const Kernels& kernels, const Shape& shape, const float* pictures, const Vector* vectors, size_t row,
              float* out) noexcept;
 
+// The gradient of a picture, from g, that of the moved one.
+void GradientOfMoved(const Shape& shape, const float* pictures, const Vector* vectors, const float* g, size_t number,
+                     float* of_pictures) noexcept;
+
 }  // namespace nvc::motion
 
 #endif  // NVC_MOTION_H_

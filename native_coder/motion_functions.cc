@@ -92,6 +92,22 @@ ffi::Error Compensate(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vect
   return Mismatch();
 }
 
+// The gradient of pictures [B, H, W, 3] float32 from that of the moved ones.
+ffi::Error CompensateGradient(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vectors,
+                              ffi::Buffer<ffi::F32> gradient, ffi::Result<ffi::Buffer<ffi::F32>> of_picture) {
+  const Shape shape = ShapeOf(picture);
+  if (!IsOf(shape, vectors) || picture.element_type() != ffi::F32 ||
+      gradient.element_count() != picture.element_count() || of_picture->element_count() != picture.element_count()) {
+    return Mismatch();
+  }
+  const auto* const all = reinterpret_cast<const Vector*>(vectors.typed_data());
+  ForEach(pool, shape.count, [&](size_t number) noexcept {
+    motion::GradientOfMoved(shape, picture.typed_data<float>(), all, gradient.typed_data(), number,
+                            of_picture->typed_data());
+  });
+  return ffi::Error::Success();
+}
+
 auto BindEstimate() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
@@ -108,6 +124,16 @@ auto BindCompensate() {
   return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<ffi::AnyBuffer>().Arg<Vectors>().Ret<ffi::AnyBuffer>();
 }
 
+auto BindCompensateGradient() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<Vectors>()
+      .Arg<ffi::Buffer<ffi::F32>>()
+      .Ret<ffi::Buffer<ffi::F32>>();
+}
+
+XLA_FFI_DEFINE_HANDLER(kCompensateGradient, CompensateGradient, BindCompensateGradient());
 XLA_FFI_DEFINE_HANDLER(kEstimateAvx2, Estimate<motion::Avx2Kernels>, BindEstimate());
 XLA_FFI_DEFINE_HANDLER(kCompensateAvx2, Compensate<motion::Avx2Kernels>, BindCompensate());
 
@@ -115,7 +141,7 @@ XLA_FFI_DEFINE_HANDLER(kCompensateAvx2, Compensate<motion::Avx2Kernels>, BindCom
 
 std::vector<MotionFunctions> AllMotionFunctions() {
   std::vector<MotionFunctions> isas;
-  if (motion::Avx2Kernels()) isas.push_back({"avx2", kEstimateAvx2, kCompensateAvx2});
+  if (motion::Avx2Kernels()) isas.push_back({"avx2", kEstimateAvx2, kCompensateAvx2, kCompensateGradient});
   return isas;
 }
 

@@ -46,7 +46,74 @@ void MoveBlocks(const Shape& shape, const Number* pictures, const Vector* vector
   }
 }
 
+struct Taps {
+  float weights[kTaps];
+
+  explicit Taps(int phase) noexcept {
+    for (size_t k = 0; k < kTaps; ++k) weights[k] = static_cast<float>(kWeights[phase][k]) / 64.0F;
+  }
+};
+
+// The gradient of a window from that of the block that it gives; blocked where the block was clamped and is pushed on.
+void GradientOfBlock(Strided<const float> window, const Taps& vertical, const Taps& horizontal, Strided<const float> g,
+                     float (&of_window)[kWindow][kWide]) noexcept {
+  float rows[kWindow][kLine], of_rows[kWindow][kLine] = {};
+  for (size_t r = 0; r < kWindow; ++r) {
+    for (size_t i = 0; i < kLine; ++i) {
+      float sum = 0.0F;
+      for (size_t k = 0; k < kTaps; ++k) sum += horizontal.weights[k] * window.data[r * window.stride + i + k * kChannels];
+      rows[r][i] = sum;
+    }
+  }
+  for (size_t r = 0; r < kBlock; ++r) {
+    float passed[kLine];
+    for (size_t i = 0; i < kLine; ++i) {
+      float sum = 0.0F;
+      for (size_t k = 0; k < kTaps; ++k) sum += vertical.weights[k] * rows[r + k][i];
+      const float gradient = g.data[r * g.stride + i];
+      passed[i] = (sum >= 0.0F || gradient < 0.0F) && (sum <= 1.0F || gradient > 0.0F) ? gradient : 0.0F;
+    }
+    for (size_t k = 0; k < kTaps; ++k) {
+      for (size_t i = 0; i < kLine; ++i) of_rows[r + k][i] += vertical.weights[k] * passed[i];
+    }
+  }
+  for (size_t r = 0; r < kWindow; ++r) {
+    std::fill_n(of_window[r], kWide, 0.0F);
+    for (size_t k = 0; k < kTaps; ++k) {
+      for (size_t i = 0; i < kLine; ++i) of_window[r][i + k * kChannels] += horizontal.weights[k] * of_rows[r][i];
+    }
+  }
+}
+
 }  // namespace
+
+void GradientOfMoved(const Shape& shape, const float* pictures, const Vector* vectors, const float* g, size_t number,
+                     float* of_pictures) noexcept {
+  const size_t stride = shape.width * kChannels, numbers = shape.height * stride;
+  const float* const picture = pictures + number * numbers;
+  float* const result = of_pictures + number * numbers;
+  std::fill_n(result, numbers, 0.0F);
+  const auto lines = static_cast<ptrdiff_t>(shape.height), columns = static_cast<ptrdiff_t>(shape.width);
+  for (size_t block = 0; block < shape.rows() * shape.columns(); ++block) {
+    const Vector vector = vectors[number * shape.rows() * shape.columns() + block];
+    const size_t row = block / shape.columns() * kBlock, column = block % shape.columns() * kBlock;
+    const ptrdiff_t line = static_cast<ptrdiff_t>(row) + Whole(vector.y) - static_cast<ptrdiff_t>(kBefore);
+    const ptrdiff_t left = static_cast<ptrdiff_t>(column) + Whole(vector.x) - static_cast<ptrdiff_t>(kBefore);
+    float of_window[kWindow][kWide];
+    MoveBlock(shape, picture, line, left, [&](Strided<const float> window) {
+      const Strided<const float> of_block{g + number * numbers + row * stride + column * kChannels, stride};
+      GradientOfBlock(window, Taps(Phase(vector.y)), Taps(Phase(vector.x)), of_block, of_window);
+    });
+    for (size_t i = 0; i < kWindow; ++i) {  // beyond the border, to the pixels there
+      const ptrdiff_t to = std::clamp<ptrdiff_t>(line + static_cast<ptrdiff_t>(i), 0, lines - 1);
+      for (size_t j = 0; j < kWindow; ++j) {
+        const ptrdiff_t pixel = std::clamp<ptrdiff_t>(left + static_cast<ptrdiff_t>(j), 0, columns - 1);
+        float* const at = result + static_cast<size_t>(to) * stride + static_cast<size_t>(pixel) * kChannels;
+        for (size_t c = 0; c < kChannels; ++c) at[c] += of_window[i][j * kChannels + c];
+      }
+    }
+  }
+}
 
 void MoveRow(const Kernels& kernels, const Shape& shape, const int16_t* pictures, const Vector* vectors, size_t row,
              int16_t* out) noexcept {

@@ -78,6 +78,23 @@ bool Moves(const Kernels& kernels, const Picture<Number>& picture, const Field& 
   return true;
 }
 
+// Moving keeps the sum of weights, so where nothing is clamped a gradient keeps its sum in every channel.
+bool Spreads(const Shape& shape, const Field& vectors) {
+  const size_t numbers = shape.height * shape.width * kChannels;
+  std::vector<float> grey(numbers, 0.5F), gradient(numbers), result(numbers);
+  for (float& x : gradient) x = std::uniform_real_distribution<float>(0.0F, 1.0F)(generator);
+  GradientOfMoved(shape, grey.data(), vectors.data(), gradient.data(), 0, result.data());
+  for (size_t c = 0; c < kChannels; ++c) {
+    double given = 0, found = 0;
+    for (size_t i = c; i < numbers; i += kChannels) {
+      given += double{gradient[i]};
+      found += double{result[i]};
+    }
+    if (std::abs(found - given) > 1e-4 * given) return false;
+  }
+  return true;
+}
+
 // The search of one picture, in eighths of an absolute difference.
 class Plain {
  public:
@@ -279,7 +296,7 @@ int main() {
       for (float& x : real.numbers) x = std::uniform_real_distribution<float>(0, 1)(generator);
       const int price = std::array{0, 3, 20, 179}[static_cast<size_t>(Random(0, 3))];
       if (!Searches(*kernels, picture, reference, price) || !Moves(*kernels, picture, vectors) ||
-          !Moves(*kernels, real, vectors)) {
+          !Moves(*kernels, real, vectors) || !Spreads(shape, vectors)) {
         std::printf("wrong motion of %zu x %zu pixels, case %d\n", shape.height, shape.width, i);
         return 1;
       }

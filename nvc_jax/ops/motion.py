@@ -57,7 +57,7 @@ def compensate(picture: Array, vectors: Array) -> Array:
         The prediction, like `picture`.
     """
     if native_motion.usable(picture):
-        return native_motion.with_gradients_of(_compensate)(picture, vectors)
+        return native_motion.or_plain(_compensate)(picture, vectors)
     return _compensate(picture, vectors)
 
 

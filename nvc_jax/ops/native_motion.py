@@ -42,22 +42,30 @@ def compensate(picture: Array, vectors: Array) -> Array:
     return _called("compensate", result)(picture, vectors)
 
 
-def with_gradients_of(plain: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """`compensate` in programs for CPUs without gradients, `plain` in all others.
+def compensate_gradient(picture: Array, vectors: Array, gradient: Array) -> Array:
+    """The gradient of a float32 picture from that of the moved one."""
+    result = jax.ShapeDtypeStruct(picture.shape, picture.dtype)  # type: ignore[no-untyped-call]
+    return _called("compensate_gradient", result)(picture, vectors, gradient)
 
-    A gradient needs what `plain` computes on the way: with ours as well, a training step would take longer.
-    """
+
+def or_plain(plain: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """`compensate` and its gradient in programs for CPUs, `plain` and its gradient in those for other devices."""
 
     @jax.custom_vjp
     def moved(picture: Array, vectors: Array) -> Array:
         result: Array = lax.platform_dependent(picture, vectors, cpu=compensate, default=plain)
         return result
 
-    def forward(picture: Array, vectors: Array) -> tuple[Array, Callable[[Array], tuple[Array]]]:
-        return jax.vjp(lambda x: plain(x, vectors), picture)
+    def forward(picture: Array, vectors: Array) -> tuple[Array, tuple[Array, Array]]:
+        return moved(picture, vectors), (picture, vectors)
 
-    def backward(transposed: Callable[[Array], tuple[Array]], gradient: Array) -> tuple[Array, None]:
-        return *transposed(gradient), None
+    def backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, None]:
+        def of_plain(picture: Array, vectors: Array, gradient: Array) -> Array:
+            (result,) = jax.vjp(lambda x: plain(x, vectors), picture)[1](gradient)
+            return result
+
+        result: Array = lax.platform_dependent(*saved, gradient, cpu=compensate_gradient, default=of_plain)
+        return result, None
 
     moved.defvjp(forward, backward)
     return moved

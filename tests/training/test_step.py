@@ -215,7 +215,8 @@ def test_names_of_qp_buckets():
 )
 def test_step_lowers_for_every_platform(precision, mode, motion):
     step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode=mode), motion, precision=precision, strategy="xla")
-    handlers = (f"nvc_motion_{name}_{isa}" for isa in native.available("motion") for name in ("estimate", "compensate"))
+    names = "estimate", "compensate", "compensate_gradient"
+    handlers = (f"nvc_motion_{name}_{isa}" for isa in native.available("motion") for name in names)
     checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in handlers]  # they do nothing on other devices
     export = jax.export.export(
         jax.jit(lambda s, b: step(s, b)), platforms=("cpu", "cuda", "tpu"), disabled_checks=checks
