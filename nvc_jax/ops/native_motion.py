@@ -61,8 +61,8 @@ def or_plain(plain: Callable[[Array, Array], Array]) -> Callable[[Array, Array],
 
     def backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, None]:
         def of_plain(picture: Array, vectors: Array, gradient: Array) -> Array:
-            (result,) = jax.vjp(lambda x: plain(x, vectors), picture)[1](gradient)
-            return result
+            result: tuple[Array] = jax.vjp(lambda x: plain(x, vectors), picture)[1](gradient)
+            return result[0]
 
         result: Array = lax.platform_dependent(*saved, gradient, cpu=compensate_gradient, default=of_plain)
         return result, None
