@@ -231,7 +231,7 @@ NVC_TARGET void MoveInt16(Strided<const int16_t> window, int phase_y, int phase_
 // product is rounded, the first is added to it.
 NVC_INLINE __m256 Filtered(const float* from, size_t step, const __m256* weights) {
   __m256 sum = _mm256_mul_ps(_mm256_loadu_ps(from + step), weights[1]);
-  for (const size_t k : {0, 2, 3, 4, 5}) sum = _mm256_fmadd_ps(_mm256_loadu_ps(from + k * step), weights[k], sum);
+  for (const size_t k : {0U, 2U, 3U, 4U, 5U}) sum = _mm256_fmadd_ps(_mm256_loadu_ps(from + k * step), weights[k], sum);
   return sum;
 }
 

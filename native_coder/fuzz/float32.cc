@@ -134,7 +134,7 @@ bool AddsTaps(const Kernels& kernels, const Source& source) {
   const std::vector<float> zeros(width * channels);
   std::vector<float> y = Randoms(count * channels), sums(9 * channels, 1.0F);
   FilterPositions(source.pictures, zeros.data(), first, count, y.data(),
-                  [&](const Neighbourhood<float>& around, const float* gradient) {
+                  [&, channels = channels](const Neighbourhood<float>& around, const float* gradient) {
                     kernels.accumulate_taps(around, gradient, channels, sums.data());
                   });
   for (size_t i = 0; i < sums.size(); ++i) {
