@@ -117,7 +117,7 @@ class Sequence:
     Attributes:
         fps: pictures per second.
         pixels: of a picture.
-        qp_range: smallest and largest qp of its pictures, offsets included.
+        qp_range: smallest and largest qp of its pictures, offsets included; multiples of `qp_step`.
         offsets: of the qps of inter pictures, repeated.
         qp_step: qps are multiples of it.
     """
@@ -160,8 +160,18 @@ class RateControl:
             )
 
     def controller(self, fps: float, pixels: int, offsets: tuple[int, ...], qp_step: float) -> Controller:
-        """A controller for one sequence; see `Sequence`."""
-        sequence = Sequence(fps, pixels, self.qp_range, offsets, qp_step)
+        """A controller for one sequence; see `Sequence`.
+
+        Raises:
+            ConfigError: no qp that the container can hold is in the range.
+        """
+        low, high = math.ceil(self.qp_range[0] / qp_step) * qp_step, math.floor(self.qp_range[1] / qp_step) * qp_step
+        if low > high:
+            raise ConfigError(
+                f"qp range is {self.qp_range[0]:g} to {self.qp_range[1]:g}; no multiple of {qp_step:g}, as the "
+                "container holds, is in between."
+            )
+        sequence = Sequence(fps, pixels, (low, high), offsets, qp_step)
         if isinstance(self.target, BitrateTarget):
             return BitrateController(self.target, sequence)
         return QualityController(self.target, sequence)
@@ -179,8 +189,8 @@ def rate_control(
         ConfigError: they do not name one target, or a value is out of its range.
     """
     if (bitrate is None) == (psnr is None):
-        found = "both" if psnr is not None else "none of them"
-        raise ConfigError(f"rate control follows a bitrate or a PSNR, and {found} is given; name one.")
+        found = "both are" if psnr is not None else "none of them is"
+        raise ConfigError(f"rate control follows a bitrate or a PSNR, and {found} given; name one.")
     qp_range = FULL_RANGE if qp_range is None else qp_range
     if bitrate is not None:
         return RateControl(BitrateTarget(bitrate, DEFAULT_BUFFER if buffer is None else buffer), qp_range)
@@ -247,7 +257,7 @@ class BitrateController:
         room = self._size - self.buffer_bits + self._budget * len(self._qps)
         if bits <= room or max(self._qps) <= self._sequence.qp_range[0]:
             return None
-        step = max(_LEAST_STEP, (math.log2(bits / room) + _SAFETY) / _INTRA_SLOPE)
+        step = max(_LEAST_STEP, (math.log2(bits / max(room, 1.0)) + _SAFETY) / _INTRA_SLOPE)
         self._qps = self._sequence.qps(0.0, self._packet._replace(offsets=tuple(qp - step for qp in self._qps)))
         return self._qps
 

@@ -126,6 +126,44 @@ def test_a_new_bitrate():
     assert run(200) == pytest.approx(600e3, rel=0.05)
 
 
+def test_a_bitrate_far_below_what_is_in_the_buffer():
+    """It has run over, and packets, however small, are coded at the lowest qp until the channel has emptied it."""
+    controller = RateControl(BitrateTarget(5e6)).controller(FPS, PIXELS, tuple(NOTHING), 1 / 256)
+
+    def code(start, extra=0):
+        again = controller.choose(Upcoming(start, (0.0,), 0.0, 3.0))
+        while again is not None:
+            (qp,) = again
+            bits = round(extra + 104 + 2 ** (1 + 0.05 * qp))
+            again = controller.again(bits)
+        controller.update(bits)
+        return qp
+
+    for number in range(60):
+        code(number == 0)
+    code(True, 1e6)
+    controller.target = BitrateTarget(20e3)
+    assert controller.buffer_bits > 20e3
+    assert [code(False) for _ in range(5)] == [0.0] * 5
+    controller.target = BitrateTarget(5e6)
+    for _ in range(60):
+        code(False)
+    assert code(False) > 30
+
+
+def test_a_range_that_the_container_cannot_hold_exactly():
+    """qps stay within, on its steps."""
+    for step, low, high in ((1.0, 11.0, 12.0), (1 / 256, 10.30078125, 12.69921875)):
+        for bits, expected in ((100_000, low), (100, high)):
+            controller = RateControl(BitrateTarget(250e3), (10.3, 12.7)).controller(FPS, PIXELS, tuple(NOTHING), step)
+            for _ in range(40):
+                (qp,) = controller.choose(Upcoming(False, (0.0,), 3.0, 5.0))
+                controller.update(bits)
+            assert qp == expected
+    with pytest.raises(ConfigError, match=r"qp range is 10.3 to 10.7; no multiple of 1, as the container holds"):
+        RateControl(BitrateTarget(250e3), (10.3, 10.7)).controller(FPS, PIXELS, tuple(NOTHING), 1.0)
+
+
 def test_a_quality():
     """The mean within 0.1 dB, scene by scene within 0.3 dB once it has settled."""
     scenes = [Scene(100, quality=30.0), Scene(100, quality=28.5), Scene(100, quality=31.0)]
@@ -141,7 +179,7 @@ def test_a_quality():
     ("options", "message"),
     [
         ({}, "a bitrate or a PSNR, and none of them is given"),
-        ({"bitrate": 1e5, "psnr": 30.0}, "a bitrate or a PSNR, and both is given"),
+        ({"bitrate": 1e5, "psnr": 30.0}, "a bitrate or a PSNR, and both are given"),
         ({"buffer": 1.0}, "none of them is given"),
         ({"psnr": 35.0, "buffer": 1.0}, "a buffer goes with a bitrate"),
         ({"bitrate": -1.0}, "bitrate is -1; it must be positive"),
