@@ -79,7 +79,7 @@ ffi::Error RestOfBlock(ffi::ThreadPool pool, Float32 a, Float32 x, Float32 taps,
   return ffi::Error::Success();
 }
 
-// What `Kept` takes, in numbers.
+// Size of `Kept`, in numbers.
 size_t KeptSize(const float32::BlockShape& shape, size_t rows, bool all) {
   return rows * (all ? 3 * shape.channels + 2 * shape.half : shape.channels);
 }

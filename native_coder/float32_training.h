@@ -19,7 +19,7 @@ struct BlockShape {
   }
 };
 
-// What the forward pass keeps for the backward pass, [rows, channels] but where it says otherwise.
+// Activations that the forward pass keeps for the backward pass, [rows, channels] but where it says otherwise.
 struct Kept {
   float* activated;  // output of the first layer and its WSiLU
   float* first;      // before it; null to keep nothing from here on

@@ -68,7 +68,7 @@ def frame_of(picture: Picture, number: int) -> Frame:
 
 
 def copied(frame: Frame) -> Frame:
-    """The frame in memory of its own, so that the caller may reuse his."""
+    """The frame in memory of its own, so that the caller may reuse its own."""
     return type(frame)(*(np.array(plane) for plane in vars(frame).values()))
 
 

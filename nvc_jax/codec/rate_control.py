@@ -112,7 +112,7 @@ class QualityTarget:
 
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-    """What a controller is told of a sequence.
+    """A sequence, as far as a controller knows it.
 
     Attributes:
         fps: pictures per second.
@@ -142,7 +142,7 @@ class Sequence:
 
 @dataclasses.dataclass(frozen=True)
 class RateControl:
-    """What an encoder is asked for instead of a qp.
+    """A target for an encoder instead of a qp.
 
     Attributes:
         target: what the qps follow.

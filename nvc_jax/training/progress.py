@@ -58,7 +58,7 @@ class Pace:
 
 
 class Shown:
-    """What a run shows on stderr. PSNRs in parentheses are by range of qp."""
+    """Lines of a run on stderr. PSNRs in parentheses are by range of qp."""
 
     def __init__(self, bar: Progress, task: TaskID, limit: int, left: Callable[[int], float | None]) -> None:
         """Show the steps of a run; `left` estimates the seconds from a step to its end."""

@@ -40,7 +40,7 @@ def test_latents(codec, rgb):
 
 
 def test_gradients(codec, rgb):
-    """Of rate and distortion, by the clip and by the parameters."""
+    """Gradients of rate and distortion, by the clip and by the parameters."""
     clip = jnp.asarray(rgb[:2], jnp.float32) / 255
 
     @jax.jit

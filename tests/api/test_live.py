@@ -114,7 +114,7 @@ def test_planes_and_the_official_container(codec, yuv):
     assert sum(packet.bits for packet in packets) == 8 * len(codec.encode(tuple(yuv), container="dcvc"))
 
 
-def test_the_caller_may_reuse_his_picture(pair, rgb):
+def test_the_caller_may_reuse_its_picture(pair, rgb):
     buffer = np.empty_like(rgb[0])
     encoder, packets = pair.encoder(*SIZE, 30), []
     for picture in rgb:

@@ -1,4 +1,4 @@
-"""What a run says: its first lines, its progress on and off a terminal, and pictures in TensorBoard."""
+"""Output of a run: its first lines, its progress on and off a terminal, and pictures in TensorBoard."""
 
 import dataclasses
 import io
