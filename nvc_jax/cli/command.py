@@ -73,6 +73,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
         return _interrupted(stop)
+    except BrokenPipeError:  # a reader that has seen enough, e.g. head
+        return EXIT_CLOSED_PIPE
 
 
 def _interrupted(stop: KeyboardInterrupt) -> int:

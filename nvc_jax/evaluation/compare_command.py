@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax compare") -> in
             except NvcError as error:
                 raise type(error)(f"{path}: {error}") from None
     except NvcError as error:
+        if options.debug:
+            raise
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     if options.json:

@@ -1,5 +1,6 @@
 """All commands of nvc-jax, as modules, as doors of a checkout, and in a checkout beside an ordinary install."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import native_coder  # noqa: TID251
 from nvc_jax.cli.arguments import OWN_PARSERS, with_own_parser
 from nvc_jax.cli.command import main
+from nvc_jax.errors import EvaluationError
 from nvc_jax.training.settings import load_config, packaged_configs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +35,11 @@ def test_help_lists_all_commands(capsys):
         assert help_ in told
 
 
+def test_debug_of_compare():
+    with pytest.raises(EvaluationError, match="the anchor none is neither"):
+        main(["compare", "some.json", "--anchor", "none", "--debug"])
+
+
 @pytest.mark.parametrize("name", OWN_PARSERS)
 def test_own_parsers(name, capsys):
     assert main([name, "--help"]) == 0
@@ -50,10 +57,18 @@ def test_debug_may_come_first(tmp_path):
 
 
 def test_a_missing_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "nvc_jax.evaluation.compare_command", None)  # as if its import failed
     monkeypatch.setitem(OWN_PARSERS, "compare", ("no_such_package", "eval", ""))
     assert main(["compare"]) == 1
     assert capsys.readouterr().err.endswith("No module named 'no_such_package'; pip install \"nvc-jax[eval]\".\n")
+
+
+def test_a_reader_that_has_seen_enough(monkeypatch):
+    result = ROOT / "benchmarks" / "results" / "eval" / "x264.json"
+    read, write = os.pipe()
+    os.close(read)
+    with io.TextIOWrapper(io.FileIO(write, "w"), write_through=True) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["compare", str(result), "--anchor", "x264"]) == 141
 
 
 def test_configurations_by_name(capsys, tmp_path):
