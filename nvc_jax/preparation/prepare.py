@@ -152,7 +152,7 @@ def find_sources(names: Sequence[str], output: Path) -> list[Source]:
         root = Path(name)
         if not os.path.exists(root):
             raise ConfigError(f"{name}: no such file or folder.")
-        for path in _below(root, output):
+        for path in _below(root, output.resolve()):
             relative = root.resolve().name if path == root else str(path.relative_to(root))
             found.setdefault(path, (relative, path == root))
     if not found:
@@ -176,7 +176,9 @@ def _below(root: Path, output: Path) -> Iterator[Path]:
         yield root
         return
     with explained(ConfigError, f"{root}: cannot open the folder", "."):
-        entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith(".") and entry != output)
+        entries = sorted(
+            entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.resolve() != output
+        )
     if any(entry.suffix.lower() == ".png" for entry in entries) and len(list_pictures(root)) > 1:
         yield root
         entries = [entry for entry in entries if entry.suffix.lower() != ".png"]

@@ -164,6 +164,12 @@ def test_refusals(videos, tmp_path):
         prepare([str(videos)], tmp_path / "out", RULES)
 
 
+def test_sequences_are_no_sources_of_the_next_call(videos, monkeypatch):
+    monkeypatch.chdir(videos)
+    for _ in range(2):  # a relative source with an absolute folder in it
+        assert prepare(["."], videos / "out", RULES).sources == 3
+
+
 def test_pictures_stay_rgb(tmp_path):
     (tmp_path / "shots" / "one").mkdir(parents=True)
     pictures = [np.random.default_rng(n).integers(0, 256, (64, 96, 3), dtype=np.uint8) for n in range(3)]
