@@ -97,7 +97,9 @@ def make_report(
         if (found := [p for p in result[shown[0]][shown[1]].values() if {"frame_bpp", "frame_psnr"} <= p.keys()])
     }
     near = near_in_rate(framed)
-    frame_pictures = {f"frames_{key}.png": frame_figure(near, style, f"frame_{key}", title) for key, title in _FRAMES}
+    frame_pictures = {
+        f"frames_{key}.png": frame_figure(near, style, f"frame_{key}", title) for key, title in _FRAMES if near
+    }
     crops = {} if streams is None else _crops(near, streams)
     others = {name: result for name, result in results.items() if name != anchor}
     tables = [
@@ -120,7 +122,7 @@ def make_report(
         notes=notes,
         tables=tables,
         shown="/".join(shown),
-        frame_pictures=frame_pictures if near else {},
+        frame_pictures=frame_pictures,
         near=near,
         spread=rate_spread(near) if near else 0.0,
         nearly_equal=_NEARLY_EQUAL,
@@ -131,8 +133,7 @@ def make_report(
         settings={name: settings_table(of_codec) for name, of_codec in points.items()},
     )
     pictures = {name: data for panels in rd_pictures.values() for name, data in panels.items()}
-    pictures |= frame_pictures if near else {}
-    pictures |= {f"crop_{name.replace('/', '_')}.png": data for name, (_, data) in crops.items()}
+    pictures |= frame_pictures | {f"crop_{name.replace('/', '_')}.png": data for name, (_, data) in crops.items()}
     return Report(html, pictures, tuple(notes))
 
 
