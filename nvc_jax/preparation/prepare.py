@@ -232,7 +232,7 @@ def _add(state: Progress, entry: dict[str, Any]) -> None:
 
 
 class _Record:
-    """What is done: the settings, and an object for each finished video, sorted by name.
+    """The record of finished work: the settings, and an object for each finished video, sorted by name.
 
     Attributes:
         entries: by name of the video.

@@ -14,7 +14,7 @@ SMALLEST = 16  # pixels, of a side of a sequence
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What becomes a sequence.
+    """The rules by which frames become sequences.
 
     Attributes:
         frames: frames of a sequence.
@@ -63,7 +63,7 @@ class Sequence:
 
 @dataclasses.dataclass
 class Count:
-    """What has been seen of a video.
+    """Counts of frames and scenes in a video.
 
     Attributes:
         frames: frames read.

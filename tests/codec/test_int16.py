@@ -39,7 +39,7 @@ SIZE = 17, 33
 THRESHOLD = 0.12
 SCHEDULE = Schedule(qp=40, intra_qp=30, reset_interval=3)  # frame 4 is a refresh
 COUNT = 5
-# Of the stream and what it decodes to: the same with JAX 0.10.2 (Python 3.11) and 0.12.0 (3.13).
+# Hashes of the stream and of what it decodes to: the same with JAX 0.10.2 (Python 3.11) and 0.12.0 (3.13).
 PINNED = "44a976e36a4d6ce7f08362df97a5e4dd336e05c27597708751d955910b35baf2"
 
 

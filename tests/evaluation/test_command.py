@@ -384,7 +384,7 @@ def test_workers_are_spread_over_the_devices(tmp_path, monkeypatch):
 
 
 def test_defaults_are_those_of_the_stored_results():
-    """What the README says of the embedded model is what its command measures."""
+    """The command of the README measures the figures that it says of the embedded model."""
     options = _parser("eval.py").parse_args(["--model", "embedded", "x264", "--videos", "clip.y4m", "--output", "o"])
     coders = {coder.name: coder for coder in _coders(options)}
     video = Video("eval", "clip", Path("clip.y4m"), None, None, False, -1)

@@ -1,4 +1,4 @@
-"""What is made from a packaged model follows it."""
+"""Figures and pages made from a packaged model follow it."""
 
 import html
 import importlib
