@@ -29,7 +29,7 @@ FPS = 30
 
 
 def cropped(frame: Any, width: int, height: int) -> YuvFrame:
-    """The middle of a frame; even offsets keep chroma in place."""
+    """Cut out the middle of a frame; even offsets keep chroma in place."""
     if not isinstance(frame, YuvFrame) or frame.size[0] < width or frame.size[1] < height:
         raise VideoError(f"a frame is not YUV of at least {width}x{height}.")
     left, top = ((have - want) // 4 for have, want in zip(frame.size, (width, height), strict=True))
@@ -39,14 +39,14 @@ def cropped(frame: Any, width: int, height: int) -> YuvFrame:
 
 
 def clip(path: str, size: tuple[int, int], count: int) -> Iterator[YuvFrame]:
-    """So many frames of a video, forwards and backwards."""
+    """Read a number of frames of a video, forwards and backwards."""
     with open_video(path) as reader:
         frames = [cropped(frame, *size) for frame in reader]
     return itertools.islice(itertools.cycle(frames + frames[-2:0:-1]), count)
 
 
 def sequences(options: argparse.Namespace, size: tuple[int, int]) -> Iterator[tuple[str, list[YuvFrame]]]:
-    """The sequences by name."""
+    """Make the sequences, by name."""
     length = -(-options.frames // len(options.scenes))
     cuts = [frame for path in options.scenes for frame in clip(path, size, length)]
     yield "cuts", cuts[: options.frames]
@@ -73,7 +73,7 @@ def measure(source: Path, target: Path, model: str, rate: dict[str, float]) -> d
 
 
 def figure(runs: list[dict[str, Any]]) -> bytes:
-    """Bits, qp, and the level of the buffer (or the PSNR) of every frame."""
+    """Plot bits, qp, and the level of the buffer (or the PSNR) of every frame."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(13, 2.3 * len(runs)), layout="constrained")

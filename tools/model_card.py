@@ -106,7 +106,7 @@ def architectures() -> str:
 
 
 def blocks(name: str) -> dict[tuple[Path, str], Callable[[], str | None]]:
-    """All blocks of figures: (page, title) to what makes the text, None where there is nothing to say."""
+    """Map (page, title) of each block to what makes its text, None where there is nothing to say."""
     return {
         (DOCS / "MODELS.md", f"figures of {name}"): lambda: model_figures(name),
         (DOCS / "MODELS.md", "architectures"): architectures,

@@ -46,7 +46,7 @@ def params_from_official(config: CodecConfig, image: StateDict, video: StateDict
 
 
 def _problems(config: CodecConfig, given: Mapping[str, StateDict]) -> dict[str, list[str]]:
-    """The tensors that do not fit, by what is wrong with them."""
+    """List the tensors that do not fit, by what is wrong with them."""
     problems: dict[str, list[str]] = {"missing": [], "unexpected": [], "of another shape": []}
     tensors = official_tensors(config).values()
     for model, state_dict in given.items():
@@ -63,7 +63,7 @@ def _problems(config: CodecConfig, given: Mapping[str, StateDict]) -> dict[str, 
 
 
 def _misfit(config: CodecConfig, given: Mapping[str, StateDict], problems: Mapping[str, list[str]]) -> CheckpointError:
-    """One sentence on what is wrong; all tensors are in a note, which tracebacks show."""
+    """Say what is wrong in one sentence; all tensors are in a note, which tracebacks show."""
     kinds = {model: _kind(config, model, state_dict) for model, state_dict in given.items()}
     official = [other.name for other in CONFIGS.values() if is_official(other) and not _problems(other, given)]
     if kinds == {"intra": "inter", "inter": "intra"}:
@@ -85,7 +85,7 @@ def _misfit(config: CodecConfig, given: Mapping[str, StateDict], problems: Mappi
 
 
 def _kind(config: CodecConfig, model: str, state_dict: StateDict) -> str:
-    """The model that most tensors are of by their names, `model` unless more are of the other."""
+    """Guess the model of a checkpoint from the names of its tensors; `model` unless more are of the other."""
     names = Counter(t.model for t in official_tensors(config).values() if t.name in state_dict)
     return max((model, *names), key=lambda name: names[name])
 

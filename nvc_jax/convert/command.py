@@ -38,7 +38,7 @@ def import_checkpoints(
 def read_checkpoints(
     image: Path, video: Path, architecture: str = "dcvc_rt", tables: Path | None = None
 ) -> StoredModel:
-    """The model of the official image and video checkpoints; see `import_checkpoints`.
+    """Read the model of the official image and video checkpoints; see `import_checkpoints`.
 
     Raises:
         CheckpointError: a file cannot be read or does not fit the architecture.

@@ -23,7 +23,7 @@ _DTYPES |= {"U8": "u1", "BOOL": "?"}
 
 
 def is_safetensors(path: PathLike) -> bool:
-    """True for a file that begins as such files do: the length of a JSON object, and the object."""
+    """Tell whether a file begins as such files do: the length of a JSON object, and the object."""
     try:
         with open(path, "rb") as file:
             return file.read(9)[8:] == b"{"

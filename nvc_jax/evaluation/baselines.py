@@ -56,7 +56,7 @@ class Baseline:
         return f".{self.format}"
 
     def intra_qp(self, qp: int) -> float:
-        """The quantiser that the encoder is given; some lower it for key frames."""
+        """Return the quantiser that the encoder is given; some lower it for key frames."""
         return qp
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:

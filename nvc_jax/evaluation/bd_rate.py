@@ -65,7 +65,7 @@ class Curve:
 
 
 def quality_title(quality: str, results: Iterable[Results]) -> str:
-    """Name of a quality: of a plane, or the mean over planes as far as the results have planes."""
+    """Name a quality: of a plane, or the mean over planes as far as the results have planes."""
     kind, _, plane = quality.partition("_")
     planes = any(QUALITIES["psnr_y"] in point for result in results for point in all_points(result))
     return f"{_KINDS[kind]} {plane.upper() or '6:1:1' * planes}".strip()
@@ -84,7 +84,7 @@ def point_quality(point: Point, quality: str) -> float | None:
 
 
 def msssim_of_luma(point: Point) -> bool:
-    """True where the chroma planes are too small for MS-SSIM, so that it is that of luma."""
+    """Tell whether MS-SSIM is that of luma alone, because the chroma planes are too small for it."""
     return point.get("msssim_planes") == "y" or (_chroma_counts_0(point) and bool(point.get(QUALITIES["msssim_y"])))
 
 
@@ -166,7 +166,7 @@ class Comparison:
     absent: tuple[tuple[str, str], ...] = ()
 
     def missing(self, dataset: str | None = None) -> int:
-        """Number of sequences, of a class or of all, that the mean leaves out."""
+        """Count the sequences, of a class or of all, that the mean leaves out."""
         without = [key for key, value in self.sequences.items() if not isinstance(value, BdRate)]
         return sum(dataset in (None, d) for d, _ in (*without, *self.absent))
 

@@ -62,7 +62,7 @@ class Coder(Protocol):
     def suffix(self) -> str: ...  # noqa: D102
 
     def intra_qp(self, qp: int) -> float:
-        """Qp of pictures that start a run, at a base qp."""
+        """Compute the qp of pictures that start a run, at a base qp."""
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:
         """Everything the result depends on, for JSON."""
@@ -122,7 +122,7 @@ class ModelCoder:
         return Path(self.model).name
 
     def intra_qp(self, qp: int) -> float:
-        """Base qp and the offset of the model."""
+        """Add the offset of the model to the base qp."""
         return Schedule(qp).for_model(self.offsets).start_qp
 
     def settings(self, sequence: Video, qp: int) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def _measure(jobs: Mapping[int, Job], points: dict[int, Point], options: argpars
 
 
 def _plan(coders: Sequence[Coder], videos: Sequence[Video], points: int, existing: int, shard: str | None) -> str:
-    """The first line."""
+    """Say what will be measured."""
     names = ", ".join(f"{coder.name} at {_shown(coder.qps)}" for coder in coders)
     part = f", those of shard {shard}" if shard else ""
     kept = f", {existing} of them kept" if existing else ""

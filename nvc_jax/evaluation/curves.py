@@ -13,7 +13,7 @@ Panels = Mapping[str, Mapping[str, Curve]]  # by quality and codec
 
 
 def class_curves(results: Mapping[str, Results]) -> tuple[dict[str, Panels], list[str]]:
-    """Mean curves over the sequences of each class that all codecs with the class have.
+    """Compute mean curves over the sequences of each class that all codecs with the class have.
 
     Returns:
         Panels by class, and notes on what the means leave out.
@@ -48,13 +48,13 @@ def class_curves(results: Mapping[str, Results]) -> tuple[dict[str, Panels], lis
 
 
 def _by_rate(sequences: Sequence[Mapping[str, Point]]) -> list[list[Point]]:
-    """The points of all sequences at each rate that all of them have, in order of quality."""
+    """Group the points of all sequences by the rates that all of them have, in order of quality."""
     keys = sorted(set.intersection(*(set(points) for points in sequences)))
     return [[points[key] for points in sequences] for key in keys]
 
 
 def _mean_curve(rates: Sequence[Sequence[Point]], quality: str) -> Curve | None:
-    """Mean over sequences; None where a quality was not measured."""
+    """Average over sequences; None where a quality was not measured."""
     values = [[point_quality(point, quality) for point in points] for points in rates]
     known = [[value for value in points if value is not None] for points in values]
     if not known or known != values:
@@ -70,7 +70,7 @@ def near_in_rate(points: Mapping[str, Sequence[Point]]) -> dict[str, Point]:
 
 
 def _choices(points: Mapping[str, Sequence[Point]]) -> Iterator[dict[str, Point]]:
-    """For each point as the one of lowest rate, those of the other codecs just above it."""
+    """Take each point as the one of lowest rate, with those of the other codecs just above it."""
     for lowest in (_rate(point) for of_codec in points.values() for point in of_codec):
         above = {codec: [point for point in of_codec if _rate(point) >= lowest] for codec, of_codec in points.items()}
         if all(above.values()):
@@ -82,6 +82,6 @@ def _rate(point: Point) -> float:
 
 
 def rate_spread(points: Mapping[str, Point]) -> float:
-    """The highest rate of some points over the lowest, less 1."""
+    """Divide the highest rate of some points by the lowest, less 1."""
     rates = [_rate(point) for point in points.values()]
     return max(rates) / min(rates) - 1 if min(rates) > 0 else math.inf

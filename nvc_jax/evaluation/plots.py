@@ -25,7 +25,7 @@ Style = Mapping[str, Any]
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each codec, the same in all plots."""
+    """Choose a style for each codec, the same in all plots."""
     drawn = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False)
     dashes = (dash for dash in itertools.cycle(_DASHES) for _ in _COLOURS)
     return {
@@ -35,7 +35,7 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
 
 
 def rd_figure(panels: Mapping[str, Mapping[str, Curve]], style: Mapping[str, Style]) -> bytes:
-    """Rate-distortion curves by codec, a panel for each quality by its title."""
+    """Plot rate-distortion curves by codec, a panel for each quality by its title."""
     figure, axes = _panels(len(panels))
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for name, curve in curves.items():
@@ -48,7 +48,7 @@ def rd_figure(panels: Mapping[str, Mapping[str, Curve]], style: Mapping[str, Sty
 
 
 def frame_figure(points: Mapping[str, Point], style: Mapping[str, Style], key: str, title: str) -> bytes:
-    """A value of every frame by codec.
+    """Plot a value of every frame by codec.
 
     Args:
         points: by codec.

@@ -130,23 +130,23 @@ def collect(points: Iterable[Point]) -> Results:
 
 
 def sequence_keys(results: Results) -> list[tuple[str, str]]:
-    """(class, name) of every sequence with a point."""
+    """List (class, name) of every sequence with a point."""
     return [(dataset, name) for dataset, videos in results.items() for name, points in videos.items() if points]
 
 
 def all_points(results: Results) -> list[Point]:
-    """Every point of a result file."""
+    """List every point of a result file."""
     return [point for videos in results.values() for points in videos.values() for point in points.values()]
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Names of result files for people: without folder and .json, where these tell them apart."""
+    """Name result files for people: without folder and .json, where these tell them apart."""
     stems = Counter(Path(path).stem for path in dict.fromkeys(paths))
     return {path: stem if stems[stem := Path(path).stem] == 1 else path.removesuffix(".json") for path in paths}
 
 
 def find_anchor(anchor: str, paths: Sequence[str]) -> str:
-    """Path of the anchor: one of the result files by its name, or any other result file.
+    """Find the path of the anchor: one of the result files by its name, or any other result file.
 
     Raises:
         EvaluationError: it is neither.

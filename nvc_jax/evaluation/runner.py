@@ -54,7 +54,7 @@ class Job:
         return f"{self.coder.name}: {self.video}, qp {self.qp}"
 
     def existing(self) -> Point | None:
-        """The point, where the folder has it with the same settings, of the same video, with stream and picture."""
+        """Read the point, where the folder has it with the same settings and video, and stream and picture."""
         source = self._source()
         if source["hash"] is None or not all(path.is_file() for path in self._files().values()):
             return None
@@ -99,7 +99,7 @@ class Job:
         return point
 
     def _files(self) -> dict[str, Path]:
-        """Stream, point and picture, by suffix."""
+        """Name the files of stream, point and picture, by suffix."""
         base = self.folder / self.stem
         return {suffix: base.with_name(base.name + suffix) for suffix in (self.coder.suffix, ".json", ".png") if suffix}
 
@@ -112,7 +112,7 @@ class Job:
 
 
 def find_existing(jobs: Mapping[int, Job]) -> dict[int, Point]:
-    """Points that their folders have, by number of the job."""
+    """Read the points that their folders have, by number of the job."""
     _hash_once.cache_clear()
     found = {number: job.existing() for number, job in jobs.items()}
     return {number: point for number, point in found.items() if point is not None}
@@ -120,7 +120,7 @@ def find_existing(jobs: Mapping[int, Job]) -> dict[int, Point]:
 
 @functools.cache
 def _hash_once(path: Path) -> str | None:
-    """Hash of a video, cached for all its points until the next `find_existing` or `run_all`."""
+    """Hash a video, cached for all its points until the next `find_existing` or `run_all`."""
     return content_hash(path)
 
 

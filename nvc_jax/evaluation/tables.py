@@ -54,7 +54,7 @@ class BdTable:
 
 
 def bd_title(anchor: str, results: Iterable[Results], quality: str, rate: str, method: str = METHODS[0]) -> str:
-    """Title of a table: anchor, metric, rate, and the interpolation where it is not the default."""
+    """Make the title of a table: anchor, metric, rate, and the interpolation where it is not the default."""
     parts = [f"BD-rate against {anchor}", quality_title(quality, results), RATE_TITLES[rate]]
     return ", ".join([*parts, method] if method != METHODS[0] else parts)
 
@@ -103,7 +103,7 @@ def _notes(comparisons: Mapping[str, Comparison]) -> Iterator[str]:
 
 
 def luma_note(results: Mapping[str, Results]) -> list[str]:
-    """A sentence on the sequences whose MS-SSIM is of luma; none if there are no such."""
+    """Name the sequences whose MS-SSIM is of luma in a sentence; none if there are no such."""
     keys = [
         (dataset, name)
         for result in results.values()
@@ -122,7 +122,7 @@ def named(keys: Sequence[tuple[str, str]]) -> str:
 
 
 def settings_table(points: Sequence[Point]) -> dict[str, str]:
-    """Settings, versions and machine of all points by name, nested ones by path.
+    """Collect settings, versions and machine of all points by name, nested ones by path.
 
     Where they differ, all values in the order of the points.
     """
