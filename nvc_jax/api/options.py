@@ -1,5 +1,6 @@
 """Options of encoding, the same for arrays, files and live use; defaults are those of the command line (D13)."""
 
+import math
 from fractions import Fraction
 from typing import Any, TypedDict
 
@@ -74,7 +75,8 @@ def exact_rate(fps: float | Fraction) -> Fraction:
     Raises:
         ConfigError: it is not positive.
     """
-    rate = Fraction(fps).limit_denominator(1001 * 1000)
+    finite = isinstance(fps, Fraction) or math.isfinite(fps)
+    rate = Fraction(fps).limit_denominator(1001 * 1000) if finite else Fraction()
     if rate <= 0:
         raise ConfigError(f"fps is {fps}; it must be positive, for example 25, 29.97 or Fraction(30000, 1001).")
     return rate
