@@ -55,7 +55,7 @@ class _Submitted:
     symbols: PackedSymbols
     planes: Download[YuvFrame] | None
     pictures: Array | None
-    before: History
+    before: History | None  # for another try, with rate control
 
 
 class Encoder:
@@ -206,7 +206,7 @@ class Encoder:
         with self.timer():
             name = self._codec.stored.config.network_of(plan.start)
             count = self._codec.stored.config[name].pictures
-            before = copy.copy(self._history)
+            before = None if self._controller is None else copy.copy(self._history)
             pictures, qps = upload(filled(members, count)), batched(filled(plan.qps, count))
             state = self._history.state(name, plan.start, plan.refresh, pictures.shape)
             symbols, synthesis = encode(self._networks[name], pictures, state, qps)
@@ -225,7 +225,7 @@ class Encoder:
             if self._controller is not None:
                 again = self._controller.again(bits)
             reconstructions = None if job.planes is None else job.planes.wait()[: len(job.sources)]
-        if again is not None:
+        if again is not None and job.before is not None:
             self._history = job.before
             return self._finish(self._submit((dataclasses.replace(plan, qps=again), job.sources)))
         coded = CodedPacket(plan.start, plan.refresh, plan.qps, self._dialect, payload, check)
