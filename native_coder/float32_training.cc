@@ -142,7 +142,8 @@ void BackwardBlock(const Kernels& kernels, xla::ffi::ThreadPool& pool, const Blo
 
   // Each thread has rows of its own, and sums of its own over them.
   const size_t tiles = (rows + kTileRows - 1) / kTileRows;
-  const size_t parts = std::min(tiles, static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1)));
+  const size_t threads = static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1));
+  const size_t parts = std::max<size_t>(std::min(tiles, threads), 1);  // of no rows, sums of zero
   float* const others = Scratch<float, BlockShape>((parts - 1) * size);
   const auto sums_of = [&](size_t part) { return part == 0 ? of_parameters : others + (part - 1) * size; };
   const auto for_each_item = [&](const auto& work_on) {
