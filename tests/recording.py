@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from native_coder import motion_functions  # noqa: TID251
 from nvc_jax.codec import stages
 from nvc_jax.models import motion
+from nvc_jax.ops import native
 from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_order, unfold
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
@@ -203,3 +206,16 @@ def assert_planes(planes: YuvFrame, y: np.ndarray, uv: np.ndarray) -> None:
     for ours, official in zip((planes.y, planes.u, planes.v), (y, *uv), strict=True):
         assert np.abs(ours.astype(int) - official).max() <= 1
     assert np.mean(planes.y != y) < 0.01
+
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def lowered(function, *inputs, **options) -> jax.export.Exported:
+    """A compiled function for all platforms; in its branch for CPUs it may call our handlers of block motion."""
+    handlers = native.available("motion") and motion_functions()
+    names = [f"nvc_motion_{name}_{isa}" for isa, functions in dict(handlers or {}).items() for name in functions]
+    checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
+    exported = jax.export.export(function, platforms=PLATFORMS, disabled_checks=checks)(*inputs, **options)
+    assert exported.platforms == PLATFORMS
+    return exported

@@ -7,7 +7,6 @@ with an `int16_identity` goes by that one in streams, as all did before the form
 
 import json
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ FORMAT = 1
 
 def packaged_models() -> dict[str, Path]:
     """The models that ship with the package, by name."""
-    folder = Path(str(resources.files("nvc_jax"))) / "weights"
+    folder = Path(__file__).parents[1] / "weights"
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import synthetic
-from recording import MOTION_STAGES, STAGES, compiled, recorded_stages
+from recording import MOTION_STAGES, PLATFORMS, STAGES, compiled, lowered, recorded_stages
 
 from nvc_jax.codec import stages
 from nvc_jax.codec.floats import XLA
@@ -19,7 +19,6 @@ from nvc_jax.codec.model import PRECISIONS, Codec
 from nvc_jax.models.config import PATCH
 from nvc_jax.models.state import Feature, Pictures
 
-PLATFORMS = ("cpu", "cuda", "tpu")
 HEIGHT, WIDTH = 1088, 1920  # lowering takes as long at any size, and large pictures have code of their own
 STRATEGIES = sorted({strategy for platform in PLATFORMS for strategy in strategies_of(platform)})
 KINDS = ("I", "P with motion", "P from a picture", "P from a feature")
@@ -38,9 +37,7 @@ def make_codec(motion, precision, strategy):
 
 def lower(function, *inputs, **options):
     """Lower a compiled function for all platforms; gives what it returns, as shapes."""
-    exported = jax.export.export(function, platforms=PLATFORMS)(*inputs, **options)
-    assert exported.platforms == PLATFORMS
-    return exported.out_avals
+    return lowered(function, *inputs, **options).out_avals
 
 
 def shape(dimensions, dtype=jnp.float32):

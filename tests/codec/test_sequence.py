@@ -174,7 +174,7 @@ def test_a_damaged_stream_gives_an_error_or_pictures(tiny_codec, stream):
         frames, error = decode_until_error(tiny_codec, bytes(damaged))
         untouched = sum(begin <= at for begin in begins[1:])  # frames that end before the damage
         assert same_pictures(coded[:untouched], frames[:untouched])
-        assert error is None or str(error).startswith("frame ")
+        assert error is None or str(error).startswith(("frame ", "not an nvc or dcvc stream"))
 
 
 def test_a_stream_may_not_begin_with_an_inter_frame(tiny_codec, stream):

@@ -30,6 +30,7 @@ def card(tool):
     return importlib.import_module("model_card")
 
 
+@pytest.mark.slow
 def test_pages_have_the_figures_of_the_model(card):
     for (page, title), figures in card.blocks("embedded").items():
         text = page.read_text()

@@ -11,6 +11,7 @@ import optax
 import pytest
 import synthetic
 from launch import QUICKLY
+from recording import lowered
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
@@ -215,14 +216,7 @@ def test_names_of_qp_buckets():
 )
 def test_step_lowers_for_every_platform(precision, mode, motion):
     step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode=mode), motion, precision=precision, strategy="xla")
-    names = "estimate", "compensate", "compensate_gradient"
-    handlers = (f"nvc_motion_{name}_{isa}" for isa in native.available("motion") for name in names)
-    checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in handlers]  # they do nothing on other devices
-    export = jax.export.export(
-        jax.jit(lambda s, b: step(s, b)), platforms=("cpu", "cuda", "tpu"), disabled_checks=checks
-    )
-    exported = export(state, batch(3))
-    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+    exported = lowered(jax.jit(lambda s, b: step(s, b)), state, batch(3))
     text = exported.mlir_module()
     assert ("bf16" in text) == (precision == "bfloat16")
 

@@ -66,6 +66,7 @@ def test_noise(codec, rgb):
     np.testing.assert_array_equal(first.pictures, second.pictures)
 
 
+@pytest.mark.slow
 def test_jit_and_vmap(codec, rgb):
     clip = rgb[:2]
     one = codec.forward(clip, 20)
