@@ -8,6 +8,8 @@
 namespace nvc::float32 {
 namespace {
 
+constexpr size_t kMostParts = 16;  // each takes as much memory as the parameters
+
 // Where the parameters of the layers, or their gradients, begin in a vector of them.
 template <class Number>
 struct Parts {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -214,10 +215,12 @@ def _prepare(
 
 
 def _until_damage(first: Frame, reader: VideoReader, seen: Callable[[int], None], damage: list[str]) -> Iterator[Frame]:
-    yield first
-    seen(1)
+    """Give the frames before the first that does not decode, or decodes with errors that FFmpeg conceals."""
     try:
-        for frame in reader:
+        for number, frame in enumerate(itertools.chain([first], reader)):
+            if reader.findings.damaged:
+                damage.append(f"{reader.name}: frame {number} is damaged in the source")
+                return
             yield frame
             seen(1)
     except VideoError as error:

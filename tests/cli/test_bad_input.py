@@ -134,16 +134,16 @@ def test_usage(nvc, work, clip):
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_output_that_cannot_be_written(refused, work, clip, stream, command):
-    source = clip if command == "encode" else stream
-    (work / "folder.y4m").mkdir()
-    (work / "locked.y4m").touch(mode=0o444)
-    refused("is a folder", command, source, "folder.y4m")
-    refused("the folder nowhere does not exist; make it first", command, source, "nowhere/out.y4m")
+    source, kind = (clip, "nvc") if command == "encode" else (stream, "y4m")
+    (work / f"folder.{kind}").mkdir()
+    (work / f"locked.{kind}").touch(mode=0o444)
+    refused("is a folder", command, source, f"folder.{kind}")
+    refused("the folder nowhere does not exist; make it first", command, source, f"nowhere/out.{kind}")
     refused("No space left on device", command, source, "/dev/full")
-    refused("the folder nowhere does not exist", command, source, "out.y4m", "--report", "nowhere/r.json")
-    refused("folder.y4m: is a folder", command, source, "out.y4m", "--report", "folder.y4m")
+    refused("the folder nowhere does not exist", command, source, f"out.{kind}", "--report", "nowhere/r.json")
+    refused(f"folder.{kind}: is a folder", command, source, f"out.{kind}", "--report", f"folder.{kind}")
     if os.geteuid():
-        refused("locked.y4m: is write-protected", command, source, "locked.y4m")
+        refused(f"locked.{kind}: is write-protected", command, source, f"locked.{kind}")
 
 
 def test_kinds_of_output(refused, work, stream, clip):
@@ -156,14 +156,15 @@ def test_kinds_of_output(refused, work, stream, clip):
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_output_that_is_the_input(refused, work, clip, stream, command):
-    shutil.copy(clip if command == "encode" else stream, work / "a")
+    source, other = (clip, "b.nvc") if command == "encode" else (stream, "b.y4m")
+    shutil.copy(source, work / "a")
     (work / "link").symlink_to("a")
     os.link(work / "a", work / "twin")
     for name in ("a", "./a", "link", "twin"):
         refused(f"{name}: is the input itself; give the output another name", command, "a", name)
-        refused("is also the input or the output", command, "a", "b.y4m", "--report", name)
-    for name in ("b.y4m", "./b.y4m", work / "b.y4m"):
-        refused("is also the input or the output", command, "a", "b.y4m", "--report", name)
+        refused("is also the input or the output", command, "a", other, "--report", name)
+    for name in (other, f"./{other}", work / other):
+        refused("is also the input or the output", command, "a", other, "--report", name)
     refused("is also the input or the output", command, "a", "-", "--report", "-")
 
 

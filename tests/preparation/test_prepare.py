@@ -1,7 +1,10 @@
 """nvc-jax prepare: where videos are cut, how they are downsampled, and that a run can be interrupted."""
 
 import json
+import re
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -213,3 +216,27 @@ def test_command(videos, tmp_path, capsys):
     assert main(["prepare", str(videos / "cut.mp4"), str(videos), "--output", str(tmp_path / "cut"), *options]) == 1
     assert "cut.mp4" in (told := capsys.readouterr().err)
     assert "it is left out." in told
+
+
+def test_damaged_frames_end_a_video(tmp_path):
+    """FFmpeg conceals what lost packets of a transport stream leave out, and training could not tell."""
+    source = write(tmp_path / "in.mkv", scene(1, 40, 2))
+    lossy = tmp_path / "videos" / "a.ts"
+    lossy.parent.mkdir()
+    with av.open(source) as given, av.open(lossy, "w") as made:
+        stream = made.add_stream("libx264", rate=25, options={"g": "20", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number, frame in enumerate(given.decode(video=0)):
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), 0
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode())
+    data = lossy.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    half = len(packets) // 2
+    lossy.write_bytes(b"".join(packets[:half] + packets[half + 2 :]))
+    notes = []
+    prepare([str(lossy.parent)], tmp_path / "out", RULES, note=notes.append)
+    (sentence,) = [note for note in notes if "damaged in the source; the sequences before it are kept" in note]
+    damaged = int(re.search(r"frame (\d+) is", sentence)[1])
+    assert 0 < damaged < 40
+    assert all(int(path.stem.rsplit("_", 1)[1]) + RULES.frames <= damaged for path in (tmp_path / "out").glob("*.mkv"))
