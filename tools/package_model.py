@@ -157,7 +157,8 @@ def speed(options: argparse.Namespace) -> None:
             output = folder / f"{precision}.json"  # bench.py adds a plot
             _run(
                 "tools/bench.py", "--model", options.name, "--size", "352x288", "--precision", precision,
-                "--parts", "sequence", "--clip", str(clip), "--frames", "60", "--sequences", "5", "--output", str(output),
+                "--parts", "sequence", "--clip", str(clip), "--frames", "60", "--sequences", "5",
+                "--output", str(output),
             )  # fmt: skip
             shutil.copyfile(output, speed_of(options.name, precision))
 
