@@ -23,7 +23,7 @@ from nvc_jax.codec.store import StoredModel
 from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
+from nvc_jax.spec import DEFAULT_QP, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
 from nvc_jax.video import Colour, YuvFrame
 
 Device: TypeAlias = jax.Device | str | None
@@ -94,7 +94,7 @@ class Codec:
     def encode(
         self,
         frames: Any,
-        qp: float = 32,
+        qp: float = DEFAULT_QP,
         *,
         fps: float | Fraction = 30,
         container: Container = "nvc",
@@ -160,7 +160,7 @@ class Codec:
         self,
         width: int,
         height: int,
-        qp: float = 32,
+        qp: float = DEFAULT_QP,
         *,
         fps: float | Fraction = 30,
         container: Container = "nvc",

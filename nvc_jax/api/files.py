@@ -10,7 +10,7 @@ from nvc_jax.api.loading import codec_of
 from nvc_jax.api.options import EncodingOptions, exact_rate, split
 from nvc_jax.codec import files
 from nvc_jax.codec.containers import Container, container_of, default_precision
-from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_SKIP_THRESHOLD
+from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_QP, DEFAULT_SKIP_THRESHOLD
 
 PathLike = str | os.PathLike[str]
 
@@ -18,7 +18,7 @@ PathLike = str | os.PathLike[str]
 def encode_file(
     source: PathLike,
     target: PathLike,
-    qp: float = 32,
+    qp: float = DEFAULT_QP,
     *,
     model: Codec | PathLike = DEFAULT_MODEL,
     container: Container = "auto",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from nvc_jax.api.options import EncodingOptions, exact_rate, split
+from nvc_jax.api.options import EncodingOptions, check_numbers, exact_rate, split
 from nvc_jax.api.pictures import Output, Picture, Pictures, check_output, copied, frame_of, frames_of, picture_of
 from nvc_jax.bitstream import DcvcReader, LostPicture, NvcReader
 from nvc_jax.bitstream import Packet as FoundPacket
@@ -98,6 +98,7 @@ class Encoder:
 
     @qp.setter
     def qp(self, qp: float) -> None:
+        check_numbers({"qp": qp})
         if self._encoder.controller is not None:
             raise ConfigError("the encoder follows a bitrate or a PSNR and chooses qps itself.")
         self._encoder.schedule = dataclasses.replace(self._encoder.schedule, qp=qp)
@@ -114,6 +115,7 @@ class Encoder:
 
     @bitrate.setter
     def bitrate(self, bitrate: float) -> None:
+        check_numbers({"bitrate": bitrate})
         controller = self._encoder.controller
         if not isinstance(controller, BitrateController):
             raise ConfigError("the encoder follows no bitrate; make it with bitrate=.")

@@ -1,7 +1,9 @@
 """Options of encoding, the same for arrays, files and live use; defaults are those of the command line (D13)."""
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
+from numbers import Real
 from typing import Any, TypedDict
 
 from nvc_jax.codec.rate_control import RateControl, rate_control
@@ -10,6 +12,7 @@ from nvc_jax.errors import ConfigError
 
 _SCHEDULE = "intra_qp", "intra_period", "reset_interval"
 _RATE = "bitrate", "buffer", "psnr", "qp_range"
+_NUMBERS = (*_SCHEDULE, "skip_threshold", "rdoq", "bitrate", "buffer", "psnr")
 
 
 class EncodingOptions(TypedDict, total=False):
@@ -55,8 +58,9 @@ def split(qp: float, options: EncodingOptions) -> tuple[Schedule, CoderOptions]:
     """The schedule, and the options that are not part of it.
 
     Raises:
-        ConfigError: an option is unknown, or a value of the schedule is out of its range.
+        ConfigError: an option is unknown, no number, or out of its range.
     """
+    check_numbers({"qp": qp} | {name: options.get(name) for name in _NUMBERS})  # type: ignore[misc]
     unknown = sorted(options.keys() - EncodingOptions.__annotations__.keys())
     if unknown:
         available = ", ".join(("qp", *EncodingOptions.__annotations__))
@@ -69,12 +73,24 @@ def split(qp: float, options: EncodingOptions) -> tuple[Schedule, CoderOptions]:
     return Schedule(qp, **rules), rest
 
 
+def check_numbers(values: Mapping[str, Any]) -> None:
+    """Refuse what is no number; None stands for a default.
+
+    Raises:
+        ConfigError: a value is none.
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Real):
+            raise ConfigError(f"{name} is {value!r}; it must be a number.")
+
+
 def exact_rate(fps: float | Fraction) -> Fraction:
     """A frame rate as a fraction.
 
     Raises:
-        ConfigError: it is not positive.
+        ConfigError: it is no positive number.
     """
+    check_numbers({"fps": fps})
     finite = isinstance(fps, Fraction) or math.isfinite(fps)
     rate = Fraction(fps).limit_denominator(1001 * 1000) if finite else Fraction()
     if rate <= 0:

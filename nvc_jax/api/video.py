@@ -201,6 +201,10 @@ def open_stream(
     """
     from nvc_jax.api.loading import codec_of
 
+    if not isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
+        raise ConfigError(
+            f"a stream is a path or bytes, not {type(source).__name__}; Codec.encode makes one of pictures."
+        )
     return Video(source, lambda header: codec_of(model, header), output, skip_threshold)
 
 

@@ -8,6 +8,7 @@ from nvc_jax import __version__
 from nvc_jax.errors import ConfigError
 from nvc_jax.spec import (
     DEFAULT_MODEL,
+    DEFAULT_QP,
     DEFAULT_RDOQ,
     DEFAULT_SKIP_THRESHOLD,
     FILE_PRECISION,
@@ -168,16 +169,21 @@ def _parser() -> argparse.ArgumentParser:
         "that of the model in the official container"
     )  # fmt: skip
     encode.add_argument(
-        "--qp", type=float, default=32, metavar="Q", help="quality, 0 to 63, larger is better (default %(default)s)"
+        "--qp", type=float, metavar="Q", help=f"quality, 0 to 63, larger is better (default {DEFAULT_QP})"
     )
     encode.add_argument(
-        "--bitrate", metavar="R", help="bits per second to follow instead of --qp, in one pass: 500k, 1.5M or 64000"
+        "--bitrate", metavar="R", help="bits per second to follow, without --qp, in one pass: 500k, 1.5M or 64000"
     )
     encode.add_argument(
         "--buffer", type=float, metavar="S",
         help="with --bitrate: seconds that the channel takes to empty the buffer before it (default 1)",
     )  # fmt: skip
-    encode.add_argument("--psnr", type=float, metavar="DB", help="mean PSNR (6:1:1) to follow instead of --qp")
+    encode.add_argument(
+        "--psnr",
+        type=float,
+        metavar="DB",
+        help="mean PSNR (6:1:1) to follow, without --qp; it takes some 16 frames to settle",
+    )
     encode.add_argument(
         "--qp-range", metavar="LOW:HIGH", help="with --bitrate or --psnr: qps of all frames lie in it (default 0:63)"
     )

@@ -28,6 +28,7 @@ from nvc_jax.cli.arguments import (
 )
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
 from nvc_jax.io.files import STDIO, accept_any_name, atomic_output, reason, same_file
+from nvc_jax.spec import DEFAULT_QP
 
 if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
@@ -135,7 +136,7 @@ def _encode(options: argparse.Namespace) -> None:
     from nvc_jax.codec.schedule import Schedule
 
     schedule = Schedule(
-        qp=options.qp,
+        qp=DEFAULT_QP if options.qp is None else options.qp,
         intra_qp=options.intra_qp,
         intra_period=options.intra_period,
         reset_interval=options.reset_interval,
@@ -145,6 +146,8 @@ def _encode(options: argparse.Namespace) -> None:
     fps, frames = parse_rate(options.fps), check_count(options.frames)
     rates = parse_bitrate(options.bitrate), options.buffer, options.psnr, parse_range(options.qp_range)
     control = None if rates == (None,) * len(rates) else rate_control(*rates)
+    if control is not None and options.qp is not None:
+        raise ConfigError("--qp sets a quality, --bitrate and --psnr choose it; give one of them.")
     container = container_of(options.output, options.container)
     with _report_file(options) as file:
         with _progress("encode") as progress:

@@ -14,7 +14,7 @@ from nvc_jax.codec.decoder import LOST, DecodedFrame, Decoder
 from nvc_jax.codec.encoder import EncodedPacket
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
-from nvc_jax.codec.rate_control import RateControl
+from nvc_jax.codec.rate_control import BitrateTarget, RateControl
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
@@ -117,6 +117,14 @@ def encode_file(
         if not report.frames:
             raise VideoError(f"{source}: holds no frame to code.")
         report.add_bits(8 * encoder.finish())
+        if rate_control is not None and isinstance(rate_control.target, BitrateTarget):
+            buffer_bits = rate_control.target.bitrate * rate_control.target.buffer_seconds
+            over = sum(frame.get("buffer_bits", 0) > buffer_bits for frame in report.frames)
+            if over:
+                (note or _ignore)(
+                    f"the bitrate is too low: the buffer ran over in {over} of {len(report.frames)} frames, at the "
+                    "lowest qp that is allowed"
+                )
     return report.summary()
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+from nvc_jax.spec import DEFAULT_QP, QP_LEVELS, QP_OFFSETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Schedule:
             rule, 1 never refreshes; decoders follow the stream).
     """
 
-    qp: float = 32
+    qp: float = DEFAULT_QP
     intra_qp: float | None = None
     intra_period: int = -1
     reset_interval: int = 64

@@ -216,6 +216,10 @@ def test_other_clips_are_refused(codec, clip, message):
         ({"container": "auto"}, "'auto' goes by the name of a file"),
         ({"container": "dcvc", "qp": 30.5}, "qp 30.5 is not a whole number"),
         ({"colour": nvc_jax.Colour()}, "a colour description is for planes"),
+        ({"qp": "32"}, "qp is '32'; it must be a number"),
+        ({"bitrate": "100k"}, "bitrate is '100k'; it must be a number"),
+        ({"intra_period": "x"}, "intra_period is 'x'; it must be a number"),
+        ({"fps": "abc"}, "fps is 'abc'; it must be a number"),
         ({"quality": 3}, "unknown option 'quality'; available: qp, intra_qp"),
     ],
 )
@@ -235,6 +239,11 @@ def test_options_out_of_range(codec, rgb, options, message):
 def test_bad_codecs(codec, options, message):
     with pytest.raises(ConfigError, match=message):
         nvc_jax.Codec(codec.stored, **options)
+
+
+def test_pictures_are_no_stream(rgb):
+    with pytest.raises(ConfigError, match="a stream is a path or bytes, not ndarray"):
+        nvc_jax.decode(rgb)
 
 
 def test_what_is_not_there(codec, stream, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import synthetic
 
 import nvc_jax
 from nvc_jax.bitstream import DcvcWriter
+from nvc_jax.cli.command import main
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.rate_control import BitrateTarget, QualityTarget, RateControl, Upcoming, rate_control
 from nvc_jax.codec.schedule import Schedule
@@ -308,3 +310,13 @@ def test_files_and_reports(codec, planes, tmp_path):
     report = nvc_jax.encode_file(target=tmp_path / "b.bin", bitrate=100e3, buffer=0.5, **source)
     assert all(0 <= frame["buffer_bits"] <= 50e3 for frame in report["frames"])
     assert all(isinstance(frame["qp"], int) for frame in report["frames"])
+
+
+def test_a_target_that_cannot_be_met(codec, planes, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("clip.yuv").write_bytes(b"".join(plane.tobytes() for picture in planes[:4] for plane in picture))
+    command = ["encode", "clip.yuv", "a.nvc", "--size", "96x64", "--fps", "30", "--bitrate", "500"]
+    assert main(command) == 0
+    assert "note: the bitrate is too low: the buffer ran over in 4 of 4 frames" in capsys.readouterr().err
+    assert main([*command, "--qp", "20"]) == 1
+    assert "--qp sets a quality, --bitrate and --psnr choose it" in capsys.readouterr().err
