@@ -225,10 +225,11 @@ class Codec:
     ) -> Forward:
         """Code a clip without entropy coding: pictures, bits by part, latents. Pure and differentiable.
 
-        The networks are those of `encode` in float32 by XLA, whatever `kernels` says (blocks move in C++ on
-        CPUs, with the same bits), with the packets, qps and refreshes that `encode` gives the same options; it works under `jax.jit`, `jax.vmap` and `jax.grad`. Symbols are
-        rounded to the nearest with the gradient of the identity (straight through). Under `jax.jit`, the program grows
-        with the number of pictures; without, every network is compiled once.
+        The networks are those of `encode` in float32 by XLA, whatever `kernels` says (blocks move in C++ on CPUs, with
+        the same bits), with the packets, qps and refreshes that `encode` gives the same options; it works under
+        `jax.jit`, `jax.vmap` and `jax.grad`. Symbols are rounded to the nearest with the gradient of the identity
+        (straight through). Under `jax.jit`, the program grows with the number of pictures; without, every network is
+        compiled once.
 
         Args:
             clip: RGB [T, H, W, 3], or [B, T, H, W, 3] of several clips; floating point in 0..1, or uint8.
