@@ -111,7 +111,7 @@ class Shown:
             if self._terminal:
                 if work:
                     self._bar.update(self._task, description=f"{work}, {now - since:.0f} s so far")
-            elif now - self._last >= (SECONDS if now - since < 60 else LATER):
+            elif now - max(self._last, since) >= (SECONDS if now - since < 60 else LATER):
                 self._last = now
                 self._print(f"{work or self._step or 'starting'}: {now - since:.0f} s so far")
 

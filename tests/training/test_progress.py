@@ -77,9 +77,15 @@ def test_lines_without_a_terminal(capsys, clock):
         clock[0] += 0.2
         run.step(3, VALUES, 8.0, "intra")
         assert lines(capsys) == [f"step 3 of 300  1:02:05 left  {metrics}"]
+        clock[0] += 9.5
+        run.step(4, VALUES, 8.0, "intra")
+        clock[0] += 1  # a beat before the next step, whose line is due
+        run.beat()
+        run.step(5, VALUES, 8.0, "intra")
+        assert lines(capsys) == [f"step 5 of 300  1:02:05 left  {metrics}"]
         clock[0] += 12  # a step that takes long
         run.beat()
-        assert lines(capsys) == ["step 3 of 300: 12 s so far"]
+        assert lines(capsys) == ["step 5 of 300: 12 s so far"]
         run.step(300, VALUES, 8.0, "intra")
         assert lines(capsys)[0].startswith("step 300 of 300")
 
