@@ -33,6 +33,7 @@ from native_coder import (  # noqa: TID251
     InterleavedEncoder,
     kernels,
 )
+from nvc_jax.codec.report import processor
 from nvc_jax.entropy.tables import gaussian_tables
 from nvc_jax.spec import NOT_CODED, SCALE_LEVELS, SCALE_MAX, SCALE_MIN
 
@@ -175,13 +176,8 @@ def measure(coders: dict[str, Coder], case: Case, repeats: int) -> dict[str, dic
 
 def machine() -> dict[str, Any]:
     """Describe the machine."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
     return {
-        "cpu": model,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 1),
         "system": platform.system(),

@@ -6,7 +6,6 @@ python tools/bench_train.py --config configs/dcvc_rt.py --stage stage0_6_frames 
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nvc_jax.codec.report import processor
 from nvc_jax.codec.runtime import keep_freed_memory
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import packet_complexity
@@ -134,7 +134,7 @@ def measure(options):
         "frames": stage.frames,
         "batch": stage.batch,
         "precision": config.precision,
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": processor(),
         "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
         "versions": {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "grain", "optax")},
         "compile_s": compile_s,

@@ -133,7 +133,7 @@ class Report:
 def machine() -> dict[str, str]:
     """Device, backend and processor."""
     device = jax.devices()[0]
-    return {"device": device.device_kind, "backend": device.platform, "cpu": _processor()}
+    return {"device": device.device_kind, "backend": device.platform, "cpu": processor()}
 
 
 def versions() -> dict[str, str]:
@@ -144,7 +144,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the CPU as the system does."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
