@@ -15,6 +15,16 @@ from nvc_jax.bitstream.packets import LostPicture
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError
 from nvc_jax.io.files import STDIO, reason
 
+# Files that are easily given for a stream: (name, position, bytes there). No official stream begins like them.
+VIDEOS = (
+    ("y4m", 0, b"YUV4MPEG2 "),
+    ("Matroska or WebM", 0, b"\x1aE\xdf\xa3"),
+    ("MP4 or QuickTime", 4, b"ftyp"),
+    ("AVI", 8, b"AVI "),
+    ("PNG", 0, b"\x89PNG"),
+    ("JPEG", 0, b"\xff\xd8\xff"),
+)
+
 
 @contextmanager
 def open_reader(path: str | Path, conceal: bool = False) -> Iterator[DcvcReader | NvcReader]:
@@ -49,6 +59,10 @@ def stream_reader(file: BinaryIO, conceal: bool = False) -> DcvcReader | NvcRead
         raise BitstreamError("the file is empty")
     if start == MAGIC:
         return NvcReader(cursor, conceal)
+    head = cursor.peek(max(position + len(signature) for _, position, signature in VIDEOS))
+    for name, position, signature in VIDEOS:
+        if head[position:].startswith(signature):
+            raise BitstreamError(f"not an nvc or dcvc stream but {name} (nvc-jax encode takes it)")
     return DcvcReader(cursor)
 
 

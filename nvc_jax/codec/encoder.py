@@ -203,17 +203,25 @@ class Encoder:
 
     def _submit(self, packet: _Planned) -> _Submitted:
         plan, members = packet
-        with self.timer():
-            name = self._codec.stored.config.network_of(plan.start)
-            count = self._codec.stored.config[name].pictures
-            before = None if self._controller is None else copy.copy(self._history)
-            pictures, qps = upload(filled(members, count)), batched(filled(plan.qps, count))
-            state = self._history.state(name, plan.start, plan.refresh, pictures.shape)
-            symbols, synthesis = encode(self._networks[name], pictures, state, qps)
-            packed = symbols.pack()
-            self._history.keep(name, state, synthesis, qps)
-            decoded = self._history.pictures if self._reconstruct else None
-            planes = None if decoded is None else download_planes(decoded, *self._size)
+        try:
+            with self.timer():
+                return self._launch(plan, members)
+        except BaseException:  # nothing can be predicted from it, and the next frame takes its number
+            self._forced, self._index = True, self._index - len(members)
+            raise
+
+    def _launch(self, plan: PacketPlan, members: list[Frame]) -> _Submitted:
+        """Start coding a packet on the device."""
+        name = self._codec.stored.config.network_of(plan.start)
+        count = self._codec.stored.config[name].pictures
+        before = None if self._controller is None else copy.copy(self._history)
+        pictures, qps = upload(filled(members, count)), batched(filled(plan.qps, count))
+        state = self._history.state(name, plan.start, plan.refresh, pictures.shape)
+        symbols, synthesis = encode(self._networks[name], pictures, state, qps)
+        packed = symbols.pack()
+        self._history.keep(name, state, synthesis, qps)
+        decoded = self._history.pictures if self._reconstruct else None
+        planes = None if decoded is None else download_planes(decoded, *self._size)
         return _Submitted(plan, name, members, packed, planes, decoded, before)
 
     def _finish(self, job: _Submitted) -> EncodedPacket:

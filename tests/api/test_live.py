@@ -74,6 +74,25 @@ def test_packets_that_are_not_full_have_the_new_quality(pair, rgb):
     assert packet.qps == (30, 38)
 
 
+@pytest.mark.parametrize("failing", [0, 2])
+def test_a_picture_that_fails_is_coded_again_as_an_intra_frame(monkeypatch, codec, rgb, failing):
+    encoder, packets = codec.encoder(*SIZE, 30, delay=1), []
+
+    def out_of_memory(*args):
+        raise MemoryError
+
+    for number, picture in enumerate(rgb[:4]):
+        if number == failing:
+            with monkeypatch.context() as context, pytest.raises(ConfigError, match="not enough memory"):
+                context.setattr("nvc_jax.codec.encoder.encode", out_of_memory)
+                encoder.encode(picture)
+        packets += encoder.encode(picture)
+    packets += encoder.flush()
+    assert [packet.index for packet in packets] == [0, 1, 2, 3]
+    assert [packet.intra for packet in packets] == [index in (0, failing) for index in range(4)]
+    assert len(decode(codec, encoder, packets)) == 4
+
+
 @pytest.mark.parametrize("delay", [0, 1])
 def test_a_forced_intra_frame(codec, rgb, delay):
     encoder = codec.encoder(*SIZE, 30, delay=delay)
