@@ -5,7 +5,14 @@ import pkgutil
 # In a checkout beside an ordinary install, the compiled modules are those of the installed package.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
-from ._functions import PANEL, WSILU_ENTRIES, float32_functions, int16_functions, motion_functions  # noqa: TID251
+from ._functions import (  # noqa: TID251
+    PANEL,
+    WSILU_ENTRIES,
+    bfloat16_functions,
+    float32_functions,
+    int16_functions,
+    motion_functions,
+)
 from ._native import (  # noqa: TID251
     CdfTable,
     CorruptError,
@@ -27,6 +34,7 @@ __all__ = [
     "InterleavedDecoder",
     "InterleavedEncoder",
     "TruncatedError",
+    "bfloat16_functions",
     "float32_functions",
     "int16_functions",
     "kernels",

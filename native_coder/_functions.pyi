@@ -4,6 +4,9 @@ WSILU_ENTRIES: int
 def float32_functions() -> dict[str, dict[str, object]]:
     """FFI handlers of the float32 convolutions, by ISA and name: the ISAs of this processor, the fastest first."""
 
+def bfloat16_functions() -> dict[str, dict[str, object]]:
+    """FFI handlers of the bfloat16 convolutions, in the same form."""
+
 def int16_functions() -> dict[str, dict[str, object]]:
     """FFI handlers of the int16 convolutions, in the same form."""
 

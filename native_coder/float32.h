@@ -5,47 +5,25 @@
 
 #include <cstddef>
 
-#include "strided.h"
+#include "floating.h"
 
 namespace nvc::float32 {
 
+using floating::kPanel;
+
 constexpr size_t kSummed = 256;  // longer sums would lose more to rounding
-constexpr size_t kPanel = 32;    // output channels of a panel
+constexpr size_t kGroup = floating::kGroup<float>;
 
-// A prepacked matrix of weights [inputs, outputs]: panels of kPanel output channels (the last may have kPanel / 2),
-// each [inputs, channels]. Outputs are padded by zeros.
-struct Kernel {
-  const float* weights;
-  const float* bias;  // [outputs]
-  size_t inputs;
-  size_t outputs;
-
-  static size_t padded(size_t outputs) noexcept { return (outputs + kPanel / 2 - 1) / (kPanel / 2) * (kPanel / 2); }
-};
-
-// A depthwise 3x3 kernel.
-struct Taps {
-  const float* weights;  // [9, channels]
-  const float* bias;     // [channels]
-  size_t channels;
-};
-
+using Number = float;
+using Kernel = floating::Kernel<float>;
+using Taps = floating::Taps<float>;
+using Epilogue = floating::Epilogue<float>;
 using Rows = Strided<float>;
 using ConstRows = Strided<const float>;
 using Around = Neighbourhood<float>;
 
-// Applied to a sum before it is stored.
-struct Epilogue {
-  bool wsilu = false;
-  ConstRows plus[2] = {};  // residuals, added last; null for none
-};
-
-// The kernels of one ISA; the last four are for gradients.
-struct Kernels {
-  // x times the kernel, for some rows.
-  void (*multiply)(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const Epilogue& epilogue);
-  // Some columns of a row of a picture through the taps.
-  void (*depthwise)(const Taps& taps, const Around& x, float* out);
+// The kernels of one ISA; those that it adds are for gradients.
+struct Kernels : floating::Kernels<float> {
   // Adds x^T y, of x [rows, inputs] and y [rows, outputs], to `sums` [inputs, outputs].
   void (*accumulate)(ConstRows x, size_t inputs, ConstRows y, size_t outputs, size_t rows, Rows sums);
   // Adds the products of y with the number of x under each tap to `sums` [9, channels].

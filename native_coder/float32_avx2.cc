@@ -48,7 +48,7 @@ NVC_INLINE Vector TimesPower(Vector x, Vector whole) {
 
 #include "float32_kernels.inl"
 
-constexpr Kernels kAvx2{Multiply, Depthwise, AccumulateProducts, AccumulateTaps, Activate, Scale};
+constexpr Kernels kAvx2{{Multiply, Depthwise}, AccumulateProducts, AccumulateTaps, Activate, Scale};
 
 }  // namespace
 

@@ -37,7 +37,7 @@ NVC_INLINE Vector TimesPower(Vector x, Vector whole) { return _mm512_scalef_ps(x
 
 #include "float32_kernels.inl"
 
-constexpr Kernels kAvx512{Multiply, Depthwise, AccumulateProducts, AccumulateTaps, Activate, Scale};
+constexpr Kernels kAvx512{{Multiply, Depthwise}, AccumulateProducts, AccumulateTaps, Activate, Scale};
 
 }  // namespace
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <vector>
 
-#include "float32_block.h"
+#include "floating_block.h"
 
 namespace nvc::float32 {
 namespace {
+
+using BlockLayers = floating::BlockLayers<float>;
 
 constexpr size_t kMostParts = 16;  // each takes as much memory as the parameters
 
@@ -102,8 +104,8 @@ void ForwardBlock(const Kernels& kernels, xla::ffi::ThreadPool& pool, const Bloc
   const BlockLayers block = Pack(packed, shape, {parameters, shape});
   const Pictures<float> activated{kept.activated, x.height, x.width, c};
   if (kept.first == nullptr) {
-    MultiplyAll(kernels, pool, block.first, x.data, rows, true, kept.activated);
-    RestOfBlock(kernels, pool, block, activated, x.data, rows, shortcut, y);
+    floating::MultiplyAll<float>(kernels, pool, block.first, x.data, rows, true, kept.activated);
+    floating::RestOfBlock<float>(kernels, pool, block, activated, x.data, rows, shortcut, y);
     return;
   }
   const std::vector<float> zeros(x.width * c);

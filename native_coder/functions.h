@@ -2,6 +2,7 @@
 #ifndef NVC_FUNCTIONS_H_
 #define NVC_FUNCTIONS_H_
 
+#include <string_view>
 #include <vector>
 
 #include "strided.h"
@@ -12,7 +13,6 @@ namespace nvc {
 
 // FFI handlers of one precision on one ISA. Their operands are described at their definitions.
 struct Functions {
-  const char* isa;
   XLA_FFI_Handler* affine;         // x [..., K] times a kernel
   XLA_FFI_Handler* convolve;       // a full 3x3 convolution of x [B, H, W, C]
   XLA_FFI_Handler* rest_of_block;  // a DC block from its depthwise convolution on
@@ -20,9 +20,19 @@ struct Functions {
   XLA_FFI_Handler* block_gradient = nullptr;
 };
 
-// The ISAs of this processor, the fastest first.
-std::vector<Functions> Int16Functions();
-std::vector<Functions> Float32Functions();
+Functions Float32OnAvx512();
+Functions Float32OnAvx2();
+Functions Bfloat16OnAvx512Bf16();
+Functions Int16OnAvx512();
+Functions Int16OnAvx2();
+
+struct NamedFunctions {
+  const char* isa;
+  Functions functions;
+};
+
+// The ISAs of this processor that have handlers of a precision, the fastest first (functions_table.cc).
+std::vector<NamedFunctions> FunctionsOf(std::string_view precision);
 
 // The same for block motion.
 struct MotionFunctions {
@@ -47,7 +57,8 @@ size_t LastAxis(const Buffer& x) {
 template <class Number, class Buffer>
 Pictures<Number> AsPictures(const Buffer& x) {
   const auto sides = x.dimensions();
-  return {x.typed_data(), static_cast<size_t>(sides[1]), static_cast<size_t>(sides[2]), LastAxis(x)};
+  const auto* const numbers = reinterpret_cast<const Number*>(x.typed_data());
+  return {numbers, static_cast<size_t>(sides[1]), static_cast<size_t>(sides[2]), LastAxis(x)};
 }
 
 // True if the activations of a DC block are all [B, H, W, C].

@@ -9,10 +9,10 @@ namespace py = pybind11;
 
 namespace {
 
-py::dict ByIsa(const std::vector<nvc::Functions>& isas) {
+py::dict ByIsa(const char* precision) {
   const auto capsule = [](XLA_FFI_Handler* handler) { return py::capsule(reinterpret_cast<void*>(handler)); };
   py::dict all;
-  for (const nvc::Functions& functions : isas) {
+  for (const auto& [isa, functions] : nvc::FunctionsOf(precision)) {
     py::dict one;
     one["affine"] = capsule(functions.affine);
     one["convolve"] = capsule(functions.convolve);
@@ -21,7 +21,7 @@ py::dict ByIsa(const std::vector<nvc::Functions>& isas) {
       one["block"] = capsule(functions.block);
       one["block_gradient"] = capsule(functions.block_gradient);
     }
-    all[functions.isa] = one;
+    all[isa] = one;
   }
   return all;
 }
@@ -41,10 +41,11 @@ py::dict MotionByIsa() {
 }  // namespace
 
 PYBIND11_MODULE(_functions, m) {
-  m.def("float32_functions", [] { return ByIsa(nvc::Float32Functions()); });
-  m.def("int16_functions", [] { return ByIsa(nvc::Int16Functions()); });
+  m.def("float32_functions", [] { return ByIsa("float32"); });
+  m.def("bfloat16_functions", [] { return ByIsa("bfloat16"); });
+  m.def("int16_functions", [] { return ByIsa("int16"); });
   m.def("motion_functions", &MotionByIsa);
   m.attr("PANEL") = nvc::int16::kPanel;
   m.attr("WSILU_ENTRIES") = nvc::int16::kWsiluEntries;
-  static_assert(nvc::int16::kPanel == nvc::float32::kPanel);
+  static_assert(nvc::int16::kPanel == nvc::floating::kPanel);
 }

@@ -162,11 +162,7 @@ XLA_FFI_DEFINE_HANDLER(kRestAvx512, RestOfBlock<int16::Avx512Kernels>, BindRestO
 
 }  // namespace
 
-std::vector<Functions> Int16Functions() {
-  std::vector<Functions> isas;
-  if (int16::Avx512Kernels()) isas.push_back({"avx512", kAffineAvx512, kConvolveAvx512, kRestAvx512});
-  if (int16::Avx2Kernels()) isas.push_back({"avx2", kAffineAvx2, kConvolveAvx2, kRestAvx2});
-  return isas;
-}
+Functions Int16OnAvx2() { return {kAffineAvx2, kConvolveAvx2, kRestAvx2}; }
+Functions Int16OnAvx512() { return {kAffineAvx512, kConvolveAvx512, kRestAvx512}; }
 
 }  // namespace nvc

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.params import ParamTree, flatten, is_block_kernel, is_depthwise, is_kernel, unflatten
-from nvc_jax.ops import native, native_float32
+from nvc_jax.ops import native, native_floating
 from nvc_jax.ops.block import PallasKernel, paired_halves
 
 XLA = "xla"
@@ -51,6 +51,7 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str, platform:
             return PallasKernel(jnp.asarray(leaf, dtype))
         if strategy in (XLA, PALLAS, PALLAS_DEPTHWISE) or not is_kernel(name) or is_depthwise(name):
             return jnp.asarray(leaf, dtype)
-        return native_float32.pack(leaf, strategy, parts=2 if name.endswith("ffn/kernel_in") else 1)
+        parts = 2 if name.endswith("ffn/kernel_in") else 1
+        return native_floating.pack(leaf, strategy, parts, dtype)
 
     return unflatten({name: prepared(name, leaf) for name, leaf in flatten(params).items()})

@@ -14,7 +14,7 @@ from nvc_jax.spec import FIXED_SCALE
 class Arithmetic(Protocol):
     """The functions that the modules `floating` and `fixed` share and document, so that a network is written once.
 
-    A kernel is an array (in `fixed` an `ExactKernel`), or prepacked for `native_float32` or `native_int16`. In `fixed`
+    A kernel is an array (in `fixed` an `ExactKernel`), or prepacked for `native_floating` or `native_int16`. In `fixed`
     a reciprocal is a `Reciprocal`.
     """
 

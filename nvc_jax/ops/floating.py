@@ -4,25 +4,25 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.ops import bounds, latents, native_float32, native_training
+from nvc_jax.ops import bounds, latents, native_floating, native_training
 from nvc_jax.ops.block import BlockLayers, PallasKernel, TrainedKernel
 from nvc_jax.ops.convolution import convolve3x3 as _convolve3x3
 from nvc_jax.ops.depthwise import depthwise3x3
-from nvc_jax.ops.native_float32 import PackedKernel
+from nvc_jax.ops.native_floating import PackedKernel
 from nvc_jax.ops.rows import by_rows
 
 
 def affine(x: Array, kernel: Array | PackedKernel, bias: Array) -> Array:
     """X @ kernel + bias."""
     if isinstance(kernel, PackedKernel):
-        return native_float32.affine(x, kernel, bias)
+        return native_floating.affine(x, kernel, bias)
     return x @ kernel + bias
 
 
 def convolve3x3(x: Array, kernel: Array | PackedKernel, bias: Array, stride: int) -> Array:
     """Full 3x3 convolution of [B, H, W, C] with [3, 3, C, N], zero padding 1."""
     if isinstance(kernel, PackedKernel):
-        return native_float32.convolve3x3(x, kernel, bias, stride)
+        return native_floating.convolve3x3(x, kernel, bias, stride)
     return _convolve3x3(x, kernel, stride) + bias
 
 
@@ -35,7 +35,7 @@ def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
         shortcut: add x to the result.
     """
     if isinstance(layers.first[0], PackedKernel):
-        return native_float32.dc_block(x, layers, shortcut)
+        return native_floating.dc_block(x, layers, shortcut)
     if isinstance(layers.first[0], TrainedKernel):
         return native_training.dc_block(x, layers, shortcut)
     if isinstance(layers.first[0], PallasKernel):

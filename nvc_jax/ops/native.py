@@ -12,10 +12,20 @@ import jax
 import numpy as np
 from jax import Array
 
-from native_coder import float32_functions, int16_functions, motion_functions  # noqa: TID251
+from native_coder import (  # noqa: TID251
+    bfloat16_functions,
+    float32_functions,
+    int16_functions,
+    motion_functions,
+)
 from nvc_jax.errors import ConfigError
 
-_FUNCTIONS = {"float32": float32_functions, "int16": int16_functions, "motion": motion_functions}
+_FUNCTIONS = {
+    "float32": float32_functions,
+    "bfloat16": bfloat16_functions,
+    "int16": int16_functions,
+    "motion": motion_functions,
+}
 
 
 def available(precision: str) -> tuple[str, ...]:
@@ -25,6 +35,11 @@ def available(precision: str) -> tuple[str, ...]:
     they were built with.
     """
     return _registered(precision) if jax.default_backend() == "cpu" and precision in _FUNCTIONS else ()
+
+
+def with_gradients(precision: str) -> tuple[str, ...]:
+    """Those of `available` that have handlers for training."""
+    return tuple(isa for isa in available(precision) if "block_gradient" in _FUNCTIONS[precision]()[isa])
 
 
 @functools.cache

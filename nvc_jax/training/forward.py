@@ -183,7 +183,7 @@ def code_packets(
 
 def training_strategy(precision: str) -> str:
     """The fastest kernel backend of this machine for DC blocks and their gradients."""
-    return next(iter(native.available(precision)), XLA)
+    return next(iter(native.with_gradients(precision)), XLA)
 
 
 def prepared(params: ParamTree, precision: str, strategy: str) -> ParamTree:

@@ -8,7 +8,7 @@ from jax import lax
 
 from native_coder import float32_functions  # noqa: TID251
 from nvc_jax.benchmark.programs import cost_of, cost_of_operations, count_instructions
-from nvc_jax.ops import native, native_float32
+from nvc_jax.ops import native, native_floating
 
 HLO = """HloModule example
 
@@ -68,9 +68,9 @@ def test_cost_of_what_xla_compiles():
 
 @pytest.mark.skipif(not float32_functions(), reason="this processor has neither AVX2 nor AVX-512")
 def test_functions_that_xla_calls():
-    kernel = native_float32.pack(np.ones((32, 16), np.float32), native.available("float32")[0])
+    kernel = native_floating.pack(np.ones((32, 16), np.float32), native.available("float32")[0])
     x, bias = np.ones((64, 32), np.float32), np.ones(16, np.float32)
-    cost = cost_of(jax.jit(native_float32.affine).lower(x, kernel, bias).compile())
+    cost = cost_of(jax.jit(native_floating.affine).lower(x, kernel, bias).compile())
     assert (cost.kernels, cost.bytes) == (1, x.nbytes + kernel.weights.nbytes + bias.nbytes + 64 * 16 * 4)
 
 

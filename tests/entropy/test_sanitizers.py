@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from native_coder import float32_functions, int16_functions, motion_functions  # noqa: TID251
+from native_coder import (  # noqa: TID251
+    bfloat16_functions,
+    float32_functions,
+    int16_functions,
+    motion_functions,
+)
 
 SOURCE = Path(__file__).parents[2] / "native_coder"
 PROBE = """cmake_minimum_required(VERSION 3.18)
@@ -73,6 +78,7 @@ def test_no_kernel_leaves_the_bounds_of_its_arrays(programs):
     [
         ("int16", int16_functions, "exact"),
         ("float32", float32_functions, "right"),
+        ("bfloat16", bfloat16_functions, "right"),
         ("motion", motion_functions, "exact"),
     ],
 )

@@ -11,7 +11,7 @@ from native_coder import float32_functions  # noqa: TID251
 from nvc_jax.errors import ConfigError
 from nvc_jax.ops import floating, native
 from nvc_jax.ops.block import BlockLayers
-from nvc_jax.ops.native_float32 import affine, pack
+from nvc_jax.ops.native_floating import affine, pack
 
 KINDS = native.available("float32")
 pytestmark = pytest.mark.skipif(not float32_functions(), reason="this processor has neither AVX2 nor AVX-512")

@@ -1,6 +1,7 @@
-"""Convolutions of float32 networks in C++ (native_coder/float32.h).
+"""Convolutions of float32 and bfloat16 networks in C++ (native_coder/floating.h).
 
-Every ISA gives the same bits. They differ from XLA's, which sums in another order.
+In float32 every ISA gives the same bits. They differ from XLA's, which sums in another order. In bfloat16 sums and
+epilogues are of float32, and results are rounded once, where XLA rounds after every operation.
 """
 
 import functools
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
+from jax.typing import DTypeLike
 
 from native_coder import PANEL  # noqa: TID251
 from nvc_jax.ops.block import BlockLayers
@@ -24,7 +26,8 @@ class PackedKernel:
     """A prepacked matrix of weights [K, N], which takes the place of the kernel in a parameter tree.
 
     Attributes:
-        weights: float32, panels of 32 output channels (the last may have 16), each [K, channels]; N is zero-padded.
+        weights: panels of 32 output channels (the last may have 16), in float32 each [K, channels], in bfloat16 each
+            [K/2, channels, 2]; K and N are zero-padded.
         isa: of the handlers, one of `native.available`.
         parts: equal parts of the output channels, packed one after the other with a padding of their own.
     """
@@ -34,22 +37,25 @@ class PackedKernel:
     parts: int = 1
 
 
-def pack(weights: npt.NDArray[np.float32], isa: str, parts: int = 1) -> PackedKernel:
+def pack(weights: npt.NDArray[np.float32], isa: str, parts: int = 1, dtype: DTypeLike = jnp.float32) -> PackedKernel:
     """Prepack a kernel [..., N]; all axes but the last are summed over.
 
     Args:
         weights: of the convolution.
         isa: see `PackedKernel`.
         parts: see `PackedKernel`. The kernel into the middle of an FFN needs two, all others one.
+        dtype: float32 or bfloat16, the precision of the computation.
     """
     matrix = weights.reshape(-1, weights.shape[-1])
-    panels = [panel.ravel() for part in np.split(matrix, parts, axis=1) for panel in _panels(part)]
-    return PackedKernel(jnp.asarray(np.concatenate(panels), jnp.float32), isa, parts)
+    group = jnp.dtype(jnp.float32).itemsize // jnp.dtype(dtype).itemsize  # kGroup in native_coder/floating.h
+    panels = [panel.ravel() for part in np.split(matrix, parts, axis=1) for panel in _panels(part, group)]
+    return PackedKernel(jnp.asarray(np.concatenate(panels), dtype), isa, parts)
 
 
-def _panels(matrix: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-    padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % (PANEL // 2))))
-    return [padded[:, start : start + PANEL] for start in range(0, padded.shape[1], PANEL)]
+def _panels(matrix: npt.NDArray[np.float32], group: int) -> list[npt.NDArray[np.float32]]:
+    padded = np.pad(matrix, ((0, -matrix.shape[0] % group), (0, -matrix.shape[1] % (PANEL // 2))))
+    groups = padded.reshape(-1, group, padded.shape[1]).swapaxes(1, 2)
+    return [groups[:, start : start + PANEL] for start in range(0, padded.shape[1], PANEL)]
 
 
 def affine(x: Array, kernel: PackedKernel, bias: Array, wsilu: bool = False) -> Array:
