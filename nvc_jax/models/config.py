@@ -185,22 +185,47 @@ class MotionInterConfig(InterConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PairConfig(InterConfig):
-    """The network of UI2C (spec ui2c): codes two pictures together, the first ones of a sequence too.
+class UnifiedConfig(InterConfig):
+    """A network that codes the first picture of a sequence too, predicted from a blank one (spec ui2c).
 
     Attributes:
-        adaptor: of the picture before, or of a blank one, after a first DC block.
+        adaptor: of the picture before, or of the blank one, after a first DC block.
     """
 
     adaptor: Stack = Stack(3, 384)
 
+
+@dataclasses.dataclass(frozen=True)
+class PairConfig(UnifiedConfig):
+    """The network of UI2C: codes two pictures together.
+
+    Attributes:
+        heads: stacks that reconstruct pictures: 1 for both together, 2 for one each, of an equal part of the width.
+    """
+
+    heads: int = 1
+
     pictures: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads not in (1, self.pictures):
+            raise ConfigError(
+                f"{type(self).__name__}.heads is {self.heads}; it must be 1, for the pictures of a packet together, or "
+                f"{self.pictures}, for one each."
+            )
+
+    @property
+    def head(self) -> Stack:
+        """The stack of one head."""
+        return dataclasses.replace(self.recon, width=self.recon.width // self.heads)
 
 
 NETWORK_TYPES: dict[str, type[NetworkConfig]] = {
     "intra": IntraConfig,
     "inter": InterConfig,
     "motion_inter": MotionInterConfig,
+    "unified": UnifiedConfig,
     "pair": PairConfig,
 }
 

@@ -61,14 +61,19 @@ class Inter(Network):
         self.decoder_up = Conv3x3(4 * c.width)
         self.decoder_blocks = dc_blocks(c.decoder)
         self.decoder_out = Pointwise(c.width)
-        self.recon_blocks = dc_blocks(c.recon)
-        self.recon_out = Pointwise(c.pictures * PATCH_CHANNELS)
+        self.declare_reconstruction()
 
         self.q_feature = QualityBank(c.qp_rows, c.extractor_prior.width)
         self.q_encoder = QualityBank(c.qp_rows, c.encoder.width)
         self.q_decoder = QualityBank(c.qp_rows, c.width)
         self.q_recon = QualityBank(c.qp_rows, c.recon.width)
         self.z_prior = FactorisedPrior(c.qp_rows, c.hyper)
+
+    @nn.nowrap
+    def declare_reconstruction(self) -> None:
+        """Declare the modules of `patches`; part of `setup`."""
+        self.recon_blocks = dc_blocks(self.config.recon)
+        self.recon_out = Pointwise(self.config.pictures * PATCH_CHANNELS)
 
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
@@ -161,6 +166,10 @@ class Inter(Network):
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
-        ops = arithmetic(feature)
-        x = ops.multiply(chain(self.recon_blocks, feature), self.q_recon(qps))
-        return ops.widen(ops.clamp_picture(from_patches(self.recon_out(x), PATCH, self.config.pictures)))
+        ops, x = arithmetic(feature), self.patches(feature, qps)
+        return ops.widen(ops.clamp_picture(from_patches(x, PATCH, self.config.pictures)))
+
+    def patches(self, feature: Array, qps: Array) -> Array:
+        """The pictures of a packet as patches [B, H/8, W/8, T*192], not clamped."""
+        x = chain(self.recon_blocks, feature)
+        return self.recon_out(arithmetic(x).multiply(x, self.q_recon(qps)))

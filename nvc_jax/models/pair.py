@@ -1,4 +1,4 @@
-"""The network of UI2C (spec ui2c): two pictures at a time, and no intra network."""
+"""The networks of UI2C (spec ui2c): no intra network, and two pictures at a time."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -7,20 +7,18 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from nvc_jax.models.config import PairConfig
+from nvc_jax.models.config import PATCH_CHANNELS, PairConfig, UnifiedConfig
 from nvc_jax.models.inter import Inter
-from nvc_jax.models.layers import chain, dc_blocks
+from nvc_jax.models.layers import Pointwise, chain, dc_blocks
 from nvc_jax.models.network import State
 from nvc_jax.models.state import Pictures
+from nvc_jax.ops.arithmetic import arithmetic
 
 
-class Pair(Inter):
-    """Codes two pictures, unshuffled together, as `Inter` codes one; half of each quality bank is for each picture.
+class Unified(Inter):
+    """Starts a sequence from a blank picture before it: there is nothing else to predict from."""
 
-    A sequence starts from a blank picture before it: there is nothing else to predict from.
-    """
-
-    config: PairConfig
+    config: UnifiedConfig
 
     modules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **Inter.modules,
@@ -41,3 +39,31 @@ class Pair(Inter):
     def adapt_picture(self, patches: Array) -> Array:
         """See `Inter`."""
         return chain(self.adaptor_blocks, self.adaptor_picture(patches))
+
+
+class Pair(Unified):
+    """Codes two pictures, unshuffled together, as `Inter` codes one; half of each quality bank is for each picture."""
+
+    config: PairConfig
+
+    @nn.nowrap
+    def declare_reconstruction(self) -> None:
+        """See `Inter`; the blocks of the heads follow each other in one list."""
+        c = self.config
+        if c.heads == 1:
+            super().declare_reconstruction()
+            return
+        self.recon_blocks = [block for _ in range(c.heads) for block in dc_blocks(c.head)]
+        self.recon_out = [Pointwise(PATCH_CHANNELS) for _ in range(c.heads)]
+
+    def patches(self, feature: Array, qps: Array) -> Array:
+        """See `Inter`."""
+        c = self.config
+        if c.heads == 1:
+            return super().patches(feature, qps)
+        gains, count = jnp.split(self.q_recon(qps), c.heads, axis=-1), c.recon.blocks
+        found = []
+        for number, (gain, out) in enumerate(zip(gains, self.recon_out, strict=True)):
+            x = chain(self.recon_blocks[number * count : (number + 1) * count], feature)
+            found.append(out(arithmetic(x).multiply(x, gain)))
+        return jnp.concatenate(found, axis=-1)

@@ -18,6 +18,7 @@ from nvc_jax.models.config import (
     MotionInterConfig,
     PairConfig,
     Stack,
+    UnifiedConfig,
     dcvc_rt,
     tiny,
 )
@@ -175,6 +176,17 @@ def test_widths_that_the_pictures_of_a_packet_cannot_share(change, field):
         PairConfig(**change)
 
 
+def test_heads():
+    """Described only where each picture has one of its own: models of before keep their identity."""
+    assert "heads" not in PairConfig().to_dict()
+    two = PairConfig(heads=2)
+    assert two.to_dict() == PairConfig().to_dict() | {"heads": 2}
+    assert PairConfig.from_dict(two.to_dict()) == two
+    for heads in (0, 3, True):
+        with pytest.raises(ConfigError, match=r"PairConfig\.heads is"):
+            PairConfig(heads=heads)
+
+
 @pytest.mark.parametrize("stack", [(0, 16), (1, 0), (1, 16, 3), (1, 15, 1), (1, 16, True)])
 def test_stacks_out_of_range(stack):
     with pytest.raises(ConfigError):
@@ -223,5 +235,5 @@ def test_other_descriptions_are_refused(data):
 def test_the_names_of_architectures_are_kept():
     """They stand in the descriptions of models."""
     named = {"intra": IntraConfig, "inter": InterConfig, "motion_inter": MotionInterConfig, "pair": PairConfig}
-    assert NETWORK_TYPES == named
+    assert NETWORK_TYPES == named | {"unified": UnifiedConfig}
     assert dcvc_rt.to_dict()["intra"].keys().isdisjoint({"type", "first", "rest"})
