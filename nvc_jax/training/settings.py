@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import inspect
 import json
 import math
 import re
@@ -31,12 +32,15 @@ def packaged_configs() -> dict[str, Path]:
 
 
 def load_config(name: str | Path) -> TrainConfig:
-    """Run a configuration file, or the packaged one of a name.
+    """Run a configuration file, or the packaged one of a name; `NAME:VARIANT` calls its `get_config` with the variant.
 
     Raises:
         ConfigError: the file does not exist, fails, or gives no configuration.
     """
-    packaged = packaged_configs()
+    packaged, variants = packaged_configs(), []
+    text, colon, variant = str(name).rpartition(":")
+    if colon and not Path(name).exists():
+        name, variants = text, [variant]
     path = packaged.get(str(name), Path(name))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -44,7 +48,10 @@ def load_config(name: str | Path) -> TrainConfig:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config() if hasattr(module, "get_config") else None
+        get_config = getattr(module, "get_config", None)
+        if variants and get_config is not None and not inspect.signature(get_config).parameters:
+            raise ConfigError(f"has no variants; leave out :{variant}.")
+        config = get_config(*variants) if get_config is not None else None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except TypeError as error:

@@ -13,6 +13,7 @@ import synthetic
 from launch import QUICKLY
 from recording import lowered
 
+from nvc_jax.codec.schedule import QpOffsets, Schedule
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
 from nvc_jax.models.params import initialise
@@ -20,6 +21,7 @@ from nvc_jax.ops import native
 from nvc_jax.spec import QP_OFFSETS
 from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.data import Batch
+from nvc_jax.training.losses import rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
 from nvc_jax.training.step import Step, bucket_names, hybrid_reference, initial_state, prepare
 
@@ -271,8 +273,10 @@ def test_references_are_blank_true_or_noisy_by_their_shares():
     stage = Stage("s", frames=3, steps=1, references=(1.0, 2.0, 1.0), reference_noise=0.1)
     given = jnp.full((2000, 1, 4, 4, 3), 0.5)
     keys = jax.random.split(jax.random.key(0), len(given))
-    found = np.asarray(jax.jit(lambda p, k: hybrid_reference(stage, p, k))(given, keys)).reshape(len(given), -1)
+    found, said = map(np.asarray, jax.jit(lambda p, k: hybrid_reference(stage, p, k))(given, keys))
+    found = found.reshape(len(given), -1)
     blank, true = (found == 0).all(axis=1), (found == 0.5).all(axis=1)
+    np.testing.assert_array_equal(said, blank)
     noisy = found[~blank & ~true] - 0.5
     assert (blank.mean(), true.mean()) == pytest.approx((0.25, 0.5), abs=0.04)  # deviations 0.01
     assert 0.01 < noisy.std() < 0.1
@@ -282,17 +286,53 @@ def test_references_are_blank_true_or_noisy_by_their_shares():
 PAIR = CodecConfig("pair", (("pair", PairConfig(**vars(tiny["inter"]), adaptor=Stack(1, 16))),), "pair", "pair")
 
 
-@pytest.mark.parametrize(("frames", "mode"), [(3, "plain"), pytest.param(5, "cascaded", marks=pytest.mark.slow)])
-def test_a_codec_of_one_network_trains_on_pairs_after_a_reference(frames, mode):
+HEADS = PAIR.replace("pair", dataclasses.replace(PAIR["pair"], heads=2))
+
+
+def test_pictures_after_a_blank_reference_have_the_qp_of_those_that_start_a_run():
+    """As in coding: the first picture of a run has the offset of the model instead of its place's."""
+    stage = Stage("pairs", frames=5, steps=1, batch=32, size=32, references=(1.0, 1.0, 0.0))
+    loss = Loss(
+        intra_qp_offset=5, qp_offsets=(2, 8, 0, 4, 0, 4, 0, 4), frame_weights=((0, 0.5), (2, 0.7), (4, 0.9), (8, 1.2))
+    )
+    planes = tuple(np.tile(plane, (32, 1, 1, 1)) for plane in batch(5, 1).planes)
+    config, clips = TrainConfig(PAIR, (stage,), loss=loss), Batch(planes, np.arange(32, dtype=np.uint32))
+    clips = jax.jit(lambda key: prepare(config, stage, clips, key), compiler_options=QUICKLY)(jax.random.key(0))
+    qp, blank = np.asarray(clips.qp), ~np.asarray(clips.reference).any(axis=(1, 2, 3, 4))
+    assert 8 < blank.sum() < 24
+    start = np.minimum(qp + 5, 63)
+    qps, weighting = np.asarray(clips.rest.qps), clips.rest.aux
+    np.testing.assert_array_equal(qps[0, :, 0], np.where(blank, start, qp + 2))
+    np.testing.assert_array_equal(qps[0, :, 1], qp + 8)
+    np.testing.assert_array_equal(qps[1], np.stack([qp, qp + 4], axis=-1))
+    schedule = Schedule(20).for_model(QpOffsets(loss.qp_offsets, loss.intra_qp_offset))
+    assert schedule.packet(0, 2).qps == (25, 28)
+    np.testing.assert_allclose(
+        weighting.lambda_[0, :, 0], rate_weight(np.where(blank, start, qp), *loss.inter_lambda), rtol=1e-6
+    )
+    np.testing.assert_allclose(weighting.lambda_[0, :, 1], rate_weight(qp, *loss.inter_lambda), rtol=1e-6)
+    np.testing.assert_allclose(weighting.weight[0], [[0.7, 1.2]] * 32)
+
+
+@pytest.mark.parametrize(
+    ("codec", "frames", "mode"),
+    [(PAIR, 3, "plain"), *(pytest.param(codec, 5, "cascaded", marks=pytest.mark.slow) for codec in (PAIR, HEADS))],
+)
+def test_a_codec_of_one_network_trains_on_pairs_after_a_reference(codec, frames, mode):
     stage = Stage("pairs", frames=frames, steps=1, batch=2, size=32, mode=mode, references=(1.0, 0.0, 0.0))
-    config, params = TrainConfig(PAIR, (stage,)), synthetic.model_of(PAIR).params
+    config, params = TrainConfig(codec, (stage,)), synthetic.model_of(codec).params
     packing = Packing.of(config.optimiser, params)
     step, state = Step(config, stage, 0, packing), initial_state(config, params, packing)
     after, metrics = jax.jit(lambda s, b: step(s, b), compiler_options=QUICKLY)(state, batch(frames))
     assert np.isfinite(float(metrics["loss"]))
     assert int(metrics["skipped"]) == 0
     old, new = (packing.unpack("pair", each.params["pair"]) for each in (state, after))
-    for module in ("adaptor_picture", "adaptor_blocks_0", "recon_out", "q_recon", *["adaptor_feature"][: frames // 5]):
+    heads = (
+        {"recon_out"}
+        if codec is PAIR
+        else {f"recon_{part}_{number}" for part in ("blocks", "out") for number in (0, 1)}
+    )
+    for module in heads | {"adaptor_picture", "adaptor_blocks_0", "q_recon", *["adaptor_feature"][: frames // 5]}:
         assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (old[module], new[module])), strict=True)), (
             module
         )
