@@ -122,7 +122,7 @@ def prepare(config: TrainConfig, stage: Stage, batch: Batch, key: Array) -> Clip
     packets = (len(clip) - begin) // length
     keys = jax.vmap(lambda sample: jax.random.split(jax.random.fold_in(key, sample), 3))(batch.sample)
     qp = jax.vmap(lambda k: jax.random.randint(k, (), 0, QP_LEVELS))(keys[:, 0]).astype(jnp.float32)
-    intra_qp = jnp.minimum(qp + loss.intra_qp_offset, QP_LEVELS - 1.0)
+    start_qp = jnp.minimum(qp + loss.intra_qp_offset, QP_LEVELS - 1.0)
     place = jnp.ones(len(qp), jnp.int32)
     if loss.random_position:
         count = len(loss.qp_offsets) // length
@@ -131,25 +131,27 @@ def prepare(config: TrainConfig, stage: Stage, batch: Batch, key: Array) -> Clip
     offsets = jnp.array(loss.qp_offsets, jnp.float32)
     weights = jnp.array([dict(loss.frame_weights)[offset] for offset in loss.qp_offsets])
 
+    reference, starts = jnp.moveaxis(clip[:begin], 0, 1), jnp.bool_(alone)
+    if not alone:
+        reference, starts = hybrid_reference(stage, reference, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys[:, 1]))
+
     def packet(members: Array, first: int, keys: Array) -> PacketInput:
         """Pictures [T, B, ...] of one packet, or [n, T, B, ...]; first: number of the first, from 0."""
         shape = members.shape[:-4]
         number = first + jnp.arange(math.prod(shape)).reshape(shape)
         places = (place + number[..., None] - 1) % len(offsets)
-        intra = (number == 0)[..., None] & alone
-        lambdas = jnp.where(intra, rate_weight(intra_qp, *loss.intra_lambda), rate_weight(qp, *loss.inter_lambda))
+        starting = (number == 0)[..., None] & starts
+        start_lambda = rate_weight(start_qp, *(loss.intra_lambda if alone else loss.inter_lambda))
+        lambdas = jnp.where(starting, start_lambda, rate_weight(qp, *loss.inter_lambda))
         values = (
             members,
-            jnp.where(intra, intra_qp, qp + offsets[places]),
+            jnp.where(starting, start_qp, qp + offsets[places]),
             lambdas,
-            jnp.where(intra, 1.0, weights[places]),
+            jnp.where(starting & alone, 1.0, weights[places]),
         )
         members, qps, lambdas, weight = (jnp.moveaxis(x, len(shape) - 1, len(shape)) for x in values)
         return PacketInput(members, qps, keys, Weighting(lambdas, weight))
 
-    reference = jnp.moveaxis(clip[:begin], 0, 1)
-    if not alone:
-        reference = hybrid_reference(stage, reference, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys[:, 1]))
     coded = alone and stage.first_reference == "coded"
     first = packet(clip[:begin], 0, noise[0]) if coded else None
     if not packets:
@@ -158,21 +160,25 @@ def prepare(config: TrainConfig, stage: Stage, batch: Batch, key: Array) -> Clip
     return Clips(first, reference, packet(rest, begin if alone else 0, noise[1:]), qp)
 
 
-def hybrid_reference(stage: Stage, pictures: Array, keys: Array) -> Array:
+def hybrid_reference(stage: Stage, pictures: Array, keys: Array) -> tuple[Array, Array]:
     """The references of clips that begin without an intra picture: blank, true or noisy (spec ui2c, section 2).
 
     Args:
         stage: its `references` and `reference_noise`.
         pictures: [B, 1, H, W, 3] before the first packet.
         keys: [B].
+
+    Returns:
+        References like `pictures`, and which of them [B] are blank: of clips that start a run.
     """
     limits = jnp.cumsum(jnp.array(stage.references)) / sum(stage.references)
 
-    def draw(picture: Array, key: Array) -> Array:
+    def draw(picture: Array, key: Array) -> tuple[Array, Array]:
         which, strength, grain = jax.random.split(key, 3)
         position = jax.random.uniform(which)
         noise = jax.random.uniform(strength, maxval=stage.reference_noise) * jax.random.normal(grain, picture.shape)
-        return jnp.where(position < limits[0], 0.0, picture + jnp.where(position < limits[1], 0.0, noise))
+        blank = position < limits[0]
+        return jnp.where(blank, 0.0, picture + jnp.where(position < limits[1], 0.0, noise)), blank
 
     return jax.vmap(draw)(pictures, keys)
 
