@@ -34,7 +34,8 @@ class Stage:
         clip_norm: global norm to which gradients are clipped.
         first_reference: what the second packet is predicted from: the coded pictures of the first, or the original.
         references: of codecs without an intra network, whose clips begin with a picture that is not coded: shares of
-            clips predicted from a blank picture, from the true one and from that with noise (spec ui2c, section 2).
+            clips predicted from a blank picture, from the true one and from that with noise (spec ui2c, section 2);
+            named ones: references.py.
         reference_noise: largest deviation of that noise, in 0..1 of the range of samples.
         refresh: packets from one that starts from pictures to the next; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
@@ -141,6 +142,7 @@ class Loss:
         inter_lambda: the same for inter frames.
         qp_offsets: added to the base qp of inter frame n, by n modulo their number; stored with the model.
         intra_qp_offset: added to the base qp of pictures that start a run, at most up to 63; stored with the model.
+            Lambda follows it. Without an intra network those are the first pictures after a blank reference.
         frame_weights: (qp offset, weight of the distortion) of inter frames.
         balance: power of lambda that divides the loss of a sample. 0 is the official loss, where large qps dominate
             the gradient; 0.5 balances all qps.
@@ -179,7 +181,8 @@ class Optimiser:
         weight_decay: decoupled, per unit of the learning rate; none with "adam".
         muon_scale: learning rate of the orthogonalised updates, as a multiple of the stage's.
         scales: (substring of parameter names, multiple of the stage's learning rate); a name is e.g.
-            `inter/decoder_up/kernel`, and the last match wins.
+            `inter/decoder_up/kernel`, and the last match wins. 0 keeps parameters as they are, bit for bit, and out of
+            `clip_norm`: (("", 0.0), ("inter/decoder", 1.0)) trains the inter network's decoder alone.
         row_reach: standard deviation, in qps, of a Gaussian that spreads the gradient of a row of a quality bank or of
             z's prior to its neighbours, so that a sample trains more than one of 64 rows. 0 for none.
     """
@@ -254,7 +257,8 @@ class TrainConfig:
         optimiser: optimiser of all stages.
         evaluation: periodic evaluation.
         logging: logs and checkpoints.
-        init: model directory or packaged model to start from; random parameters if empty.
+        init: model directory or packaged model to start from; random parameters if empty. Of another architecture, the
+            parameters whose name and shape agree are taken (adoption.py).
         transform_init: start as a transform codec (transform_init.py) rather than from random parameters.
         precision: of the networks; parameters, loss and entropy stay float32.
         strategy: "auto" has C++ compute DC blocks and their gradients where it can: in float32, on CPUs with AVX2 or

@@ -1,12 +1,10 @@
 """Export a run to a model directory and official checkpoints, and load initial parameters."""
 
-import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
 import numpy.typing as npt
-from flax.traverse_util import flatten_dict
 
 from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
@@ -15,6 +13,7 @@ from nvc_jax.convert.command import export_checkpoints
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree
+from nvc_jax.training.adoption import Adopted, adopt
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.step import TrainState
@@ -22,28 +21,28 @@ from nvc_jax.training.step import TrainState
 MODEL, IMAGE, VIDEO = "model", "image.pth", "video.pth"
 
 
-def load_parameters(folder: str, codec: CodecConfig) -> ParamTree:
-    """Load the parameters of a model directory or a packaged model.
+def load_parameters(folder: str, codec: CodecConfig, random: ParamTree) -> Adopted:
+    """Load a model directory or a packaged model to start from; of another architecture, what fits.
+
+    Args:
+        folder: model.
+        codec: architecture that is trained.
+        random: its initial parameters, for those that the model does not have.
 
     Raises:
         ModelError: there is no such model.
-        ConfigError: the model has another architecture, or is int16.
+        ConfigError: nothing of the model fits, or it is int16.
     """
     stored = load_model(folder)
-    if dataclasses.replace(stored.config, name=codec.name) != codec:
-        raise ConfigError(
-            f"{folder}: its architecture is {stored.config.name}, the configuration trains {codec.name}, which differs "
-            f"in {', '.join(_differences(stored.config, codec))}."
-        )
     if stored.precision == "int16":
         raise ConfigError(f"{folder}: is an int16 model, which cannot be trained; start from its float model.")
-    return stored.params
-
-
-def _differences(one: CodecConfig, other: CodecConfig) -> list[str]:
-    """List the fields in which two architectures differ."""
-    a, b = (flatten_dict(config.to_dict(), sep=".") for config in (one, other))
-    return sorted(name for name in (a.keys() | b.keys()) - {"name"} if a.get(name) != b.get(name))
+    adopted = adopt(random, stored.params)
+    if not adopted.taken:
+        raise ConfigError(
+            f"{folder}: no parameter of its architecture, {stored.config.name}, has name and shape of one of "
+            f"{codec.name}, which the configuration trains."
+        )
+    return adopted
 
 
 def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> StoredModel:

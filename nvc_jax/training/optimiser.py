@@ -30,10 +30,12 @@ class Packing:
     Attributes:
         unravel: by part, from a vector to its tree; empty if trees are kept.
         scales: by part, multiples of the learning rate in the same layout; empty if they are 1.
+        frozen: flat names of the parameters whose multiple is 0.
     """
 
     unravel: Mapping[str, Callable[[Array], ParamTree]]
     scales: Mapping[str, Tree]
+    frozen: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, optimiser: Optimiser, params: ParamTree) -> "Packing":
@@ -46,8 +48,11 @@ class Packing:
         packing = cls(unravel, {})
         if not optimiser.scales:
             return packing
-        scales = _scales(optimiser, params)
-        return cls(unravel, {part: packing.pack(part, tree) for part, tree in scales.items()})
+        flat = flatten(params)
+        by_name = _scales(optimiser, flat)
+        scales = unflatten({name: jnp.full(flat[name].shape, scale, jnp.float32) for name, scale in by_name.items()})
+        frozen = frozenset(name for name, scale in by_name.items() if scale == 0)
+        return cls(unravel, {part: packing.pack(part, tree) for part, tree in scales.items()}, frozen)
 
     def pack(self, part: str, tree: ParamTree) -> Tree:
         """Convert the tree of a part to its layout, in float32."""
@@ -55,13 +60,19 @@ class Packing:
         return ravel_pytree(leaves)[0] if part in self.unravel else leaves
 
     def unpack(self, part: str, packed: Tree) -> ParamTree:
-        """Invert `pack`, differentiably."""
-        return self.unravel[part](packed) if part in self.unravel else packed
+        """Invert `pack`, differentiably in what is trained."""
+        tree = self.unravel[part](packed) if part in self.unravel else packed
+        return self._hold(part, tree) if self.frozen else tree
+
+    def _hold(self, part: str, tree: ParamTree) -> ParamTree:
+        def held(name: str, leaf: Any) -> Any:
+            return jax.lax.stop_gradient(leaf) if f"{part}/{name}" in self.frozen else leaf
+
+        return unflatten({name: held(name, leaf) for name, leaf in flatten(tree).items()})
 
 
-def _scales(optimiser: Optimiser, params: ParamTree) -> ParamTree:
-    """Expand the multiples of the learning rate to all parameters."""
-    flat = flatten(params)
+def _scales(optimiser: Optimiser, flat: Mapping[str, Any]) -> dict[str, float]:
+    """Find the multiple of the learning rate of every parameter."""
     for pattern, _ in optimiser.scales:
         if not any(pattern in name for name in flat):
             raise ConfigError(f"optimiser.scales: no parameter has {pattern!r} in its name.")
@@ -69,7 +80,7 @@ def _scales(optimiser: Optimiser, params: ParamTree) -> ParamTree:
     def scale(name: str) -> float:
         return next((scale for pattern, scale in reversed(optimiser.scales) if pattern in name), 1.0)
 
-    return unflatten({name: jnp.full(leaf.shape, scale(name), jnp.float32) for name, leaf in flat.items()})
+    return {name: scale(name) for name in flat}
 
 
 def share_rows(tree: ParamTree, reach: float) -> ParamTree:

@@ -4,7 +4,7 @@ import functools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +81,13 @@ def overview(
         f"disk     {_size(state_bytes)} for each checkpoint, of which {kept} are kept; "
         f"{_size(_free(workdir))} are free in {workdir}"
     )
+
+
+def labelled(label: str, lines: Iterable[str]) -> Iterator[str]:
+    """Set a label before the first of several lines, in the columns of `overview`."""
+    for line in lines:
+        yield f"{label:9}{line}"
+        label = ""
 
 
 def compiling(config: TrainConfig, stages: Sequence[Stage]) -> str:

@@ -24,7 +24,7 @@ from nvc_jax.training.evaluate import evaluate, picture_of, videos
 from nvc_jax.training.export import export, load_parameters, trained_model
 from nvc_jax.training.feed import Feed, HostFeed, StagePlace, device_feeds
 from nvc_jax.training.optimiser import Packing
-from nvc_jax.training.overview import compiling, overview
+from nvc_jax.training.overview import compiling, labelled, overview
 from nvc_jax.training.processes import from_first, is_first, on_all, together
 from nvc_jax.training.progress import Pace, Shown, shown
 from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_folder, save_config
@@ -104,7 +104,7 @@ def train(
             raise ConfigError(f"{workdir}: holds a run that was started with --seconds; give it again to resume.")
         if say is not None and is_first():
             limit = None if run.clock else min(config.steps, config.steps if stop_at is None else stop_at)
-            for line in overview(config, clips, from_first(run.state), run.step, limit, workdir):
+            for line in [*overview(config, clips, from_first(run.state), run.step, limit, workdir), *run.origin]:
                 say(line)
         return run.go(stop_at)
 
@@ -119,7 +119,11 @@ class _Pending:
 
 
 class _Run:
-    """The training loop and its state. Only the first process has checkpoints and writes files."""
+    """The training loop and its state. Only the first process has checkpoints and writes files.
+
+    Attributes:
+        origin: lines that say which parameters of a new run come from another model.
+    """
 
     def __init__(
         self, config: TrainConfig, clips: ClipSet, workdir: Path, note: Callable[[str], Any], stack: ExitStack
@@ -132,6 +136,7 @@ class _Run:
         self.checkpoints: Checkpoints | None = None
         self.records: Records | None = None
         self.clock: Clock | None = None
+        self.origin: list[str] = []
         params = initialise(config.codec, config.seed)
         self.packing = Packing.of(config.optimiser, params)
         state = together(lambda: (self._begin(params) if is_first() else self._start_from(params), ""))
@@ -326,7 +331,9 @@ class _Run:
         """Load or make the initial parameters of a new run."""
         config = self.config
         if config.init:
-            return load_parameters(config.init, config.codec)
+            adopted = load_parameters(config.init, config.codec, random)
+            self.origin = list(labelled("init", adopted.lines(config.init)))
+            return adopted.params
         if not config.transform_init:
             return random
         stage = config.stages[0]

@@ -169,7 +169,11 @@ def config_file(tmp_path):
         (["data.source=TEXT"], 1, "tried 1: "),
         (["data.source=demo", "data.small=skip", "stages.0.size=512"], 1, "no clip is 512x512 or larger"),
         (["data.source=demo", "init=nowhere"], 1, "nowhere: not a model"),
-        (["data.source=demo", "init=embedded"], 1, "its architecture is embedded, the configuration trains tiny"),
+        (
+            ["data.source=demo", "init=embedded", "codec=ui2c_small", "stages.0.frames=3", "stages.0.train=all"],
+            1,
+            "no parameter of its architecture, embedded, has name and shape of one of ui2c_small",
+        ),
         (["data.source=demo", "sead=1"], 1, "has no key 'sead'"),
         (["--steps", "0"], 2, "is not a whole number of at least 1"),
         (["--process-id", "1"], 1, "together, or none of them"),
