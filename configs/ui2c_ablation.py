@@ -44,7 +44,10 @@ def get_config(row: str = "hybrid") -> TrainConfig:
     if row not in CODECS:
         raise ConfigError(f"unknown row {row!r}; available: {', '.join(CODECS)}.")
     full = load_config("ui2c_small")
-    stages = tuple(dataclasses.replace(stage, steps=max(1, stage.steps // SHARE)) for stage in full.stages)
+    stages = tuple(
+        dataclasses.replace(stage, steps=max(1, stage.steps // SHARE), warmup_steps=stage.warmup_steps // SHARE)
+        for stage in full.stages
+    )
     if row == "separate":
         stages = tuple(_separate(stages))
     else:
