@@ -111,6 +111,7 @@ OWN_PARSERS = {
     "evaluate": ("nvc_jax.evaluation.command", "eval", "Measure rate and distortion of models and other encoders."),
     "compare": ("nvc_jax.evaluation.compare_command", "eval", "Compute BD-rates of results against an anchor."),
     "report": ("nvc_jax.evaluation.report_command", "eval", "Show results on one HTML page."),
+    "search": ("nvc_jax.search.command", "eval,train", "Search a smaller architecture for a codec's decoder."),
     "bench": ("nvc_jax.benchmark.command", "eval", "Measure the speed of a codec and its parts."),
     "compile": ("nvc_jax.benchmark.compile_command", "compile", "Compile a codec for absent GPUs and TPUs."),
 }

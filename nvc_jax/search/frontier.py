@@ -101,8 +101,8 @@ def choose(architectures: Sequence[Architecture], target: float) -> Architecture
     if not enough:
         largest = max(architectures, key=lambda architecture: architecture.speedup)
         raise ConfigError(
-            f"no architecture decodes {100 * (target - 1):.0f} % faster than the teacher; the fastest, {largest.label}, "
-            f"is {100 * (largest.speedup - 1):.0f} % faster."
+            f"no architecture decodes {100 * (target - 1):.0f} % faster than the teacher; the fastest, "
+            f"{largest.label}, is {100 * (largest.speedup - 1):.0f} % faster."
         )
     return max(enough, key=lambda architecture: (architecture.efficiency, -architecture.loss))
 
