@@ -5,21 +5,25 @@ import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from nvc_jax.bitstream import Packet, open_reader
 from nvc_jax.bitstream.packets import shared
-from nvc_jax.codec.containers import Container
+from nvc_jax.codec.containers import Container, default_precision, default_rdoq
 from nvc_jax.codec.decoder import DecodedFrame, Decoder
+from nvc_jax.codec.descriptions import find_model, read_description
 from nvc_jax.codec.files import encode_file
 from nvc_jax.codec.memory import enough_memory
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets, Schedule
-from nvc_jax.errors import EvaluationError, VideoError
+from nvc_jax.codec.store import model_offsets
+from nvc_jax.errors import ConfigError, EvaluationError, VideoError
 from nvc_jax.evaluation.metrics import Quality, picture_quality
 from nvc_jax.evaluation.results import FrameResult
 from nvc_jax.evaluation.sequences import Video
+from nvc_jax.models.config import CodecConfig
+from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
 from nvc_jax.video import Frame, RgbFrame, VideoReader, YuvFrame, open_video, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
@@ -110,6 +114,48 @@ class ModelCoder:
     rdoq: float
     skip_blocks: bool
     offsets: QpOffsets = DEFAULT_OFFSETS
+
+    @classmethod
+    def described(
+        cls,
+        model: str,
+        qps: tuple[int, ...],
+        reset_interval: int,
+        *,
+        container: Container = "nvc",
+        precision: str | None = None,
+        skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
+        rdoq: float | None = None,
+        skip_blocks: bool = True,
+    ) -> Self:
+        """Read the description of a model; precision and rdoq: None takes the defaults of the container.
+
+        Raises:
+            ConfigError: the model cannot be measured like this.
+            ModelError: there is no such model, or its description is damaged.
+        """
+        description = read_description(find_model(model))
+        config, own = description.get("config", {}), description.get("precision", "float32")
+        precision = precision or default_precision(container) or own
+        if own == "int16" and precision != "int16":
+            raise ConfigError(f"{model} is an int16 model; it cannot be evaluated in {precision}.")
+        try:
+            rdoq = default_rdoq(container, CodecConfig.from_dict(config)) if rdoq is None else rdoq
+        except ConfigError as error:
+            raise ConfigError(f"{model}: {error}") from None
+        return cls(
+            model=model,
+            identity=description["identity"],
+            config=config,
+            qps=qps,
+            container=container,
+            precision=precision,
+            reset_interval=reset_interval,
+            skip_threshold=skip_threshold,
+            rdoq=rdoq,
+            skip_blocks=skip_blocks,
+            offsets=model_offsets(description, model),
+        )
 
     @property
     def suffix(self) -> str:

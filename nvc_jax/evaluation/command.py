@@ -6,14 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nvc_jax.cli.arguments import parse_size, parse_threshold
-from nvc_jax.codec.containers import default_precision, default_rdoq
-from nvc_jax.codec.descriptions import find_model, read_description
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.codec.store import model_offsets
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.coders import Coder, ModelCoder
@@ -23,7 +19,6 @@ from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, find_existing, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
 from nvc_jax.io.files import accept_any_name, make_folder
-from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
 
 DEFAULT_QPS = 0, 13, 26, 39, 52, 63
@@ -229,39 +224,22 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
         if name in BASELINES:
             coders.append(BASELINES[name])
             continue
-        description = read_description(find_model(name))
-        identity, config = description["identity"], description.get("config", {})
-        own = description.get("precision", "float32")
-        precision = options.precision or default_precision(options.container) or own
-        rdoq = default_rdoq(options.container, _architecture(name, config)) if options.rdoq is None else options.rdoq
-        if own == "int16" and precision != "int16":
-            raise ConfigError(f"{name} is an int16 model; it cannot be evaluated in {precision}.")
         coders.append(
-            coder_type(
-                model=name,
-                identity=identity,
-                config=config,
-                qps=qps,
+            coder_type.described(
+                name,
+                qps,
+                options.reset_interval,
                 container=options.container,
-                precision=precision,
-                reset_interval=options.reset_interval,
+                precision=options.precision,
                 skip_threshold=threshold,
-                rdoq=rdoq,
+                rdoq=options.rdoq,
                 skip_blocks=options.skip_blocks,
-                offsets=model_offsets(description, name),
             )
         )
     for name, count in Counter(coder.name for coder in coders).items():
         if count > 1:
             raise ConfigError(f"{count} models are called {name}; streams and results are named after them.")
     return coders
-
-
-def _architecture(name: str, config: dict[str, Any]) -> CodecConfig:
-    try:
-        return CodecConfig.from_dict(config)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from None
 
 
 def _qps(options: argparse.Namespace) -> tuple[int, ...]:

@@ -68,6 +68,27 @@ def frame_figure(points: Mapping[str, Point], style: Mapping[str, Style], key: s
     return png(figure, _DPI)
 
 
+def cuts_figure(points: Mapping[str, Point], cuts: Sequence[int]) -> bytes:
+    """Plot bits and PSNR of every picture by codec, one above the other, with the cuts.
+
+    Args:
+        points: by codec.
+        cuts: first picture of every scene but the first.
+    """
+    figure = Figure(figsize=(2.2 * _SIZE[0], 1.6 * _SIZE[1]), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
+    for axis, key, title in zip(axes, ("frame_bits", "frame_psnr"), ("bits", "PSNR, dB"), strict=True):
+        for (name, point), style in zip(points.items(), styles(points).values(), strict=True):
+            axis.plot(point[key], label=name, **{**style, "marker": "", "linewidth": 1.1})
+        for cut in cuts:
+            axis.axvline(cut - 0.5, color="#999999", linewidth=0.6)
+        _label(axis, "", title)
+    axes[0].set_yscale("log")
+    axes[1].set_xlabel("picture")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return png(figure, _DPI)
+
+
 def crop_window(picture: npt.NDArray[np.uint8], width: int, height: int) -> tuple[slice, slice]:
     """The most detailed part of a picture [H, W, 3]: rows and columns."""
     luma = picture.astype(np.float32).mean(axis=2)
