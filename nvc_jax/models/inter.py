@@ -73,7 +73,7 @@ class Inter(Network):
     def declare_reconstruction(self) -> None:
         """Declare the modules of `patches`; part of `setup`."""
         self.recon_blocks = dc_blocks(self.config.recon)
-        self.recon_out = Pointwise(self.config.pictures * PATCH_CHANNELS)
+        self.recon_out: Any = Pointwise(self.config.pictures * PATCH_CHANNELS)
 
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
@@ -166,10 +166,14 @@ class Inter(Network):
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
-        ops, x = arithmetic(feature), self.patches(feature, qps)
-        return ops.widen(ops.clamp_picture(from_patches(x, PATCH, self.config.pictures)))
+        return self.assemble(self.patches(feature, qps), side)
 
     def patches(self, feature: Array, qps: Array) -> Array:
         """The pictures of a packet as patches [B, H/8, W/8, T*192], not clamped."""
         x = chain(self.recon_blocks, feature)
         return self.recon_out(arithmetic(x).multiply(x, self.q_recon(qps)))
+
+    def assemble(self, patches: Array, side: SideInformation | None) -> Array:
+        """The pictures of such patches, clamped to 0..1."""
+        ops = arithmetic(patches)
+        return ops.widen(ops.clamp_picture(from_patches(patches, PATCH, self.config.pictures)))
