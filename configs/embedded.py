@@ -48,5 +48,5 @@ def get_config() -> TrainConfig:
         optimiser=Optimiser("adam", beta2=0.995, scales=SCALES, row_reach=6.0),
         transform_init=True,
         average_decay=0.998,
-        significant_bits=8,
+        significant_bits=11,
     )

@@ -64,5 +64,5 @@ def get_config() -> TrainConfig:
         logging=Logging(checkpoint_steps=2500, tensorboard=False),
         transform_init=True,
         average_decay=0.998,
-        significant_bits=8,
+        significant_bits=11,
     )

@@ -26,5 +26,5 @@ def get_config() -> TrainConfig:
         optimiser=Optimiser("adamw", beta2=0.995, row_reach=6.0),
         logging=Logging(checkpoint_steps=500),
         average_decay=0.999,
-        significant_bits=8,
+        significant_bits=11,
     )

@@ -11,6 +11,7 @@ from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
 
 ALL = "all"  # networks
 DEMO = "demo"  # data source that needs no files
+PICTURES, NO_TEACHER = "picture", "none"  # kinds of distillation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Stage:
         refresh: packets from one that starts from pictures to the next; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
         skip: with motion, skip the blocks that an encoder would.
+        distil: weight of the distance from the teacher in the loss (`Teacher`); 0 runs without one.
         share: share of the time in a run with --seconds; 0 in all stages divides it by their computation.
         carry_optimiser: keep the optimiser state of the stage before.
     """
@@ -63,6 +65,7 @@ class Stage:
     refresh: int = 0
     remat: bool = False
     skip: bool = False
+    distil: float = 0.0
     share: float = 0.0
     carry_optimiser: bool = False
 
@@ -78,8 +81,8 @@ class Stage:
             raise ConfigError(f"{where}: learning_rate, clip_norm must be above 0; warmup_steps, refresh at least 0.")
         if min(self.references) < 0 or not sum(self.references) > 0 or not self.reference_noise >= 0:
             raise ConfigError(f"{where}: references and reference_noise must be at least 0, and one share above 0.")
-        if not self.share >= 0:
-            raise ConfigError(f"{where}: share is {self.share}; it must be at least 0.")
+        if not (self.share >= 0 and self.distil >= 0):
+            raise ConfigError(f"{where}: share is {self.share} and distil {self.distil}; they must be at least 0.")
         if not (0 <= self.decay_from <= 1 and 0 <= self.final_share <= 1):
             raise ConfigError(f"{where}: decay_from and final_share must be from 0 to 1.")
 
@@ -206,6 +209,33 @@ class Optimiser:
 
 
 @dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A trained model that the network of all packets but the first learns from (distillation.py), in `Stage.distil`.
+
+    It codes the same pictures at the same qps as its student, from the same first picture, and goes on from its own
+    features.
+
+    Attributes:
+        model: model directory or packaged model; empty if there is none.
+        start: also start from its parameters, as with `init`, where that is empty.
+        kind: what is compared by its mean squared difference: "efd" energy signatures of features, "mse" features,
+            "picture" decoded pictures, weighted as their distortion is, "none" nothing.
+        features: "context" of encoder and decoder, decoder "feature", "patches" that make the picture.
+        cells: of a side of an energy signature.
+    """
+
+    model: str = ""
+    start: bool = True
+    kind: Literal["efd", "mse", "picture", "none"] = "efd"
+    features: tuple[Literal["context", "feature", "patches"], ...] = ("context", "feature", "patches")
+    cells: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.features or self.cells < 1:
+            raise ConfigError("teacher.features must name a feature, and teacher.cells must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """Periodic evaluation with real streams.
 
@@ -255,6 +285,7 @@ class TrainConfig:
         data: training clips.
         loss: rate-distortion loss.
         optimiser: optimiser of all stages.
+        teacher: of a distilled student.
         evaluation: periodic evaluation.
         logging: logs and checkpoints.
         init: model directory or packaged model to start from; random parameters if empty. Of another architecture, the
@@ -264,7 +295,8 @@ class TrainConfig:
         strategy: "auto" has C++ compute DC blocks and their gradients where it can: in float32, on CPUs with AVX2 or
             AVX-512; "xla" leaves them to XLA. Results differ by roundings.
         average_decay: decay of the exponential moving average of the parameters, which is exported; 0 for none.
-        significant_bits: of the exported parameters; 24 is float32, fewer make a smaller model directory.
+        significant_bits: of the exported parameters: 24 is float32, up to 11 fit into float16, half the size. Fewer
+            lower the PSNR of high qps.
         steps_per_call: with `data.on_device`, steps in one call of the device.
         max_bad_steps: consecutive steps without a finite gradient after which a run stops.
         seed: of parameters, crops, qps and noise.
@@ -275,6 +307,7 @@ class TrainConfig:
     data: Data = Data()
     loss: Loss = Loss()
     optimiser: Optimiser = Optimiser()
+    teacher: Teacher = Teacher()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()
     init: str = ""
@@ -292,7 +325,7 @@ class TrainConfig:
             raise ConfigError("a training run needs at least one stage.")
         if self.stages[0].carry_optimiser:
             raise ConfigError("stages.0.carry_optimiser is true, but there is no stage before it.")
-        if self.init and self.transform_init:
+        if self.start and self.transform_init:
             raise ConfigError("init and transform_init exclude each other; set transform_init=false.")
         if not 0 <= self.average_decay < 1 or not 1 <= self.significant_bits <= 24 or self.max_bad_steps < 1:
             raise ConfigError("average_decay must be in 0..1, significant_bits in 1..24, max_bad_steps at least 1.")
@@ -301,7 +334,19 @@ class TrainConfig:
         if len({stage.share > 0 for stage in self.stages}) > 1:
             raise ConfigError("stages.N.share is 0 in some stages only; set it above 0 in all of them or in none.")
         for stage in self.stages:
-            self.trained(stage)
+            if stage.distil and self.codec.rest not in self.trained(stage):
+                raise ConfigError(
+                    f"stage {stage.name!r}: distil is {stage.distil}, but {self.codec.rest} is not trained."
+                )
+
+    @property
+    def start(self) -> str:
+        """The model to start from; empty for initial values."""
+        return self.init or (self.teacher.model if self.teacher.start else "")
+
+    def taught(self, stage: Stage) -> bool:
+        """True for a stage with a teacher."""
+        return stage.distil > 0 and self.teacher.kind != NO_TEACHER
 
     @property
     def begin(self) -> int:

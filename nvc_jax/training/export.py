@@ -68,10 +68,12 @@ def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Pa
 
 
 def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
-    """Round parameters to a number of significant bits; the trailing zeros compress well."""
+    """Round parameters to a number of significant bits; up to 11 of them to what float16 holds."""
+    last = -24 if significant_bits <= 11 else -149  # exponent of the smallest number: of float16, of float32
 
     def round_leaf(leaf: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        mantissa, exponent = np.frexp(np.asarray(leaf, np.float32))
-        return np.ldexp(np.round(np.ldexp(mantissa, significant_bits)), exponent - significant_bits).astype(np.float32)
+        values = np.asarray(leaf, np.float32)
+        quantum = np.maximum(np.frexp(values)[1] - significant_bits, last)
+        return np.ldexp(np.round(np.ldexp(values.astype(np.float64), -quantum)), quantum).astype(np.float32)
 
     return jax.tree.map(round_leaf, params)

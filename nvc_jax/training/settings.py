@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import nvc_jax
-from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import CONFIGS, CodecConfig
+from nvc_jax.codec.descriptions import find_codec
+from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.models.config import CodecConfig
 from nvc_jax.training import config as config_module
 from nvc_jax.training.config import TrainConfig
 
-# Keys, and prefixes of keys, that change no result.
-NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb", "steps_per_call")
+# Keys, and prefixes of keys, that change no step.
+NEUTRAL = (
+    "logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb", "steps_per_call", "significant_bits",
+)  # fmt: skip
 
 _RENAMED = {("train", "both"): "all", ("first_reference", "intra"): "coded"}  # (key, value) of older runs
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
@@ -178,9 +181,10 @@ def _element(kind: Any, number: int) -> Any:
 def _parse(text: str, kind: Any, key: str) -> Any:
     """Parse text as a value of a declared type."""
     if kind is CodecConfig:
-        if text not in CONFIGS:
-            raise ConfigError(f"{key}: unknown codec {text!r}; available: {', '.join(CONFIGS)}.")
-        return CONFIGS[text]
+        try:
+            return find_codec(text)
+        except NvcError as error:
+            raise ConfigError(f"{key}: {error}") from None
     if get_origin(kind) is tuple and dataclasses.is_dataclass(_element(kind, 0)):
         raise ConfigError(f"{key}: is a list of groups; set {key}.N.KEY=VALUE, e.g. {key}.0.steps=10.")
     if dataclasses.is_dataclass(kind):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 import synthetic
@@ -37,6 +38,18 @@ def test_a_saved_model_comes_back(model, folder):
         np.testing.assert_array_equal(loaded.tables[key].cdf, table.cdf)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "params", "tables.npz"]
     assert Codec.load(folder, "float32").stored.identity == model.identity
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in (folder / "params").rglob("*"))
+
+
+@pytest.mark.parametrize("short", [ml_dtypes.bfloat16, np.float16])
+def test_parameters_that_fit_into_two_bytes_take_two(model, folder, tmp_path, short):
+    params = jax.tree.map(lambda leaf: leaf.astype(short).astype(np.float32), dict(model.params))
+    save_model(tmp_path / "short", make_model(tiny, params, "", model.tables))
+    assert size(tmp_path / "short") < 0.7 * size(folder)
+    jax.tree.map(np.testing.assert_array_equal, load_model(tmp_path / "short").params, params)
 
 
 def test_a_codec_is_that_of_nvc_files_unless_told_otherwise(folder):
