@@ -1,7 +1,8 @@
 """Benchmark the official PyTorch DCVC-RT: the worker of tools/bench.py.
 
-Started by it with an interpreter that has PyTorch: `python bench_torch.py CHECKOUT WIDTH HEIGHT [--plain] [--weights IMAGE VIDEO]`,
-where CHECKOUT is the folder DCVC-family/DCVC-RT of an official checkout. Describes itself in one line of JSON, then answers
+Started by it with an interpreter that has PyTorch: `python bench_torch.py CHECKOUT WIDTH HEIGHT [options]`, where CHECKOUT is
+the folder DCVC-family/DCVC-RT of an official checkout. The official code computes in float16 on GPUs, and in float32 on
+CPUs, where arrays whose channels lie together (channels_last) and bfloat16 are faster: options ask for them. Describes itself in one line of JSON, then answers
 lines: `encode` and `decode` with the seconds of the network of a P frame, `encode_sequence FILE` and `decode_sequence` with
 those of every frame of a sequence by the official rules: pictures are on the device before and after, everything is
 synchronised, and its entropy coder runs, which needs the extension MLCodec_extensions_cpp.
@@ -43,12 +44,13 @@ def without_cuda():
 class Networks:
     """The image and the video model, called as in the official test."""
 
-    def __init__(self, width, height, weights):
+    def __init__(self, width, height, weights, precision=None, channels_last=False):
         from src.models.image_model import DMCI
         from src.models.video_model import DMC
 
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self.dtype = getattr(torch, precision or ("float16" if self.device.type == "cuda" else "float32"))
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         torch.manual_seed(0)
         self.image, self.video = DMCI(), DMC()
         for model, file in zip((self.image, self.video), weights or (), strict=False):
@@ -57,7 +59,7 @@ class Networks:
             model.to(self.device).eval()
             with contextlib.suppress(ImportError):
                 model.update(SKIP_THRESHOLD)
-            model.to(self.dtype)
+            model.to(dtype=self.dtype, memory_format=self.layout)
         self.size = width, height
         self.padded = [(side + 15) // 16 * 16 for side in (height, width)]
         self.sps = {"height": height, "width": width, "ec_part": int(width * height > 1280 * 720)}
@@ -67,8 +69,8 @@ class Networks:
                 model.set_use_two_entropy_coders(bool(self.sps["ec_part"]))
 
     def tensor(self, values):
-        """Move values to the device, in its precision."""
-        return torch.as_tensor(values).to(self.device, self.dtype)
+        """Move values to the device, in the precision and the layout of the models."""
+        return torch.as_tensor(values).to(self.device, self.dtype, memory_format=self.layout)
 
     def seconds(self, function, *inputs):
         """Time one call, synchronised, and give its result."""
@@ -83,7 +85,7 @@ class Frame:
     """The network of a P frame alone, without symbols."""
 
     def __init__(self, networks):
-        self.model = networks.video
+        self.networks, self.model = networks, networks.video
         height, width = networks.padded
         self.picture = networks.tensor(torch.rand(1, 3, height, width))
         self.feature = networks.tensor(0.1 * torch.randn(1, 256, height // 8, width // 8))
@@ -96,7 +98,7 @@ class Frame:
         """Disable the entropy coder inside the block."""
         coder = self.model.gaussian_encoder
         coder.decode_y = lambda indexes: None
-        coder.get_y = lambda shape, numel, dtype, device, skip, indexes: torch.zeros(shape, dtype=dtype, device=device)
+        coder.get_y = lambda shape, numel, dtype, device, skip, indexes: self.networks.tensor(torch.zeros(shape))
         try:
             yield
         finally:
@@ -178,6 +180,8 @@ def main():
     parser.add_argument("width", type=int)
     parser.add_argument("height", type=int)
     parser.add_argument("--plain", action="store_true", help="without the CUDA extension, even if it is built")
+    parser.add_argument("--precision", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--channels-last", action="store_true", help="channels lie together in memory")
     parser.add_argument("--weights", nargs=2, metavar=("IMAGE", "VIDEO"), help="checkpoints; random otherwise")
     options = parser.parse_args()
     try:
@@ -192,12 +196,13 @@ def main():
         without_cuda()
     from src.layers.cuda_inference import CUSTOMIZED_CUDA_INFERENCE
 
-    networks = Networks(options.width, options.height, options.weights)
+    networks = Networks(options.width, options.height, options.weights, options.precision, options.channels_last)
     frame, sequence = Frame(networks), Sequence(networks)
     about = {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "precision": str(networks.dtype).removeprefix("torch."),
+        "channels_last": options.channels_last,
         "cuda_extension": bool(CUSTOMIZED_CUDA_INFERENCE),
         "entropy_coder": networks.has_coder,
     }

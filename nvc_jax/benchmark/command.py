@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from nvc_jax.benchmark.result import PARTS, Options, measure
-from nvc_jax.benchmark.sequence import DROPPED
+from nvc_jax.benchmark.sequence import DROPPED, LEAST_COUNTED
 from nvc_jax.benchmark.tables import plot, print_tables
 from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.model import PRECISIONS
@@ -70,15 +70,15 @@ def _parser(prog: str, torch_worker: Path | None) -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument(
         "--strategy",
-        help="kernel backend: avx512, avx2 or avx512_bf16 in C++; pallas or pallas_depthwise on GPUs; xla, or for int16 a product "
-        "type of XLA (default: the fastest)",
+        help="kernel backend: avx512, avx2 or avx512_bf16 in C++; pallas or pallas_depthwise on GPUs; xla, or for "
+        "int16 a product type of XLA (default: the fastest)",
     )
     parser.add_argument("--runs", type=int, default=5, help="repetitions of every part of the network")
     parser.add_argument(
         "--frames",
         type=int,
-        default=DROPPED + 6,
-        help=f"length of the sequence; the first {DROPPED} frames are dropped",
+        default=DROPPED + LEAST_COUNTED,
+        help=f"length of the sequence, at least {DROPPED + LEAST_COUNTED}; the first {DROPPED} frames are dropped",
     )
     parser.add_argument("--sequences", type=int, default=1, help="repetitions of the sequence")
     parser.add_argument(
@@ -104,8 +104,13 @@ def _parser(prog: str, torch_worker: Path | None) -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace, errors: Console) -> dict[str, Any]:
-    if min(options.runs, options.sequences, *options.streams) < 1 or options.frames <= DROPPED:
-        raise ConfigError(f"--runs, --sequences and --streams must be at least 1, --frames more than {DROPPED}.")
+    if min(options.runs, options.sequences, *options.streams) < 1:
+        raise ConfigError("--runs, --sequences and --streams must be at least 1.")
+    if "sequence" in options.parts and options.frames < DROPPED + LEAST_COUNTED:
+        raise ConfigError(
+            f"--frames {options.frames} is too few for a frame rate: the first {DROPPED} do not count, and at least "
+            f"{LEAST_COUNTED} must; give {DROPPED + LEAST_COUNTED} or more, or --parts without sequence."
+        )
     if options.torch_reference is not None and options.torch_worker is None:
         raise ConfigError(
             "--torch-reference needs the script that runs the official code; give --torch-worker tools/bench_torch.py "

@@ -21,16 +21,29 @@ from nvc_jax.models.config import dcvc_rt
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.video import YuvFrame
 
+# Ways in which it runs beside that which its authors chose, by their names in results: options of the worker.
+GPU_WAYS = {"official plain": ("--plain",)}  # without its CUDA extension
+CPU_WAYS = {
+    "official channels_last": ("--channels-last",),
+    "official bfloat16 channels_last": ("--precision", "bfloat16", "--channels-last"),
+}
+
 
 class OfficialCode:
     """A running worker (`tools/bench_torch.py`).
 
     Attributes:
-        about: reported by it: versions, device, precision, presence of its CUDA extension and its entropy coder.
+        about: reported by it: versions, device, precision, layout, its CUDA extension and its entropy coder.
     """
 
     def __init__(
-        self, python: str, worker: Path, checkout: str, size: tuple[int, int], model: StoredModel, plain: bool = False
+        self,
+        python: str,
+        worker: Path,
+        checkout: str,
+        size: tuple[int, int],
+        model: StoredModel,
+        way: Sequence[str] = (),
     ) -> None:
         """Start the worker, with the weights of the model if its architecture is the official one.
 
@@ -40,13 +53,13 @@ class OfficialCode:
             checkout: folder DCVC-family/DCVC-RT.
             size: (width, height).
             model: ours.
-            plain: without the CUDA extension, even if it is built.
+            way: options of the worker, one of those in GPU_WAYS or CPU_WAYS.
 
         Raises:
             ConfigError: the worker does not start.
         """
         self._folder = tempfile.TemporaryDirectory()
-        arguments = [python, str(worker), checkout, *map(str, size), *(["--plain"] if plain else [])]
+        arguments = [python, str(worker), checkout, *map(str, size), *way]
         if model.config.networks == dcvc_rt.networks and model.precision == "float32":
             files = [Path(self._folder.name) / f"{name}.pth" for name in ("image", "video")]
             for file, state_dict in zip(files, params_to_official(model.config, model.params), strict=True):
@@ -54,7 +67,11 @@ class OfficialCode:
             arguments += ["--weights", *map(str, files)]
         with explained(ConfigError, f"{python}: does not start", "; set --torch-python."):
             self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about: dict[str, Any] = self._answer()
+        try:
+            self.about: dict[str, Any] = self._answer()
+        except ConfigError:
+            self.close()
+            raise
 
     def ask(self, *command: str) -> Any:
         """Send a command and read the answer.
@@ -93,9 +110,12 @@ class OfficialCode:
     def close(self) -> None:
         """End the worker."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
+        self._folder.cleanup()
 
 
 def _picture(frame: YuvFrame) -> npt.NDArray[np.uint8]:

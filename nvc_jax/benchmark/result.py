@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from nvc_jax.benchmark import ablation, modules, sequence
 from nvc_jax.benchmark.clock import Times, interleaved, seconds_of
-from nvc_jax.benchmark.official import OfficialCode
+from nvc_jax.benchmark.official import CPU_WAYS, GPU_WAYS, OfficialCode
 from nvc_jax.benchmark.peaks import Peaks
 from nvc_jax.benchmark.subject import QP, Subject, load, moving_picture
 from nvc_jax.codec.model import PRECISIONS, Codec
@@ -27,7 +27,7 @@ from nvc_jax.ops.exact import STRATEGIES
 
 _COUNTING_SIZE = 512, 512  # on CPU larger pictures run in loops, whose bodies XLA counts once
 _SIDES = ("encode", "decode")
-PARTS = ("modules", "stages", "fusion", "sequence", "official", "official_plain")  # optional measurements
+PARTS = ("modules", "stages", "fusion", "sequence", "official", "official_ways")  # optional measurements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     complexity = packet_complexity(codec.stored.config, codec.stored.config.rest, *options.size)
     peaks = Peaks(_peak_dtype(codec))
     peaks.measure()
-    officials = _officials(options, codec, progress)
+    officials = start_officials(options, codec, progress)
     try:
         progress("network of a P frame")
         points = _network(options, subject, officials, peaks)
@@ -135,7 +135,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         "bytes_counted_at": "{}x{}".format(*counted.size),
         "macs": macs,
         "points": network,
-        **_speedups(network),
+        **speedups(network),
         **parts,
         "fusion": fusion,
         "end_to_end": end_to_end,
@@ -143,8 +143,8 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     }
 
 
-def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) -> dict[str, OfficialCode]:
-    """Start the official code with and without its extension; empty if it does not start."""
+def start_officials(options: Options, codec: Codec, progress: Callable[[str], None]) -> dict[str, OfficialCode]:
+    """Start the official code in all its ways; empty if it does not start."""
     if options.torch_reference is None or options.torch_worker is None or "official" not in options.parts:
         return {}
     start = functools.partial(
@@ -160,8 +160,14 @@ def _officials(options: Options, codec: Codec, progress: Callable[[str], None]) 
     except ConfigError as error:  # ours is measured all the same
         progress(str(error))
         return {}
-    plain = first.about["cuda_extension"] and "official_plain" in options.parts
-    return {"official": first} | ({"official plain": start(plain=True)} if plain else {})
+    ways = CPU_WAYS if first.about["device"] == "cpu" else GPU_WAYS if first.about["cuda_extension"] else {}
+    officials = {"official": first}
+    for name, way in ways.items() if "official_ways" in options.parts else ():
+        try:
+            officials[name] = start(way=way)
+        except ConfigError as error:
+            progress(f"{name}: {error}")
+    return officials
 
 
 def _peak_dtype(codec: Codec) -> DTypeLike:
@@ -252,14 +258,24 @@ def _point(times: Times, macs: int) -> dict[str, Any]:
     return times.to_json() | {"gflops": 2 * macs / min(times.seconds) / 1e9}
 
 
-def _speedups(network: Mapping[str, Any]) -> dict[str, float]:
-    """Compute our speedups over the official code, over its faster build if there are two."""
-    speedups = {}
+def speedups(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the network's times with the official code's: our speedup over each of its ways, and over the best.
+
+    Args:
+        network: `points` of a result.
+    """
+    found: dict[str, Any] = {}
     for side in _SIDES:
-        theirs = [row["median_s"] for name, row in network.items() if name.endswith(side) and "official" in name]
-        if theirs:
-            speedups[f"speedup_{side}"] = min(theirs) / network[f"nvc_jax/{side}"]["median_s"]
-    return speedups
+        ours = network[f"nvc_jax/{side}"]["median_s"]
+        ratios = {
+            name.removesuffix(f"/{side}"): row["median_s"] / ours
+            for name, row in network.items()
+            if name.startswith("official") and name.endswith(f"/{side}")
+        }
+        if ratios:
+            best = min(ratios, key=lambda name: ratios[name])
+            found |= {f"speedup_{side}": ratios[best], f"best_official_{side}": best, f"speedups_{side}": ratios}
+    return found
 
 
 def power_state() -> dict[str, str]:

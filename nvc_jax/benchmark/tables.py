@@ -34,11 +34,18 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
     if table.rows:
         console.print(table)
 
-    table = Table("network of a P frame", "ms", "GFLOP/s", "of the product peak", title=title)
+    table = Table("network of a P frame", "ms", "GFLOP/s", "of the product peak", "times ours", title=title)
     peak = result["matmul_peak_gflops"]
     for name, row in result["points"].items():
-        table.add_row(name, _ms(row), f"{row['gflops']:.0f}", f"{row['gflops'] / peak:.0%}")
+        who, side = name.split("/")
+        times = result.get(f"speedups_{side}", {}).get(who)
+        share = f"{row['gflops'] / peak:.0%}"
+        table.add_row(name, _ms(row), f"{row['gflops']:.0f}", share, "" if times is None else f"{times:.2f}")
     console.print(table)
+    for side in ("encode", "decode"):
+        if f"speedup_{side}" in result:
+            best = result[f"best_official_{side}"]
+            console.print(f"{side}: {result[f'speedup_{side}']:.2f} times as fast as the official code's best, {best}")
 
     table = Table("end to end", "fps", "over the network", *_COLOURS, title=title)
     for name, row in result["end_to_end"].items():

@@ -149,7 +149,12 @@ def test_tool(tmp_path, compilation_cache):
     ("options", "message"),
     [
         (["--size", "64"], "--size 64 is not of the form WIDTHxHEIGHT, for example 352x288."),
-        (["--frames", "10"], "--runs, --sequences and --streams must be at least 1, --frames more than 10."),
+        (["--runs", "0"], "--runs, --sequences and --streams must be at least 1."),
+        (
+            ["--frames", "11"],
+            "--frames 11 is too few for a frame rate: the first 10 do not count, and at least 10 must; "
+            "give 20 or more, or --parts without sequence.",
+        ),
     ],
 )
 def test_bad_options(tmp_path, options, message):
