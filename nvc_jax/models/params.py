@@ -20,6 +20,11 @@ ParamTree = Mapping[str, Any]
 
 def parameter_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by its flat name, `network/encoder_in/kernel`."""
+    return dict(_shapes(config))
+
+
+@functools.lru_cache(maxsize=64)  # tracing takes a second
+def _shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
     trees = {}
     for name, network in networks(config).items():
         count = network.config.pictures
