@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -207,8 +208,12 @@ class Coded:
     planes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     feature: np.ndarray | None = None
 
+    def plane(self, step: int, rows: np.ndarray) -> np.ndarray:
+        """Symbols of a coding step, whose table rows are known."""
+        return self.planes[step][0]
 
-def code(network, picture, reference, threshold: float | None, skipped=None, symbols: Coded | None = None) -> Coded:
+
+def code(network, picture, reference, threshold: float | None, skipped=None, symbols: Any = None) -> Coded:
     """Encode a picture [1, H, W, 3]; with `symbols` of an earlier call decode them (of `picture` only the size counts).
 
     reference: None, or a value and its kind; skipped: [H/16, W/16], where nothing of y is coded.
@@ -243,7 +248,7 @@ def code(network, picture, reference, threshold: float | None, skipped=None, sym
             residual = folded(normalise(y)) - folded(mean)
             q = np.where(coded, np.clip(rd(residual, 8), -128, 127), 0)
         else:
-            q = symbols.planes[step][0]
+            q = symbols.plane(step, rows)
         spread = np.tile(q.transpose(1, 2, 0), network.steps)
         y_hat = y_hat + np.where(active, saturate(256 * spread + mean), 0)
         result.planes.append((q, rows))

@@ -5,11 +5,16 @@ Nothing but a network and its configuration is new (docs/ADD_A_CODEC.md).
 
 import dataclasses
 import functools
+import itertools
 import json
+import subprocess
+import sys
 from fractions import Fraction
 from typing import ClassVar
 
 import flax.linen as nn
+import integer_pair
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,9 +29,10 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import BitstreamError, ConfigError
-from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, PairConfig, Stack, tiny
+from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, PairConfig, Stack, UnifiedConfig, tiny
 from nvc_jax.models.inter import Inter
-from nvc_jax.models.networks import CLASSES
+from nvc_jax.models.networks import CLASSES, networks
+from nvc_jax.models.params import flatten
 from nvc_jax.models.state import Feature, Pictures
 from nvc_jax.video import Colour, VideoInfo, create_video, open_video
 
@@ -57,6 +63,10 @@ class Two(Inter):
 NETWORK = TwoConfig(**vars(tiny["inter"]))
 TWO = CodecConfig("two", (("two", NETWORK),), first="two", rest="two")
 PAIR = CodecConfig("ui2c", (("pair", PairConfig(**vars(tiny["inter"]), adaptor=Stack(1, 16))),), "pair", "pair")
+HEADS = PAIR.replace("pair", dataclasses.replace(PAIR["pair"], heads=2))
+UNIFIED = CodecConfig(
+    "one", (("unified", UnifiedConfig(**vars(tiny["inter"]), adaptor=Stack(1, 16))),), "unified", "unified"
+)
 MIXED = CodecConfig("mixed", (("intra", tiny["intra"]), ("two", NETWORK)), first="intra", rest="two")
 
 
@@ -90,8 +100,8 @@ def clip(tmp_path_factory):
     return make
 
 
-def write(path, frames):
-    with create_video(path, VideoInfo(*SIZE, Fraction(25), Colour(1, 1, 1, False), len(frames))) as writer:
+def write(path, frames, size=SIZE):
+    with create_video(path, VideoInfo(*size, Fraction(25), Colour(1, 1, 1, False), len(frames))) as writer:
         for frame in frames:
             writer.write(frame)
     return path
@@ -357,6 +367,88 @@ def test_the_network_of_ui2c(make_codec, encode, precision):
         assert column(got, name) == column(sent, name)
     assert all(10 < psnr < 60 for psnr in column(sent, "psnr_y"))
     assert column(decode(codec, stream, start=3, frames=3), "sha256") == column(sent, "sha256")[3:6]
+
+
+def test_an_independent_decoder_agrees(make_codec, clip, tmp_path):
+    """Written from the documents, in NumPy: two pairs and a single picture, from the bytes of their payloads."""
+    codec, stream = make_codec(PAIR, "int16"), tmp_path / "s.nvc"
+    encode_file(codec, clip(5), stream, Schedule(40, 30, reset_interval=0), skip_threshold=THRESHOLD)
+    target = tmp_path / "d.y4m"
+    decode_file(codec, stream, target)
+    open_payload = codec.entropy_coders("interleaved")["pair"].decoder
+    decoded = integer_pair.decode(flatten(codec.stored.params), packets(stream), open_payload, THRESHOLD)
+    with open_video(target) as reader:
+        for ours, theirs in zip(reader, decoded, strict=True):
+            for a, b in zip((ours.y, ours.u, ours.v), theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_a_head_for_each_picture(make_codec):
+    """The reconstruction of two heads is that of the independent decoder; models of one joint head are as they were."""
+    codec = make_codec(HEADS, "int16")
+    network, params = networks(HEADS)["pair"], codec.networks(THRESHOLD)["pair"].params
+    feature = np.random.default_rng(0).integers(-900, 900, (1, 4, 6, HEADS["pair"].width), np.int16)
+    qps = jnp.array([[20.0, 28.0]])
+    found = jax.jit(lambda p, x: network.apply({"params": p}, x, None, qps, method="reconstruct"))(params, feature)
+    flat = {name.removeprefix("pair/"): value for name, value in flatten(codec.stored.params).items()}
+    expected = integer_pair.Pair(flat, (20, 28)).reconstruct(feature.astype(np.int64))
+    np.testing.assert_array_equal(np.concatenate(np.asarray(found)[0], axis=-1), expected[0])
+    assert expected.std() > 20
+    assert "recon_out/kernel" not in flat
+
+
+DECODE = """
+import json, sys
+import nvc_jax
+from nvc_jax.codec.files import decode_file
+from nvc_jax.codec.model import Codec
+model, precision, *streams = sys.argv[1:]
+codec = Codec.load(model, precision)
+for stream in streams:
+    report = decode_file(codec, stream, stream + ".y4m", hashes=True)
+    print(json.dumps([frame["sha256"] for frame in report["frames"]]))
+"""
+SMALL, LARGER = (17, 33), (130, 98)
+EVERY = (1, 2, 3, 8, 33), (SMALL, LARGER), (0, 21, 42, 63)
+
+
+@pytest.mark.parametrize(
+    ("precision", "counts", "sizes", "qps"),
+    [
+        ("int16", (3,), (SMALL,), (21,)),
+        *(pytest.param(precision, *EVERY, marks=pytest.mark.slow) for precision in ("float32", "int16")),
+    ],
+)
+def test_another_process_decodes_the_same(make_codec, compilation_cache, tmp_path, precision, counts, sizes, qps):
+    codec, expected = make_codec(PAIR, precision), {}
+    save_model(tmp_path / "model", codec.stored if precision == "float32" else synthetic.model_of(PAIR))
+    for size, count, qp in itertools.product(sizes, counts, qps):
+        source = write(tmp_path / "clip.y4m", synthetic.moving_picture(*size, count), size)
+        stream = tmp_path / f"{size[0]}_{count}_{qp}.nvc"
+        sent = encode_file(codec, source, stream, Schedule(qp, reset_interval=0), reconstruct=True)
+        expected[str(stream)] = column(sent, "sha256")
+        assert len(expected[str(stream)]) == count
+    run = subprocess.run(
+        [sys.executable, "-c", DECODE, tmp_path / "model", precision, *expected],
+        env=compilation_cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert list(map(json.loads, run.stdout.splitlines())) == list(expected.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [HEADS, UNIFIED], ids=["heads", "one picture"])
+def test_relatives_of_ui2c(make_codec, encode, config):
+    """A head for each picture; one picture in a packet, from a blank one on: in files and after a seek."""
+    codec = make_codec(config, "int16")
+    stream, sent = encode(codec, LENGTH, Schedule(30, 36, 5, 3))
+    assert sum(packet.start for packet in packets(stream)) == 2
+    got = decode(codec, stream)
+    assert column(got, "sha256") == column(sent, "sha256")
+    assert column(decode(codec, stream, start=6, frames=2), "sha256") == column(sent, "sha256")[6:8]
 
 
 @pytest.mark.parametrize("precision", ["float32", "int16"])
