@@ -73,6 +73,14 @@ def _parser(prog: str, torch_worker: Path | None) -> argparse.ArgumentParser:
         help="kernel backend: avx512, avx2 or avx512_bf16 in C++; pallas or pallas_depthwise on GPUs; xla, or for "
         "int16 a product type of XLA (default: the fastest)",
     )
+    parser.add_argument(
+        "--beside",
+        nargs="*",
+        choices=PRECISIONS,
+        default=[],
+        metavar="PRECISION",
+        help="measure the network in these precisions too, in turns",
+    )
     parser.add_argument("--runs", type=int, default=5, help="repetitions of every part of the network")
     parser.add_argument(
         "--frames",
@@ -122,6 +130,7 @@ def _measure(options: argparse.Namespace, errors: Console) -> dict[str, Any]:
             size=parse_size(options.size),
             precision=options.precision,
             strategy=options.strategy,
+            beside=tuple(options.beside),
             runs=options.runs,
             frames=options.frames,
             sequences=options.sequences,

@@ -39,6 +39,7 @@ class Options:
         size: (width, height).
         precision: of our codec.
         strategy: its kernel backend; None for the default.
+        beside: precisions in which the network is measured too, in turns with the others.
         runs: repetitions of every network measurement.
         frames: length of the sequences; the first ten do not count.
         sequences: repetitions of the sequences.
@@ -54,6 +55,7 @@ class Options:
     size: tuple[int, int]
     precision: str
     strategy: str | None
+    beside: tuple[str, ...]
     runs: int
     frames: int
     sequences: int
@@ -71,13 +73,17 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     subject = Subject.of(codec, *options.size)
     loops = jax.default_backend() == "cpu" and subject.pixels > _COUNTING_SIZE[0] * _COUNTING_SIZE[1]
     counted = Subject.of(codec, *_COUNTING_SIZE) if loops else subject
+    ours = {"nvc_jax": subject} | {
+        f"nvc_jax {precision}": Subject.of(load(options.model, precision)[0], *options.size)
+        for precision in options.beside
+    }
     complexity = packet_complexity(codec.stored.config, codec.stored.config.rest, *options.size)
     peaks = Peaks(_peak_dtype(codec))
     peaks.measure()
     officials = start_officials(options, codec, progress)
     try:
         progress("network of a P frame")
-        points = _network(options, subject, officials, peaks)
+        points = _network(options.runs, ours, officials, peaks)
         if not options.parts.isdisjoint(("modules", "stages")):
             progress("modules and stages")
         parts = {
@@ -178,17 +184,20 @@ def _peak_dtype(codec: Codec) -> DTypeLike:
 
 
 def _network(
-    options: Options, subject: Subject, officials: Mapping[str, OfficialCode], peaks: Peaks
+    runs: int, ours: Mapping[str, Subject], officials: Mapping[str, OfficialCode], peaks: Peaks
 ) -> dict[str, Times]:
     """Time all but the entropy coder, ours and theirs in turns, after an uncounted run that compiles."""
-    symbols = jax.device_get(subject.encode()[0])
-    ours = {"encode": subject.network_encode, "decode": lambda: subject.network_decode(symbols)}
+    symbols = {name: jax.device_get(subject.encode()[0]) for name, subject in ours.items()}
+    calls: dict[str, Callable[[str], Any]] = {
+        "encode": lambda name: ours[name].network_encode(),
+        "decode": lambda name: ours[name].network_decode(symbols[name]),
+    }
     seconds: dict[str, list[float]] = {}
-    for run in range(options.runs + 1):
+    for run in range(runs + 1):
         if run > 0:
             peaks.measure()
-        for side, function in ours.items():
-            taken = {"nvc_jax": seconds_of(function)}
+        for side, call in calls.items():
+            taken = {name: seconds_of(functools.partial(call, name)) for name in ours}
             for name, official in officials.items():
                 if "failure" not in official.about:
                     try:

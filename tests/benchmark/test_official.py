@@ -32,7 +32,7 @@ def options(tmp_path):
 
     def options(device, parts=("official", "official_ways")):
         return Options(
-            *("tiny", (64, 64), "float32", None, 1, 20, 1, (), None, frozenset(parts)),
+            *("tiny", (64, 64), "float32", None, ("bfloat16",), 1, 20, 1, (), None, frozenset(parts)),
             torch_reference=device,
             torch_python=sys.executable,
             torch_worker=worker,
@@ -51,6 +51,7 @@ def test_speedups_over_all_ways_on_a_cpu(options, monkeypatch):
     print_tables(result, console)
     shown = console.export_text()
     for side in ("encode", "decode"):
+        assert result["points"][f"nvc_jax bfloat16/{side}"]["median_s"] > 0
         assert result[f"best_official_{side}"] == "official bfloat16 channels_last"
         ours = result["points"][f"nvc_jax/{side}"]["median_s"]
         assert result[f"speedup_{side}"] == pytest.approx(1000.0 / ours)
