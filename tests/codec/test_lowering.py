@@ -22,7 +22,12 @@ from nvc_jax.models.state import Feature, Pictures
 HEIGHT, WIDTH = 1088, 1920  # lowering takes as long at any size, and large pictures have code of their own
 STRATEGIES = sorted({strategy for platform in PLATFORMS for strategy in strategies_of(platform)})
 KINDS = ("I", "P with motion", "P from a picture", "P from a feature")
-CASES = [(kind, precision, XLA) for kind in KINDS for precision in PRECISIONS if precision != "int16"]
+CASES = [
+    pytest.param(kind, precision, XLA, marks=() if "float32" in precision or kind == KINDS[1] else pytest.mark.slow)
+    for kind in KINDS
+    for precision in PRECISIONS
+    if precision != "int16"
+]
 CASES += [(kind, "int16", strategies_of("tpu")[-1]) for kind in KINDS[:-1]]
 CASES += [
     pytest.param(KINDS[-1], "int16", strategy, marks=() if strategy == "int8" else pytest.mark.slow)

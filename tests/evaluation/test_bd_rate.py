@@ -13,6 +13,7 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from nvc_jax.errors import EvaluationError
+from nvc_jax.evaluation import compare_command, report_command
 from nvc_jax.evaluation.bd_rate import METHODS, Curve, bd_rate, compare
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_bd_rate.py"
@@ -205,33 +206,28 @@ def test_nothing_is_left_out_without_a_note(tmp_path):
     assert "- test: sequences of the anchor that are not in it: E/v.\n" in shown
 
 
-def test_the_anchor_is_a_name_or_a_file_in_both_tools(tmp_path):
-    report = TOOL.with_name("make_report.py")
+def test_the_anchor_is_a_name_or_a_file_in_both_commands(tmp_path, capsys):
     for folder, scale in (("old", 0.8), ("new", 0.9)):
         (tmp_path / folder).mkdir()
         results = curve_of([scale * rate for rate in RATES_], PSNRS)
         (tmp_path / folder / "model.json").write_text(json.dumps(results))
     (tmp_path / "x265.json").write_text(json.dumps(curve_of(RATES_, PSNRS)))
-    models = tmp_path / "old" / "model.json", tmp_path / "new" / "model.json"
-    every = *models, tmp_path / "x265.json"
-    given = (("x265", every), (tmp_path / "x265.json", every), (tmp_path / "x265.json", models))
-    for anchor, results in given:
-        shown = run("--anchor", anchor, *results)
-        assert shown.returncode == 0
-        assert "BD-rate against x265, PSNR, all bits" in shown.stdout
-        assert "-20.00 %" in shown.stdout
-        assert str(tmp_path / "old" / "model ") in shown.stdout  # the name alone would be ambiguous
-        command = [sys.executable, report, *results, "--anchor", anchor, "--output", tmp_path / "r.html"]
-        assert subprocess.run(list(map(str, command)), capture_output=True, check=False).returncode == 0
-        page = (tmp_path / "r.html").read_text()
-        assert "BD-rate against x265, PSNR, all bits" in page
-        assert "<td>-20.0 %</td><td>-10.0 %</td></tr>" in page
-    for tool in (TOOL, report):
-        command = [sys.executable, tool, models[0], "--anchor", "x266"]
-        command += [] if tool == TOOL else ["--output", tmp_path / "r.html"]
-        told = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-        assert told.returncode == 1
-        assert told.stderr.endswith("the anchor x266 is neither a result file nor one of the results: model.\n")
+    models = [str(tmp_path / "old" / "model.json"), str(tmp_path / "new" / "model.json")]
+    anchor, page = str(tmp_path / "x265.json"), tmp_path / "r.html"
+    for name, results in (("x265", [*models, anchor]), (anchor, [*models, anchor]), (anchor, models)):
+        assert compare_command.main([*results, "--anchor", name]) == 0
+        shown = capsys.readouterr().out
+        assert "BD-rate against x265, PSNR, all bits" in shown
+        assert "-20.00 %" in shown
+        assert str(tmp_path / "old" / "model ") in shown  # the name alone would be ambiguous
+        assert report_command.main([*results, "--anchor", name, "--output", str(page)]) == 0
+        assert "BD-rate against x265, PSNR, all bits" in page.read_text()
+        assert "<td>-20.0 %</td><td>-10.0 %</td></tr>" in page.read_text()
+    for command, options in ((compare_command, []), (report_command, ["--output", str(page)])):
+        capsys.readouterr()
+        assert command.main([models[0], "--anchor", "x266", *options]) == 1
+        told = capsys.readouterr().err
+        assert told.endswith("the anchor x266 is neither a result file nor one of the results: model.\n")
 
 
 def test_msssim_of_luma_is_said(tmp_path):

@@ -83,12 +83,14 @@ def launch_two(cache, *arguments):
     return [launch(cache, *arguments, *joining, number, devices=2) for number in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_devices_each(four_devices, cache, config, tmp_path):
     for process in launch_two(cache, "--config", config, "--workdir", tmp_path):
         finish(process)
     assert_same_training(metrics(tmp_path), four_devices, 1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_end_if_one_cannot_start(cache, config, tmp_path):
     first, second = (finish(process, 1) for process in launch_two(
         cache, "--config", config, "--workdir", tmp_path, "init=nowhere"

@@ -214,7 +214,11 @@ def test_names_of_qp_buckets():
 
 @pytest.mark.parametrize(
     ("precision", "mode", "motion"),
-    [("float32", "plain", False), ("bfloat16", "plain", False), ("bfloat16", "cascaded", True)],
+    [
+        pytest.param("float32", "plain", False, marks=pytest.mark.slow),
+        pytest.param("bfloat16", "plain", False, marks=pytest.mark.slow),
+        ("bfloat16", "cascaded", True),
+    ],
 )
 def test_step_lowers_for_every_platform(precision, mode, motion):
     step, state = stepper(dataclasses.replace(VIDEO, frames=3, mode=mode), motion, precision=precision, strategy="xla")
