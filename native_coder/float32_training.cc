@@ -10,6 +10,7 @@ namespace {
 
 using BlockLayers = floating::BlockLayers<float>;
 
+constexpr size_t kTileRows = 12;   // only the last part has a part of a tile
 constexpr size_t kMostParts = 16;  // each takes as much memory as the parameters
 
 // Where the parameters of the layers, or their gradients, begin in a vector of them.

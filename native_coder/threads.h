@@ -11,13 +11,13 @@
 #include <mutex>
 #include <vector>
 
+#include "split.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace nvc {
 
 constexpr size_t kMostRows = 96;     // of a work item: their FFN middle of up to 4C numbers stays in a core's cache
 constexpr size_t kMostPatches = 24;  // they are nine times as long
-constexpr size_t kTileRows = 12;     // only the last work item has a part of a tile
 
 // Calls work(i) for i in 0..count-1. The caller takes part, so that it never waits for work that no thread has begun.
 template <class Work>
@@ -47,12 +47,10 @@ void ForEach(xla::ffi::ThreadPool& pool, size_t count, const Work& work) {
 // Calls work(first, count) for work items of at most `most` of `rows` rows, balanced over the threads.
 template <class Work>
 void ForEachItem(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Work& work) {
-  const auto threads = static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1));
-  const size_t tiles = (rows + kTileRows - 1) / kTileRows, longest = threads * (most / kTileRows);
-  const size_t items = std::min(tiles, threads * ((tiles + longest - 1) / longest));
-  ForEach(pool, items, [&](size_t i) noexcept {
-    const size_t first = i * tiles / items * kTileRows, end = std::min((i + 1) * tiles / items * kTileRows, rows);
-    work(first, end - first);
+  const Split split(rows, most, static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1)));
+  ForEach(pool, split.items(), [&](size_t i) noexcept {
+    const size_t first = split.first(i);
+    work(first, split.first(i + 1) - first);
   });
 }
 

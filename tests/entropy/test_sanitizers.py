@@ -89,6 +89,11 @@ def test_kernels_are_right_within_the_bounds_of_their_arrays(name, functions, ar
     assert done.stdout == f"{name} kernels of {len(functions())} ISAs are {are} and keep within bounds\n"
 
 
+def test_work_is_split_evenly_among_up_to_16_threads(programs):
+    done = subprocess.run([programs / "split"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "work is split evenly\n")
+
+
 def test_damaged_frames_do_not_make_the_sanitizers_speak(programs):
     command = [programs / "mutate", "1500"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
