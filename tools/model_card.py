@@ -23,7 +23,7 @@ WEIGHTS, DOCS, RESULTS = ROOT / "nvc_jax" / "weights", ROOT / "docs", ROOT / "be
 ANCHORS = ("x264-ultrafast", "mpeg4", "x264", "x265", "svt-av1")
 SPEED_PRECISIONS = ("int16", "float32")
 NOMINAL = 352 * 288 * 30 / 1000  # bits per pixel to kbit/s
-BEGIN, END = "<!-- {}: made by tools/package_model.py -->", "<!-- end of figures -->"
+BEGIN, END = "<!-- {}: made by tools/{} -->", "<!-- end of figures -->"
 
 
 def model_figures(name: str) -> str:
@@ -114,13 +114,13 @@ def blocks(name: str) -> dict[tuple[Path, str], Callable[[], str | None]]:
     }
 
 
-def with_block(page: str, title: str, figures: str) -> str:
+def with_block(page: str, title: str, figures: str, tool: str = "package_model.py") -> str:
     """Replace a block of a page.
 
     Raises:
         OutputError: the page has no place for it.
     """
-    begin = BEGIN.format(title)
+    begin = BEGIN.format(title, tool)
     before, found, rest = page.partition(begin)
     _, ended, after = rest.partition(END)
     if not (found and ended):
