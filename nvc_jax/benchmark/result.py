@@ -119,7 +119,9 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
     for name, row in end_to_end.items():
         if name not in network:
             continue
-        row["overhead"] = row["median_s"] / network[name]["median_s"] - 1.0
+        # Pictures of a packet come at once.
+        seconds = row["median_s"] if subject.count == 1 else subject.count / row["fps"]
+        row["overhead"] = seconds / network[name]["median_s"] - 1.0
     about = machine()
     return {
         "date": date.today().isoformat(),
@@ -129,6 +131,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         "precision": options.precision,
         "strategy": codec.strategy,
         "qp": QP,
+        "pictures_per_packet": subject.count,
         "clip": options.clip,
         "frames": options.frames,
         "cpu": about["cpu"],

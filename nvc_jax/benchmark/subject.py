@@ -83,14 +83,19 @@ class Subject:
         return dataclasses.replace(first, pictures=pictures, state=network.advance(state, feature, lambda: decoded))
 
     @property
+    def count(self) -> int:
+        """Number of pictures of the packet."""
+        return self.loaded.network.config.pictures
+
+    @property
     def pixels(self) -> int:
         """Number of pixels of the packet, before padding."""
-        return self.loaded.network.config.pictures * self.size[0] * self.size[1]
+        return self.count * self.size[0] * self.size[1]
 
     @property
     def inputs(self) -> tuple[Any, ...]:
         """Arguments of `code_packet` after the network."""
-        qps = batched((QP,) * self.loaded.network.config.pictures)
+        qps = batched((QP,) * self.count)
         return self.loaded.params, self.pictures, self.state, qps
 
     def encode(self) -> tuple[CodedSymbols, Synthesis]:

@@ -16,6 +16,8 @@ _COLOURS = {"device": _BLUE, "copies": _GOLD, "coder": _RED, "python": _GREY}
 def print_tables(result: dict[str, Any], console: Console) -> None:
     """Print tables of modules, stages, fusion, and end to end."""
     title = f"{result['model']}, {result['size']}, {result['precision']} ({result['strategy']}), {result['device']}"
+    if result["pictures_per_packet"] > 1:
+        title = f"a packet of {result['pictures_per_packet']} pictures, {title}"
     table = Table("", "ms", "kMAC/pixel", "MB", "of the product peak", "of the copy peak", title=f"P frame, {title}")
     for name, row in result["modules"].items():
         table.add_row(name, _ms(row), f"{row['kmacs']:.1f}", *_shares(row))
