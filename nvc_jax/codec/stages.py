@@ -198,6 +198,20 @@ def reconstruct(network: Network, params: ParamTree, synthesis: Synthesis, qps: 
     return run(network, params, "reconstruct", synthesis.feature, synthesis.side, qps)
 
 
+@_network_stage(method="reconstruct")
+def reconstruct_with_patches(
+    network: Network, params: ParamTree, synthesis: Synthesis, qps: Array
+) -> tuple[Array, Array]:
+    """Training only, of `Inter`. See `reconstruct`; also the patches [B, H'/8, W'/8, T*192] before they are clamped."""
+
+    def both(network: Any) -> tuple[Array, Array]:
+        patches = network.patches(synthesis.feature, qps)
+        return network.assemble(patches, synthesis.side), patches
+
+    pictures, patches = run(network, params, both)
+    return pictures, patches
+
+
 @_network_stage()
 def z_cdf(network: Network, params: ParamTree, x: Array, qps: Array) -> Array:
     """Training only. Cumulative probability of z at x."""

@@ -45,9 +45,9 @@ class MotionInter(Inter):
         """See `Network`: skipped blocks."""
         return None if side is None else side.symbols[..., 2] != 0
 
-    def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
-        """See `Network`; the prediction where blocks are skipped."""
-        pictures = super().reconstruct(feature, side, qps)
+    def assemble(self, patches: Array, side: SideInformation | None) -> Array:
+        """See `Inter`; the prediction where blocks are skipped."""
+        pictures = super().assemble(patches, side)
         skipped = self.uncoded(side)
         if side is None or skipped is None:
             return pictures

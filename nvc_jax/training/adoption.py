@@ -8,8 +8,6 @@ import numpy as np
 
 from nvc_jax.models.params import ParamTree, flatten, unflatten
 
-_MEGA = 1e6
-
 
 class Adopted(NamedTuple):
     """Parameters of which some come from another model.
@@ -28,7 +26,7 @@ class Adopted(NamedTuple):
         """Say in one or two lines what was taken from `source` and what was not."""
         flat = flatten(self.params)
         counts = [sum(np.size(flat[name]) for name in names) for names in (self.taken, self.taken + self.fresh)]
-        share, whole = (f"{count / _MEGA:.1f} M" for count in counts)
+        share, whole = (f"{count:,}" for count in counts)
         yield f"{share} of {whole} parameters are those of {source}" + (", initialised are" if self.fresh else "")
         if self.fresh:
             partly = _stacks(self.fresh) & _stacks(self.taken)

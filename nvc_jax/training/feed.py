@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from nvc_jax.models.params import ParamTree
 from nvc_jax.training.clock import Ration
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.data import ClipSet, batches, on_devices
@@ -17,6 +18,7 @@ from nvc_jax.training.device_data import device_clips
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import on_all
 from nvc_jax.training.step import Metrics, Place, Step, TrainState, on_all_devices, several_on_all_devices
+from nvc_jax.training.teacher import LoadedTeacher
 
 Asked = npt.NDArray[np.float32]
 
@@ -67,13 +69,21 @@ class HostFeed:
 
     most = 1
 
-    def __init__(self, config: TrainConfig, clips: ClipSet, packing: Packing, place: StagePlace, step: int) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        clips: ClipSet,
+        packing: Packing,
+        place: StagePlace,
+        step: int,
+        teacher: LoadedTeacher | None = None,
+    ) -> None:
         """Start at a step of the run."""
         stage = config.stages[place.number]
         self._batches = batches(clips, stage, place.number, place.sample, (jax.process_index(), jax.process_count()))
         if step > place.start:
             self._batches.set_state({"next_index": step - place.start})
-        self._update = on_all_devices(Step(config, stage, place.start, packing))
+        self._update = on_all_devices(*_taught(Step(config, stage, place.start, packing), teacher))
 
     def __call__(
         self, state: TrainState, asked: Asked, step: int, count: int, ration: Ration | None
@@ -86,13 +96,16 @@ class HostFeed:
 class DeviceFeed:
     """Batches that the devices cut, several steps per call."""
 
-    def __init__(self, config: TrainConfig, clips: ClipSet, packing: Packing, number: int) -> None:
+    def __init__(
+        self, config: TrainConfig, clips: ClipSet, packing: Packing, number: int, teacher: LoadedTeacher | None
+    ) -> None:
         """Put the clips of a stage on the devices."""
         self._stage = config.stages[number]
         self._place = StagePlace(number, 0, 0)
         self.most = config.steps_per_call
         held = on_all(device_clips(clips, self._stage))
-        self._update = several_on_all_devices(Step(config, self._stage, 0, packing), held, self.most)
+        step, lent = _taught(Step(config, self._stage, 0, packing), teacher)
+        self._update = several_on_all_devices(step, held, self.most, lent)
 
     def begin(self, place: StagePlace) -> "DeviceFeed":
         """Set the position of the stage."""
@@ -120,11 +133,23 @@ class DeviceFeed:
         return self._update(state, asked, place)
 
 
+def _taught(step: Step, teacher: LoadedTeacher | None) -> tuple[Step, ParamTree | None]:
+    """Give a step its teacher, if its stage has one, and the parameters of it."""
+    if teacher is None or not step.config.taught(step.stage):
+        return step, None
+    return dataclasses.replace(step, teacher=teacher.network), teacher.params
+
+
 def device_feeds(
-    config: TrainConfig, clips: ClipSet, packing: Packing, state: TrainState, stages: Sequence[int]
+    config: TrainConfig,
+    clips: ClipSet,
+    packing: Packing,
+    state: TrainState,
+    stages: Sequence[int],
+    teacher: LoadedTeacher | None = None,
 ) -> Mapping[int, DeviceFeed]:
     """Make the feeds of some stages by index, compiled in parallel."""
-    feeds = {number: DeviceFeed(config, clips, packing, number) for number in stages}
+    feeds = {number: DeviceFeed(config, clips, packing, number, teacher) for number in stages}
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda feed: feed.compile(state), feeds.values()))
     return feeds

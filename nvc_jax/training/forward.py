@@ -37,6 +37,7 @@ class Coded:
         bits_y: [B] estimated bits of y.
         bits_z: [B] estimated bits of z.
         bits_side: [B] bits of the side information, 0 without.
+        features: by the names in `Teacher.features`; None unless they are asked for.
     """
 
     pictures: Array
@@ -44,6 +45,7 @@ class Coded:
     bits_y: Array
     bits_z: Array
     bits_side: Array
+    features: dict[str, Array] | None = None
 
     @property
     def bits(self) -> Array:
@@ -97,7 +99,8 @@ class Relax:
     def z(self, context: Callable[[], Any]) -> Array:
         """See `SymbolSource`."""
         qps, run = self._packet.qps, self._loaded.run
-        self._y, z = run(stages.latents, self._packet.pictures, context(), qps)
+        self.context = context()
+        self._y, z = run(stages.latents, self._packet.pictures, self.context, qps)
         noisy = self._noisy[0](z)
         likelihood = run(stages.z_cdf, noisy + 0.5, qps) - run(stages.z_cdf, noisy - 0.5, qps)
         self.bits_z = likelihood_bits(likelihood).sum(axis=(1, 2, 3))
@@ -121,6 +124,7 @@ def code_packet(
     precision: str = "float32",
     strategy: str = XLA,
     skip_blocks: bool = False,
+    observe: bool = False,
 ) -> Coded:
     """Code one packet.
 
@@ -132,14 +136,20 @@ def code_packet(
         precision: that the network computes in.
         strategy: see `training_strategy`.
         skip_blocks: leave out blocks as the encoder does, where the network can.
+        observe: also give the features that distillation compares.
     """
     loaded = LoadedNetwork(network, prepared(params, precision, strategy), jnp.float32(-1.0), skip_blocks=skip_blocks)
     symbols = Relax(loaded, packet)
     latent_size = tuple(side // PICTURE_STRIDE for side in packet.pictures.shape[2:4])
     with jax.default_matmul_precision("default"):  # coding is exact to the last bit at a price
         synthesis = code(loaded, state, packet.qps, latent_size, symbols)
-        pictures = loaded.reconstruct(synthesis, packet.qps)
-    return Coded(pictures, synthesis.feature, symbols.bits_y, symbols.bits_z, symbols.bits_side)
+        features = None
+        if observe:
+            pictures, patches = loaded.run(stages.reconstruct_with_patches, synthesis, packet.qps)
+            features = {"context": symbols.context, "feature": synthesis.feature, "patches": patches}
+        else:
+            pictures = loaded.reconstruct(synthesis, packet.qps)
+    return Coded(pictures, synthesis.feature, symbols.bits_y, symbols.bits_z, symbols.bits_side, features)
 
 
 def code_packets(

@@ -31,27 +31,34 @@ def check_folder(workdir: Path) -> None:
             raise ConfigError(f"{workdir}: holds {others[0]}, but no run; name a new or an empty folder.")
 
 
-def check_config(workdir: Path, config: TrainConfig, clips: str) -> None:
-    """Refuse to resume a run with another configuration or other clips.
+def check_config(workdir: Path, config: TrainConfig, clips: str, teacher: str = "") -> None:
+    """Refuse to resume a run with another configuration, other clips or another teacher.
 
     Args:
         workdir: folder of the run.
         config: configuration to resume with.
         clips: `ClipSet.identity`.
+        teacher: identity of its model; empty without one.
 
     Raises:
-        ConfigError: the configuration or the clips differ.
+        ConfigError: one of them differs.
     """
     path = workdir / CONFIG
     try:
         found = list(differences(path.read_text(), config)) if path.exists() else []
-        clips_before = json.loads((workdir / CLIPS).read_text())["sha256"] if (workdir / CLIPS).exists() else clips
+        before = json.loads((workdir / CLIPS).read_text()) if (workdir / CLIPS).exists() else {"sha256": clips}
+        clips_before, teacher_before = before["sha256"], before.get("teacher", teacher)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: is damaged ({error}); name a new folder.") from None
     if clips_before != clips and not any(key == "data.source" for key, _, _ in found):
         raise ConfigError(
             f"{config.data.source}: holds other clips than when the run in {workdir} began; restore them to resume, "
             "or name a new folder."
+        )
+    if teacher_before != teacher and not found:
+        raise ConfigError(
+            f"{config.teacher.model}: is another model than when the run in {workdir} began; restore it to resume, or "
+            "name a new folder."
         )
     for key, old, new in found:
         raise ConfigError(
@@ -60,9 +67,10 @@ def check_config(workdir: Path, config: TrainConfig, clips: str) -> None:
         )
 
 
-def save_config(workdir: Path, config: TrainConfig, clips: str) -> None:
+def save_config(workdir: Path, config: TrainConfig, clips: str, teacher: str = "") -> None:
     """Write the files that `check_config` reads."""
-    for name, text in ((CONFIG, to_json(config)), (CLIPS, json.dumps({"sha256": clips}) + "\n")):
+    inputs = {"sha256": clips} | ({"teacher": teacher} if teacher else {})
+    for name, text in ((CONFIG, to_json(config)), (CLIPS, json.dumps(inputs) + "\n")):
         with atomic_output(workdir / name) as file:
             file.write(text.encode())
 

@@ -37,6 +37,7 @@ from nvc_jax.training.step import (
     initial_state,
     pictures,
 )
+from nvc_jax.training.teacher import LoadedTeacher, load_teacher
 from nvc_jax.training.transform_init import patch_statistics, transform_codec
 
 _STATISTICS_CLIPS = 64
@@ -85,7 +86,7 @@ def train(
     if seconds is not None and not (config.data.on_device and jax.process_count() == 1):
         raise ConfigError("--seconds needs a configuration with data.on_device=true, and a single process.")
 
-    def opened() -> tuple[tuple[TrainConfig, ClipSet], str]:
+    def opened() -> tuple[tuple[TrainConfig, ClipSet, LoadedTeacher | None], str]:
         clips = open_clips(config.data, config.seed, note)
         in_steps = resolved(config, [len(clips.epoch(stage)) for stage in config.stages])
         for stage in config.stages:
@@ -93,11 +94,16 @@ def train(
                 raise ConfigError(
                     f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {jax.device_count()} devices."
                 )
-        return (in_steps, clips), f"{to_json(in_steps)} {stop_at} {clips.identity}"
+        teacher = load_teacher(config)
+        return (
+            in_steps,
+            clips,
+            teacher,
+        ), f"{to_json(in_steps)} {stop_at} {clips.identity} {teacher and teacher.identity}"
 
-    config, clips = together(opened)
+    config, clips, teacher = together(opened)
     with ExitStack() as stack:
-        run = _Run(config, clips, workdir, note, stack)
+        run = _Run(config, clips, workdir, note, stack, teacher)
         if seconds is not None:
             run.clock = Clock(workdir, seconds, config.shares(), run.step, began)
         elif str(run.step) in read_clock(workdir):
@@ -122,13 +128,20 @@ class _Run:
     """The training loop and its state. Only the first process has checkpoints and writes files.
 
     Attributes:
-        origin: lines that say which parameters of a new run come from another model.
+        origin: lines that say what the teacher is, and which parameters of a new run come from another model.
     """
 
     def __init__(
-        self, config: TrainConfig, clips: ClipSet, workdir: Path, note: Callable[[str], Any], stack: ExitStack
+        self,
+        config: TrainConfig,
+        clips: ClipSet,
+        workdir: Path,
+        note: Callable[[str], Any],
+        stack: ExitStack,
+        teacher: LoadedTeacher | None = None,
     ) -> None:
         self.config = config
+        self.teacher = teacher
         self.clips = clips
         self.workdir = workdir
         self.note = note
@@ -136,12 +149,14 @@ class _Run:
         self.checkpoints: Checkpoints | None = None
         self.records: Records | None = None
         self.clock: Clock | None = None
-        self.origin: list[str] = []
+        self.origin = [] if teacher is None else list(labelled("teacher", [teacher.line]))
         params = initialise(config.codec, config.seed)
         self.packing = Packing.of(config.optimiser, params)
         state = together(lambda: (self._begin(params) if is_first() else self._start_from(params), ""))
         self.step = int(_from_first_process(np.int32(state.step)))
         self.state = on_all(state)
+        if teacher is not None:
+            self.teacher = dataclasses.replace(teacher, params=on_all(teacher.params))
 
     def _begin(self, random: ParamTree) -> TrainState:
         """Initialise the state of a new run or restore the last checkpoint, in the first process."""
@@ -157,7 +172,7 @@ class _Run:
         latest = self.checkpoints.latest()
         try:
             if latest is not None:
-                check_config(workdir, config, self.clips.identity)
+                check_config(workdir, config, self.clips.identity, self._teacher_identity)
         except ConfigError:
             if latest != 0:
                 raise
@@ -165,13 +180,17 @@ class _Run:
             latest = None
         if latest is not None:
             state = self.checkpoints.restore(latest, self._start_from(random))
-            save_config(workdir, config, self.clips.identity)
+            save_config(workdir, config, self.clips.identity, self._teacher_identity)
         else:
             state = self._start_from(self._parameters(random) if fresh is None else fresh)
-            save_config(workdir, config, self.clips.identity)
+            save_config(workdir, config, self.clips.identity, self._teacher_identity)
             self.checkpoints.save(0, state)
         self.records = self.stack.enter_context(Records(workdir, int(state.step), config.logging))
         return state
+
+    @property
+    def _teacher_identity(self) -> str:
+        return "" if self.teacher is None else self.teacher.identity
 
     def _start_from(self, params: ParamTree) -> TrainState:
         """Make the state before the first step."""
@@ -191,7 +210,7 @@ class _Run:
         feeds = None
         if config.data.on_device:
             progress.busy(compiling(config, [config.stages[number] for number in left]))
-            feeds = device_feeds(config, self.clips, self.packing, self.state, left)
+            feeds = device_feeds(config, self.clips, self.packing, self.state, left, self.teacher)
         stopped = False
         for number in left:
             if self.step >= limit:  # or the clock would enter another stage
@@ -204,7 +223,7 @@ class _Run:
                 stopped = self._stage(number, feeds[number].begin(place), end, signals, progress)
             else:
                 progress.busy(compiling(config, [stage]))
-                feed = HostFeed(config, self.clips, self.packing, place, self.step)
+                feed = HostFeed(config, self.clips, self.packing, place, self.step, self.teacher)
                 stopped = self._stage(number, feed, end, signals, progress)
             if stopped:
                 break
@@ -330,9 +349,9 @@ class _Run:
     def _parameters(self, random: ParamTree) -> ParamTree:
         """Load or make the initial parameters of a new run."""
         config = self.config
-        if config.init:
-            adopted = load_parameters(config.init, config.codec, random)
-            self.origin = list(labelled("init", adopted.lines(config.init)))
+        if config.start:
+            adopted = load_parameters(config.start, config.codec, random)
+            self.origin += labelled("init", adopted.lines(config.start))
             return adopted.params
         if not config.transform_init:
             return random

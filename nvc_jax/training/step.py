@@ -14,14 +14,15 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from nvc_jax.codec.floats import XLA
-from nvc_jax.models.network import State
+from nvc_jax.models.network import Network, State
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import ParamTree
 from nvc_jax.ops.colour import planes_to_picture, rgb_to_ycbcr
 from nvc_jax.spec import QP_LEVELS
-from nvc_jax.training.config import Loss, Stage, TrainConfig
+from nvc_jax.training.config import PICTURES, Loss, Stage, Teacher, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.device_data import DeviceClips, cut_batch
+from nvc_jax.training.distillation import compared, differences
 from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, training_strategy
 from nvc_jax.training.losses import distortion, rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
@@ -61,11 +62,12 @@ class Terms:
     """Costs of a coded packet per sample, all [B].
 
     Attributes:
-        loss: lambda * weight * distortion + bpp, balanced, mean over its pictures.
+        loss: lambda * weight * distortion + bpp, balanced, mean over its pictures; plus that of distillation.
         bpp_y: bits of y per pixel.
         bpp_z: the same for z.
         bpp_side: the same for side information.
         mse_y: of luma, for PSNR.
+        differences: from the teacher, by what is compared; empty without one.
     """
 
     loss: Array
@@ -73,6 +75,7 @@ class Terms:
     bpp_z: Array
     bpp_side: Array
     mse_y: Array
+    differences: dict[str, Array]
 
 
 @flax.struct.dataclass
@@ -99,10 +102,12 @@ class Weighting:
     Attributes:
         lambda_: of the distortion at this qp.
         weight: of the picture's place in the hierarchy.
+        lesson: `distillation.compared` of the teacher; None without one.
     """
 
     lambda_: Array
     weight: Array
+    lesson: dict[str, Array] | None = None
 
 
 def pictures(planes: tuple[Any, ...]) -> Array:
@@ -183,19 +188,35 @@ def hybrid_reference(stage: Stage, pictures: Array, keys: Array) -> tuple[Array,
     return jax.vmap(draw)(pictures, keys)
 
 
-def terms(loss: Loss, coded: Coded, packet: PacketInput) -> Terms:
-    """Rate and distortion of a coded packet."""
+def terms(loss: Loss, coded: Coded, packet: PacketInput, teacher: Teacher, distil: float) -> Terms:
+    """Rate and distortion of a coded packet, and its distance from the teacher's.
+
+    Args:
+        loss: settings.
+        coded: packet.
+        packet: its input.
+        teacher: settings.
+        distil: see `Stage`.
+    """
     weighting: Weighting = packet.aux
     _, count, height, width, _ = packet.pictures.shape
     samples = height * width * count
     errors = jax.vmap(distortion, 1, 1)(coded.pictures, packet.pictures)
     weighted = weighting.lambda_ * weighting.weight * errors + coded.bits[:, None] / samples
+    total, found = (weighted * weighting.lambda_**-loss.balance).mean(axis=1), {}
+    if weighting.lesson is not None:
+        found = differences(compared(teacher, coded.features or {}, coded.pictures), weighting.lesson)
+        distance = jnp.stack(list(found.values())).sum(axis=0)
+        if teacher.kind == PICTURES:
+            distance *= (weighting.lambda_ ** (1.0 - loss.balance) * weighting.weight).mean(axis=1)
+        total += distil * distance
     return Terms(
-        loss=(weighted * weighting.lambda_**-loss.balance).mean(axis=1),
+        loss=total,
         bpp_y=coded.bits_y / samples,
         bpp_z=coded.bits_z / samples,
         bpp_side=coded.bits_side / samples,
         mse_y=jnp.square(coded.pictures - packet.pictures)[..., 0].mean(axis=(1, 2, 3)),
+        differences=found,
     )
 
 
@@ -209,6 +230,7 @@ class Step:
         start: batches before the stage.
         packing: how parameters are kept.
         axis: name of the mapped axis over devices; None on a single one.
+        teacher: the network of the teacher; None without one.
     """
 
     config: TrainConfig
@@ -216,16 +238,29 @@ class Step:
     start: int | Array | np.int32
     packing: Packing
     axis: str | None = None
+    teacher: Network | None = None
 
-    def __call__(self, state: TrainState, batch: Batch, position: Array | None = None) -> tuple[TrainState, Metrics]:
-        """Update the parameters with a batch. All metrics are scalars. position: see `learning_rate`."""
+    def __call__(
+        self, state: TrainState, batch: Batch, position: Array | None = None, teacher: ParamTree | None = None
+    ) -> tuple[TrainState, Metrics]:
+        """Update the parameters with a batch.
+
+        Args:
+            state: of the run.
+            batch: clips.
+            position: see `learning_rate`.
+            teacher: parameters of the teacher's network.
+
+        Returns:
+            The new state, and metrics, all scalars.
+        """
         clips = prepare(self.config, self.stage, batch, jax.random.wrap_key_data(state.key))
         rate = learning_rate(self.stage, state.step - self.start, position)
         old = state
         if self.stage.mode == "plain":
-            state, by_network, norms = self._plain(state, clips, rate)
+            state, by_network, norms = self._plain(state, clips, rate, teacher)
         else:
-            gradients, by_network = self.gradients(state.params, clips)
+            gradients, by_network = self.gradients(state.params, clips, teacher)
             state, norms = self._update(state, gradients, rate)
         bad = jnp.where(jnp.isfinite(norms).all(), 0, old.bad + 1)
         average = state.average
@@ -241,11 +276,13 @@ class Step:
             "bad": bad,
         }
 
-    def gradients(self, params: dict[str, Tree], clips: Clips) -> tuple[dict[str, Tree], dict[str, Terms]]:
+    def gradients(
+        self, params: dict[str, Tree], clips: Clips, teacher: ParamTree | None = None
+    ) -> tuple[dict[str, Tree], dict[str, Terms]]:
         """Gradients of the mean loss of all clips of all devices, and the terms of the packets of this one."""
 
         def loss(trained: dict[str, Tree]) -> tuple[Array, dict[str, Terms]]:
-            by_network = self._code(params | trained, clips)
+            by_network = self._code(params | trained, clips, teacher)
             losses = [by_network[part].loss for part in self.trained]
             return jnp.concatenate(losses).mean(), by_network
 
@@ -262,11 +299,32 @@ class Step:
         return share_rows(self.packing.unpack(part, params[part]), self.config.optimiser.row_reach)
 
     def _code_one(self, part: str, tree: ParamTree, state: State, packet: PacketInput) -> tuple[Coded, Terms]:
-        network = networks(self.config.codec)[part]
+        config = self.config
+        coded = self._coded(networks(config.codec)[part], tree, state, packet, packet.aux.lesson is not None)
+        return coded, terms(config.loss, coded, packet, config.teacher, self.stage.distil)
+
+    def _coded(self, network: Network, tree: ParamTree, state: State, packet: PacketInput, observe: bool) -> Coded:
         precision = self.config.precision
         strategy = XLA if self.config.strategy == XLA else training_strategy(precision)
-        coded = code_packet(network, tree, packet, state, precision, strategy, self.stage.skip)
-        return coded, terms(self.config.loss, coded, packet)
+        return code_packet(network, tree, packet, state, precision, strategy, self.stage.skip, observe)
+
+    def _with_lessons(self, teacher: ParamTree | None, packets: PacketInput, first: Array) -> PacketInput:
+        """Add what the teacher makes of packets that begin after the pictures `first`. It rounds, without noise."""
+        network = self.teacher
+        if teacher is None or network is None:
+            return packets
+        tree = teacher
+
+        def code_one(_: None, state: State, packet: PacketInput) -> tuple[None, Coded, dict[str, Array]]:
+            coded = self._coded(network, tree, state, packet, observe=True)
+            lesson = compared(self.config.teacher, coded.features or {}, coded.pictures)
+            return None, dataclasses.replace(coded, features=None), lesson
+
+        rounded = dataclasses.replace(packets, keys=None)
+        settings = self.stage.refresh, self.config.precision
+        _, lessons = code_packets(network, rounded, first, code_one, None, *settings)
+        weighting = dataclasses.replace(packets.aux, lesson=lax.stop_gradient(lessons))
+        return dataclasses.replace(packets, aux=weighting)
 
     def _blank(self, packet: PacketInput) -> State:
         codec = self.config.codec
@@ -281,7 +339,7 @@ class Step:
         coded, found = self._code_one(name, self._unpacked(params, name), self._blank(packet), packet)
         return lax.stop_gradient(coded.pictures), found
 
-    def _code(self, params: dict[str, Tree], clips: Clips) -> dict[str, Terms]:
+    def _code(self, params: dict[str, Tree], clips: Clips, teacher: ParamTree | None) -> dict[str, Terms]:
         """The terms [n, B] of the packets of each network, of those that code any."""
         codec = self.config.codec
         by_network = {}
@@ -296,12 +354,14 @@ class Step:
             def code_one(_: None, state: State, packet: PacketInput) -> tuple[None, Coded, Terms]:
                 return None, *code(tree, state, packet)
 
-            network = networks(codec)[codec.rest]
+            network, packets = networks(codec)[codec.rest], self._with_lessons(teacher, clips.rest, pictures)
             settings = self.stage.refresh, self.config.precision
-            _, by_network[codec.rest] = code_packets(network, clips.rest, pictures, code_one, None, *settings)
+            _, by_network[codec.rest] = code_packets(network, packets, pictures, code_one, None, *settings)
         return by_network
 
-    def _plain(self, state: TrainState, clips: Clips, rate: Array) -> tuple[TrainState, dict[str, Terms], Array]:
+    def _plain(
+        self, state: TrainState, clips: Clips, rate: Array, teacher: ParamTree | None
+    ) -> tuple[TrainState, dict[str, Terms], Array]:
         """One update per coded packet; the state that the next one is predicted from is detached."""
         codec = self.config.codec
 
@@ -331,7 +391,8 @@ class Step:
         if clips.rest is not None:
             network, code_one = networks(codec)[codec.rest], functools.partial(update, codec.rest)
             settings = self.stage.refresh, self.config.precision
-            state, (found, of_rest) = code_packets(network, clips.rest, pictures, code_one, state, *settings)
+            packets = self._with_lessons(teacher, clips.rest, pictures)
+            state, (found, of_rest) = code_packets(network, packets, pictures, code_one, state, *settings)
             by_network[codec.rest] = found
             norms.append(of_rest)
         return state, by_network, jnp.concatenate(norms)
@@ -376,12 +437,18 @@ class Step:
                 f"bpp_z_{part}": self._mean(bpp_z.mean()),
                 f"psnr_y_{part}": self._mean(psnr.mean()),
             }
+            if found.differences:
+                means = {name: self._mean(values.mean()) for name, values in found.differences.items()}
+                metrics |= {f"distillation_{name}": value for name, value in means.items()}
+                metrics["distillation"] = jnp.stack(list(means.values())).sum()
             if self.config.codec[part].side is not None:
                 metrics[f"bpp_side_{part}"] = self._mean(bpp_side.mean())
             for name, values in (("bpp", bpp), ("psnr_y", psnr)):
                 sums = self._sum((members * values).sum(axis=1))
-                means = jnp.where(count > 0, sums / jnp.maximum(count, 1), jnp.nan)
-                metrics |= {f"{name}_{part}_{label}": mean for label, mean in zip(bucket_names(), means, strict=True)}
+                by_bucket = jnp.where(count > 0, sums / jnp.maximum(count, 1), jnp.nan)
+                metrics |= {
+                    f"{name}_{part}_{label}": mean for label, mean in zip(bucket_names(), by_bucket, strict=True)
+                }
         return metrics
 
 
@@ -433,7 +500,7 @@ class Place:
 
 
 def several_on_all_devices(
-    step: Step, clips: DeviceClips, most: int
+    step: Step, clips: DeviceClips, most: int, teacher: ParamTree | None = None
 ) -> Callable[[TrainState, npt.NDArray[np.float32], Place], tuple[TrainState, Metrics]]:
     """Up to `most` steps in one call on batches that are cut on the devices; see `on_all_devices`.
 
@@ -441,7 +508,9 @@ def several_on_all_devices(
     """
     mine = step.stage.batch // jax.device_count()
 
-    def update(state: TrainState, clips: DeviceClips, asked: Array, place: Place) -> tuple[TrainState, Metrics]:
+    def update(
+        state: TrainState, clips: DeviceClips, teacher: ParamTree | None, asked: Array, place: Place
+    ) -> tuple[TrainState, Metrics]:
         mapped = dataclasses.replace(step, start=place.start, axis=DEVICES)
         first = place.sample + (lax.axis_index(DEVICES) * mine).astype(jnp.uint32) + jnp.arange(mine, dtype=jnp.uint32)
 
@@ -449,7 +518,7 @@ def several_on_all_devices(
             sample = first + number.astype(jnp.uint32) * jnp.uint32(step.stage.batch)
             batch = cut_batch(clips, step.stage, sample, jax.random.wrap_key_data(state.key))
             steps = (state.step - place.start).astype(jnp.float32)
-            return mapped(state, batch, jnp.where(place.timed, place.position + number * place.pace, steps))
+            return mapped(state, batch, jnp.where(place.timed, place.position + number * place.pace, steps), teacher)
 
         def body(number: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = one(number, carry[0])
@@ -460,20 +529,23 @@ def several_on_all_devices(
         state, metrics = lax.fori_loop(0, place.count, body, (state, kept))
         return state, metrics | {"asked": lax.pmax(asked, DEVICES)}
 
-    several = jax.pmap(update, axis_name=DEVICES, in_axes=(0, 0, 0, None), donate_argnums=0)
-    return lambda state, asked, place: several(state, clips, asked, place)
+    several = jax.pmap(update, axis_name=DEVICES, in_axes=(0, 0, 0, 0, None), donate_argnums=0)
+    return lambda state, asked, place: several(state, clips, teacher, asked, place)
 
 
-def on_all_devices(step: Step) -> Callable[[TrainState, Batch, npt.NDArray[np.float32]], tuple[TrainState, Metrics]]:
+def on_all_devices(
+    step: Step, teacher: ParamTree | None = None
+) -> Callable[[TrainState, Batch, npt.NDArray[np.float32]], tuple[TrainState, Metrics]]:
     """The step, mapped over the devices of all processes; the state is updated in place.
 
     The third argument is 1 on devices of a process that was asked to stop; `asked` among the metrics says in all
-    processes whether there is one.
+    processes whether there is one. teacher: parameters of the teacher's network, on all devices.
     """
     mapped = dataclasses.replace(step, axis=DEVICES)
 
-    def update(state: TrainState, batch: Batch, asked: Array) -> tuple[TrainState, Metrics]:
-        state, metrics = mapped(state, batch)
+    def update(state: TrainState, teacher: ParamTree | None, batch: Batch, asked: Array) -> tuple[TrainState, Metrics]:
+        state, metrics = mapped(state, batch, teacher=teacher)
         return state, metrics | {"asked": lax.pmax(asked, DEVICES)}
 
-    return jax.pmap(update, axis_name=DEVICES, donate_argnums=0)
+    one = jax.pmap(update, axis_name=DEVICES, donate_argnums=0)
+    return lambda state, batch, asked: one(state, teacher, batch, asked)

@@ -44,7 +44,7 @@ def counted(monkeypatch):
     """Hooks by the number of a step, and the clips of the steps so far."""
     happens, seen = {}, []
 
-    def counting(step):
+    def counting(step, teacher):
         names = [f"{name}_{part}" for part in step.trained for name in ("bpp", "psnr_y")]
         names += [f"{name}_{bucket}" for name in names for bucket in bucket_names()]
 
