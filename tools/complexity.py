@@ -12,22 +12,24 @@ from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.cli.arguments import parse_size
-from nvc_jax.codec.descriptions import find_model, read_description
+from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.complexity import packet_complexity
-from nvc_jax.models.config import CONFIGS, CodecConfig
+from nvc_jax.models.config import CONFIGS
 
 
 def main() -> int:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("codec", metavar="NAME|DIR", help=f"model directory or one of: {', '.join(CONFIGS)}")
+    parser.add_argument(
+        "codec", metavar="NAME|DIR|FILE.json", help=f"model directory, configuration, or one of: {', '.join(CONFIGS)}"
+    )
     parser.add_argument("--size", default="1920x1080", metavar="WxH", help="of the picture; it is padded for coding")
     parser.add_argument("--xla", action="store_true", help="also compile, for XLA's own counts")
     parser.add_argument("--json", action="store_true", help="for scripts")
     options = parser.parse_args()
     try:
-        config = find_config(options.codec)
+        config = find_codec(options.codec)
         size = parse_size(options.size)
         if min(size) < 1:
             raise ConfigError(f"--size {options.size}: width and height must be at least 1.")
@@ -41,11 +43,6 @@ def main() -> int:
         for name, complexity in complexities.items():
             print_table(f"{config.name}, {name} network, {options.size}", complexity)
     return 0
-
-
-def find_config(name):
-    """Find the configuration of a name or of a model directory."""
-    return CONFIGS.get(name) or CodecConfig.from_dict(read_description(find_model(name)).get("config", {}))
 
 
 def as_json(complexity):

@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nvc_jax.errors import ModelError
-from nvc_jax.models.config import CONFIGS
+from nvc_jax.errors import ConfigError, ModelError
+from nvc_jax.io.files import explained
+from nvc_jax.models.config import CONFIGS, CodecConfig
 
 FORMAT = 1
 
@@ -58,6 +59,29 @@ def read_description(folder: Path) -> dict[str, Any]:
         if not isinstance(description.get(key), str):
             raise ModelError(f"{folder}: config.json is damaged (it has no {key}).")
     return description
+
+
+def find_codec(name: str) -> CodecConfig:
+    """The architecture of a name, of a JSON file with a configuration, or of a model.
+
+    Raises:
+        ConfigError: there is none, or it is damaged.
+        ModelError: the model is damaged.
+    """
+    path = Path(name)
+    if name in CONFIGS:
+        return CONFIGS[name]
+    if path.suffix == ".json" and path.is_file():
+        with explained(ConfigError, f"{name}: cannot read the configuration", "."):
+            text = path.read_text()
+        try:
+            return CodecConfig.from_dict(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{name}: is no configuration of a codec ({error}).") from None
+    if name in packaged_models() or (path / "config.json").is_file():
+        return CodecConfig.from_dict(read_description(find_model(name)).get("config", {}))
+    known = ", ".join(CONFIGS)
+    raise ConfigError(f"unknown codec {name!r}; available: {known}, a configuration FILE.json, or a model directory.")
 
 
 def trained_identity(stream_identity: str) -> str:

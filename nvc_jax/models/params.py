@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.network import Network
 from nvc_jax.models.networks import networks
 
 ParamTree = Mapping[str, Any]
@@ -20,17 +21,16 @@ ParamTree = Mapping[str, Any]
 
 def parameter_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by its flat name, `network/encoder_in/kernel`."""
-    return dict(_shapes(config))
+    shapes = {name: _shapes(network) for name, network in networks(config).items()}
+    return {f"{name}/{path}": shape for name, of_network in shapes.items() for path, shape in of_network}
 
 
-@functools.lru_cache(maxsize=64)  # tracing takes a second
-def _shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
-    trees = {}
-    for name, network in networks(config).items():
-        count = network.config.pictures
-        pictures, qps = jnp.zeros((1, count, 64, 64, 3)), jnp.zeros((1, count))
-        trees[name] = jax.eval_shape(network.init, jax.random.key(0), pictures, qps)["params"]
-    return {name: leaf.shape for name, leaf in flatten(trees).items()}
+@functools.lru_cache(maxsize=64)  # tracing takes half a second
+def _shapes(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    count = network.config.pictures
+    pictures, qps = jnp.zeros((1, count, 64, 64, 3)), jnp.zeros((1, count))
+    tree = jax.eval_shape(network.init, jax.random.key(0), pictures, qps)["params"]
+    return tuple((path, leaf.shape) for path, leaf in flatten(tree).items())
 
 
 def initialise(config: CodecConfig, seed: int) -> dict[str, ParamTree]:

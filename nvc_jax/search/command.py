@@ -135,12 +135,8 @@ def _search(options: argparse.Namespace, note: Any) -> dict[str, Any]:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from nvc_jax.codec.descriptions import find_model, read_description
-    from nvc_jax.models.config import CONFIGS, CodecConfig
+    from nvc_jax.codec.descriptions import find_codec
     from nvc_jax.search.report import candidate_table
 
-    codec = CONFIGS.get(options.model) or CodecConfig.from_dict(
-        read_description(find_model(options.model)).get("config", {})
-    )
-    print(candidate_table(codec))
+    print(candidate_table(find_codec(options.model)))
     return 0

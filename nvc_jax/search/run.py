@@ -310,8 +310,18 @@ class _Search:
 
     def _uniform(self, beside: Mapping[str, Any]) -> dict[str, Any]:
         """Reduce all widths by one share, to the speed of a choice, and measure that as the choice was."""
+        path = self.task.output / "uniform" / f"share_of_{_slug(beside['label'])}.json"
+        known = read_point(path)
+        if known is None:
+            make_folder(path.parent)
+            known = {"share": str(self._share_of_speed(beside["measured_speedup"]))}
+            write_json(path, known)
+        row = self._whole(uniform(self.teacher.config, Fraction(known["share"])), "uniform")
+        return row | known | {"beside": beside["label"], "loss_beside": beside["loss"]}
+
+    def _share_of_speed(self, speedup: float) -> Fraction:
+        """The share of all widths whose speed-up is nearest; speed-ups fall with the share."""
         shares = [share for share in _SHARES if self._comes_out(share)]
-        low, high = 0, len(shares)  # speed-ups fall with the share: the largest that is fast enough is below `high`
         speeds: dict[Fraction, float] = {}
 
         def speed(share: Fraction) -> float:
@@ -319,13 +329,11 @@ class _Search:
                 speeds[share] = self.stopwatch.speedup(self._untrained(uniform(self.teacher.config, share)))
             return speeds[share]
 
+        low, high = 0, len(shares)  # the largest share that is fast enough is from `low` on and before `high`
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if speed(shares[middle]) >= beside["measured_speedup"] else (low, middle)
-        near = shares[low : low + 2]
-        share = min(near, key=lambda share: abs(speed(share) - beside["measured_speedup"]))
-        row = self._whole(uniform(self.teacher.config, share), "uniform")
-        return row | {"share": str(share), "beside": beside["label"], "loss_beside": beside["loss"]}
+            low, high = (middle, high) if speed(shares[middle]) >= speedup else (low, middle)
+        return min(shares[low : low + 2], key=lambda share: abs(speed(share) - speedup))
 
     def _comes_out(self, share: Fraction) -> bool:
         try:
