@@ -334,7 +334,7 @@ class TrainConfig:
         if len({stage.share > 0 for stage in self.stages}) > 1:
             raise ConfigError("stages.N.share is 0 in some stages only; set it above 0 in all of them or in none.")
         for stage in self.stages:
-            if stage.distil and self.codec.rest not in self.trained(stage):
+            if self.codec.rest not in self.trained(stage) and stage.distil:
                 raise ConfigError(
                     f"stage {stage.name!r}: distil is {stage.distil}, but {self.codec.rest} is not trained."
                 )
