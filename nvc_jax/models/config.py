@@ -340,6 +340,11 @@ def _small_inter(kind: type[InterConfig], width: int, prior: int, **fields: Any)
     return _inter(kind, width, (1, 1, 1, 1, 1), width, fusion=one, spatial=one, **fields)
 
 
+def _student(name: str, teacher: CodecConfig, **stacks: Stack) -> CodecConfig:
+    """The codec with other stacks in its inter network."""
+    return dataclasses.replace(teacher.replace("inter", dataclasses.replace(teacher["inter"], **stacks)), name=name)
+
+
 dcvc_rt = _codec("dcvc_rt", IntraConfig(), InterConfig())
 
 # Candidate B of spec 13, inferred: the channel list of DCVC-RT-Large was never published; this one matches its
@@ -392,6 +397,25 @@ rt_small = _codec(
         spatial=Stack(1, 160),
     ),
 )
+
+# Students of rt_small, as those of KD-NVC are of DCVC-RT: about the same shares of blocks, channels and FFNs.
+kd_small_s = _student(
+    "kd_small_s",
+    rt_small,
+    extractor_prior=Stack(1, 128),
+    extractor_context=Stack(1, 128),
+    decoder=Stack(1, 128),
+    recon=Stack(2, 64),
+)
+kd_small_t = _student(
+    "kd_small_t",
+    rt_small,
+    extractor_prior=Stack(1, 128, middle=2),
+    extractor_context=Stack(1, 128, middle=2),
+    decoder=Stack(1, 128, middle=2),
+    recon=Stack(1, 64),
+)
+
 ui2c_small = CodecConfig(
     "ui2c_small",
     (
@@ -424,5 +448,18 @@ tiny = _codec(
 
 CONFIGS = {
     config.name: config
-    for config in (dcvc_rt, dcvc_rt_large, kd_nvc_s, kd_nvc_t, ui2c, embedded, embedded_v2, rt_small, ui2c_small, tiny)
+    for config in (
+        dcvc_rt,
+        dcvc_rt_large,
+        kd_nvc_s,
+        kd_nvc_t,
+        ui2c,
+        embedded,
+        embedded_v2,
+        rt_small,
+        kd_small_s,
+        kd_small_t,
+        ui2c_small,
+        tiny,
+    )
 }

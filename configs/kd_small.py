@@ -1,0 +1,36 @@
+"""Students of `rt_small`, as KD-NVC's are of DCVC-RT, on a CPU: a recipe to compare kinds of distillation with.
+
+Run: python train.py --config configs/kd_small.py:s --workdir DIR data.source=FOLDER_OF_VIDEOS teacher.model=TEACHER
+
+TEACHER is the model of a run of `rt_small`, with its data, loss and crops. `teacher.kind=none` trains the same student
+from the same parameters without a teacher; `tools/distillation_study.py` runs all kinds and compares them.
+
+About 20 minutes of two cores. Not run so far.
+"""
+
+import dataclasses
+import functools
+
+from nvc_jax.errors import ConfigError
+from nvc_jax.models.config import kd_small_s, kd_small_t
+from nvc_jax.training.config import Logging, Stage, TrainConfig
+from nvc_jax.training.settings import load_config
+
+STUDENTS = {"s": kd_small_s, "t": kd_small_t}
+
+
+def get_config(student: str = "s") -> TrainConfig:
+    """Configure the run of a student, `s` or `t`."""
+    if student not in STUDENTS:
+        raise ConfigError(f"unknown student {student!r}; available: {', '.join(STUDENTS)}.")
+    video = functools.partial(Stage, frames=4, train="inter", batch=8, clip_norm=0.5)
+    return dataclasses.replace(
+        load_config("rt_small"),
+        codec=STUDENTS[student],
+        stages=(
+            video("distil", steps=600, learning_rate=3e-4, warmup_steps=50, distil=1.0),
+            video("finish", steps=300, learning_rate=3e-4, decay_from=0.1, final_share=0.02, carry_optimiser=True),
+        ),
+        logging=Logging(checkpoint_steps=300),
+        average_decay=0.99,
+    )
