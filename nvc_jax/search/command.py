@@ -17,8 +17,9 @@ DESCRIPTION = """Search a smaller architecture for the decoder of a trained code
 
 Every variant of a module alone takes the place of the teacher's, is trained shortly, timed in turns with the teacher,
 and evaluated; the architecture of the best speed-up per loss among those that reach the target is computed from these
-figures. The same command goes on with a search that was stopped. Writes search.json, search.md, plots, and the
-configurations of the chosen architectures, for: train.py --config RECIPE codec=OUTPUT/students/NAME.json
+figures. The same command goes on with a search that was stopped. Writes search.json, search.md, plots, and for each
+chosen architecture its configuration and a model to start from, so that training it is:
+train.py --config RECIPE codec=OUTPUT/students/NAME.json init=OUTPUT/students/NAME teacher.model=TEACHER
 """
 
 

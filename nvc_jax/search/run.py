@@ -270,14 +270,16 @@ class _Search:
         return [named(self.candidates, o.module, o.name) for o in architecture.options if o.name != WHOLE]
 
     def _chosen(self, target: float, architecture: Architecture) -> dict[str, Any]:
-        """Time a choice as a whole, and write its configuration."""
+        """Time a choice as a whole, and write its configuration and a model to start its training from."""
         parts = self._parts(architecture)
         name = f"{self.teacher.config.name}_{100 * target:.0f}"
         config = swapped(self.teacher.config, parts, name)
         path = self.task.output / STUDENTS / f"{name}.json"
         make_folder(path.parent)
         write_json(path, config.to_dict())
-        speedup = self.stopwatch.speedup(self._untrained(parts))
+        start = self._start(config)
+        save_model(path.with_suffix(""), start)
+        speedup = self.stopwatch.speedup(Codec(start, self.settings.precision))
         self.note(
             f"target {100 * target:.0f} %: {architecture.label}; predicted {100 * (architecture.speedup - 1):.0f} %, "
             f"measured {100 * (speedup - 1):.0f} % faster, predicted loss {architecture.loss:+.1f} %; {path}"

@@ -122,7 +122,8 @@ def test_search_goes_on_and_writes_everything(teacher, clip, quick, tmp_path, ca
         config = find_codec(str(tmp_path / row["codec"]))
         whole = [named(candidates(TEACHER)[0], *part) for part in row["variants"].items() if part[1] != "whole"]
         assert config == swapped(TEACHER, whole, row["name"])
-        assert find_codec(str(tmp_path / row["codec"])).name == f"tiny_{100 * float(target):.0f}"
+        assert row["name"] == f"tiny_{100 * float(target):.0f}"
+        assert load_model(tmp_path / "students" / row["name"]).config == config  # to start from
     assert found["paper"]["KD-NVC-S"]["predicted_loss"] == pytest.approx(
         sum(rows[part]["loss"] for part in found["paper"]["KD-NVC-S"]["variants"].items()), abs=1e-5
     )
