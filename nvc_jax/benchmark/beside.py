@@ -1,4 +1,4 @@
-"""Time several codecs in turns: the modules of a P frame, all of its network, and whole sequences."""
+"""Time several codecs in turns, per picture: the modules of a P frame, all of its network, and whole sequences."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.benchmark import sequence
-from nvc_jax.benchmark.clock import interleaved
+from nvc_jax.benchmark.clock import Times, interleaved
 from nvc_jax.benchmark.modules import PARTS, module_calls
 from nvc_jax.benchmark.subject import QP, Subject, load, moving_picture
 from nvc_jax.codec.report import machine, versions
@@ -40,7 +40,7 @@ def measure(
         progress: takes the name of the next measurement.
 
     Returns:
-        Plain values for JSON: complexity, milliseconds by module and side, and frames per second by codec.
+        Plain values for JSON: complexity, seconds per picture by module and side, and frames per second by codec.
 
     Raises:
         NvcError: a codec is unknown or does not have the precision.
@@ -60,14 +60,18 @@ def measure(
         functions |= {f"{name}/{side}": call for side, call in network_calls(subject).items()}
     times = interleaved(functions, runs)
     for name, row in rows.items():
-        row["modules"] = {part: times[f"{name}/{part}"].to_json() for part in PARTS}
-        row["network"] = {side: times[f"{name}/{side}"].to_json() for side in _SIDES}
+        count = row["pictures_per_packet"] = subjects[name].count
+        row["modules"], row["network"] = (
+            {part: Times([s / count for s in times[f"{name}/{part}"].seconds]).to_json() for part in parts}
+            for parts in (PARTS, _SIDES)
+        )
         row["end_to_end"] = {}
     if frames:
         progress("whole sequences")
         pictures, schedule = list(moving_picture(*size, frames)), Schedule(QP, QP)
         for codec in codecs.values():  # compiles
-            sequence.decode(codec, sequence.encode(codec, pictures[:3], schedule)[0])
+            few = pictures[: 3 * codec.stored.config.pictures]
+            sequence.decode(codec, sequence.encode(codec, few, schedule)[0])
         found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {side: [] for side in _SIDES} for name in names}
         for _ in range(sequences):
             for name, codec in codecs.items():
@@ -103,7 +107,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     """Print milliseconds and frame rates of the codecs, and how much faster each is than the first."""
     rows = result["codecs"]
     first = next(iter(rows.values()))
-    title = f"{result['size']}, {result['precision']}, {result['device']}"
+    title = f"{result['size']}, {result['precision']}, {result['device']}, per picture"
     table = Table("", *rows, title=title)
     table.add_row("parameters", *(f"{row['parameters'] / 1e6:.3f} M" for row in rows.values()))
     for side in _SIDES:
