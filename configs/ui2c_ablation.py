@@ -52,7 +52,8 @@ def get_config(row: str = "hybrid") -> TrainConfig:
         stages = tuple(_separate(stages))
     else:
         stages = with_references(stages, REFERENCES_OF.get(row, "hybrid"), late=1)
-    return dataclasses.replace(full, codec=CODECS[row], stages=stages)
+    decay = max(0.0, 1.0 - SHARE * (1.0 - full.average_decay))  # over as large a part of the run
+    return dataclasses.replace(full, codec=CODECS[row], stages=stages, average_decay=decay)
 
 
 def _separate(stages: tuple[Stage, ...]) -> list[Stage]:
