@@ -98,6 +98,19 @@ def test_the_command(tiny_model, pair_model, tmp_path, capsys):
     assert [line.split(" | ")[0] for line in table] == ["| model", "| ---", "| tiny, reset 8", "| pair"]
 
 
+@pytest.mark.slow
+def test_a_loop(pair_model, tmp_path, capsys):
+    output = tmp_path / "loop.json"
+    options = ["--demo", "1", "--pictures", "9", "--loop", "216", "--size", "64x48", "--output", str(output)]
+    assert main(["--model", str(pair_model), *options]) == 0
+    run = json.loads(output.read_text())["runs"]["pair"]
+    assert len(run["frame_psnr"]) == 216
+    found = run["drift"]
+    assert found["first"] == pytest.approx(np.mean(run["frame_psnr"][8:108]))
+    assert found["change"] == pytest.approx(np.mean(run["frame_psnr"][116:]) - found["first"])
+    assert "same pictures, dB" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
