@@ -158,13 +158,14 @@ RUN = TrainConfig(
 
 
 @pytest.mark.slow
-def test_a_run_resumes_value_for_value(tmp_path):
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_run_resumes_value_for_value(tmp_path, on_device):
     """A student of fewer blocks, stopped in its first stage and between both; the second one has no teacher."""
     teacher = tmp_path / "teacher"
     save_model(
         teacher, synthetic.model_of(tiny.replace("inter", dataclasses.replace(tiny["inter"], decoder=Stack(2, 16))))
     )
-    config = dataclasses.replace(RUN, teacher=Teacher(str(teacher)))
+    config = override(RUN, [f"teacher.model={teacher}", f"data.on_device={str(on_device).lower()}", "steps_per_call=2"])
     said = []
     train(config, tmp_path / "whole", None, print, say=said.append)
     assert any(line.startswith("teacher  ") for line in said)
