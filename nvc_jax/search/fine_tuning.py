@@ -90,7 +90,7 @@ def training_config(
         data=data,
         loss=loss,
         optimiser=dataclasses.replace(optimiser, scales=(*optimiser.scales, *frozen)),
-        logging=Logging(checkpoint_steps=max(50, settings.steps), keep=1, tensorboard=False),
+        logging=Logging(checkpoint_steps=50, keep=1, tensorboard=False),
         init=str(start),
         seed=settings.seed,
     )

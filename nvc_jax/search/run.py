@@ -182,7 +182,7 @@ class _Search:
             file.write((json.dumps(state, indent=1) + "\n").encode())
 
     def _complexity(self, config: CodecConfig) -> dict[str, float]:
-        total = packet_complexity(config, INTER, *self.settings.speed_size).total
+        total = packet_complexity(config, INTER).total
         return {"parameters": fine_tuning.counts(parameter_shapes(config)), "decode_kmac": total.decode / 1e3}
 
     def _candidate(self, candidate: Candidate) -> dict[str, Any]:
