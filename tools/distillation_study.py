@@ -3,8 +3,8 @@
 python tools/distillation_study.py --config kd_small:s --teacher DIR --data FOLDER --videos 'eval/*.mkv' --output DIR
 
 Each run is one of train.py in OUTPUT/runs; its model is measured by estimated rates (nvc-jax evaluate --estimate) and
-compared with the teacher. `none` is direct training: from the teacher's parameters where they fit, without its
-features. The same command goes on where it was stopped; study.json and study.md have the results so far.
+compared with the teacher. `none` is direct training: from the same start, without the teacher's features. The same
+command goes on where it was stopped; study.json and study.md have the results so far.
 """
 
 import argparse
@@ -15,8 +15,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from start_student import start_model
+
 from nvc_jax.codec.runtime import prepare_process
-from nvc_jax.codec.store import load_model
+from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError, EvaluationError, NvcError
 from nvc_jax.evaluation.bd_rate import BdRate, compare
 from nvc_jax.evaluation.command import DEFAULT_QPS
@@ -48,6 +50,11 @@ def main():
     parser.add_argument(
         "--kinds", nargs="+", default=["none", "mse", "efd"], metavar="KIND[:WEIGHT]",
         help=f"of {', '.join(KINDS)}; WEIGHT replaces stages.N.distil of the stages with a teacher",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start", choices=("slices", "agreeing"), default="slices",
+        help="of all runs: the teacher's parameters that agree in shape, with or without slices of the others "
+        "(default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--qps", nargs="+", type=int, default=list(DEFAULT_QPS), metavar="Q")
@@ -88,9 +95,10 @@ class Study:
         anchor = self.measure(self.options.teacher)
         rows = []
         for seed in self.options.seeds:
+            start = self.start(seed)
             for name, (kind, weight) in self.kinds.items():
                 workdir = self.folder / "runs" / f"{name.replace(':', '_')}_seed{seed}"
-                config = self.of_run(kind, weight, seed)
+                config = self.of_run(kind, weight, seed, start)
                 say(f"{name}, seed {seed}: training")
                 outcome = train(config, workdir, None, say)
                 if outcome.signal is not None:
@@ -104,9 +112,19 @@ class Study:
         print(table(rows), end="")
         return 0
 
-    def of_run(self, kind, weight, seed):
+    def start(self, seed):
+        """Make the model that the runs of a seed start from, where it is not there; empty for what agrees."""
+        if self.options.start == "agreeing":
+            return ""
+        folder = self.folder / "start" / f"seed{seed}"
+        if not (folder / "config.json").exists():
+            make_folder(folder.parent)
+            save_model(folder, start_model(self.options.teacher, self.config.codec, seed))
+        return str(folder)
+
+    def of_run(self, kind, weight, seed, start):
         """Configure a run."""
-        config = override(self.config, [f"teacher.kind={kind}", f"seed={seed}"])
+        config = override(self.config, [f"teacher.kind={kind}", f"seed={seed}", f"init={start}"])
         if weight is None:
             return config
         stages = tuple(dataclasses.replace(s, distil=weight if s.distil else 0.0) for s in config.stages)
@@ -142,7 +160,9 @@ class Study:
 
     def write(self, rows):
         """Write what there is so far."""
-        settings = {key: getattr(self.options, key) for key in ("config", "teacher", "data", "videos", "qps", "frames")}
+        settings = {
+            key: getattr(self.options, key) for key in ("config", "teacher", "data", "videos", "qps", "frames", "start")
+        }
         settings |= {"overrides": self.options.overrides, "teacher_identity": self.teacher.identity}
         write_json(self.folder / "study.json", {"settings": settings, "runs": rows})
         with atomic_output(self.folder / "study.md") as file:

@@ -1,0 +1,51 @@
+"""Make a model for a student to start from: its teacher's parameters, slices of them where the student is narrower.
+
+python tools/start_student.py --teacher DIR --student kd_small_s --output START
+nvc-jax train --config kd_small:s --workdir RUN data.source=CLIPS teacher.model=DIR init=START
+"""
+
+import argparse
+import sys
+
+from nvc_jax.codec.descriptions import find_codec
+from nvc_jax.codec.store import load_model, make_model, save_model
+from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.search.inheritance import inherit
+from nvc_jax.search.variants import INTER
+
+
+def main():
+    """Make the model; the exit code is 1 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", required=True, help="model directory or packaged model")
+    parser.add_argument("--student", required=True, metavar="NAME|FILE.json", help="architecture")
+    parser.add_argument("--seed", type=int, default=0, help="of values that do not come from the teacher")
+    parser.add_argument("--output", required=True, help="model directory to make")
+    options = parser.parse_args()
+    try:
+        model = start_model(options.teacher, find_codec(options.student), options.seed)
+        save_model(options.output, model)
+    except NvcError as error:
+        print(f"start_student.py: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.output}: {options.student}, to be trained")
+    return 0
+
+
+def start_model(teacher, student, seed):
+    """Make the model.
+
+    Raises:
+        ModelError: there is no such teacher.
+        ConfigError: the student is no smaller form of it.
+    """
+    stored = load_model(teacher)
+    for codec in (stored.config, student):
+        if INTER not in dict(codec.networks):
+            raise ConfigError(f"{codec.name} has no network {INTER!r}; slices are those of codecs with one.")
+    params = inherit(stored.config, stored.params, student, seed)
+    return make_model(student, params, f"start of a student of {stored.config.name}", offsets=stored.offsets)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
