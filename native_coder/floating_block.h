@@ -29,8 +29,8 @@ void MultiplyAll(const Kernels<Number>& kernels, xla::ffi::ThreadPool& pool, con
   });
 }
 
-// The block from its depthwise convolution on: from a, the output of its first layer, and x, its input, to y, all [rows,
-// channels].
+// The block from its depthwise convolution on: from a, the output of its first layer, and x, its input, to y, all
+// [rows, channels].
 template <class Number>
 void RestOfBlock(const Kernels<Number>& kernels, xla::ffi::ThreadPool& pool, const BlockLayers<Number>& block,
                  const Pictures<Number>& a, const Number* x, size_t rows, bool shortcut, Number* y) {

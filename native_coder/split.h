@@ -7,10 +7,10 @@
 
 namespace nvc {
 
-constexpr size_t kUnitRows = 4;  // of the smallest tile that is as fast as the largest: only the last work item ends within
+constexpr size_t kUnitRows = 4;  // of the smallest tile that is as fast as the largest; only the last item has a part
 
-// As many work items of at most `most` rows for each of `threads`, of nearly equal length, the longer ones first, so that
-// threads that take one after the other end at about the same time.
+// As many work items of at most `most` rows for each of `threads`, of nearly equal length, the longer ones first, so
+// that threads that take one after the other end at about the same time.
 class Split {
  public:
   Split(size_t rows, size_t most, size_t threads) noexcept : rows_(rows) {

@@ -1,5 +1,5 @@
-// Splits the rows of pictures among 1 to 16 threads that take one work item after the other, and compares the rows of the
-// busiest thread with the mean.
+// Splits the rows of pictures among 1 to 16 threads that take one work item after the other, and compares the rows of
+// the busiest thread with the mean.
 #include "split.h"
 
 #include <cstdio>
