@@ -49,7 +49,7 @@ def distinct_stages(config: TrainConfig) -> Iterator[tuple[str, Stage]]:
 
 
 def abstract_step(config: TrainConfig, stage: Stage, chips: int = 1, batch_per_chip: int | None = None) -> AbstractStep:
-    """Make the step of a stage on some chips, each with its part of the batch.
+    """Make the step of a stage on some chips, each with its part of the batch; without its teacher, if it has one.
 
     Args:
         config: the run.

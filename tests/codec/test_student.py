@@ -34,7 +34,7 @@ def student():
     return make_model(config, adopted.params, "distilled")
 
 
-@pytest.mark.parametrize("precision", ["float32", "int16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "int16"])
 def test_files_of_a_student(student, tmp_path, precision):
     save_model(tmp_path / "student", student)
     codec = Codec(load_model(tmp_path / "student"), precision)

@@ -76,7 +76,7 @@ def test_a_model_of_which_nothing_fits_is_refused():
         load_parameters("embedded", other, {"one": {"x": np.zeros(3)}})
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", pytest.param("muon", marks=pytest.mark.slow)])
 def test_a_part_is_trained_and_the_rest_stays_bit_for_bit(name):
     stage = Stage("decoder", frames=2, steps=2, batch=1, size=16, train="inter")
     optimiser = Optimiser(name, weight_decay=0.1, scales=(("", 0.0), ("inter/decoder", 1.0)))

@@ -1,6 +1,7 @@
 """Distillation: signatures by hand, steps with a teacher, runs that resume with one."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +111,7 @@ def test_the_teacher_is_an_argument_and_its_distance_is_in_the_loss(efd_step):
     assert float(found["loss"] - alike["loss"]) == pytest.approx(2.0 * float(found["distillation"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_one_update_per_packet_has_lessons_too():
     step, state, teacher = taught_step("mse", "plain")
     _, found = jax.eval_shape(lambda s, b, t: step(s, b, teacher=t), state, batch(3), teacher)
@@ -137,7 +139,7 @@ def test_lessons_are_those_of_the_teacher_alone():
     clips = prepare(step.config, step.stage, batch(3), jax.random.wrap_key_data(state.key))
     other = dataclasses.replace(clips.rest, keys=clips.rest.keys[::-1])
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
     def lessons(rest):
         return step._with_lessons(teacher, rest, clips.reference).aux.lesson
 
