@@ -20,7 +20,7 @@ from nvc_jax.training.distillation import averaging, compared, differences, sign
 from nvc_jax.training.forward import Coded, PacketInput
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.run import train
-from nvc_jax.training.settings import override
+from nvc_jax.training.settings import load_config, override
 from nvc_jax.training.step import Step, Weighting, initial_state, prepare, terms
 from nvc_jax.training.teacher import load_teacher
 
@@ -219,3 +219,18 @@ def test_settings_of_teachers():
         override(RUN, ['teacher.features=["y"]'])
     with pytest.raises(ConfigError, match=r"stage 'a': distil is 1\.0, but inter is not trained"):
         override(RUN, ["stages.0.frames=1", "stages.0.train=intra", "stages.0.first_reference=coded"])
+
+
+@pytest.mark.parametrize("recipe", ["kd_nvc", "kd_small"])
+def test_recipes(recipe):
+    """Beta is 1 first and 0 afterwards; only the inter network is trained, from the teacher."""
+    for student in ("s", "t"):
+        config = override(load_config(f"{recipe}:{student}"), ["teacher.model=x"])
+        assert config.codec.name == f"{recipe}_{student}"
+        assert config.start == "x"
+        weights = [stage.distil for stage in config.stages]
+        assert weights == sorted(weights, reverse=True)
+        assert {weights[0], weights[-1]} == {1.0, 0.0}
+        assert {stage.train for stage in config.stages} == {"inter"}
+    with pytest.raises(ConfigError, match="unknown student 'u'; available: s, t"):
+        load_config(f"{recipe}:u")
