@@ -56,7 +56,9 @@ class Run:
             values[name] = int(value)
         if not model or "=" in model.rpartition(":")[2]:
             raise ConfigError(f"--model {text}: write MODEL[:reset=N][:intra=N][:qp=N].")
-        shown = [Path(model).name, *(f"{name} {value}" for name, value in values.items())]
+        path = Path(model)
+        name = path.parent.name if path.name == "model" and path.parent.name else path.name  # RUN/model
+        shown = [name, *(f"{name} {value}" for name, value in values.items())]
         settings = _OPTIONS | {"qp": qp} | values
         return cls(model, settings["qp"], settings["reset"], settings["intra"], ", ".join(shown))
 

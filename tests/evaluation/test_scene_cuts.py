@@ -66,6 +66,7 @@ def test_splicing():
 def test_runs():
     assert Run.parse("models/a:reset=64:qp=20", 32) == Run("models/a", 20, 64, -1, "a, reset 64, qp 20")
     assert Run.parse("a", 32) == Run("a", 32, 0, -1, "a")
+    assert Run.parse("runs/a/model:intra=32", 32) == Run("runs/a/model", 32, 0, 32, "a, intra 32")
     for text in ("a:qp=x", "a:rest=4", ":qp=3"):
         with pytest.raises(ConfigError, match="--model "):
             Run.parse(text, 32)
