@@ -14,6 +14,8 @@ from native_coder import (  # noqa: TID251
     motion_functions,
 )
 
+pytestmark = pytest.mark.slow  # a minute of compilation
+
 SOURCE = Path(__file__).parents[2] / "native_coder"
 PROBE = """cmake_minimum_required(VERSION 3.18)
 project(probe LANGUAGES CXX)
