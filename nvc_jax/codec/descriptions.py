@@ -73,9 +73,9 @@ def find_codec(name: str) -> CodecConfig:
         return CONFIGS[name]
     if path.suffix == ".json" and path.is_file():
         with explained(ConfigError, f"{name}: cannot read the configuration", "."):
-            text = path.read_text()
+            data = path.read_bytes()
         try:
-            return CodecConfig.from_dict(json.loads(text))
+            return CodecConfig.from_dict(json.loads(data))
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{name}: is no configuration of a codec ({error}).") from None
     if name in packaged_models() or (path / "config.json").is_file():

@@ -24,14 +24,15 @@ def test_recipe_takes_a_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no configuration of a codec"),
-        ('{"name": "x"}', "is no configuration of a codec"),
-        ('{"name": "x", "inter": {"colour": 1}}', "is no configuration of a codec"),
+        (b"{", "is no configuration of a codec"),
+        (b"\xff\xfe{", "is no configuration of a codec"),
+        (b'{"name": "x"}', "is no configuration of a codec"),
+        (b'{"name": "x", "inter": {"colour": 1}}', "is no configuration of a codec"),
     ],
 )
 def test_damaged_configuration_is_named(tmp_path, text, message):
     path = tmp_path / "codec.json"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(ConfigError, match=rf"codec.json: {message}"):
         find_codec(str(path))
 
