@@ -19,14 +19,13 @@ from start_student import start_model
 
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.codec.store import load_model, save_model
-from nvc_jax.errors import ConfigError, EvaluationError, NvcError
+from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.bd_rate import BdRate, compare
 from nvc_jax.evaluation.command import DEFAULT_QPS
-from nvc_jax.evaluation.estimate import EstimatingCoder
-from nvc_jax.evaluation.results import collect, write_json
-from nvc_jax.evaluation.runner import Job, find_existing, run_all
+from nvc_jax.evaluation.results import write_json
 from nvc_jax.evaluation.sequences import from_files
 from nvc_jax.io.files import accept_any_name, atomic_output, make_folder
+from nvc_jax.search.loss import curves
 from nvc_jax.training.records import METRICS, SPEED
 from nvc_jax.training.run import train
 from nvc_jax.training.settings import load_config, override
@@ -136,17 +135,8 @@ class Study:
         Raises:
             EvaluationError: a point cannot be measured.
         """
-        stored = load_model(model)
-        coder = EstimatingCoder.described(model, tuple(self.options.qps), 64)
-        folder = self.folder / "points" / stored.identity[:12]
-        pairs = [(video, index) for video in self.videos for index in range(len(self.options.qps))]
-        jobs = {number: Job(coder, video, index, folder) for number, (video, index) in enumerate(pairs)}
-        points = find_existing(jobs)
-        for number, outcome in run_all({n: job for n, job in jobs.items() if n not in points}, 1):
-            if isinstance(outcome, NvcError):
-                raise EvaluationError(f"{jobs[number]}: {outcome}")
-            points[number] = outcome
-        return collect(points[number] for number in sorted(points))
+        folder = self.folder / "points" / load_model(model).identity[:12]
+        return curves(model, self.options.qps, self.videos, folder)
 
     def compared(self, anchor, model):
         """Compare a model with the teacher."""

@@ -34,15 +34,15 @@ def parse_threshold(text: str) -> float | None:
     return value
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Parse `--size`, of this program and of the tools, to (width, height).
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """Parse an option of this program or of the tools to (width, height).
 
     Raises:
         ConfigError: it is not WIDTHxHEIGHT.
     """
     width, times, height = text.partition("x")
     if not (times and width.isdecimal() and height.isdecimal()):
-        raise ConfigError(f"--size {text} is not of the form WIDTHxHEIGHT, for example 352x288.")
+        raise ConfigError(f"{option} {text} is not of the form WIDTHxHEIGHT, for example 352x288.")
     return int(width), int(height)
 
 

@@ -19,7 +19,8 @@ Every variant of a module alone takes the place of the teacher's, is trained sho
 and evaluated; the architecture of the best speed-up per loss among those that reach the target is computed from these
 figures. The same command goes on with a search that was stopped. Writes search.json, search.md, plots, and for each
 chosen architecture its configuration and a model to start from, so that training it is:
-train.py --config RECIPE codec=OUTPUT/students/NAME.json init=OUTPUT/students/NAME teacher.model=TEACHER
+nvc-jax train --config RECIPE --workdir DIR codec=OUTPUT/students/NAME.json init=OUTPUT/students/NAME \
+    teacher.model=TEACHER data.source=FOLDER
 """
 
 
@@ -127,7 +128,7 @@ def _search(options: argparse.Namespace, note: Any) -> dict[str, Any]:
     if options.qps is not None:
         given["qps"] = tuple(options.qps)
     if options.speed_size is not None:
-        given["speed_size"] = parse_size(options.speed_size)
+        given["speed_size"] = parse_size(options.speed_size, "--speed-size")
     settings = Settings(**given)
     videos = tuple(replace(video, frames=settings.frames) for video in from_files(options.videos))
     task = Task(options.model, videos, options.output, tuple(options.target_speedup), options.check, settings)

@@ -31,7 +31,7 @@ class Option:
 
     @property
     def speedup(self) -> float:
-        """Of decoding, with this variant alone."""
+        """Ratio of decoding times, with this variant alone."""
         return speedup(self.saved)
 
 

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from nvc_jax.codec.containers import default_rdoq
-from nvc_jax.codec.store import StoredModel
 from nvc_jax.errors import EvaluationError, NvcError
 from nvc_jax.evaluation.bd_rate import BdRate, compare
 from nvc_jax.evaluation.estimate import EstimatingCoder
@@ -13,8 +11,8 @@ from nvc_jax.evaluation.results import Results, collect
 from nvc_jax.evaluation.runner import Job, find_existing, run_all
 from nvc_jax.evaluation.sequences import Video
 from nvc_jax.io.files import make_folder
-from nvc_jax.search.settings import Settings
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+
+_RESET_INTERVAL = 64  # frames, as in `nvc-jax evaluate`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,34 +30,24 @@ class Loss:
     reason: str = ""
 
 
-def curves(model: str, stored: StoredModel, settings: Settings, videos: Sequence[Video], folder: Path) -> Results:
-    """Measure all points of a model, but those that the folder has.
+def curves(
+    model: str, qps: Sequence[int], videos: Sequence[Video], folder: Path, precision: str | None = None
+) -> Results:
+    """Measure all points of a model, except for those that the folder has.
 
     Args:
         model: name or folder.
-        stored: the same, loaded.
-        settings: of the search.
+        qps: base qps.
         videos: to code.
         folder: for points and pictures.
+        precision: of coding; None takes the default of .nvc files.
 
     Raises:
         EvaluationError: a point cannot be measured.
     """
     make_folder(folder)
-    coder = EstimatingCoder(
-        model=model,
-        identity=stored.identity,
-        config=stored.config.to_dict(),
-        qps=settings.qps,
-        container="nvc",
-        precision=settings.precision,
-        reset_interval=64,
-        skip_threshold=DEFAULT_SKIP_THRESHOLD,
-        rdoq=default_rdoq("nvc", stored.config),
-        skip_blocks=True,
-        offsets=stored.offsets,
-    )
-    pairs = [(video, index) for video in videos for index in range(len(settings.qps))]
+    coder = EstimatingCoder.described(model, tuple(qps), _RESET_INTERVAL, precision=precision)
+    pairs = [(video, index) for video in videos for index in range(len(qps))]
     jobs = {number: Job(coder, video, index, folder) for number, (video, index) in enumerate(pairs)}
     points = find_existing(jobs)
     for number, outcome in run_all({n: job for n, job in jobs.items() if n not in points}, 1):

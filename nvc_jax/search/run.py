@@ -15,7 +15,7 @@ from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
 from nvc_jax.errors import ConfigError, EvaluationError, NvcError
 from nvc_jax.evaluation.complexity import packet_complexity
-from nvc_jax.evaluation.results import read_point, write_json
+from nvc_jax.evaluation.results import Results, read_point, write_json
 from nvc_jax.evaluation.sequences import Video, content_hash
 from nvc_jax.io.files import atomic_output, make_folder
 from nvc_jax.models.config import CodecConfig
@@ -40,6 +40,7 @@ from nvc_jax.search.variants import (
     swapped,
     uniform,
 )
+from nvc_jax.training.sources import find_clips
 
 SEARCH, STATE, STUDENTS = "search.json", "settings.json", "students"
 _SHARES = tuple(Fraction(number, 8) for number in range(1, 8))  # of channels, in a uniform reduction
@@ -100,6 +101,7 @@ class _Search:
         if self.teacher.precision == "int16":
             raise ConfigError(f"{task.model}: is an int16 model, which cannot be trained; give its float model.")
         self.settings.training(self.teacher.config)  # refuses an unknown recipe
+        find_clips(self.settings.data)  # refuses a folder without clips, before anything takes time
         self.candidates, self.notes = candidates(self.teacher.config, task.variants)
         if not self.candidates:
             raise ConfigError(f"{self.teacher.config.name} has no module that a variant makes smaller.")
@@ -114,7 +116,7 @@ class _Search:
             self.note(sentence)
         settings, teacher = self.settings, self.teacher
         self.note(f"teacher {teacher.config.name}: curves of {len(self.task.videos)} videos at {len(settings.qps)} qps")
-        self.anchor = loss.curves(self.task.model, teacher, settings, self.task.videos, self.task.output / "teacher")
+        self.anchor = self._curves(self.task.model, self.task.output / "teacher")
         if (own := loss.loss_of(self.anchor, self.anchor)).percent is None:
             raise EvaluationError(f"{self.task.model}: nothing can be compared with it; {own.reason}")
         self.stopwatch = Stopwatch(Codec(teacher, settings.precision), settings.speed_size, settings.runs)
@@ -181,6 +183,9 @@ class _Search:
         with atomic_output(path) as file:
             file.write((json.dumps(state, indent=1) + "\n").encode())
 
+    def _curves(self, model: str, folder: Path) -> Results:
+        return loss.curves(model, self.settings.qps, self.task.videos, folder, self.settings.precision)
+
     def _complexity(self, config: CodecConfig) -> dict[str, float]:
         total = packet_complexity(config, INTER).total
         return {"parameters": fine_tuning.counts(parameter_shapes(config)), "decode_kmac": total.decode / 1e3}
@@ -246,8 +251,7 @@ class _Search:
         path = fine_tuning.fine_tune(config, folder / "run", self.note)
         model = load_model(path)
         try:
-            test = loss.curves(str(path), model, self.settings, self.task.videos, folder / "points")
-            found = loss.loss_of(self.anchor, test)
+            found = loss.loss_of(self.anchor, self._curves(str(path), folder / "points"))
         except NvcError as error:  # of this candidate: numbers that are not finite, say
             found = loss.Loss(None, {}, str(error))
         return model, self._complexity(student) | {
@@ -324,6 +328,10 @@ class _Search:
     def _share_of_speed(self, speedup: float) -> Fraction:
         """The share of all widths whose speed-up is nearest; speed-ups fall with the share."""
         shares = [share for share in _SHARES if self._comes_out(share)]
+        if not shares:
+            raise ConfigError(
+                f"{self.teacher.config.name}: no eighth of its widths is a whole number; leave out --check."
+            )
         speeds: dict[Fraction, float] = {}
 
         def speed(share: Fraction) -> float:

@@ -61,8 +61,10 @@ class Settings:
             raise ConfigError(
                 f"--learning-rate is {self.learning_rate} and --seed {self.seed}; above 0, and at least 0."
             )
-        if len(set(self.qps)) < MIN_POINTS or not all(0 <= qp < QP_LEVELS for qp in self.qps):
-            raise ConfigError(f"--qps needs {MIN_POINTS} qps from 0 to {QP_LEVELS - 1} or more, for a BD-rate.")
+        if len(set(self.qps)) < max(MIN_POINTS, len(self.qps)) or not all(0 <= qp < QP_LEVELS for qp in self.qps):
+            raise ConfigError(
+                f"--qps needs {MIN_POINTS} or more different qps from 0 to {QP_LEVELS - 1}, for a BD-rate."
+            )
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision {self.precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
         if min(self.speed_size) < 1:

@@ -156,7 +156,7 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     ),
 }
 
-# What the paper chose for its targets of about 60 and 100 % (KD-NVC-S and KD-NVC-T).
+# Choices of the paper for its targets of about 60 and 100 % (KD-NVC-S and KD-NVC-T).
 PAPER = {
     "KD-NVC-S": {"extractor": "1/2 L", "decoder": "1/3 L", "reconstruction": "1/2 C"},
     "KD-NVC-T": {"extractor": "1/2 L 1/2 F", "decoder": "1/3 L 1/2 F", "reconstruction": "1/2 L 1/2 C"},

@@ -77,8 +77,8 @@ def quick(monkeypatch):
         shutil.copytree(config.init, workdir / "model", dirs_exist_ok=True)
         return workdir / "model"
 
-    def curves(model, stored, settings, videos, folder):
-        worse = 1.0 + (macs(TEACHER) / macs(stored.config) - 1.0) / 10
+    def curves(model, *given):
+        worse = 1.0 + (macs(TEACHER) / macs(load_model(model).config) - 1.0) / 10
         points = {
             f"{i:03}": {"ave_all_frame_bpp": 0.1 * worse * 2**i, "ave_all_frame_psnr": 30.0 + 2 * i} for i in range(4)
         }
@@ -161,10 +161,10 @@ def test_target_out_of_reach_is_said_after_everything_is_written(teacher, clip, 
 def test_candidate_without_a_bd_rate_is_left_out(teacher, clip, quick, tmp_path, monkeypatch):
     right = loss.curves
 
-    def curves(model, stored, settings, videos, folder):
-        if stored.config["inter"].decoder == Stack(1, 16):
+    def curves(model, *given):
+        if load_model(model).config["inter"].decoder == Stack(1, 16):
             raise EvaluationError("clips/demo, qp 0: not finite.")
-        return right(model, stored, settings, videos, folder)
+        return right(model, *given)
 
     monkeypatch.setattr(loss, "curves", curves)
     videos = tuple(from_files([str(clip)]))
@@ -191,12 +191,13 @@ def test_teacher_without_a_monotone_curve_is_refused(teacher, clip, quick, tmp_p
         ({"--videos": "typo*.mkv"}, "typo*.mkv: no file matches."),
         ({"--target-speedup": "-1"}, "--target-speedup needs numbers above 0"),
         ({"--check": "-1"}, "--check is -1; it must be at least 0."),
-        ({"--qps": "10"}, "--qps needs 4 qps from 0 to 63 or more, for a BD-rate."),
+        ({"--data": "typo"}, "typo: cannot open the folder of training data"),
+        ({"--qps": "10"}, "--qps needs 4 or more different qps from 0 to 63, for a BD-rate."),
         ({"--steps": "0"}, "--steps is 0; it must be at least 1."),
         ({"--crop": "20"}, "--clip-frames is 4 and --crop 20; at least 2, and a multiple of 16."),
         ({"--precision": "int3"}, "precision 'int3' is not known; choose from"),
         ({"--recipe": "typo"}, "typo: no such configuration; give a Python file or one of:"),
-        ({"--speed-size": "3"}, "--size 3 is not of the form WIDTHxHEIGHT"),
+        ({"--speed-size": "3"}, "--speed-size 3 is not of the form WIDTHxHEIGHT"),
     ],
 )
 def test_bad_input_is_one_sentence(teacher, clip, tmp_path, capsys, change, message):
