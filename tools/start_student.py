@@ -11,7 +11,6 @@ from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.search.inheritance import inherit
-from nvc_jax.search.variants import INTER
 
 
 def main():
@@ -37,12 +36,11 @@ def start_model(teacher, student, seed):
 
     Raises:
         ModelError: there is no such teacher.
-        ConfigError: the student is no smaller form of it.
+        ConfigError: it is int16, or one of both has no network whose weights can be sliced.
     """
     stored = load_model(teacher)
-    for codec in (stored.config, student):
-        if INTER not in dict(codec.networks):
-            raise ConfigError(f"{codec.name} has no network {INTER!r}; slices are those of codecs with one.")
+    if stored.precision == "int16":
+        raise ConfigError(f"{teacher}: is an int16 model, which cannot be trained; give its float model.")
     params = inherit(stored.config, stored.params, student, seed)
     return make_model(student, params, f"start of a student of {stored.config.name}", offsets=stored.offsets)
 

@@ -112,7 +112,7 @@ def _streams(before: InterConfig, after: InterConfig, theirs: Flat) -> _Streams:
     context = _largest(sum(np.square(kernel).sum(axis=1) for kernel in readers), after.extractor_context.width)
     same = before.extractor_prior.width == before.extractor_context.width
     same = same and after.extractor_prior.width == after.extractor_context.width
-    prior = context if same else np.arange(after.extractor_prior.width)
+    prior = context if same else np.arange(min(after.extractor_prior.width, before.extractor_prior.width))
     gains = np.square(theirs["q_recon/vectors"]).mean(axis=0)
     recon = _largest(gains * np.square(theirs["recon_out/kernel"]).sum(axis=1), after.recon.width)
     decoder = _largest(np.square(theirs["decoder_out/kernel"]).sum(axis=1), after.decoder.width)
