@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,14 +45,10 @@ def adopt(params: ParamTree, source: ParamTree) -> Adopted:
         source: the trees of the other model.
     """
     mine, theirs = flatten(params), flatten(source)
-
-    def fits(name: str, leaf: Any) -> bool:
-        return name in theirs and np.shape(theirs[name]) == np.shape(leaf)
-
-    taken = tuple(name for name, leaf in mine.items() if fits(name, leaf))
-    fresh = tuple(name for name in mine if name not in set(taken))
-    values = unflatten({name: theirs[name] if name in set(taken) else leaf for name, leaf in mine.items()})
-    return Adopted(values, taken, fresh)
+    taken = {
+        name: theirs[name] for name, leaf in mine.items() if name in theirs and np.shape(theirs[name]) == np.shape(leaf)
+    }
+    return Adopted(unflatten(mine | taken), tuple(taken), tuple(name for name in mine if name not in taken))
 
 
 def _stack(name: str) -> str:

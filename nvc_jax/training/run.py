@@ -95,11 +95,8 @@ def train(
                     f"stage {stage.name!r}: a batch of {stage.batch} does not divide by {jax.device_count()} devices."
                 )
         teacher = load_teacher(config)
-        return (
-            in_steps,
-            clips,
-            teacher,
-        ), f"{to_json(in_steps)} {stop_at} {clips.identity} {teacher and teacher.identity}"
+        same = f"{to_json(in_steps)} {stop_at} {clips.identity} {teacher and teacher.identity}"  # in all processes
+        return (in_steps, clips, teacher), same
 
     config, clips, teacher = together(opened)
     with ExitStack() as stack:
