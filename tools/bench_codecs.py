@@ -10,12 +10,14 @@ import sys
 from rich.console import Console
 
 from nvc_jax.benchmark.beside import measure, print_table
-from nvc_jax.benchmark.sequence import DROPPED
+from nvc_jax.benchmark.sequence import DROPPED, LEAST_COUNTED
 from nvc_jax.cli.arguments import parse_size
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.io.files import atomic_output
+
+LEAST = DROPPED + LEAST_COUNTED  # frames
 
 
 def main() -> int:
@@ -26,15 +28,18 @@ def main() -> int:
     parser.add_argument("--precision", choices=PRECISIONS, default="int16")
     parser.add_argument("--runs", type=int, default=5, help="of every part of a P frame")
     parser.add_argument(
-        "--frames", type=int, default=DROPPED + 10, help=f"of a sequence; the first {DROPPED} do not count, 0: none"
+        "--frames",
+        type=int,
+        default=LEAST,
+        help=f"of a sequence, at least {LEAST}; the first {DROPPED} do not count, 0: none",
     )
     parser.add_argument("--sequences", type=int, default=1, help="repetitions of the sequence")
     parser.add_argument("--output", required=True, metavar="OUT.json")
     options = parser.parse_args()
     prepare_process()
     try:
-        if min(options.runs, options.sequences) < 1 or 0 < options.frames <= DROPPED or options.frames < 0:
-            raise ConfigError(f"--runs and --sequences must be at least 1, --frames 0 or more than {DROPPED}.")
+        if min(options.runs, options.sequences) < 1 or 0 != options.frames < LEAST:
+            raise ConfigError(f"--runs and --sequences must be at least 1, --frames 0 or at least {LEAST}.")
         arguments = parse_size(options.size), options.precision, options.runs, options.frames, options.sequences
         result = measure(options.codecs, *arguments, lambda text: print(text, file=sys.stderr))
         result["command"] = " ".join(["bench_codecs.py", *sys.argv[1:]])

@@ -159,10 +159,9 @@ def drift(psnr: Sequence[float], sources: Sequence[tuple[int, int]], window: int
         window: pictures at either end.
 
     Raises:
-        ConfigError: the sequence is too short for two windows.
+        ConfigError: see `check_loop`.
     """
-    if len(psnr) < CYCLE + 2 * window:
-        raise ConfigError(f"{len(psnr)} pictures are too few to compare {window} with {window} after {CYCLE}.")
+    check_loop(len(psnr), window)
     early, late = range(CYCLE, CYCLE + window), range(len(psnr) - window, len(psnr))
     shown: dict[Any, list[float]] = {}
     for t in early:
@@ -171,6 +170,16 @@ def drift(psnr: Sequence[float], sources: Sequence[tuple[int, int]], window: int
     same = [psnr[t] - statistics.fmean(shown[key]) for t, key in keys if key in shown]
     first, last = (statistics.fmean(psnr[t] for t in part) for part in (early, late))
     return Drift(first, last, statistics.fmean(same) if same else math.nan)
+
+
+def check_loop(pictures: int, window: int = WINDOW) -> None:
+    """Check the length of a sequence that goes back and forth.
+
+    Raises:
+        ConfigError: it is too short for two windows.
+    """
+    if pictures < CYCLE + 2 * window:
+        raise ConfigError(f"{pictures} pictures are too few to compare {window} with {window} after {CYCLE}.")
 
 
 def check_scenes(scenes: Scenes) -> None:

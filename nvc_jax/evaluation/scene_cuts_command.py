@@ -17,7 +17,7 @@ from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.errors import ConfigError, NvcError
 from nvc_jax.evaluation.plots import cuts_figure
 from nvc_jax.evaluation.results import Point
-from nvc_jax.evaluation.scene_cuts import Run, check_scenes, cuts_row, drift, drift_row, recoveries
+from nvc_jax.evaluation.scene_cuts import Run, check_loop, check_scenes, cuts_row, drift, drift_row, recoveries
 from nvc_jax.evaluation.scenes import Scenes, demo_clips, read_clip, spliced
 from nvc_jax.io.files import accept_any_name, atomic_output
 from nvc_jax.spec import DEFAULT_QP
@@ -122,7 +122,9 @@ def _scenes(options: argparse.Namespace) -> Scenes:
     if not options.loop and len(clips) < 2:
         raise ConfigError("there is no cut in one clip; give at least two, or --loop N.")
     scenes = spliced(clips, wanted)
-    if not options.loop:
+    if options.loop:
+        check_loop(options.loop)
+    else:
         check_scenes(scenes)
     return scenes
 

@@ -83,4 +83,10 @@ def test_ways_that_run(options, device, parts, ways):
 
 
 def test_without_the_official_code_there_is_no_speedup():
-    assert speedups({f"nvc_jax/{side}": {"median_s": 1.0} for side in ("encode", "decode")}) == {}
+    assert speedups({f"nvc_jax/{side}": {"median_s": 1.0} for side in ("encode", "decode")}, 1) == {}
+
+
+def test_packets_of_two_pictures_are_compared_per_picture():
+    seconds = {"nvc_jax": 1.0, "official": 3.0}
+    points = {f"{name}/{side}": {"median_s": s} for name, s in seconds.items() for side in ("encode", "decode")}
+    assert speedups(points, 2)["speedups_encode"] == {"official": 6.0}

@@ -118,6 +118,7 @@ def test_a_loop(pair_model, tmp_path, capsys):
         (["--demo", "1"], "there is no cut in one clip; give at least two, or --loop N"),
         (["--demo", "2", "--pictures", "9"], "a scene has 9 pictures; give at least 16"),
         (["--demo", "2", "--loop", "300"], "--loop plays one clip, not 2"),
+        (["--demo", "1", "--pictures", "9", "--loop", "207"], "207 pictures are too few to compare 100 with 100"),
         (["--demo", "9"], "--demo is 9; it must be from 1 to 8 scenes"),
     ],
 )
