@@ -108,8 +108,11 @@ def _sliced(before: InterConfig, after: InterConfig, theirs: Flat) -> Flat:
 
 def _streams(before: InterConfig, after: InterConfig, theirs: Flat) -> _Streams:
     width = before.width
-    readers = [theirs[f"{name}_blocks_0/adaptor/kernel"][width:] for name in ("encoder", "decoder")]
-    context = _largest(sum(np.square(kernel).sum(axis=1) for kernel in readers), after.extractor_context.width)
+    norms = np.zeros(before.extractor_context.width, np.float32)
+    for name in ("encoder_blocks_0/adaptor/kernel", "decoder_blocks_0/adaptor/kernel"):
+        if name in theirs:  # none where a stack is as wide as its input
+            norms += np.square(theirs[name][width:]).sum(axis=1)
+    context = _largest(norms, after.extractor_context.width)
     same = before.extractor_prior.width == before.extractor_context.width
     same = same and after.extractor_prior.width == after.extractor_context.width
     prior = context if same else np.arange(min(after.extractor_prior.width, before.extractor_prior.width))
@@ -133,7 +136,7 @@ def _block(block: Mapping[str, Any], own: Stack, new: Stack, reads: Index, strea
     if "adaptor/kernel" in block:
         found |= _layer(block, "adaptor/kernel", "adaptor/bias", reads, stream)
     else:  # the student may need one, to choose among the channels
-        found["adaptor/kernel"] = np.eye(len(reads), own.width, dtype=np.float32)[:, stream]
+        found["adaptor/kernel"] = (reads[:, None] == stream).astype(np.float32)
         found["adaptor/bias"] = np.zeros(len(stream), np.float32)
     ways = _norms(block["pointwise_in/kernel"], 0), _norms(block["depthwise/kernel"], (0, 1))
     inside = _largest(ways[0] * ways[1] * _norms(block["pointwise_out/kernel"], 1), new.width)
