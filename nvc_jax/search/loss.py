@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nvc_jax.errors import EvaluationError, NvcError
-from nvc_jax.evaluation.bd_rate import BdRate, compare
+from nvc_jax.evaluation.bd_rate import LITTLE_OVERLAP, BdRate, compare
 from nvc_jax.evaluation.estimate import EstimatingCoder
 from nvc_jax.evaluation.results import Results, collect
 from nvc_jax.evaluation.runner import Job, find_existing, run_all
@@ -58,7 +58,11 @@ def curves(
 
 
 def loss_of(anchor: Results, test: Results) -> Loss:
-    """Compare a candidate with the teacher; undefined where a sequence is, so that all are means over the same ones."""
+    """Compare a candidate with the teacher.
+
+    Undefined where a sequence is, so that all are means over the same ones, and where its curve shares too few
+    qualities with the teacher's for the mean to say much.
+    """
     comparison = compare(anchor, test)
     sequences = {
         "/".join(key): value.percent for key, value in comparison.sequences.items() if isinstance(value, BdRate)
@@ -67,4 +71,7 @@ def loss_of(anchor: Results, test: Results) -> Loss:
     if failed:
         key, error = next(iter(failed.items()))
         return Loss(None, sequences, f"no BD-rate of {'/'.join(key)}: {error}")
+    for key, value in comparison.sequences.items():
+        if isinstance(value, BdRate) and value.overlap < LITTLE_OVERLAP:
+            return Loss(None, sequences, f"the curves of {'/'.join(key)} share {value.overlap:.0%} of their qualities")
     return Loss(comparison.average, sequences)

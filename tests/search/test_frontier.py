@@ -14,6 +14,7 @@ from nvc_jax.search.frontier import (
     speedup,
     spread,
 )
+from nvc_jax.search.loss import loss_of
 
 
 def option(saved, loss, module="a", name=""):
@@ -91,6 +92,19 @@ def test_checked_architectures_are_spread_over_the_losses():
     assert [a.loss for a in chosen[1:]] == [13.0, 31.0]  # of 11 12 13 21 22 23 31 32
     assert len(spread(architectures, 99, [given])) == 9
     assert spread(architectures, 1, [given, architectures[5]]) == [given]
+
+
+def test_loss_of_a_curve_apart_from_the_teachers_is_undefined():
+    """Twice the bits at equal quality is +100 %, unless less than half of the qualities are shared."""
+
+    def curve(rate, quality):
+        points = ({"ave_all_frame_bpp": rate * 2**i, "ave_all_frame_psnr": quality + 2.0 * i} for i in range(4))
+        return {"clips": {"demo": dict(enumerate(points))}}
+
+    teacher = curve(0.1, 30.0)
+    assert loss_of(teacher, curve(0.2, 30.0)).percent == pytest.approx(100.0)
+    found = loss_of(teacher, curve(0.2, 34.0))
+    assert (found.percent, found.reason) == (None, "the curves of clips/demo share 20% of their qualities")
 
 
 def test_pairs_in_the_same_order():
