@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from nvc_jax.codec.store import StoredModel
 from nvc_jax.errors import TrainingError
 from nvc_jax.models.config import CodecConfig
@@ -104,6 +106,7 @@ def fine_tune(config: TrainConfig, workdir: Path, note: Callable[[str], Any]) ->
         NvcError: the training cannot start or continue.
     """
     outcome = train(config, workdir, None, note)
+    jax.clear_caches()  # type: ignore[no-untyped-call]  # programs of a candidate are 250 MB with rt_small
     if outcome.signal is not None:
         raise KeyboardInterrupt
     if outcome.model is None:
