@@ -25,10 +25,11 @@ from nvc_jax.models.config import CONFIGS
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import initialise
 from nvc_jax.training.data import Batch, on_devices
+from nvc_jax.training.mapped import on_all_devices
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import on_all
 from nvc_jax.training.settings import load_config, override
-from nvc_jax.training.step import Step, initial_state, on_all_devices
+from nvc_jax.training.step import Step, initial_state
 
 KINDS = ("none", "mse", "efd", "picture")
 

@@ -26,10 +26,11 @@ from nvc_jax.io.files import atomic_output
 from nvc_jax.models.params import initialise
 from nvc_jax.training.config import Stage, TrainConfig, resolved
 from nvc_jax.training.data import batches, on_devices, open_clips
+from nvc_jax.training.mapped import on_all_devices
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import on_all
 from nvc_jax.training.settings import load_config, override
-from nvc_jax.training.step import Step, initial_state, on_all_devices
+from nvc_jax.training.step import Step, initial_state
 
 SIDE = 4096 if jax.default_backend() != "cpu" else 2048
 

@@ -15,9 +15,10 @@ from nvc_jax.training.clock import Ration
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.data import ClipSet, batches, on_devices
 from nvc_jax.training.device_data import device_clips
+from nvc_jax.training.mapped import Place, on_all_devices, several_on_all_devices
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import on_all
-from nvc_jax.training.step import Metrics, Place, Step, TrainState, on_all_devices, several_on_all_devices
+from nvc_jax.training.step import Metrics, Step, TrainState
 from nvc_jax.training.teacher import LoadedTeacher
 
 Asked = npt.NDArray[np.float32]

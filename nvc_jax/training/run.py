@@ -17,6 +17,7 @@ from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.io.files import make_folder
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
+from nvc_jax.training.clips import pictures
 from nvc_jax.training.clock import Clock, read_clock
 from nvc_jax.training.config import DEMO, TrainConfig, resolved
 from nvc_jax.training.data import ClipSet, open_clips, samples
@@ -30,13 +31,7 @@ from nvc_jax.training.progress import Pace, Shown, shown
 from nvc_jax.training.records import CHECKPOINTS, Records, check_config, check_folder, save_config
 from nvc_jax.training.settings import to_json
 from nvc_jax.training.signals import collect_signals
-from nvc_jax.training.step import (
-    Metrics,
-    TrainState,
-    fresh_moments,
-    initial_state,
-    pictures,
-)
+from nvc_jax.training.step import Metrics, TrainState, fresh_moments, initial_state
 from nvc_jax.training.teacher import LoadedTeacher, load_teacher
 from nvc_jax.training.transform_init import patch_statistics, transform_codec
 

@@ -25,7 +25,8 @@ from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
 from nvc_jax.training.data import batches, on_devices, open_clips
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.processes import DEVICES
-from nvc_jax.training.step import Step, prepare
+from nvc_jax.training.clips import prepare
+from nvc_jax.training.step import Step
 prepare_process()
 stage = Stage("s", frames=1, steps=3, batch=4, size=32, train="intra")
 config = TrainConfig(tiny, (stage,), Data(source=DEMO))

@@ -14,6 +14,7 @@ from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import PairConfig, Stack, tiny
 from nvc_jax.models.networks import networks
+from nvc_jax.training.clips import Weighting, prepare
 from nvc_jax.training.config import DEMO, Data, Logging, Loss, Stage, Teacher, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.distillation import averaging, compared, differences, signature
@@ -21,7 +22,7 @@ from nvc_jax.training.forward import Coded, PacketInput
 from nvc_jax.training.optimiser import Packing
 from nvc_jax.training.run import train
 from nvc_jax.training.settings import load_config, override
-from nvc_jax.training.step import Step, Weighting, initial_state, prepare, terms
+from nvc_jax.training.step import Step, initial_state, terms
 from nvc_jax.training.teacher import load_teacher
 
 VIDEO = Stage("video", frames=3, steps=4, batch=1, size=32, train="inter", first_reference="original", distil=2.0)

@@ -19,11 +19,12 @@ from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
 from nvc_jax.models.params import initialise
 from nvc_jax.ops import native
 from nvc_jax.spec import QP_OFFSETS
+from nvc_jax.training.clips import hybrid_reference, prepare
 from nvc_jax.training.config import Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.losses import rate_weight
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
-from nvc_jax.training.step import Step, bucket_names, hybrid_reference, initial_state, prepare
+from nvc_jax.training.step import Step, bucket_names, initial_state
 
 PICTURES = Stage("pictures", frames=1, steps=10, batch=2, size=32, train="intra")
 VIDEO = Stage("video", frames=2, steps=10, batch=2, size=32, train="inter", first_reference="original")
