@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -137,12 +136,12 @@ class Drift:
         first: mean of `WINDOW` pictures after the first cycle, dB.
         last: mean of the last `WINDOW` pictures.
         same: mean difference of pictures of both windows that show the same frame at the same place in the cycle of
-            qps; NaN if there are none.
+            qps; None if there are none.
     """
 
     first: float
     last: float
-    same: float
+    same: float | None
 
     @property
     def change(self) -> float:
@@ -169,7 +168,7 @@ def drift(psnr: Sequence[float], sources: Sequence[tuple[int, int]], window: int
     keys = ((t, (sources[t], t % CYCLE)) for t in late)
     same = [psnr[t] - statistics.fmean(shown[key]) for t, key in keys if key in shown]
     first, last = (statistics.fmean(psnr[t] for t in part) for part in (early, late))
-    return Drift(first, last, statistics.fmean(same) if same else math.nan)
+    return Drift(first, last, statistics.fmean(same) if same else None)
 
 
 def check_loop(pictures: int, window: int = WINDOW) -> None:
@@ -215,5 +214,5 @@ def drift_row(point: Point, found: Drift) -> dict[str, str]:
         "first, dB": f"{found.first:.2f}",
         "last, dB": f"{found.last:.2f}",
         "change, dB": f"{found.change:+.2f}",
-        "same pictures, dB": f"{found.same:+.2f}",
+        "same pictures, dB": "none" if found.same is None else f"{found.same:+.2f}",
     }
