@@ -71,7 +71,7 @@ def find_codec(name: str) -> CodecConfig:
     path = Path(name)
     if name in CONFIGS:
         return CONFIGS[name]
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix == ".json":
         with explained(ConfigError, f"{name}: cannot read the configuration", "."):
             data = path.read_bytes()
         try:

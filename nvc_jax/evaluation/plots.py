@@ -20,6 +20,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _MARKERS = "os^Dv<>"
 _DASHES = ("-", "--", ":", "-.")
 _DPI = 160  # twice the pixels of a page, for screens that have them
+_LEGEND = 32  # characters of a name
 _SIZE = 4.2, 3.4  # inches of a panel: its text is still read at the width of a phone
 Style = Mapping[str, Any]
 
@@ -34,12 +35,17 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     }
 
 
+def _legend(name: str) -> str:
+    """Keep the end of a long name, the part of paths that differs, so that the legend leaves room for the plot."""
+    return name if len(name) <= _LEGEND else f"…{name[1 - _LEGEND :]}"
+
+
 def rd_figure(panels: Mapping[str, Mapping[str, Curve]], style: Mapping[str, Style]) -> bytes:
     """Plot rate-distortion curves by codec, a panel for each quality by its title."""
     figure, axes = _panels(len(panels))
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for name, curve in curves.items():
-            axis.plot(curve.rates, curve.qualities, label=name, **style[name])
+            axis.plot(curve.rates, curve.qualities, label=_legend(name), **style[name])
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis)
         _label(axis, "bits per pixel (logarithmic)", title)
@@ -58,7 +64,7 @@ def frame_figure(points: Mapping[str, Point], style: Mapping[str, Style], key: s
     """
     figure, (axis,) = _panels(1)
     for name, point in points.items():
-        axis.plot(point[key], label=name, **{**style[name], "marker": "", "linewidth": 1.3})
+        axis.plot(point[key], label=_legend(name), **{**style[name], "marker": "", "linewidth": 1.3})
     if key.endswith("bpp"):
         axis.set_yscale("log")
         _plain_ticks(axis.yaxis)
@@ -79,7 +85,7 @@ def cuts_figure(points: Mapping[str, Point], cuts: Sequence[int]) -> bytes:
     axes = figure.subplots(2, 1, sharex=True)
     for axis, key, title in zip(axes, ("frame_bits", "frame_psnr"), ("bits", "PSNR, dB"), strict=True):
         for (name, point), style in zip(points.items(), styles(points).values(), strict=True):
-            axis.plot(point[key], label=name, **{**style, "marker": "", "linewidth": 1.1})
+            axis.plot(point[key], label=_legend(name), **{**style, "marker": "", "linewidth": 1.1})
         for cut in cuts:
             axis.axvline(cut - 0.5, color="#999999", linewidth=0.6)
         _label(axis, "", title)

@@ -305,6 +305,8 @@ class CodecConfig:
             parts, networks = dict(data), []
             order = {key: parts.pop(key) for key in ("name", "first", "rest") if key in parts}
             for name, part in parts.items():
+                if not isinstance(part, dict):
+                    raise TypeError(f"{name!r} is no network")
                 fields = dict(part)
                 if name == "inter" and "type" not in fields and isinstance(fields.get("motion"), bool):
                     fields["type"] = "motion_inter" if fields.pop("motion") else name

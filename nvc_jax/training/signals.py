@@ -30,7 +30,7 @@ def collect_signals(note: Callable[[str], Any]) -> Iterator[list[signal.Signals]
         while (number := os.read(reading, 1)[0]) != 0:
             if number in before:
                 name = signal.Signals(number).name
-                note(f"{name}: the run stops after the step, or the compilation, that is under way.")
+                note(f"{name}: the run stops after the step or compilation under way and exports its model.")
                 return
 
     if threading.current_thread() is not threading.main_thread():

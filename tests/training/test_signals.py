@@ -18,5 +18,5 @@ def test_signals_are_announced_before_python_handles_them():
         hashlib.pbkdf2_hmac("sha256", b"", b"", 4_000_000)
         timer.join()
     assert caught == [signal.SIGINT]
-    assert notes == [("SIGINT: the run stops after the step, or the compilation, that is under way.", [])]
+    assert notes == [("SIGINT: the run stops after the step or compilation under way and exports its model.", [])]
     assert signal.getsignal(signal.SIGINT) == before
