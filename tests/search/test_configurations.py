@@ -38,7 +38,7 @@ def test_damaged_configuration_is_named(tmp_path, text, message):
 
 
 def test_unknown_codec_names_what_there_is():
-    with pytest.raises(ConfigError, match="unknown codec 'x'; available: dcvc_rt, .*, a configuration FILE.json"):
+    with pytest.raises(ConfigError, match=r"unknown codec 'x'; available: dcvc_rt, .*, a configuration FILE.json"):
         find_codec("x")
     with pytest.raises(ConfigError, match=r"x.json: cannot read the configuration \(No such file or directory\)"):
         find_codec("x.json")
