@@ -13,7 +13,9 @@ COUNT = 3
 EXACT = {"rdoq": 0.0, "skip_threshold": None}  # what forward does
 
 
-@pytest.mark.parametrize("name", ["codec", "moving", "pair"])
+@pytest.mark.parametrize(
+    "name", ["moving", *(pytest.param(name, marks=pytest.mark.slow) for name in ("codec", "pair"))]
+)
 def test_pictures_and_bits_are_those_of_the_codec(request, rgb, name):
     codec = request.getfixturevalue(name)
     floats = nvc_jax.Codec(codec.stored, precision="float32")
@@ -39,6 +41,7 @@ def test_latents(codec, rgb):
     np.testing.assert_array_equal(first.z_hat, np.round(first.z_hat))
 
 
+@pytest.mark.slow
 def test_gradients(codec, rgb):
     """Gradients of rate and distortion, by the clip and by the parameters."""
     clip = jnp.asarray(rgb[:2], jnp.float32) / 255

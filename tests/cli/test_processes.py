@@ -127,7 +127,9 @@ def test_closed_streams(nvc_command, stream, work):
     assert len(planes("d.y4m")) == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_signals(nvc_command, clip, work, number, code):
     """A source that never ends, stopped in the middle: nothing is left behind, nothing was lost."""
     (work / "s.bin").write_bytes(b"old")

@@ -88,6 +88,7 @@ def test_modules_of_dcvc_rt(official, complexities, network, name, modules, enco
         assert getattr(ours.total, side) / 1000 == pytest.approx(official[f"{name}/{key}"]["per_1080p_pixel"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_xla_counts_beside_ours():
     complexity = packet_complexity(tiny, "inter", xla=True)
     for side in ("encode", "decode"):

@@ -107,8 +107,8 @@ def block(rng, channels, largest, unit=FIXED_BITS, middle=4, strategies=("float6
     ("shape", "middle", "shortcut", "unit"),
     [
         ((2, 5, 31, 24), 4, True, FIXED_BITS),
-        ((3, 1, 1, 40), 4, False, FIXED_LARGE_BITS),
-        ((1, 2, 150, 33), 4, False, FIXED_BITS),
+        pytest.param((3, 1, 1, 40), 4, False, FIXED_LARGE_BITS, marks=pytest.mark.slow),
+        pytest.param((1, 2, 150, 33), 4, False, FIXED_BITS, marks=pytest.mark.slow),
         ((1, 2, 50, 33), 2, True, FIXED_BITS),
     ],
 )

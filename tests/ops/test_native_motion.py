@@ -151,7 +151,7 @@ def test_programs_for_other_devices_have_no_call_of_ours(function):
     assert calls == [True, False, False]
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [pytest.param(jnp.bfloat16, marks=pytest.mark.slow), jnp.float16])
 def test_other_precisions_are_left_to_xla(dtype):
     picture = jnp.asarray(noise("picture", (1, 16, 32)), dtype)
     assert not native_motion.usable(picture)

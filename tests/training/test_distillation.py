@@ -95,6 +95,7 @@ def efd_step():
     return run, state, teacher
 
 
+@pytest.mark.slow
 def test_a_student_like_its_teacher_has_nothing_to_learn_from_it(efd_step):
     run, state, teacher = efd_step
     _, found = run(state, batch(3), teacher)

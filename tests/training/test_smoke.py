@@ -16,6 +16,9 @@ STEPS = 300
 FACTOR = 5.0  # by which the loss of each stage falls at least, mean of 20 steps; measured: 13 and 9
 
 
+pytestmark = pytest.mark.slow  # a minute; test_run.py and test_signals.py train less
+
+
 @pytest.fixture(scope="module")
 def cache(request):
     return request.config.cache.mkdir("train")
@@ -37,7 +40,6 @@ def test_smoke_run_learns(smoke):
         assert np.mean(losses[:20]) > FACTOR * np.mean(losses[-20:])
 
 
-@pytest.mark.slow
 def test_killed_and_stopped_run_ends_the_same(smoke, cache, tmp_path):
     """Kill -9 in the first stage, SIGTERM in the second: the metrics are those of the whole run, byte for byte."""
     command = (cache, "--config", SMOKE, "--workdir", tmp_path)
