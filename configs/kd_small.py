@@ -5,7 +5,7 @@ Run: python train.py --config configs/kd_small.py:s --workdir DIR data.source=FO
 TEACHER is the model of a run of `rt_small`, with its data, loss and crops. `teacher.kind=none` trains the same student
 from the same parameters without a teacher; `tools/distillation_study.py` runs all kinds and compares them.
 
-About 20 minutes of two cores. Not run so far.
+About 20 minutes of two cores, by estimate. Not run so far.
 """
 
 import dataclasses

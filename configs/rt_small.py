@@ -3,7 +3,7 @@
 Run: python train.py --config configs/rt_small.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
 The official loss, lambdas, offsets and weights, with crops of 128x128. A position of the 8-cycle is drawn for each
-clip, because short ones would only train its first. Not run so far.
+clip, because short ones would only train its first. Not run to its end so far.
 """
 
 import functools
