@@ -2,7 +2,8 @@
 
 Run: python train.py --config configs/ui2c_small.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-The stage of pictures of `rt_small` is one of single pairs here, as there is no intra network. Not run to its end so far.
+The stage of pictures of `rt_small` is one of single pairs here, as there is no intra network. Not run to its end so
+far.
 """
 
 import functools
