@@ -19,8 +19,8 @@ def get_config() -> TrainConfig:
         codec=ui2c_small,
         stages=(
             video("pairs", 3, steps=2500, learning_rate=4e-4, warmup_steps=200, carry_optimiser=False),
-            video("video_5", 5, steps=1500, learning_rate=3e-4),
-            video("video_9", 9, steps=400, learning_rate=2e-4, decay_from=0.2, final_share=0.02),
+            video("video_5", 5, steps=1300, learning_rate=3e-4),
+            video("video_9", 9, steps=300, learning_rate=2e-4, decay_from=0.2, final_share=0.02),
         ),
         data=Data(skip=2, reverse=0.4, flip=0.5, flip_vertical=0.25, memory_mb=8192),
         loss=Loss(balance=0.5, random_position=True),
