@@ -41,6 +41,7 @@ class Stage:
         refresh: packets from one that starts from pictures to the next; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
         skip: with motion, skip the blocks that an encoder would.
+        rounded: run the networks with parameters as exported (`significant_bits`); gradients pass straight through.
         distil: weight of the distance from the teacher in the loss (`Teacher`); 0 runs without one.
         share: share of the time in a run with --seconds; 0 in all stages divides it by their computation.
         carry_optimiser: keep the optimiser state of the stage before.
@@ -65,6 +66,7 @@ class Stage:
     refresh: int = 0
     remat: bool = False
     skip: bool = False
+    rounded: bool = False
     distil: float = 0.0
     share: float = 0.0
     carry_optimiser: bool = False
@@ -296,7 +298,7 @@ class TrainConfig:
             AVX-512; "xla" leaves them to XLA. Results differ by roundings.
         average_decay: decay of the exponential moving average of the parameters, which is exported; 0 for none.
         significant_bits: of the exported parameters: 24 is float32, up to 11 fit into float16, half the size. Fewer
-            lower the PSNR of high qps.
+            lower the PSNR of high qps, unless the last stage is `rounded`.
         steps_per_call: with `data.on_device`, steps in one call of the device.
         max_bad_steps: consecutive steps without a finite gradient after which a run stops.
         seed: of parameters, crops, qps and noise.

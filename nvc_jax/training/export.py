@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import numpy.typing as npt
 
 from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import StoredModel, load_model, make_model, save_model
@@ -16,6 +15,7 @@ from nvc_jax.models.params import ParamTree
 from nvc_jax.training.adoption import Adopted, adopt
 from nvc_jax.training.config import TrainConfig
 from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.rounding import rounded
 from nvc_jax.training.step import TrainState
 
 MODEL, IMAGE, VIDEO = "model", "image.pth", "video.pth"
@@ -51,7 +51,8 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
     params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
     source = f"trained with train.py, {int(state.step)} steps"
     offsets = QpOffsets(config.loss.qp_offsets, config.loss.intra_qp_offset)
-    return make_model(config.codec, rounded(params, config.significant_bits), source, offsets=offsets)
+    exported = jax.tree.map(np.asarray, rounded(params, config.significant_bits))
+    return make_model(config.codec, exported, source, offsets=offsets)
 
 
 def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Path) -> Path:
@@ -65,15 +66,3 @@ def export(config: TrainConfig, state: TrainState, packing: Packing, workdir: Pa
     if is_official(config.codec):
         export_checkpoints(folder, workdir / IMAGE, workdir / VIDEO)
     return folder
-
-
-def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
-    """Round parameters to a number of significant bits; up to 11 of them to what float16 holds."""
-    last = -24 if significant_bits <= 11 else -149  # exponent of the smallest number: of float16, of float32
-
-    def round_leaf(leaf: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        values = np.asarray(leaf, np.float32)
-        quantum = np.maximum(np.frexp(values)[1] - significant_bits, last)
-        return np.ldexp(np.round(np.ldexp(values.astype(np.float64), -quantum)), quantum).astype(np.float32)
-
-    return jax.tree.map(round_leaf, params)

@@ -22,6 +22,7 @@ from nvc_jax.training.distillation import compared, differences
 from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, training_strategy
 from nvc_jax.training.losses import distortion
 from nvc_jax.training.optimiser import Packing, clipped, direction, global_norm, learning_rate, share_rows
+from nvc_jax.training.rounding import straight_through
 
 BUCKETS = 4  # of qps, in which rates and errors are logged
 
@@ -181,7 +182,10 @@ class Step:
         return self.config.trained(self.stage)
 
     def _unpacked(self, params: dict[str, Tree], part: str) -> ParamTree:
-        return share_rows(self.packing.unpack(part, params[part]), self.config.optimiser.row_reach)
+        tree = self.packing.unpack(part, params[part])
+        if self.stage.rounded:
+            tree = straight_through(tree, self.config.significant_bits)
+        return share_rows(tree, self.config.optimiser.row_reach)
 
     def _code_one(self, part: str, tree: ParamTree, state: State, packet: PacketInput) -> tuple[Coded, Terms]:
         config = self.config

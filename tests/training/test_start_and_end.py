@@ -10,16 +10,25 @@ from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import embedded, embedded_v2, tiny, ui2c
 from nvc_jax.models.networks import networks
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training.export import rounded
+from nvc_jax.training.rounding import rounded, straight_through
 from nvc_jax.training.transform_init import patch_statistics, patch_transform, transform_codec
 
 
 def test_rounding_keeps_significant_bits():
     x = np.float32([1 + 2**-10, 1 + 2**-12, 3e-7, -3e-20, 0.0])
     np.testing.assert_array_equal(rounded({"x": x}, 11)["x"], np.float32([1 + 2**-10, 1.0, 5 * 2**-24, 0.0, 0.0]))
-    found = rounded({"x": x}, 12)["x"]
+    found = np.asarray(rounded({"x": x}, 12)["x"])
     np.testing.assert_array_equal(found[[0, 1, 4]], np.float32([1 + 2**-10, 1.0, 0.0]))
     np.testing.assert_allclose(found[2:4], x[2:4], rtol=2**-12)
+
+
+def test_gradients_pass_straight_through_rounding():
+    x = jnp.array([1.3, -0.7, 0.011])
+
+    def loss(x):
+        return (jnp.square(straight_through({"x": x}, 4)["x"])).sum()
+
+    np.testing.assert_array_equal(jax.grad(loss)(x), 2 * rounded({"x": x}, 4)["x"])
 
 
 def test_patch_transform_inverts_on_subsampled_chroma():
