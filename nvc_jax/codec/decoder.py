@@ -126,11 +126,11 @@ class Decoder:
         Raises:
             BitstreamError: the packet is damaged; `flush` still gives the pictures before it.
         """
-        return [frame for members in self._pipeline.push(packet) for frame in members]
+        return [frame for members in self._pipeline.push([packet]) for frame in members]
 
     def flush(self) -> list[DecodedFrame]:
         """The pictures that are left. More packets may follow."""
-        return [frame for members in self._pipeline.flush() for frame in members]
+        return [frame for members in self._pipeline.push([], flush=True) for frame in members]
 
     def frames(self, packets: Iterable[Packet | LostPicture]) -> Iterator[DecodedFrame]:
         """Decode packets one by one, and flush; holds two at a time.

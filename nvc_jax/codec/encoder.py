@@ -139,17 +139,17 @@ class Encoder:
     def encode(self, frame: Frame) -> list[EncodedPacket]:
         """Code a frame; gives the packets that are complete, none while a packet is not full.
 
-        The frame must not be changed before its packet is there.
+        The frame must not be changed before its packet is there. A packet that fails is lost, with the one that is
+        predicted from it: the next frame takes the number of its first picture and starts a run.
 
         Raises:
             VideoError: it is not 8 bit, of another size than announced, or of another kind than the frames before it.
         """
-        return [coded for packet in self._add(frame) for coded in self._pipeline.push(packet)]
+        return self._pipeline.push(self._add(frame))
 
     def flush(self) -> list[EncodedPacket]:
         """Code what is left, in a packet that ends short if need be. More frames may follow."""
-        coded = [coded for packet in self._rest() for coded in self._pipeline.push(packet)]
-        return coded + self._pipeline.flush()
+        return self._pipeline.push(self._rest(), flush=True)
 
     def packets(self, frames: Iterable[Frame]) -> Iterator[EncodedPacket]:
         """Code frames packet by packet, and flush; holds two packets at a time.
@@ -206,8 +206,8 @@ class Encoder:
         try:
             with self.timer():
                 return self._launch(plan, members)
-        except BaseException:  # nothing can be predicted from it, and the next frame takes its number
-            self._forced, self._index = True, self._index - len(members)
+        except BaseException:
+            self._lose(plan)
             raise
 
     def _launch(self, plan: PacketPlan, members: list[Frame]) -> _Submitted:
@@ -225,6 +225,19 @@ class Encoder:
         return _Submitted(plan, name, members, packed, planes, decoded, before)
 
     def _finish(self, job: _Submitted) -> EncodedPacket:
+        try:
+            return self._complete(job)
+        except BaseException:
+            self._pipeline.clear()  # the packet after it is predicted from it
+            self._lose(job.plan)
+            raise
+
+    def _lose(self, plan: PacketPlan) -> None:
+        """Go on after a packet that failed: nothing can be predicted from it, and the next one takes its place."""
+        self._forced, self._index = True, plan.index
+
+    def _complete(self, job: _Submitted) -> EncodedPacket:
+        """Wait for the device, and code the symbols."""
         plan = job.plan
         with self.timer():
             symbols = job.symbols.to_host()
@@ -235,7 +248,7 @@ class Encoder:
             reconstructions = None if job.planes is None else job.planes.wait()[: len(job.sources)]
         if again is not None and job.before is not None:
             self._history = job.before
-            return self._finish(self._submit((dataclasses.replace(plan, qps=again), job.sources)))
+            return self._complete(self._submit((dataclasses.replace(plan, qps=again), job.sources)))
         coded = CodedPacket(plan.start, plan.refresh, plan.qps, self._dialect, payload, check)
         buffer_bits = None
         if self._controller is not None:

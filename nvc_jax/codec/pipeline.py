@@ -33,15 +33,21 @@ class Pipeline(Generic[Item, Submitted, Result]):
             raise ConfigError(f"delay is {delay}; it must be from 0 to {MAX_DELAY} packets.")
         self._submit, self._finish, self._delay = submit, finish, delay
         self._pending = deque[Submitted]()
+        self._ready: list[Result] = []  # that were not given yet
 
-    def push(self, item: Item) -> list[Result]:
-        """Submit an item; gives the results that are due."""
-        self._pending.append(self._submit(item))
-        return list(self._finished(self._delay))
+    def push(self, items: Iterable[Item], flush: bool = False) -> list[Result]:
+        """Submit items, and perhaps finish all; gives the results that are due, also those of a call that failed."""
+        for item in items:
+            self._pending.append(self._submit(item))
+            self._ready.extend(self._finished(self._delay))
+        if flush:
+            self._ready.extend(self._finished(0))
+        ready, self._ready = self._ready, []
+        return ready
 
-    def flush(self) -> list[Result]:
-        """Finish all items."""
-        return list(self._finished(0))
+    def clear(self) -> None:
+        """Forget the items that are not finished."""
+        self._pending.clear()
 
     def run(self, items: Iterable[Item]) -> Iterator[Result]:
         """Push items one by one as results are asked for, and flush.

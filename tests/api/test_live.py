@@ -74,13 +74,13 @@ def test_packets_that_are_not_full_have_the_new_quality(pair, rgb):
     assert packet.qps == (30, 38)
 
 
+def out_of_memory(*args):
+    raise MemoryError
+
+
 @pytest.mark.parametrize("failing", [0, 2])
 def test_a_picture_that_fails_is_coded_again_as_an_intra_frame(monkeypatch, codec, rgb, failing):
     encoder, packets = codec.encoder(*SIZE, 30, delay=1), []
-
-    def out_of_memory(*args):
-        raise MemoryError
-
     for number, picture in enumerate(rgb[:4]):
         if number == failing:
             with monkeypatch.context() as context:
@@ -92,6 +92,21 @@ def test_a_picture_that_fails_is_coded_again_as_an_intra_frame(monkeypatch, code
     assert [packet.index for packet in packets] == [0, 1, 2, 3]
     assert [packet.intra for packet in packets] == [index in (0, failing) for index in range(4)]
     assert len(decode(codec, encoder, packets)) == 4
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_packet_whose_symbols_cannot_be_coded_is_lost_with_the_one_after_it(monkeypatch, codec, rgb, delay):
+    encoder = codec.encoder(*SIZE, 30, delay=delay)
+    packets = [packet for picture in rgb[:2] for packet in encoder.encode(picture)]
+    with monkeypatch.context() as context:
+        context.setattr("nvc_jax.entropy.coder.EntropyCoder.encode", out_of_memory)
+        with pytest.raises(ConfigError, match="not enough memory"):
+            encoder.encode(rgb[2])
+    packets += code(encoder, rgb[2:5])
+    lost = 2 - delay  # its number is taken by the next picture
+    assert [packet.index for packet in packets] == list(range(lost + 3))
+    assert [packet.intra for packet in packets] == [index in (0, lost) for index in range(lost + 3)]
+    assert len(decode(codec, encoder, packets)) == lost + 3
 
 
 @pytest.mark.parametrize("delay", [0, 1])

@@ -23,6 +23,18 @@ def logged(items, events, damaged=None):
     return Pipeline(submit, finish).run(items)
 
 
+def test_a_result_is_given_although_the_item_after_it_failed():
+    def finish(item):
+        if item == 1:
+            raise BitstreamError("damaged")
+        return item
+
+    pipeline = Pipeline(int, finish)
+    with pytest.raises(BitstreamError, match="damaged"):
+        pipeline.push([0, 1, 2])
+    assert pipeline.push([3], flush=True) == [0, 2, 3]
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_the_next_item_is_submitted_before_one_is_finished(count):
     events = []
