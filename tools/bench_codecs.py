@@ -12,9 +12,10 @@ from rich.console import Console
 from nvc_jax.benchmark.beside import measure, print_table
 from nvc_jax.benchmark.sequence import DROPPED, LEAST_COUNTED
 from nvc_jax.cli.arguments import parse_size
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.runtime import prepare_process
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.io.files import atomic_output
 
 LEAST = DROPPED + LEAST_COUNTED  # frames
@@ -35,21 +36,24 @@ def main() -> int:
     )
     parser.add_argument("--sequences", type=int, default=1, help="repetitions of the sequence")
     parser.add_argument("--output", required=True, metavar="OUT.json")
-    options = parser.parse_args()
+    return run_command(parser, report)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Measure, write and print.
+
+    Raises:
+        ConfigError: an option is out of its range.
+    """
     prepare_process()
-    try:
-        if min(options.runs, options.sequences) < 1 or 0 != options.frames < LEAST:
-            raise ConfigError(f"--runs and --sequences must be at least 1, --frames 0 or at least {LEAST}.")
-        arguments = parse_size(options.size), options.precision, options.runs, options.frames, options.sequences
-        result = measure(options.codecs, *arguments, lambda text: print(text, file=sys.stderr))
-        result["command"] = " ".join(["bench_codecs.py", *sys.argv[1:]])
-        with atomic_output(options.output) as file:
-            file.write((json.dumps(result, indent=1) + "\n").encode())
-    except NvcError as error:
-        print(f"bench_codecs.py: {error}", file=sys.stderr)
-        return 1
+    if min(options.runs, options.sequences) < 1 or 0 != options.frames < LEAST:
+        raise ConfigError(f"--runs and --sequences must be at least 1, --frames 0 or at least {LEAST}.")
+    arguments = parse_size(options.size), options.precision, options.runs, options.frames, options.sequences
+    result = measure(options.codecs, *arguments, lambda text: print(text, file=sys.stderr))
+    result["command"] = " ".join(["bench_codecs.py", *sys.argv[1:]])
+    with atomic_output(options.output) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
     print_table(result, Console())
-    return 0
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from importlib import metadata
 import jax
 import numpy as np
 
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.report import processor
 from nvc_jax.codec.runtime import keep_freed_memory
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.io.files import atomic_output
 from nvc_jax.models.config import CONFIGS
 from nvc_jax.models.networks import networks
@@ -42,17 +43,16 @@ def main():
     parser.add_argument("--steps", type=int, default=7, help="timed steps of each kind, after one to compile")
     parser.add_argument("--output", required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_intermixed_args()
-    try:
-        result = measure(options)
-    except NvcError as error:
-        print(f"bench_distillation.py: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, report, intermixed=True)
+
+
+def report(options):
+    """Measure, write, and print."""
+    result = measure(options)
     with atomic_output(options.output) as file:
         file.write((json.dumps(result, indent=1) + "\n").encode())
     for kind, seconds in result["step_s"].items():
         print(f"{kind:8} {1000 * statistics.median(seconds):8.0f} ms  {result['relative'][kind]:.2f}")
-    return 0
 
 
 def measure(options):

@@ -19,8 +19,9 @@ import numpy as np
 
 import nvc_jax
 from nvc_jax.cli.arguments import parse_bitrate, parse_size
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.report import machine, versions
-from nvc_jax.errors import NvcError, VideoError
+from nvc_jax.errors import VideoError
 from nvc_jax.evaluation.plots import png
 from nvc_jax.io.files import atomic_output
 from nvc_jax.video import VideoInfo, YuvFrame, create_video, open_video
@@ -95,7 +96,7 @@ def figure(runs: list[dict[str, Any]]) -> bytes:
     return png(drawn)
 
 
-def main() -> None:
+def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="+", metavar="SCENE", help="videos of different scenes")
@@ -109,7 +110,11 @@ def main() -> None:
     parser.add_argument("--buffer", type=float, default=1.0, metavar="S", help="seconds (default %(default)s)")
     parser.add_argument("--psnr", type=float, default=34.0, metavar="DB", help="of `cuts` and `still`")
     parser.add_argument("--output", required=True, type=Path, metavar="OUT.json")
-    options = parser.parse_args()
+    return run_command(parser, bench)
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Measure, write and plot."""
     nvc_jax.prepare_process()
     size = parse_size(options.size)
     bitrates = {"cuts": options.bitrates, "still": options.still_bitrates, "frozen": options.frozen_bitrates}
@@ -140,7 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except NvcError as error:
-        sys.exit(f"bench_rate_control: {error}")
+    raise SystemExit(main())

@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.report import processor
 from nvc_jax.codec.runtime import keep_freed_memory
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.io.files import atomic_output
 from nvc_jax.models.params import initialise
@@ -80,13 +81,7 @@ def main():
     parser.add_argument("--steps", type=int, default=10, help="timed steps, after one to warm up")
     parser.add_argument("--output", required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_intermixed_args()
-    try:
-        measure(options)
-    except NvcError as error:
-        print(f"bench_train.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser, measure, intermixed=True)
 
 
 def measure(options):

@@ -6,14 +6,14 @@ python tools/complexity.py dcvc_rt [--size 1920x1080] [--xla] [--json]
 import argparse
 import dataclasses
 import json
-import sys
 
 from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.cli.arguments import parse_size
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.descriptions import find_codec
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.models.config import CONFIGS
 
@@ -27,22 +27,25 @@ def main() -> int:
     parser.add_argument("--size", default="1920x1080", metavar="WxH", help="of the picture; it is padded for coding")
     parser.add_argument("--xla", action="store_true", help="also compile, for XLA's own counts")
     parser.add_argument("--json", action="store_true", help="for scripts")
-    options = parser.parse_args()
-    try:
-        config = find_codec(options.codec)
-        size = parse_size(options.size)
-        if min(size) < 1:
-            raise ConfigError(f"--size {options.size}: width and height must be at least 1.")
-        complexities = {name: packet_complexity(config, name, *size, options.xla) for name, _ in config.networks}
-    except NvcError as error:
-        print(f"complexity.py: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, count)
+
+
+def count(options):
+    """Count and print.
+
+    Raises:
+        NvcError: there is no such codec, or no picture.
+    """
+    config = find_codec(options.codec)
+    size = parse_size(options.size)
+    if min(size) < 1:
+        raise ConfigError(f"--size {options.size}: width and height must be at least 1.")
+    complexities = {name: packet_complexity(config, name, *size, options.xla) for name, _ in config.networks}
     if options.json:
         print(json.dumps({name: as_json(complexity) for name, complexity in complexities.items()}, indent=1))
     else:
         for name, complexity in complexities.items():
             print_table(f"{config.name}, {name} network, {options.size}", complexity)
-    return 0
 
 
 def as_json(complexity):

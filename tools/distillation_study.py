@@ -17,14 +17,15 @@ from pathlib import Path
 
 from start_student import start_model
 
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.runtime import prepare_process
 from nvc_jax.codec.store import load_model, save_model
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.bd_rate import BdRate, compare
 from nvc_jax.evaluation.command import DEFAULT_QPS
 from nvc_jax.evaluation.results import write_json
 from nvc_jax.evaluation.sequences import from_files
-from nvc_jax.io.files import accept_any_name, atomic_output, make_folder
+from nvc_jax.io.files import atomic_output, make_folder
 from nvc_jax.search.loss import curves
 from nvc_jax.training.records import METRICS, SPEED
 from nvc_jax.training.run import train
@@ -60,13 +61,7 @@ def main():
     parser.add_argument("--frames", type=int, default=32, metavar="N", help="of every video (default %(default)s)")
     parser.add_argument("--output", required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all runs")
-    options = parser.parse_intermixed_args()
-    accept_any_name()
-    try:
-        return Study(options).go()
-    except NvcError as error:
-        print(f"distillation_study.py: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, lambda options: Study(options).go(), intermixed=True)
 
 
 class Study:

@@ -30,9 +30,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from model_card import DOCS, RESULTS, ROOT, SPEED_PRECISIONS, WEIGHTS, blocks, results_of, speed_of, with_block
 
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.demo.sequence import write_demo
-from nvc_jax.errors import ConfigError, NvcError, OutputError
+from nvc_jax.errors import ConfigError, OutputError
 from nvc_jax.evaluation.bd_rate import quality_title
 from nvc_jax.evaluation.curves import class_curves
 from nvc_jax.evaluation.plots import rd_figure, styles
@@ -51,15 +52,14 @@ def main() -> int:
     parser.add_argument("--name", default="embedded")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
     parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="keep streams there, and reuse them")
-    options = parser.parse_args()
-    try:
-        for part in options.only:
-            print(f"{part} ...", flush=True)
-            PARTS[part](options)
-    except NvcError as error:
-        print(f"package_model.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser, make_parts)
+
+
+def make_parts(options: argparse.Namespace) -> None:
+    """Make the parts in their order."""
+    for part in options.only:
+        print(f"{part} ...", flush=True)
+        PARTS[part](options)
 
 
 def ship_weights(options: argparse.Namespace) -> None:

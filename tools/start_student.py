@@ -5,11 +5,11 @@ nvc-jax train --config kd_small:s --workdir RUN data.source=CLIPS teacher.model=
 """
 
 import argparse
-import sys
 
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.codec.store import load_model, make_model, save_model
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.search.inheritance import inherit
 
 
@@ -20,15 +20,13 @@ def main():
     parser.add_argument("--student", required=True, metavar="NAME|FILE.json", help="architecture")
     parser.add_argument("--seed", type=int, default=0, help="of values that do not come from the teacher")
     parser.add_argument("--output", required=True, help="model directory to make")
-    options = parser.parse_args()
-    try:
-        model = start_model(options.teacher, find_codec(options.student), options.seed)
-        save_model(options.output, model)
-    except NvcError as error:
-        print(f"start_student.py: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, start)
+
+
+def start(options):
+    """Make the model and save it."""
+    save_model(options.output, start_model(options.teacher, find_codec(options.student), options.seed))
     print(f"{options.output}: {options.student}, to be trained")
-    return 0
 
 
 def start_model(teacher, student, seed):

@@ -8,13 +8,12 @@ Results, below benchmarks/results, and the commands that make them: docs/UI2C.md
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_card import DOCS, RESULTS, results_of, shown_mean, with_block
 
-from nvc_jax.errors import NvcError
+from nvc_jax.cli.program import run_command
 from nvc_jax.evaluation.bd_rate import BdRate, compare
 from nvc_jax.evaluation.complexity import Module, packet_complexity
 from nvc_jax.evaluation.results import read_results
@@ -192,15 +191,14 @@ def _table(rows: list[list[str]]) -> str:
 def main() -> int:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
-    try:
-        written = page()
-        with atomic_output(PAGE) as file:
-            file.write(written.encode())
-    except NvcError as error:
-        print(f"ui2c_page.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser, write_page)
+
+
+def write_page(_: argparse.Namespace) -> None:
+    """Write the page."""
+    written = page()
+    with atomic_output(PAGE) as file:
+        file.write(written.encode())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`nvc-jax bench`: modules, fusion and whole sequences of a codec, beside the official PyTorch code."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from nvc_jax.benchmark.result import PARTS, Options, measure
 from nvc_jax.benchmark.sequence import DROPPED, LEAST_COUNTED
 from nvc_jax.benchmark.tables import plot, print_tables
 from nvc_jax.cli.arguments import parse_size
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.runtime import prepare_process
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.io.files import atomic_output
 
 DESCRIPTION = """Benchmark a codec: modules, fusion and end to end, beside the official PyTorch code.
@@ -34,26 +36,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax bench", torch_w
         torch_worker: default of --torch-worker.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    try:
-        options = _parser(prog, torch_worker).parse_args(arguments)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    errors = Console(stderr=True)
+    return run_command(_parser(prog, torch_worker), functools.partial(_bench, prog, arguments), arguments)
+
+
+def _bench(prog: str, arguments: Sequence[str], options: argparse.Namespace) -> int:
     prepare_process()  # compilation is not timed, and cached for a second run
-    try:
-        result = _measure(options, errors)
-        result["command"] = " ".join([prog, *arguments])
-        for path, data in (
-            (Path(options.output), (json.dumps(result, indent=1) + "\n").encode()),
-            (Path(options.output).with_suffix(".png"), plot(result)),
-        ):
-            with atomic_output(path) as file:
-                file.write(data)
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+    result = _measure(options, Console(stderr=True))
+    result["command"] = " ".join([prog, *arguments])
+    for path, data in (
+        (Path(options.output), (json.dumps(result, indent=1) + "\n").encode()),
+        (Path(options.output).with_suffix(".png"), plot(result)),
+    ):
+        with atomic_output(path) as file:
+            file.write(data)
     print_tables(result, Console())
     different = [name for name, row in result["fusion"].items() if not row["close"]]
     if different:
@@ -107,7 +102,6 @@ def _parser(prog: str, torch_worker: Path | None) -> argparse.ArgumentParser:
         "--torch-worker", type=Path, default=torch_worker, metavar="FILE", help="tools/bench_torch.py of a checkout"
     )
     parser.add_argument("--output", required=True, metavar="OUT.json")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

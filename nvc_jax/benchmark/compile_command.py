@@ -1,6 +1,7 @@
 """`nvc-jax compile`: the codec for absent chips, with kernels, bytes, memory and roofline times."""
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -15,7 +16,8 @@ from nvc_jax.benchmark import targets
 from nvc_jax.benchmark.compile_children import compiled_rows
 from nvc_jax.benchmark.compile_tables import plot, print_comparison, print_table
 from nvc_jax.cli.arguments import parse_size
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.cli.program import run_command
+from nvc_jax.errors import ConfigError
 from nvc_jax.io.files import atomic_output
 from nvc_jax.spec import PRECISION_NAMES
 
@@ -37,26 +39,18 @@ packages JAX would look for their devices first.
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax compile") -> int:
     """Compile, write, and print; returns the exit code: 0 success, 1 bad input, 2 usage."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    try:
-        options = _parser(prog).parse_args(arguments)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    progress = Console(stderr=True)
-    try:
-        before = None if options.before is None else older_result(options.before)
-        result = measure(options, " ".join([prog, *arguments]), progress)
-        if options.output is not None:
-            write(Path(options.output).with_suffix(".png"), plot(result))
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+    return run_command(_parser(prog), functools.partial(_compile, " ".join([prog, *arguments])), arguments)
+
+
+def _compile(command: str, options: argparse.Namespace) -> None:
+    before = None if options.before is None else older_result(options.before)
+    result = measure(options, command, Console(stderr=True))
+    if options.output is not None:
+        write(Path(options.output).with_suffix(".png"), plot(result))
     console = Console(width=None if sys.stdout.isatty() else 170)
     print_table(result, console)
     if before is not None:
         print_comparison(before, result, console)
-    return 0
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -78,7 +72,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--hlo", metavar="DIR", help="also write the optimised HLO of each program")
     parser.add_argument("--before", type=Path, metavar="OLD.json", help="an older result to compare with")
     parser.add_argument("--output", metavar="OUT.json")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

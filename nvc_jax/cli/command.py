@@ -26,6 +26,7 @@ from nvc_jax.cli.arguments import (
     parse_threshold,
     with_own_parser,
 )
+from nvc_jax.cli.program import EXIT_BAD_INPUT, EXIT_OK, show_error
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
 from nvc_jax.io.files import STDIO, accept_any_name, atomic_output, reason, same_file
 from nvc_jax.spec import DEFAULT_QP
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from nvc_jax.codec.files import Progress
     from nvc_jax.codec.report import Report
 
-EXIT_OK, EXIT_BAD_INPUT = 0, 1  # 2, usage, is argparse's
 EXIT_INTERRUPTED, EXIT_CLOSED_PIPE, EXIT_TERMINATED = 130, 141, 143  # as shells report SIGINT, SIGPIPE, SIGTERM
 
 
@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NvcError as error:
         if options.debug:
             raise
-        text = str(error)
-        print(f"nvc-jax: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
+        show_error("nvc-jax", error)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
         return _interrupted(stop)

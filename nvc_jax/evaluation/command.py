@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nvc_jax.cli.arguments import parse_size, parse_threshold
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError, NvcError
@@ -18,7 +19,7 @@ from nvc_jax.evaluation.progress import PointProgress
 from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, find_existing, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
-from nvc_jax.io.files import accept_any_name, make_folder
+from nvc_jax.io.files import make_folder
 from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
 
 DEFAULT_QPS = 0, 13, 26, 39, 52, 63
@@ -26,18 +27,7 @@ DEFAULT_QPS = 0, 13, 26, 39, 52, 63
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax evaluate") -> int:
     """Evaluate; returns the exit code: 0 success, 1 failed points or bad input, 2 usage."""
-    try:
-        options = _parser(prog).parse_args(argv)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    accept_any_name()
-    try:
-        return _evaluate(options)
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+    return run_command(_parser(prog), _evaluate, argv)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -109,7 +99,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="OUT.json", help="results; with several models a folder for them"
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

@@ -2,18 +2,17 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from nvc_jax.cli.program import run_command
 from nvc_jax.errors import NvcError
 from nvc_jax.evaluation.bd_rate import METHODS, QUALITIES, RATES, BdRate, Comparison, compare
 from nvc_jax.evaluation.results import find_anchor, read_results, short_names
 from nvc_jax.evaluation.tables import BdTable, bd_table, bd_title, luma_note
-from nvc_jax.io.files import accept_any_name
 
 DESCRIPTION = """Compute BD-rates of result files against an anchor, per sequence, class and on average.
 
@@ -36,29 +35,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax compare") -> in
     parser.add_argument("--rate", choices=RATES, default="all", help="payload: coded pictures without headers")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0])
     parser.add_argument("--json", action="store_true", help="for scripts")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    accept_any_name()
-    try:
-        anchor = find_anchor(options.anchor, options.results)
-        names = short_names(list(dict.fromkeys([*options.results, anchor])))
-        results = {path: read_results(path) for path in names}
-        comparisons = {}
-        for path in options.results:
-            try:
-                comparisons[path] = compare(
-                    results[anchor], results[path], options.method, options.quality, options.rate
-                )
-            except NvcError as error:
-                raise type(error)(f"{path}: {error}") from None
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, _compare, argv)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    anchor = find_anchor(options.anchor, options.results)
+    names = short_names(list(dict.fromkeys([*options.results, anchor])))
+    results = {path: read_results(path) for path in names}
+    comparisons = {}
+    for path in options.results:
+        try:
+            comparisons[path] = compare(results[anchor], results[path], options.method, options.quality, options.rate)
+        except NvcError as error:
+            raise type(error)(f"{path}: {error}") from None
     if options.json:
         print(json.dumps({path: as_json(comparison) for path, comparison in comparisons.items()}, indent=1))
     else:

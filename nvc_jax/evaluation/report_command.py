@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nvc_jax.errors import NvcError
+from nvc_jax.cli.program import run_command
 from nvc_jax.evaluation.compare_command import ANCHOR_HELP
 from nvc_jax.evaluation.report import make_report
 from nvc_jax.evaluation.results import find_anchor, read_results, short_names
-from nvc_jax.io.files import accept_any_name, atomic_output, make_folder
+from nvc_jax.io.files import atomic_output, make_folder
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int:
@@ -24,30 +24,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax report") -> int
     parser.add_argument("--sequence", metavar="CLASS/NAME", help="shown frame by frame; the first by default")
     parser.add_argument("--output", required=True, type=Path, metavar="REPORT.html")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the pictures as PNG files")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    accept_any_name()
-    try:
-        anchor = find_anchor(options.anchor, options.results)
-        names = short_names(list(dict.fromkeys([*options.results, anchor])))
-        results = {name: read_results(path) for path, name in names.items()}
-        report = make_report(results, names[anchor], options.stream_dir, options.sequence)
-        files = {options.output: report.html.encode(errors="backslashreplace")}
-        if options.pictures:
-            make_folder(options.pictures)
-            files |= {options.pictures / name: data for name, data in report.pictures.items()}
-        for path, data in files.items():
-            with atomic_output(path) as file:
-                file.write(data)
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, _report, argv)
+
+
+def _report(options: argparse.Namespace) -> None:
+    anchor = find_anchor(options.anchor, options.results)
+    names = short_names(list(dict.fromkeys([*options.results, anchor])))
+    results = {name: read_results(path) for path, name in names.items()}
+    report = make_report(results, names[anchor], options.stream_dir, options.sequence)
+    files = {options.output: report.html.encode(errors="backslashreplace")}
+    if options.pictures:
+        make_folder(options.pictures)
+        files |= {options.pictures / name: data for name, data in report.pictures.items()}
+    for path, data in files.items():
+        with atomic_output(path) as file:
+            file.write(data)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     print(options.output)
-    return 0

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from nvc_jax.cli.arguments import parse_size
+from nvc_jax.cli.program import run_command
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.runtime import prepare_process
-from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.plots import cuts_figure
 from nvc_jax.evaluation.results import Point
 from nvc_jax.evaluation.scene_cuts import Run, check_loop, check_scenes, cuts_row, drift, drift_row, recoveries
 from nvc_jax.evaluation.scenes import Scenes, demo_clips, read_clip, spliced
-from nvc_jax.io.files import accept_any_name, atomic_output
+from nvc_jax.io.files import atomic_output
 from nvc_jax.spec import DEFAULT_QP
 
 DESCRIPTION = """Code clips in a row and measure every picture: how soon quality is back after a cut, and at what price.
@@ -50,20 +51,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "scene_cuts.py") -> int:
     parser.add_argument("--loop", type=int, metavar="N", help="one clip forwards and backwards, N pictures in all")
     parser.add_argument("--precision", choices=PRECISIONS, help="of the arithmetic (default: int16)")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT.json")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    accept_any_name()
-    try:
-        _measure(options)
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser, _measure, argv)
 
 
 def _measure(options: argparse.Namespace) -> None:

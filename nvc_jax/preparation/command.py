@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.io.files import accept_any_name
+from nvc_jax.cli.program import run_command
+from nvc_jax.errors import ConfigError
 from nvc_jax.preparation.cuts import CUT
 from nvc_jax.preparation.prepare import Progress, prepare
 from nvc_jax.preparation.sequences import Rules
@@ -28,44 +28,37 @@ SECONDS = 10.0  # from line to line
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax prepare") -> int:
     """Prepare; returns the exit code: 0 success, 1 bad input or unreadable videos, 2 usage."""
-    try:
-        options = _parser(prog).parse_args(argv)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    accept_any_name()
-    try:
-        if options.workers < 1:
-            raise ConfigError(f"--workers is {options.workers}; it must be at least 1.")
-        rules = Rules(
-            frames=options.frames,
-            short_sides=tuple(options.short_sides),
-            cut=options.cut,
-            min_motion=options.min_motion,
-            every=options.every,
-            most=options.most,
-            seed=options.seed,
+    return run_command(_parser(prog), _prepare, argv)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    if options.workers < 1:
+        raise ConfigError(f"--workers is {options.workers}; it must be at least 1.")
+    rules = Rules(
+        frames=options.frames,
+        short_sides=tuple(options.short_sides),
+        cut=options.cut,
+        min_motion=options.min_motion,
+        every=options.every,
+        most=options.most,
+        seed=options.seed,
+    )
+    with _shown() as progress:
+        result = prepare(
+            options.sources,
+            options.output,
+            rules,
+            suffix=f".{options.format}",
+            workers=options.workers,
+            progress=progress,
+            note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
         )
-        with _shown() as progress:
-            result = prepare(
-                options.sources,
-                options.output,
-                rules,
-                suffix=f".{options.format}",
-                workers=options.workers,
-                progress=progress,
-                note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
-            )
-        if not result.sequences:
-            raise ConfigError(
-                f"{options.output}: no sequence was found in {result.sources} files ({result.foreign} are no videos, "
-                f"{result.still} sequences hardly move, {result.scenes} scenes); try fewer --frames or a lower "
-                "--min-motion."
-            )
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+    if not result.sequences:
+        raise ConfigError(
+            f"{options.output}: no sequence was found in {result.sources} files ({result.foreign} are no videos, "
+            f"{result.still} sequences hardly move, {result.scenes} scenes); try fewer --frames or a lower "
+            "--min-motion."
+        )
     if options.json:
         print(json.dumps(asdict(result)))
     else:
@@ -108,7 +101,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="videos read at once (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nvc_jax.cli.arguments import parse_size
-from nvc_jax.errors import ConfigError, NvcError
-from nvc_jax.io.files import accept_any_name
+from nvc_jax.cli.program import run_command
+from nvc_jax.errors import ConfigError
 
 DESCRIPTION = """Search a smaller architecture for the decoder of a trained codec.
 
@@ -26,28 +27,16 @@ nvc-jax train --config RECIPE --workdir DIR codec=OUTPUT/students/NAME.json init
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax search") -> int:
     """Search; returns the exit code: 0 success, 1 bad input or a missed target, 2 usage, 130 interrupted."""
-    parser = _parser(prog)
-    try:
-        options = parser.parse_args(argv)
-        missing = [name for name in ("videos", "data", "output") if getattr(options, name) is None]
-        if missing and not options.list:
-            parser.error(f"the following arguments are required: {', '.join('--' + name for name in missing)}")
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    accept_any_name()
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = _parser(prog, required="--list" not in arguments)
+    return run_command(parser, functools.partial(_run, prog), arguments)
 
-    def note(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
+def _run(prog: str, options: argparse.Namespace) -> int:
+    if options.list:
+        return _list(options)
     try:
-        if options.list:
-            return _list(options)
-        result = _search(options, note)
-    except NvcError as error:
-        if options.debug:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        result = _search(options, lambda line: print(line, file=sys.stderr, flush=True))
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command goes on from there.", file=sys.stderr)
         return 130
@@ -57,13 +46,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax search") -> int
     return 1 if result.get("missed") else 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def _parser(prog: str, required: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, metavar="NAME|DIR", help="the teacher")
-    parser.add_argument("--videos", nargs="+", metavar="GLOB", help="to evaluate on; few, of one size, are fastest")
-    parser.add_argument("--data", metavar="FOLDER", help="training clips")
+    parser.add_argument(
+        "--videos", required=required, nargs="+", metavar="GLOB", help="to evaluate on; few, of one size, are fastest"
+    )
+    parser.add_argument("--data", required=required, metavar="FOLDER", help="training clips")
     parser.add_argument(
         "--target-speedup",
         type=float,
@@ -72,7 +63,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="S",
         help="of decoding, 0.6 for 60 %% (default: 0.6 and 1.0)",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the search")
+    parser.add_argument("--output", required=required, type=Path, metavar="DIR", help="folder of the search")
     parser.add_argument(
         "--list", action="store_true", help="only list the candidates of --model, or of a codec, and exit"
     )
@@ -105,7 +96,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     measuring.add_argument("--precision", metavar="NAME", help="of timing and evaluation")
     measuring.add_argument("--speed-size", metavar="WxH", help="of the pictures for timing")
     measuring.add_argument("--runs", type=int, metavar="N", help="of every timed part")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

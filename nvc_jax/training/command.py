@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nvc_jax.cli.program import EXIT_BAD_INPUT, EXIT_OK, run_command, show_error
 from nvc_jax.errors import ConfigError, NvcError, TrainingError
 
 if TYPE_CHECKING:
@@ -19,45 +20,39 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None, prog: str = "nvc-jax train") -> int:
     """Train; the exit code is 0 on success, 1 for bad input, 2 for usage, 128 + N after signal N."""
-    parser = _parser(prog)
-    try:
-        options = parser.parse_intermixed_args(argv)  # settings may stand anywhere
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
+    return run_command(_parser(prog), _join, argv, intermixed=True)  # settings may stand anywhere
+
+
+def _join(options: argparse.Namespace) -> int:
+    """Train with the other processes; after an error exit at once, as they would wait for this one and it for them."""
     from nvc_jax.training.processes import join
 
-    many = False
+    many = join(options.coordinator, options.num_processes, options.process_id)
     try:
-        many = join(options.coordinator, options.num_processes, options.process_id)
-        outcome = _train(options)
-    except NvcError as error:
-        if options.debug and not many:
-            raise
-        print(f"{prog}: {error}", file=sys.stderr, flush=True)
-        return _leave(many)
-    except Exception:
+        return _report(options, _train(options))
+    except Exception as error:
         if not many:
             raise
-        traceback.print_exc()
-        return _leave(many)
+        if isinstance(error, NvcError):
+            show_error(options.prog, error)
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(EXIT_BAD_INPUT)
+
+
+def _report(options: argparse.Namespace, outcome: Outcome) -> int:
+    """Say where the run is; gives the exit code."""
     place = f"{outcome.model}: the model of " if outcome.model else ""
     if outcome.signal is not None:
         print(
-            f"{prog}: stopped by {outcome.signal.name} at step {outcome.step} of {outcome.steps}; the same command "
-            "resumes from there.",
+            f"{options.prog}: stopped by {outcome.signal.name} at step {outcome.step} of {outcome.steps}; the same "
+            "command resumes from there.",
             file=sys.stderr,
         )
         return 128 + outcome.signal
     print(f"{place}step {outcome.step} of {outcome.steps}")
-    return 0
-
-
-def _leave(many: bool) -> int:
-    """Give the exit code; with other processes, exit at once, as they would wait for this one and it for them."""
-    if many:
-        sys.stderr.flush()
-        os._exit(1)
-    return 1
+    return EXIT_OK
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -85,7 +80,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="a setting of the configuration, e.g. stages.0.steps=10"
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(prog=prog)
     return parser
 
