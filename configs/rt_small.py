@@ -2,19 +2,20 @@
 
 Run: python train.py --config configs/rt_small.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-The official loss, lambdas, offsets and weights, with crops of 128x128. A position of the 8-cycle is drawn for each
-clip, because short ones would only train its first. Not run to its end so far.
+Starts as a transform codec. The official loss, lambdas, offsets and weights, with crops of 128x128. A position of the
+8-cycle is drawn for each clip, because short ones would only train its first.
 """
 
 import functools
 
 from nvc_jax.models.config import rt_small
 from nvc_jax.training.config import Data, Logging, Loss, Optimiser, Stage, TrainConfig
+from nvc_jax.training.transform_init import SCALES
 
 
 def get_config() -> TrainConfig:
     """Configure the run."""
-    video = functools.partial(Stage, train="inter", batch=8, clip_norm=0.5, carry_optimiser=True)
+    video = functools.partial(Stage, train="inter", batch=8, clip_norm=1.0, carry_optimiser=True)
     return TrainConfig(
         codec=rt_small,
         stages=(
@@ -22,30 +23,31 @@ def get_config() -> TrainConfig:
                 "pictures",
                 1,
                 train="intra",
-                steps=3000,
+                steps=2000,
                 batch=8,
-                learning_rate=4e-4,
-                warmup_steps=200,
+                learning_rate=5e-4,
+                warmup_steps=60,
                 decay_from=0.5,
                 final_share=0.02,
-                clip_norm=0.5,
+                clip_norm=1.0,
             ),
             video(
                 "video_2",
                 2,
                 first_reference="original",
-                steps=2000,
+                steps=1000,
                 learning_rate=4e-4,
-                warmup_steps=200,
+                warmup_steps=60,
                 carry_optimiser=False,
             ),
-            video("video_4", 4, steps=1500, learning_rate=3e-4),
-            video("video_8", 8, steps=400, learning_rate=2e-4, decay_from=0.2, final_share=0.02),
+            video("video_4", 4, steps=1200, learning_rate=4e-4),
+            video("video_8", 8, steps=400, learning_rate=3e-4, decay_from=0.2, final_share=0.02),
         ),
         data=Data(skip=2, reverse=0.4, flip=0.5, flip_vertical=0.25, memory_mb=8192),
         loss=Loss(balance=0.5, random_position=True),
-        optimiser=Optimiser("adamw", beta2=0.995, row_reach=6.0),
+        optimiser=Optimiser("adam", beta2=0.995, scales=SCALES, row_reach=6.0),
         logging=Logging(checkpoint_steps=500),
-        average_decay=0.999,
+        transform_init=True,
+        average_decay=0.998,
         significant_bits=11,
     )

@@ -125,7 +125,7 @@ def scaled_clip(path: str, size: tuple[int, int], count: int) -> list[YuvFrame]:
 
         frames = [scaled(frame) for frame in reader]
     if len(frames) < count:
-        raise ConfigError(f"{path}: has {len(frames)} frames, and {count} are to be coded; lower --frames.")
+        raise ConfigError(f"{path}: has {len(frames)} frames, and {count} are to be coded; code fewer.")
     return frames
 
 

@@ -77,7 +77,7 @@ def _misfit(config: CodecConfig, given: Mapping[str, StateDict], problems: Mappi
         what, (example, *_) = next(iter(problems.items()))
         text = (
             f"the checkpoints do not fit the codec {config.name!r} (tensors: {counts}), e.g. {what} {example}; "
-            "--debug lists all"
+            "the traceback lists all"
         )
     error = CheckpointError(text)
     error.add_note("\n".join(f"{what} {tensor}" for what, found in problems.items() for tensor in found))

@@ -56,7 +56,7 @@ def run_demo(
     outputs = {qp: (folder / f"qp{qp}.nvc", folder / f"qp{qp}.mp4") for qp in QPS}
     for output in itertools.chain.from_iterable(outputs.values()):
         if same_file(source, output):
-            raise OutputError(f"{source}: the demo would overwrite it; give another folder with --out.")
+            raise OutputError(f"{source}: the demo would overwrite it; give another folder.")
     points, pictures = [], [labelled(last, "source")]
     for qp, (stream, decoded) in outputs.items():
         schedule = Schedule(qp)

@@ -76,7 +76,7 @@ def demo_clips(count: int, pictures: int, size: tuple[int, int]) -> list[list[Yu
         ConfigError: scikit-image is not installed, or a number is out of range.
     """
     if not 1 <= count <= 8:
-        raise ConfigError(f"--demo is {count}; it must be from 1 to 8 scenes.")
+        raise ConfigError(f"{count} scenes are to be made; it must be from 1 to 8.")
     _, frames = demo_sequence(*size, count * pictures)
     return [[_turned(frame, number) for frame in itertools.islice(frames, pictures)] for number in range(count)]
 

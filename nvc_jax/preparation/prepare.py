@@ -197,7 +197,7 @@ def _prepare(
     with open_video(source.path) as reader:
         info, first = reader.info, next(reader)  # a video without a frame is none
         if suffix == ".y4m" and info.is_rgb:
-            raise ConfigError(f"{source.path}: holds RGB pictures, which y4m cannot hold; use --format mkv.")
+            raise ConfigError(f"{source.path}: holds RGB pictures, which y4m cannot hold; use mkv.")
         frames = _until_damage(first, reader, seen, damage)
         for sequence in cut_sequences(source.name, frames, rules, count):
             path = output / f"{source.name}_{sequence.start:07}{suffix}"

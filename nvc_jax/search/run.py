@@ -70,9 +70,9 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.targets or min(self.targets) <= 0:
-            raise ConfigError("--target-speedup needs numbers above 0, for example 0.6 for 60 %.")
+            raise ConfigError("target speed-ups must be above 0, for example 0.6 for 60 %.")
         if self.check < 0:
-            raise ConfigError(f"--check is {self.check}; it must be at least 0.")
+            raise ConfigError(f"check is {self.check}; it must be at least 0.")
 
 
 def search(task: Task, note: Callable[[str], Any]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class _Search:
             different = [key for key in state if saved.get(key) != state[key]]
             if different:
                 shown = ", ".join(f"{key} {_short(saved.get(key))} (now {_short(state[key])})" for key in different)
-                raise ConfigError(f"{self.task.output}: holds a search with {shown}; give another folder as --output.")
+                raise ConfigError(f"{self.task.output}: holds a search with {shown}; give another folder.")
             return
         with atomic_output(path) as file:
             file.write((json.dumps(state, indent=1) + "\n").encode())
@@ -330,7 +330,7 @@ class _Search:
         shares = [share for share in _SHARES if self._comes_out(share)]
         if not shares:
             raise ConfigError(
-                f"{self.teacher.config.name}: no eighth of its widths is a whole number; leave out --check."
+                f"{self.teacher.config.name}: no eighth of its widths is a whole number; leave out check."
             )
         speeds: dict[Fraction, float] = {}
 

@@ -85,7 +85,7 @@ def test_every_misfit_is_named(state_dicts):
         params_from_official(tiny, image, video)
     assert str(caught.value) == (
         "the checkpoints do not fit the codec 'tiny' (tensors: 2 missing, 1 unexpected, 1 of another shape), e.g. "
-        "missing in the image checkpoint: enc.enc_1.adaptor.weight; --debug lists all"
+        "missing in the image checkpoint: enc.enc_1.adaptor.weight; the traceback lists all"
     )
     assert caught.value.__notes__ == [
         "missing in the image checkpoint: enc.enc_1.adaptor.weight\n"

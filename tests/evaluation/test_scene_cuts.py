@@ -67,7 +67,7 @@ def test_runs():
     assert Run.parse("a", 32) == Run("a", 32, 0, -1, "a")
     assert Run.parse("runs/a/model:intra=32", 32) == Run("runs/a/model", 32, 0, 32, "a, intra 32")
     for text in ("a:qp=x", "a:rest=4", ":qp=3"):
-        with pytest.raises(ConfigError, match="--model "):
+        with pytest.raises(ConfigError, match="model "):
             Run.parse(text, 32)
 
 
@@ -118,7 +118,7 @@ def test_a_loop(pair_model, tmp_path, capsys):
         (["--demo", "2", "--pictures", "9"], "a scene has 9 pictures; give at least 16"),
         (["--demo", "2", "--loop", "300"], "--loop plays one clip, not 2"),
         (["--demo", "1", "--pictures", "9", "--loop", "207"], "207 pictures are too few to compare 100 with 100"),
-        (["--demo", "9"], "--demo is 9; it must be from 1 to 8 scenes"),
+        (["--demo", "9"], "9 scenes are to be made; it must be from 1 to 8"),
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
