@@ -30,7 +30,7 @@ def start(options):
 
 
 def start_model(teacher, student, seed):
-    """Make the model.
+    """Make the model, and say which parameters are the teacher's.
 
     Raises:
         ModelError: there is no such teacher.
@@ -39,8 +39,9 @@ def start_model(teacher, student, seed):
     stored = load_model(teacher)
     if stored.precision == "int16":
         raise ConfigError(f"{teacher}: is an int16 model, which cannot be trained; give its float model.")
-    params = inherit(stored.config, stored.params, student, seed)
-    return make_model(student, params, f"start of a student of {stored.config.name}", offsets=stored.offsets)
+    inherited = inherit(stored.config, stored.params, student, seed)
+    print(*inherited.lines(teacher), sep="\n")
+    return make_model(student, inherited.params, f"start of a student of {stored.config.name}", offsets=stored.offsets)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nvc_jax.models.config import CodecConfig, InterConfig, Stack
 from nvc_jax.models.params import ParamTree, flatten, initialise, unflatten
 from nvc_jax.search.variants import INTER, inter_of
-from nvc_jax.training.adoption import adopt
+from nvc_jax.training.adoption import Adopted, adopt
 
 Index = npt.NDArray[np.intp]
 Flat = dict[str, npt.NDArray[np.float32]]
@@ -30,10 +30,8 @@ _NAMES = {
 _DOWN = 4  # positions that `Down2` puts into channels, the order is (channel, position)
 
 
-def inherit(
-    teacher: CodecConfig, source: ParamTree, student: CodecConfig, seed: int, slices: bool = True
-) -> dict[str, ParamTree]:
-    """Parameters of a student to start from.
+def inherit(teacher: CodecConfig, source: ParamTree, student: CodecConfig, seed: int, slices: bool = True) -> Adopted:
+    """Parameters of a student to start from; slices count as taken.
 
     Args:
         teacher: architecture of the source.
@@ -43,16 +41,16 @@ def inherit(
         slices: keep parts of the weights where shapes differ; otherwise they are random.
     """
     random = initialise(student, seed)
-    adopted = adopt(random, source).params
+    adopted = adopt(random, source)
     if not slices:
         return adopted
     before, after = inter_of(teacher), inter_of(student)
-    flat, theirs = dict(flatten(adopted)), _network(source)
-    for name, value in _sliced(before, after, theirs).items():
-        key = f"{INTER}/{name}"
-        if key in flat and np.shape(flat[key]) == value.shape:
-            flat[key] = value
-    return unflatten(flat)
+    flat = flatten(adopted.params)
+    sliced = {f"{INTER}/{name}": value for name, value in _sliced(before, after, _network(source)).items()}
+    sliced = {name: value for name, value in sliced.items() if name in flat and np.shape(flat[name]) == value.shape}
+    taken = {*adopted.taken, *sliced}
+    own, fresh = (tuple(name for name in flat if (name in taken) == theirs) for theirs in (True, False))
+    return Adopted(unflatten(flat | sliced), own, fresh)
 
 
 def _network(source: ParamTree) -> Flat:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,6 +129,10 @@ class _Search:
         measured = {module: [o for o in of_module if o.loss < float("inf")] for module, of_module in options.items()}
         frontiers = {module: frontier(of_module) for module, of_module in measured.items()}
         architectures = product(frontiers)
+        if left_out := math.prod(map(len, frontiers.values())) - len(architectures):
+            sentence = f"{left_out} architectures left out: by the times of their modules no time would be left."
+            self.notes = [*self.notes, sentence]
+            self.note(sentence)
         result: dict[str, Any] = {
             "date": date.today().isoformat(),
             "teacher": teacher.config.name,
@@ -263,7 +268,7 @@ class _Search:
     def _start(self, student: CodecConfig) -> StoredModel:
         """An architecture with the teacher's weights, as far as they fit."""
         teacher, settings = self.teacher, self.settings
-        params = inherit(teacher.config, teacher.params, student, settings.seed, settings.start == "slices")
+        params = inherit(teacher.config, teacher.params, student, settings.seed, settings.start == "slices").params
         return make_model(student, params, "start of a search", teacher.tables, teacher.offsets)
 
     def _untrained(self, parts: Sequence[Candidate]) -> Codec:

@@ -11,6 +11,7 @@ from nvc_jax.benchmark.clock import Times, interleaved
 from nvc_jax.benchmark.modules import PARTS, module_calls
 from nvc_jax.benchmark.subject import Subject
 from nvc_jax.codec.model import Codec
+from nvc_jax.errors import EvaluationError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import parameter_shapes
 from nvc_jax.search.variants import INTER
@@ -45,7 +46,11 @@ class Stopwatch:
         self._decode = _decode(self._teacher)
 
     def saving(self, student: Codec) -> Saving:
-        """Time the parts of a student that differ from the teacher's, each in turns with it."""
+        """Time the parts of a student that differ from the teacher's, each in turns with it.
+
+        Raises:
+            EvaluationError: they save more time than the teacher takes.
+        """
         parts = differing_parts(self._config, student.stored.config)
         theirs = module_calls(Subject.of(student, *self._size))
         functions: dict[str, Callable[[], Any]] = {"teacher": self._decode}
@@ -55,6 +60,11 @@ class Stopwatch:
         rows = {part: (times[f"teacher {part}"], times[f"student {part}"]) for part in parts}
         saved = sum(map(_difference, rows.values()))
         whole = times["teacher"].median
+        if saved >= whole:
+            raise EvaluationError(
+                f"{', '.join(parts)}: {1e3 * saved:.2f} ms are saved of {1e3 * whole:.2f} ms of decoding, which "
+                "cannot be; run the same command again without other programs beside it."
+            )
         milliseconds = {part: (1e3 * a.median, 1e3 * b.median) for part, (a, b) in rows.items()}
         return Saving(saved / whole, 1e3 * whole, milliseconds)
 

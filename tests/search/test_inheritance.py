@@ -31,7 +31,7 @@ def test_one_module_of_each_kind(params):
     theirs = flatten(params)
     smaller = candidate("extractor", "1/4 C"), candidate("decoder", "1/3 L 1/2 F"), candidate("reconstruction", "1/2 C")
     student = swapped(TEACHER, smaller)
-    flat = flatten(inherit(TEACHER, params, student, 0))
+    flat = flatten(inherit(TEACHER, params, student, 0).params)
     assert {name: leaf.shape for name, leaf in flat.items()} == parameter_shapes(student)
     for name, leaf in flat.items():
         if (
@@ -39,6 +39,14 @@ def test_one_module_of_each_kind(params):
             and leaf.shape == theirs[name].shape
         ):
             np.testing.assert_array_equal(leaf, theirs[name])
+
+
+def test_slices_are_named_as_the_teachers(params):
+    student = swapped(TEACHER, [candidate("decoder", "1/3 L 1/2 F")])
+    whole, sliced = (inherit(TEACHER, params, student, 0, slices) for slices in (False, True))
+    assert {*whole.taken, *whole.fresh} == {*sliced.taken, *sliced.fresh} == set(flatten(sliced.params))
+    assert "inter/decoder_blocks_0/ffn/kernel_in" in whole.fresh
+    assert "inter/decoder_blocks_0/ffn/kernel_in" in sliced.taken
 
 
 def reduced(params, dead):
@@ -103,14 +111,14 @@ def test_student_computes_the_same_where_the_rest_is_dead(params, module, name, 
     """Weights that reach nothing are those that are left out, so that the pictures agree."""
     teacher = reduced(params, kill)
     student = swapped(TEACHER, [candidate(module, name)])
-    theirs, ours = pictures(TEACHER, teacher), pictures(student, inherit(TEACHER, teacher, student, 0))
+    theirs, ours = pictures(TEACHER, teacher), pictures(student, inherit(TEACHER, teacher, student, 0).params)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert np.ptp(np.asarray(ours)) > 0.1
 
 
 def test_random_start_keeps_only_what_fits(params):
     student = swapped(TEACHER, [candidate("decoder", "1/2 F")])
-    flat = flatten(inherit(TEACHER, params, student, 0, slices=False))
+    flat = flatten(inherit(TEACHER, params, student, 0, slices=False).params)
     assert not np.isin(
         flat["inter/decoder_blocks_0/ffn/kernel_in"], flatten(params)["inter/decoder_blocks_0/ffn/kernel_in"]
     ).any()
