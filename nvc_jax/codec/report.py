@@ -4,6 +4,7 @@ import hashlib
 import platform
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ from nvc_jax.video import VideoInfo, YuvFrame
 from nvc_jax.video.quality import frame_psnr
 
 WARM_UP_PACKETS = 4  # left out of speeds when there are more: compilation happens in them
+TIMED_PACKETS = 2 * WARM_UP_PACKETS  # at least, for a speed without them; fewer would say little
+_VECTOR_UNITS = "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"
 _QUALITY = ("psnr_y", "psnr_u", "psnr_v", "psnr")
 
 
@@ -89,8 +92,8 @@ class Report:
 
     @property
     def is_warm(self) -> bool:
-        """True once speeds leave out the first frames; fewer frames would say little."""
-        return len(self.frames) >= 2 * self._warm_up
+        """True once speeds leave out the first frames."""
+        return len(self.frames) >= TIMED_PACKETS * self._codec.stored.config.pictures
 
     @property
     def fps(self) -> dict[str, float]:
@@ -145,9 +148,15 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Name the CPU as the system does."""
+    """Name the CPU as the system does, with its family, model and vector units: virtual machines shorten names."""
     try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in about:
         return platform.processor() or platform.machine()
+    numbers = [f"{key.removeprefix('cpu ')} {about[key]}" for key in ("cpu family", "model") if key in about]
+    units = " ".join(unit for unit in _VECTOR_UNITS if unit in about.get("flags", "").split())
+    details = ", ".join([*numbers, *filter(None, [units])])
+    return f"{about['model name']} ({details})" if details else about["model name"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from nvc_jax.codec.report import TIMED_PACKETS, WARM_UP_PACKETS
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.bd_rate import QUALITIES, RATES, compare, point_quality, quality_title
 from nvc_jax.evaluation.complexity import Complexity, packet_complexity
@@ -130,6 +131,8 @@ def make_report(
         complexities=_complexities(points),
         machines=_machines(points),
         speeds={name: _speed(of_codec) for name, of_codec in points.items()},
+        warm_up=WARM_UP_PACKETS,
+        timed_packets=TIMED_PACKETS,
         settings={name: settings_table(of_codec) for name, of_codec in points.items()},
     )
     pictures = {name: data for panels in rd_pictures.values() for name, data in panels.items()}

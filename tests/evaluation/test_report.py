@@ -50,6 +50,8 @@ def test_page_is_self_contained(results, streams):
     assert "tiny: clips/report.y4m: the anchor curve has 6 points" not in report.html
     assert "tiny: clips/report.y4m: the test curve has 2 points; a BD-rate needs 4" in report.html
     assert "inter/extractor_context" in report.html
+    assert report.html.count("not timed") == 1  # the model, on 3 frames
+    assert "Models are timed on 8 packets or more" in report.html
 
 
 def test_page_without_streams_has_no_crops(results):
