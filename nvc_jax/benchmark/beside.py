@@ -1,18 +1,16 @@
 """Time several codecs in turns, per picture: the modules of a P frame, all of its network, and whole sequences."""
 
 from collections.abc import Callable, Sequence
-from datetime import date
 from typing import Any
 
-import jax
 from rich.console import Console
 from rich.table import Table
 
 from nvc_jax.benchmark import sequence
 from nvc_jax.benchmark.clock import Times, interleaved
+from nvc_jax.benchmark.conditions import conditions
 from nvc_jax.benchmark.modules import PARTS, module_calls
 from nvc_jax.benchmark.subject import QP, Subject, load, moving_picture
-from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.evaluation.complexity import packet_complexity
 
@@ -57,7 +55,7 @@ def measure(
     functions: dict[str, Callable[[], Any]] = {}
     for name, subject in subjects.items():
         functions |= {f"{name}/{part}": call for part, call in module_calls(subject).items()}
-        functions |= {f"{name}/{side}": call for side, call in network_calls(subject).items()}
+        functions |= {f"{name}/{side}": call for side, call in subject.sides().items()}
     times = interleaved(functions, runs)
     for name, row in rows.items():
         count = row["pictures_per_packet"] = subjects[name].count
@@ -69,38 +67,16 @@ def measure(
     if frames:
         progress("whole sequences")
         pictures, schedule = list(moving_picture(*size, frames)), Schedule(QP, QP)
-        for codec in codecs.values():  # compiles
-            few = pictures[: 3 * codec.stored.config.pictures]
-            sequence.decode(codec, sequence.encode(codec, few, schedule)[0])
+        for codec in codecs.values():
+            sequence.warm_up(codec, pictures, schedule)
         found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {side: [] for side in _SIDES} for name in names}
         for _ in range(sequences):
             for name, codec in codecs.items():
-                packets, run = sequence.encode(codec, pictures, schedule)
-                found[name]["encode"].append(run.to_json())
-                found[name]["decode"].append(sequence.decode(codec, packets).to_json())
+                for side, result in sequence.both_sides(codec, pictures, schedule)[1].items():
+                    found[name][side].append(result)
         for name, sides in found.items():
-            rows[name]["end_to_end"] = {
-                side: sorted(results, key=lambda result: result["fps"])[len(results) // 2]
-                for side, results in sides.items()
-            }
-    about = machine()
-    return {
-        "date": date.today().isoformat(),
-        "size": "{}x{}".format(*size),
-        "precision": precision,
-        "qp": QP,
-        "frames": frames,
-        "cpu": about["cpu"],
-        "device": about["device"],
-        "versions": versions(),
-        "codecs": rows,
-    }
-
-
-def network_calls(subject: Subject) -> dict[str, Callable[[], Any]]:
-    """All of a packet's network on each side: what the entropy coder is left out of."""
-    symbols = jax.device_get(subject.encode()[0])
-    return {"encode": subject.network_encode, "decode": lambda: subject.network_decode(symbols)}
+            rows[name]["end_to_end"] = {side: sequence.of_median_speed(results) for side, results in sides.items()}
+    return conditions(size, precision, frames) | {"codecs": rows}
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:

@@ -2,10 +2,7 @@
 
 import dataclasses
 import functools
-import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,11 @@ from jax.typing import DTypeLike
 
 from nvc_jax.benchmark import ablation, modules, sequence
 from nvc_jax.benchmark.clock import Times, interleaved, seconds_of
+from nvc_jax.benchmark.conditions import conditions
 from nvc_jax.benchmark.official import CPU_WAYS, GPU_WAYS, OfficialCode
 from nvc_jax.benchmark.peaks import Peaks
 from nvc_jax.benchmark.subject import QP, Subject, load, moving_picture
 from nvc_jax.codec.model import PRECISIONS, Codec
-from nvc_jax.codec.report import machine, versions
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.complexity import Complexity, packet_complexity
@@ -123,23 +120,13 @@ def measure(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
         together = subject.count > 1 and name.startswith("nvc_jax")
         seconds = subject.count / row["fps"] if together else row["median_s"]
         row["overhead"] = seconds / network[name]["median_s"] - 1.0
-    about = machine()
     return {
-        "date": date.today().isoformat(),
+        **conditions(options.size, options.precision, options.frames),
         "model": codec.stored.config.name,
         "random_weights": is_random,
-        "size": "{}x{}".format(*options.size),
-        "precision": options.precision,
         "strategy": codec.strategy,
-        "qp": QP,
         "pictures_per_packet": subject.count,
         "clip": options.clip,
-        "frames": options.frames,
-        "cpu": about["cpu"],
-        "device": about["device"],
-        "backend": about["backend"],
-        "power": power_state(),
-        "versions": versions(),
         "matmul_peak_gflops": peaks.operations / 1e9,
         "copy_peak_gbs": peaks.copied / 1e9,
         "bytes_counted_at": "{}x{}".format(*counted.size),
@@ -191,17 +178,13 @@ def _network(
     runs: int, ours: Mapping[str, Subject], officials: Mapping[str, OfficialCode], peaks: Peaks
 ) -> dict[str, Times]:
     """Time all but the entropy coder, ours and theirs in turns, after an uncounted run that compiles."""
-    symbols = {name: jax.device_get(subject.encode()[0]) for name, subject in ours.items()}
-    calls: dict[str, Callable[[str], Any]] = {
-        "encode": lambda name: ours[name].network_encode(),
-        "decode": lambda name: ours[name].network_decode(symbols[name]),
-    }
+    calls = {name: subject.sides() for name, subject in ours.items()}
     seconds: dict[str, list[float]] = {}
     for run in range(runs + 1):
         if run > 0:
             peaks.measure()
-        for side, call in calls.items():
-            taken = {name: seconds_of(functools.partial(call, name)) for name in ours}
+        for side in _SIDES:
+            taken = {name: seconds_of(call[side]) for name, call in calls.items()}
             for name, official in officials.items():
                 if "failure" not in official.about:
                     try:
@@ -234,15 +217,11 @@ def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, Official
     else:
         frames = sequence.scaled_clip(options.clip, options.size, options.frames)
     schedule = Schedule(QP, QP)
-    packets, _ = sequence.encode(codec, frames[: 3 * codec.stored.config.pictures], schedule)  # compiles
-    sequence.decode(codec, packets)
+    sequence.warm_up(codec, frames, schedule)
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.sequences):
-        packets, run = sequence.encode(codec, frames, schedule)
-        size_bytes = sum(len(packet.payload) for packet in packets)
-        taken = {"nvc_jax": {"encode": run.to_json() | {"bytes": size_bytes}}}
-        taken["nvc_jax"]["decode"] = sequence.decode(codec, packets).to_json()
-        taken |= {name: o.sequence(frames) for name, o in officials.items() if _can_code(o)}
+        packets, both = sequence.both_sides(codec, frames, schedule)
+        taken = {"nvc_jax": both} | {name: o.sequence(frames) for name, o in officials.items() if _can_code(o)}
         for who, sides in taken.items():
             for side, result in sides.items():
                 runs.setdefault(f"{who}/{side}", []).append(result)
@@ -250,7 +229,7 @@ def _end_to_end(options: Options, codec: Codec, officials: Mapping[str, Official
             runs.setdefault(f"nvc_jax/decode {count} streams", []).append(
                 sequence.decode_at_once(codec, packets, count)
             )
-    return {name: sorted(rows, key=lambda row: row["fps"])[len(rows) // 2] for name, rows in runs.items()}
+    return {name: sequence.of_median_speed(rows) for name, rows in runs.items()}
 
 
 def _can_code(official: OfficialCode) -> bool:
@@ -290,19 +269,3 @@ def speedups(network: Mapping[str, Any], pictures: int) -> dict[str, Any]:
             best = min(ratios, key=lambda name: ratios[name])
             found |= {f"speedup_{side}": ratios[best], f"best_official_{side}": best, f"speedups_{side}": ratios}
     return found
-
-
-def power_state() -> dict[str, str]:
-    """Read clocks, power and load, where the machine reports them."""
-    state = {}
-    for name, file in (
-        ("governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        ("load_average", "/proc/loadavg"),
-    ):
-        with suppress(OSError):
-            state[name] = Path(file).read_text().strip()
-    with suppress(OSError):
-        query = "--query-gpu=pstate,clocks.sm,clocks.max.sm,power.draw,power.limit"
-        asked = subprocess.run(["nvidia-smi", query, "--format=csv"], capture_output=True, text=True, check=False)
-        state["gpu"] = asked.stdout.strip()
-    return state

@@ -93,6 +93,25 @@ def decode(codec: Codec, packets: Sequence[Packet]) -> Run:
     return _watched(codec, Decoder(codec, DEFAULT_SKIP_THRESHOLD).frames(packets))
 
 
+def warm_up(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> None:
+    """Code the first frames, which compiles."""
+    decode(codec, encode(codec, frames[: 3 * codec.stored.config.pictures], schedule)[0])
+
+
+def both_sides(
+    codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule
+) -> tuple[list[Packet], dict[str, dict[str, Any]]]:
+    """Encode and decode frames; gives the packets, and speeds by side, with the bytes of the payloads."""
+    packets, run = encode(codec, frames, schedule)
+    size_bytes = sum(len(packet.payload) for packet in packets)
+    return packets, {"encode": run.to_json() | {"bytes": size_bytes}, "decode": decode(codec, packets).to_json()}
+
+
+def of_median_speed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The run of median speed."""
+    return sorted(runs, key=lambda run: run["fps"])[len(runs) // 2]
+
+
 def decode_at_once(codec: Codec, packets: Sequence[Packet], count: int) -> dict[str, Any]:
     """Decode a sequence several times at once; measure the frame rate of all, without the first frames."""
     streams = [(Decoder(codec, DEFAULT_SKIP_THRESHOLD), packets) for _ in range(count)]

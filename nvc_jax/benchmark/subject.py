@@ -1,9 +1,10 @@
 """The subject of measurements: a packet of a codec, with everything needed to code it."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -108,6 +109,11 @@ class Subject:
         packed = symbols.pack()
         synthesis.feature.block_until_ready()
         return packed.to_host()
+
+    def sides(self) -> dict[str, Callable[[], Any]]:
+        """All of the network on each side, "encode" and "decode", without the entropy coder."""
+        symbols = jax.device_get(self.encode()[0])
+        return {"encode": self.network_encode, "decode": lambda: self.network_decode(symbols)}
 
     def network_decode(self, symbols: CodedSymbols) -> Array:
         """Run all of decoding but the entropy coder; symbols: on the host, of a batch of one."""

@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
 from nvc_jax.benchmark.clock import Times, interleaved
 from nvc_jax.benchmark.modules import PARTS, module_calls
 from nvc_jax.benchmark.subject import Subject
@@ -43,7 +41,7 @@ class Stopwatch:
         self._config = teacher.stored.config
         self._teacher = Subject.of(teacher, *size)
         self._calls = module_calls(self._teacher)
-        self._decode = _decode(self._teacher)
+        self._decode = self._teacher.sides()["decode"]
 
     def saving(self, student: Codec) -> Saving:
         """Time the parts of a student that differ from the teacher's, each in turns with it.
@@ -70,15 +68,10 @@ class Stopwatch:
 
     def speedup(self, student: Codec) -> float:
         """Time the whole of decoding in turns, and give the ratio of times."""
-        functions = {"teacher": self._decode, "student": _decode(Subject.of(student, *self._size))}
+        functions = {"teacher": self._decode, "student": Subject.of(student, *self._size).sides()["decode"]}
         times = interleaved(functions, self._runs)
         ratios = [a / b for a, b in zip(times["teacher"].seconds, times["student"].seconds, strict=True)]
         return statistics.median(ratios)
-
-
-def _decode(subject: Subject) -> Callable[[], Any]:
-    symbols = jax.device_get(subject.encode()[0])
-    return lambda: subject.network_decode(symbols)
 
 
 def _difference(times: tuple[Times, Times]) -> float:

@@ -19,12 +19,13 @@ def test_codecs_take_turns(monkeypatch):
     def load(name, precision):
         return types.SimpleNamespace(stored=types.SimpleNamespace(config=tiny), strategy=precision, name=name), True
 
+    def subject(codec, *size):
+        sides = {side: part(f"{codec.name} {side}") for side in ("encode", "decode")}
+        return types.SimpleNamespace(name=codec.name, count=2, sides=lambda: sides)
+
     monkeypatch.setattr(beside, "load", load)
-    monkeypatch.setattr(beside.Subject, "of", lambda codec, *size: types.SimpleNamespace(name=codec.name, count=2))
+    monkeypatch.setattr(beside.Subject, "of", subject)
     monkeypatch.setattr(beside, "module_calls", lambda of: {row: part(f"{of.name} {row}") for row in PARTS})
-    monkeypatch.setattr(
-        beside, "network_calls", lambda of: {side: part(f"{of.name} {side}") for side in ("encode", "decode")}
-    )
     result = beside.measure(["one", "two"], (64, 64), "int16", 2, 0, 1, called.append)
     turn = [f"{name} {row}" for name in ("one", "two") for row in (*PARTS, "encode", "decode")]
     assert called[1:] == 3 * turn  # the first one compiles and does not count
