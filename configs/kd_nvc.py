@@ -3,10 +3,10 @@
 Run: nvc-jax convert cvpr2025_image.pth.tar cvpr2025_video.pth.tar teacher
      python train.py --config configs/kd_nvc.py:s --workdir DIR data.source=FOLDER teacher.model=teacher
 
-What agrees with the teacher is taken from it: the intra network, which is not trained, encoder and entropy model, and
-of the modules that became smaller the first blocks. The paper gives loss, features and beta, 1 in a first stage and 0
-afterwards; stages, learning rates and batches are ours, those of `dcvc_rt` in a shorter form. For a search of another
-student see docs/SEARCH.md, for kinds of distillation and frozen parts docs/DISTILLATION.md.
+The student takes from its teacher whatever agrees: the intra network, which is not trained, encoder and entropy
+model, and the first blocks of the modules that became smaller. The paper gives loss, features and beta, 1 in a first
+stage and 0 afterwards; stages, learning rates and batches are ours, those of `dcvc_rt` in a shorter form. For a
+search of another student see docs/SEARCH.md, for kinds of distillation and frozen parts docs/DISTILLATION.md.
 
 Meant for several GPUs. Not run so far, so there are no results; the authors' are in the paper.
 """

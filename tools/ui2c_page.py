@@ -24,7 +24,7 @@ from nvc_jax.training.settings import load_config
 
 PAGE = DOCS / "UI2C.md"
 ABSENT = "Not measured yet.\n"
-# Of the paper, arXiv 2510.14431: parameters in M, kMAC per pixel to encode and to decode.
+# From the paper, arXiv 2510.14431: parameters in M, kMAC per pixel to encode and to decode.
 PAPER = 46.7, 157, 233
 PARTS = {
     "AD_I, from a picture (at a start only)": ("adaptor_picture", "adaptor_blocks"),

@@ -20,7 +20,7 @@ def prepare_process() -> None:
 def use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder, so that only the first run of a size compiles.
 
-    What the user has set, as with JAX_COMPILATION_CACHE_DIR, stays.
+    Settings of the user, as with JAX_COMPILATION_CACHE_DIR, stay.
     """
     folder = getattr(jax.config, "jax_compilation_cache_dir", None) or platformdirs.user_cache_path("nvc-jax") / "jax"
     for name, value in (

@@ -100,7 +100,7 @@ class Recovery:
 
 
 def recoveries(psnr: Sequence[float], bits: Sequence[float], cuts: Sequence[int]) -> list[Recovery]:
-    """What happens after each cut.
+    """Measure the recovery from each cut.
 
     Args:
         psnr: of every picture, dB.

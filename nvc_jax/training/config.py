@@ -290,8 +290,8 @@ class TrainConfig:
         teacher: of a distilled student.
         evaluation: periodic evaluation.
         logging: logs and checkpoints.
-        init: model directory or packaged model to start from; random parameters if empty. Of another architecture, the
-            parameters whose name and shape agree are taken (adoption.py).
+        init: model directory or packaged model to start from; random parameters if empty. Parameters whose name
+            and shape agree are taken from another architecture (adoption.py).
         transform_init: start as a transform codec (transform_init.py) rather than from random parameters.
         precision: of the networks; parameters, loss and entropy stay float32.
         strategy: "auto" has C++ compute DC blocks and their gradients where it can: in float32, on CPUs with AVX2 or

@@ -11,7 +11,7 @@ def psnr(decoded: np.ndarray, source: np.ndarray) -> float:
 
 
 def msssim(decoded: np.ndarray, source: np.ndarray) -> float:
-    """Of one plane."""
+    """Compute one plane."""
     a, b = decoded.astype(np.float64), source.astype(np.float64)
     exponents = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333] if min(a.shape) >= 176 else [0.0517, 0.3295, 0.3462, 0.2726]
     result = 1.0

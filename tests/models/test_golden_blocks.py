@@ -67,7 +67,7 @@ def assert_close(ours, official):
 def test_block(case):
     name, arrays = case
     out = BLOCKS[name].apply(official_params(BLOCKS[name], name, arrays), arrays["x"])
-    # What their blocks take as arguments is written out in our networks.
+    # Arguments of their blocks are written out in our networks.
     if name.startswith("subpel"):
         out = depth_to_space(out, 2)
     if "quant_step" in arrays:
