@@ -206,7 +206,7 @@ def reconstruct_with_patches(
 
     def both(network: Any) -> tuple[Array, Array]:
         patches = network.patches(synthesis.feature, qps)
-        return network.assemble(patches, synthesis.side), patches
+        return network.assemble(patches, synthesis.side, qps), patches
 
     pictures, patches = run(network, params, both)
     return pictures, patches

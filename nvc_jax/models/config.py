@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, ClassVar, Self
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.spec import QP_LEVELS, QP_OFFSETS
+from nvc_jax.spec import FIXED_SCALE, QP_LEVELS, QP_OFFSETS
 
 PATCH = 8  # pictures enter and leave the networks as 8x8 patches, spec 2
 PATCH_CHANNELS = 3 * PATCH * PATCH
@@ -16,8 +16,11 @@ def _check_fields(config: "Stack | NetworkConfig") -> None:
         if isinstance(field.default, Stack):
             if not isinstance(value, Stack):
                 raise ConfigError(f"{type(config).__name__}.{field.name} is {value!r}; it must be a Stack.")
-        elif type(value) is not int or not 1 <= value <= 8192:
-            raise ConfigError(f"{type(config).__name__}.{field.name} is {value!r}; it must be an integer of 1 to 8192.")
+            continue
+        low, high = field.metadata.get("range", (1, 8192))
+        if type(value) is not int or not low <= value <= high:
+            where = f"{type(config).__name__}.{field.name}"
+            raise ConfigError(f"{where} is {value!r}; it must be an integer of {low} to {high}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +124,11 @@ def _kept(default: Any, *keys: str) -> Any:
     return dataclasses.field(default=default, metadata={"keys": keys})
 
 
+def _deblocking() -> Any:
+    """The field of `ops.deblocking`'s strength."""
+    return dataclasses.field(default=0, metadata={"range": (0, FIXED_SCALE)})
+
+
 @dataclasses.dataclass(frozen=True)
 class IntraConfig(NetworkConfig):
     """The intra network (spec 3).
@@ -130,6 +138,7 @@ class IntraConfig(NetworkConfig):
         decoder: after the up-sampling and before the last block.
         fusion: prior fusion.
         spatial: the trunk that the three later coding steps share.
+        deblocking: strength of the filter of block edges (ops/deblocking.py); 0 is none.
     """
 
     width: int = _kept(368)
@@ -140,6 +149,7 @@ class IntraConfig(NetworkConfig):
     fusion: Stack = _kept(Stack(3, 512), "fusion_blocks", "prior_width")
     spatial: Stack = _kept(Stack(3, 512), "spatial_blocks", "prior_width")
     qp_rows: int = _kept(64)
+    deblocking: int = _deblocking()
 
     steps: ClassVar[int] = 4
 
@@ -179,7 +189,12 @@ class MotionInterConfig(InterConfig):
 
     For small networks: they have neither the channels to carry a picture in a feature nor the depth to move it. The
     encoder's choices suppose about the lambdas of the embedded model.
+
+    Attributes:
+        deblocking: see `IntraConfig`.
     """
+
+    deblocking: int = _deblocking()
 
     side: ClassVar[str | None] = "motion"
 

@@ -166,14 +166,14 @@ class Inter(Network):
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
-        return self.assemble(self.patches(feature, qps), side)
+        return self.assemble(self.patches(feature, qps), side, qps)
 
     def patches(self, feature: Array, qps: Array) -> Array:
         """The pictures of a packet as patches [B, H/8, W/8, T*192], not clamped."""
         x = chain(self.recon_blocks, feature)
         return self.recon_out(arithmetic(x).multiply(x, self.q_recon(qps)))
 
-    def assemble(self, patches: Array, side: SideInformation | None) -> Array:
+    def assemble(self, patches: Array, side: SideInformation | None, qps: Array) -> Array:
         """The pictures of such patches, clamped to 0..1."""
         ops = arithmetic(patches)
         return ops.widen(ops.clamp_picture(from_patches(patches, PATCH, self.config.pictures)))

@@ -14,6 +14,7 @@ from nvc_jax.models.network import Network
 from nvc_jax.models.state import Prior, SideInformation
 from nvc_jax.models.units import LARGE, SMALL, UnitFollower
 from nvc_jax.ops.arithmetic import arithmetic
+from nvc_jax.ops.deblocking import deblock
 from nvc_jax.ops.pixels import from_patches, to_patches
 
 
@@ -109,4 +110,6 @@ class Intra(Network):
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
         ops = arithmetic(feature)
-        return ops.widen(ops.clamp_picture(from_patches(self.decoder_out(feature), PATCH, 1)))
+        pictures = ops.widen(ops.clamp_picture(from_patches(self.decoder_out(feature), PATCH, 1)))
+        strength = self.config.deblocking
+        return deblock(pictures[:, 0], qps[:, 0], strength)[:, None] if strength else pictures

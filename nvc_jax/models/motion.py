@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
+from nvc_jax.models.config import MotionInterConfig
 from nvc_jax.models.inter import Inter
 from nvc_jax.models.network import State
 from nvc_jax.models.state import Pictures, SideInformation
 from nvc_jax.ops import motion
+from nvc_jax.ops.deblocking import deblock, weak_edges
 
 
 class MotionInter(Inter):
@@ -22,6 +24,8 @@ class MotionInter(Inter):
     The side information of a block of 16x16 pixels is [dy, dx, skipped]: its vector in quarter pixels, and not 0 where
     the block is skipped: nothing of it is coded, and the prediction stands for it.
     """
+
+    config: MotionInterConfig
 
     goes_on_from_pictures: ClassVar[bool] = True
 
@@ -45,13 +49,16 @@ class MotionInter(Inter):
         """See `Network`: skipped blocks."""
         return None if side is None else side.symbols[..., 2] != 0
 
-    def assemble(self, patches: Array, side: SideInformation | None) -> Array:
-        """See `Inter`; the prediction where blocks are skipped."""
-        pictures = super().assemble(patches, side)
+    def assemble(self, patches: Array, side: SideInformation | None, qps: Array) -> Array:
+        """See `Inter`; the prediction where blocks are skipped, and smooth edges of blocks."""
+        picture, weak = super().assemble(patches, side, qps)[:, 0], None
         skipped = self.uncoded(side)
-        if side is None or skipped is None:
-            return pictures
-        return motion.replace_skipped(pictures[:, 0], side.prediction[:, 0], skipped)[:, None]
+        if side is not None and skipped is not None:
+            picture = motion.replace_skipped(picture, side.prediction[:, 0], skipped)
+            weak = weak_edges(side.symbols)
+        if self.config.deblocking:
+            picture = deblock(picture, qps[:, 0], self.config.deblocking, weak)
+        return picture[:, None]
 
 
 # Each is one program, the same for encoder and decoder: floating point may round differently in another (D2).

@@ -1,0 +1,142 @@
+"""The filter of block edges, against its definition in docs/INT16.md, section 7."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import synthetic
+
+from nvc_jax.ops import deblocking
+from nvc_jax.ops.deblocking import deblock, weak_edges
+
+STRENGTH = 38
+HEIGHT, WIDTH = 48, 32
+RAMPS = [
+    [14, 18, 24, 29, 35, 45, 59, 74],
+    [6, 8, 10, 13, 17, 26, 44, 68],
+    [3, 3, 3, 3, 5, 6, 24, 60],
+    [0, 0, 0, 0, 3, 0, 11, 49],
+    [0, 0, 0, 0, 0, 1, -3, 13],
+]
+CAPS, ENDS = [128, 128, 96, 77, 51], [384, 384, 288, 512, 1024]
+
+run = jax.jit(deblock, static_argnums=2)
+
+
+@pytest.fixture(scope="module")
+def blocky():
+    """Two pictures with noise and a level of its own for every block of 16x16 pixels, int16."""
+    blocks = synthetic.uniform("blocks", (2, HEIGHT // 16, WIDTH // 16, 3), -60, 60)
+    noise = synthetic.uniform("noise", (2, HEIGHT, WIDTH, 3), 0, 1) ** 4 * 30
+    return np.clip(256 + blocks.repeat(16, 1).repeat(16, 2) + noise, 0, 512).astype(np.int16)
+
+
+def symbols(skipped=0):
+    """Side information of two pictures; skipped: [rows, columns]."""
+    result = np.zeros((2, HEIGHT // 16, WIDTH // 16, 3), np.int8)
+    result[..., 2] = skipped
+    return result
+
+
+def filtered(picture, *qps, side=None):
+    """One program for all tests of a precision."""
+    return np.asarray(
+        run(picture, np.float32(qps * (2 // len(qps))), STRENGTH, weak_edges(symbols() if side is None else side))
+    )
+
+
+def by_definition(picture, qp, weak_rows, weak_columns):
+    """One plane [H, W], number by number."""
+    size = (STRENGTH * round(4096 * 2 ** (-qp / 22)) + 128) >> 8
+
+    def rows(plane, weak):
+        out = plane.copy()
+        for edge in range(16, len(plane), 16):
+            for group in range(0, plane.shape[1], 4):
+                r = (size + 2) >> 2 if weak[edge // 16 - 1][group // 16] else size
+                lines = plane[edge - 8 : edge + 8, group : group + 4].astype(int)
+                p, q = lines[7::-1], lines[8:]
+                curvature = np.abs(p[2] - 2 * p[1] + p[0]) + np.abs(q[2] - 2 * q[1] + q[0])
+                class_ = sum(int(256 * curvature.sum() >= bound * r) for bound in (10, 26, 64, 128))
+                cap, end = ((value * r + 512) >> 10 for value in (CAPS[class_], ENDS[class_]))
+                step = (9 * (q[0] - p[0]) - 3 * (q[1] - p[1]) + 8) >> 4
+                step = np.sign(step) * np.minimum(np.minimum(abs(step), cap), np.maximum(end - abs(step), 0))
+                for k in range(8):
+                    moved = (RAMPS[class_][7 - k] * step + 32) >> 6
+                    out[edge - 1 - k, group : group + 4] = np.clip(p[k] + moved, 0, 512)
+                    out[edge + k, group : group + 4] = np.clip(q[k] - moved, 0, 512)
+        return out
+
+    return rows(rows(picture.T, np.transpose(weak_columns)).T, weak_rows)
+
+
+@pytest.mark.parametrize("qp", [0, 21])
+def test_int16_is_as_defined(blocky, qp):
+    side = symbols([[1, 1], [1, 0], [1, 0]])
+    weak = [np.asarray(mask[0]) for mask in weak_edges(side)]
+    found = filtered(blocky, qp, side=side)
+    for number, component in ((0, 0), (1, 2)):
+        expected = by_definition(blocky[number, :, :, component], qp, *weak)
+        np.testing.assert_array_equal(found[number, :, :, component], expected)
+    assert len(np.unique(found - blocky)) > 20  # it did something
+
+
+def test_weak_are_edges_between_skipped_blocks_that_move_together():
+    side = symbols([[1, 1], [1, 1], [1, 0]])
+    side[:, 1, 0, :2] = 4, 4
+    rows, columns = (mask[0].tolist() for mask in weak_edges(side))
+    assert rows == [[False, True], [False, False]]
+    assert columns == [[True], [False], [False]]
+
+
+def test_sizes_are_known_without_doubt():
+    """Far enough from a tie for the powers of any machine."""
+    exact = 4096 * 2.0 ** (-np.arange(128) / 22)
+    assert np.abs(exact - np.floor(exact) - 0.5).min() > 3e-4
+    assert deblocking._SIZES[[0, 22, 127]].tolist() == [4096, 2048, 75]
+
+
+def test_float32_does_the_same_without_rounding(blocky):
+    """But where four lines are so near a bound that rounding makes their class."""
+    difference = np.abs(filtered((blocky / 512).astype(np.float32), 10) * 512 - filtered(blocky, 10))
+    assert difference.mean() < 0.3
+    assert np.mean(difference > 2) < 0.01
+
+
+def test_qps_are_of_each_picture(blocky):
+    both = filtered(blocky, 5, 50)
+    for number, qp in enumerate((5, 50)):
+        np.testing.assert_array_equal(both[number], filtered(blocky, qp)[number])
+    assert (both[0] != filtered(blocky, 50)[0]).any()
+
+
+@pytest.mark.parametrize("one", [np.int16(512), np.float32(1)])
+def test_flat_pictures_stay_and_slopes_nearly(one):
+    flat = np.full((2, HEIGHT, WIDTH, 3), one, one.dtype)
+    np.testing.assert_array_equal(filtered(flat, 0), flat)
+    slope = (flat * (np.arange(WIDTH) * 8)[:, None] / 512).astype(one.dtype)
+    moved = np.abs(filtered(slope, 0).astype(float) - slope) * 512 / one
+    assert moved.max() < 4.5  # half of a step between neighbours
+
+
+def test_steps_of_coding_go_and_edges_of_objects_stay():
+    for step, kept in ((12, 0), (240, 240)):
+        picture = np.full((2, HEIGHT, WIDTH, 3), 200, np.int16)
+        picture[:, :, 16:] += step
+        found = np.diff(filtered(picture, 32).astype(int), axis=2)[:, :, 15]
+        assert (abs(found - kept) <= 1).all()
+
+
+def test_a_block_alone_stays():
+    picture = np.arange(768, dtype=np.int16).reshape(1, 16, 16, 3) % 500
+    np.testing.assert_array_equal(deblock(picture, np.zeros(1), STRENGTH), picture)
+
+
+def test_gradients_pass(blocky):
+    """A sample at an edge follows those across it, and levels are kept."""
+    picture = jnp.asarray(256 + (blocky - 256) // 16, jnp.float32) / 512
+    gradient = np.asarray(jax.grad(lambda x: run(x, np.zeros(2, np.float32), STRENGTH)[0, 15, 8, 0])(picture))[
+        0, :, :, 0
+    ]
+    assert gradient[16, 8] > 0.2
+    np.testing.assert_allclose(gradient.sum(), 1.0, atol=1e-5)
