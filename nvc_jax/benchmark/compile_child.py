@@ -14,11 +14,15 @@ from nvc_jax.benchmark.device_programs import DeviceProgram, coding_programs
 from nvc_jax.benchmark.subject import load
 from nvc_jax.benchmark.targets import find
 from nvc_jax.cli.arguments import parse_size
+from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.errors import ConfigError, NvcError
+from nvc_jax.models.params import ParamTree
 from nvc_jax.training.abstract import abstract_step, distinct_stages
 from nvc_jax.training.config import Stage
+from nvc_jax.training.data import Batch
 from nvc_jax.training.processes import DEVICES
 from nvc_jax.training.settings import load_config
+from nvc_jax.training.step import Metrics, TrainState
 
 GRIDS = ((1, 1), (2, 2), (4, 4))  # of chips that train together
 
@@ -63,12 +67,18 @@ def training_steps(request: dict[str, Any]) -> dict[str, Callable[[], DeviceProg
     if request["precision"] not in ("float32", "bfloat16"):
         return {}
     config = dataclasses.replace(load_config(request["config"]), precision=request["precision"])
+    given = request.get("teacher") or config.teacher.model
+    teacher = find_codec(given) if given else None
 
     def step(stage: Stage, grid: tuple[int, int]) -> DeviceProgram:
         chips = grid[0] * grid[1]
-        made = abstract_step(config, stage, chips, request["batch"])
+        made = abstract_step(config, stage, chips, request["batch"], teacher)
+
+        def taught(state: TrainState, batch: Batch, teacher: ParamTree | None) -> tuple[TrainState, Metrics]:
+            return made.step(state, batch, teacher=teacher)
+
         axis = DEVICES if chips > 1 else ""
-        return DeviceProgram(made.step, (made.state, made.batch), (0,), grid, axis, split=(1,))
+        return DeviceProgram(taught, (made.state, made.batch, made.teacher), (0,), grid, axis, split=(1,))
 
     return {
         name + (f"@{grid[0]}x{grid[1]}" if grid != (1, 1) else ""): functools.partial(step, stage, grid)

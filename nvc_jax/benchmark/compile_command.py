@@ -67,6 +67,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--training", action="store_true", help=f"add {TRAINING_PROGRAMS}")
     parser.add_argument("--config", default=RECIPE, metavar="NAME|FILE.py", help="recipe of the training steps")
+    parser.add_argument("--teacher", metavar="NAME|DIR", help="architecture of the teacher of a distilling recipe")
     parser.add_argument("--batch", type=int, help="clips per chip (default: the stage's batch over all chips)")
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for one program")
     parser.add_argument("--hlo", metavar="DIR", help="also write the optimised HLO of each program")
@@ -99,9 +100,8 @@ def measure(options: argparse.Namespace, command: str, progress: Console) -> dic
     parse_size(options.size)
     for target in chosen:
         target.check_installed()
-    request = {
-        name: getattr(options, name) for name in ("model", "size", "precision", "strategy", "hlo", "config", "batch")
-    }
+    names = "model", "size", "precision", "strategy", "hlo", "config", "batch", "teacher"
+    request = {name: getattr(options, name) for name in names}
     programs = options.programs.split(",") + (TRAINING_PROGRAMS.split(",") if options.training else [])
     found: dict[str, Any] = {}
     result = {

@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvc_jax.codec.abstract import AbstractPackets, abstract
+from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.codec.loop import LoadedNetwork
 from nvc_jax.evaluation.complexity import macs_of, tally
-from nvc_jax.models.config import CodecConfig
+from nvc_jax.models.config import PATCH, CodecConfig
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import parameter_shapes, unflatten
-from nvc_jax.training.config import Stage, TrainConfig
+from nvc_jax.training.config import PICTURES, Stage, TrainConfig
 from nvc_jax.training.data import ClipSet
+from nvc_jax.training.distillation import channels
 
 _CARRIED = 10.0  # values per pixel that a scan keeps of each packet that is recomputed
 _COMPILE_S = 10.0
@@ -72,10 +74,11 @@ def overview(
     state_bytes = tree_bytes(state)
     stage = max(_left(config, step), key=lambda stage: activation_bytes(config, stage, platform))
     activations = activation_bytes(config, stage, platform) / count
+    lent = teacher_bytes(config, stage, count)
     held = sum(clip.size_bytes for clip in clips.clips) if config.data.on_device else 0
-    data = f", {_size(held)} clips" if held else ""
+    data = (f", {_size(lent)} teacher" if lent else "") + (f", {_size(held)} clips" if held else "")
     parts = f"{_size(state_bytes)} state, {_size(activations)} activations of stage {stage.name!r}{data}"
-    yield f"memory   about {_size(state_bytes + activations + held)} on each device (estimate: {parts})"
+    yield f"memory   about {_size(state_bytes + activations + lent + held)} on each device (estimate: {parts})"
     kept = config.logging.keep
     yield (
         f"disk     {_size(state_bytes)} for each checkpoint, of which {kept} are kept; "
@@ -95,7 +98,9 @@ def compiling(config: TrainConfig, stages: Sequence[Stage]) -> str:
     names = ", ".join(repr(stage.name) for stage in stages[:2]) + (", ..." if len(stages) > 2 else "")
     platform = jax.local_devices()[0].platform
     seconds = sum(compile_seconds(config, stage, platform) for stage in stages)
-    return f"compiling stage{'s' * (len(stages) > 1)} {names} (about {seconds:.0f} s the first time)"
+    return (
+        f"compiling stage{'s' * (len(stages) > 1)} {names} (about {seconds:.0f} s the first time, on an idle machine)"
+    )
 
 
 def parameter_counts(codec: CodecConfig) -> dict[str, int]:
@@ -123,6 +128,20 @@ def activation_bytes(config: TrainConfig, stage: Stage, platform: str) -> float:
         at_once = 1 if name != codec.rest or stage.mode == "plain" or stage.remat else packets
         held += _RULES.get(platform, _RULES["gpu"]).kept * of_packet * at_once
     return pixels * width * (held + _CARRIED * stage.frames * (stage.mode == "cascaded"))
+
+
+def teacher_bytes(config: TrainConfig, stage: Stage, devices: int) -> float:
+    """Estimate what a teacher holds on each of some devices: parameters, and all that a student is compared with."""
+    if not config.taught(stage):
+        return 0.0
+    codec = find_codec(config.teacher.model)
+    network = codec[codec.rest]
+    values = {  # per pixel of a packet; energy signatures are small
+        PICTURES: 3.0 * network.pictures,
+        "mse": sum(channels(network)[name] for name in config.teacher.features) / PATCH**2,
+    }.get(config.teacher.kind, 0.0)
+    packets = (stage.frames - config.begin) // network.pictures
+    return 4.0 * (parameter_counts(codec)[codec.rest] + values * packets * stage.batch * stage.size**2 / devices)
 
 
 def compile_seconds(config: TrainConfig, stage: Stage, platform: str) -> float:

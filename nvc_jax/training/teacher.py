@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from nvc_jax.codec.store import StoredModel, load_model
+from nvc_jax.codec.store import load_model
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import NetworkConfig
+from nvc_jax.models.config import CodecConfig, NetworkConfig
 from nvc_jax.models.network import Network
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import ParamTree, flatten
@@ -48,7 +48,9 @@ def load_teacher(config: TrainConfig) -> LoadedTeacher | None:
             f"teacher.kind={NO_TEACHER} to train without one."
         )
     stored = load_model(settings.model)
-    network = _checked(config, stored)
+    if stored.precision == "int16":
+        raise ConfigError(f"teacher {settings.model}: is an int16 model, with features that are no real numbers.")
+    network = teacher_network(config, stored.config)
     params = stored.params[stored.config.rest]
     size = sum(np.size(leaf) for leaf in flatten(params).values()) / 1e6
     what = "decoded pictures" if settings.kind == PICTURES else ", ".join(settings.features)
@@ -56,10 +58,13 @@ def load_teacher(config: TrainConfig) -> LoadedTeacher | None:
     return LoadedTeacher(network, params, stored.identity, line)
 
 
-def _checked(config: TrainConfig, stored: StoredModel) -> Network:
-    where, codec = f"teacher.model={config.teacher.model}", stored.config
-    if stored.precision == "int16":
-        raise ConfigError(f"{where}: is an int16 model, whose features are no real numbers; give its float model.")
+def teacher_network(config: TrainConfig, codec: CodecConfig) -> Network:
+    """The network of a teacher's architecture that codes its packets after the first.
+
+    Raises:
+        ConfigError: its features cannot be compared with those of the student.
+    """
+    where = f"teacher {config.teacher.model or codec.name}"
     theirs, mine = codec[codec.rest], config.codec[config.codec.rest]
     if theirs.pictures != mine.pictures:
         raise ConfigError(

@@ -14,12 +14,14 @@ from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import PairConfig, Stack, tiny
 from nvc_jax.models.networks import networks
+from nvc_jax.training.abstract import abstract_step
 from nvc_jax.training.clips import Weighting, prepare
 from nvc_jax.training.config import DEMO, Data, Logging, Loss, Stage, Teacher, TrainConfig
 from nvc_jax.training.data import Batch
 from nvc_jax.training.distillation import averaging, compared, differences, signature
 from nvc_jax.training.forward import Coded, PacketInput
 from nvc_jax.training.optimiser import Packing
+from nvc_jax.training.overview import parameter_counts, teacher_bytes
 from nvc_jax.training.run import train
 from nvc_jax.training.settings import load_config, override
 from nvc_jax.training.step import Step, initial_state, terms
@@ -190,6 +192,27 @@ def teacher_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teachers") / "tiny"
     save_model(folder, synthetic.tiny_model())
     return folder
+
+
+def test_a_step_without_devices_has_its_teacher():
+    stage = RUN.stages[0]
+    with pytest.raises(ConfigError, match="stage 'a' is distilled from a teacher; name the teacher's architecture"):
+        abstract_step(RUN, stage)
+    made = abstract_step(RUN, stage, teacher=tiny)
+    found = jax.eval_shape(
+        lambda state, batch, lent: made.step(state, batch, teacher=lent)[1], made.state, made.batch, made.teacher
+    )
+    assert "distillation" in found
+
+
+def test_memory_of_a_teacher():
+    taught = override(RUN, ["teacher.model=tiny", "teacher.kind=picture"])
+    parameters = 4 * parameter_counts(tiny)["inter"]
+    stage = taught.stages[0]
+    pictures = 4 * 3 * (stage.frames - taught.begin) * stage.batch * stage.size**2
+    assert teacher_bytes(taught, stage, 2) == parameters + pictures / 2
+    assert teacher_bytes(override(taught, ["teacher.kind=efd"]), stage, 2) == parameters
+    assert teacher_bytes(override(taught, ["teacher.kind=none"]), stage, 2) == 0
 
 
 def test_teachers_that_do_not_fit_are_one_sentence(teacher_folder):
