@@ -4,7 +4,8 @@ python tools/package_model.py RUN --clips '../shared/data/clips/eval/*.mkv' [--n
 
 RUN is the folder of train.py, or one with its `model` and `metrics.jsonl`. The parts, in order:
 
-weights    nvc_jax/weights/NAME
+weights    nvc_jax/weights/NAME; with --deblocking N the model is given that filter of block edges, and streams made
+           without it still decode
 training   benchmarks/results/NAME_training.json and docs/NAME_training.png, from metrics.jsonl
 results    benchmarks/results/eval/NAME.json: real streams of the clips at six qps
 figures    docs/NAME_rd.png, of all results in that folder
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--clips", nargs="+", default=[], metavar="GLOB", help="for `results`")
     parser.add_argument("--name", default="embedded")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--deblocking", type=int, metavar="N", help="strength of the filter, for `weights`")
     parser.add_argument("--stream-dir", type=Path, metavar="DIR", help="keep streams there, and reuse them")
     return run_command(parser, make_parts)
 
@@ -64,7 +66,10 @@ def make_parts(options: argparse.Namespace) -> None:
 
 def ship_weights(options: argparse.Namespace) -> None:
     """Copy the model directory of the run."""
-    save_model(WEIGHTS / options.name, load_model(options.run / "model"))
+    model = load_model(options.run / "model")
+    save_model(
+        WEIGHTS / options.name, model if options.deblocking is None else model.with_deblocking(options.deblocking)
+    )
 
 
 def training_curve(options: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ class Codec:
         self.precision = precision
         self._kernels = kernels
         self._device = _device(device)
-        self._loaded: dict[str | None, loaded.Codec] = {}
+        self._loaded: dict[tuple[str | None, str], loaded.Codec] = {}
         self.in_precision(precision or FILE_PRECISION)
 
     def __repr__(self) -> str:
@@ -257,13 +257,17 @@ class Codec:
 
     def in_precision(self, precision: str | None) -> loaded.Codec:
         """The parts that code in a precision; None is that of the model. Kept."""
-        if precision not in self._loaded:
+        return self._in_precision(precision, self.stored)
+
+    def _in_precision(self, precision: str | None, stored: StoredModel) -> loaded.Codec:
+        key = precision, stored.identity
+        if key not in self._loaded:
             platform = None if self._device is None else self._device.platform
             with self.on_device():
-                self._loaded[precision] = loaded.Codec(
-                    self.stored, precision, self._kernels, None if platform == jax.default_backend() else platform
+                self._loaded[key] = loaded.Codec(
+                    stored, precision, self._kernels, None if platform == jax.default_backend() else platform
                 )
-        return self._loaded[precision]
+        return self._loaded[key]
 
     def for_stream(self, header: NvcHeader | None) -> loaded.Codec:
         """The parts that decode a stream.
@@ -275,8 +279,8 @@ class Codec:
         if header is None:
             return self.in_precision(self.precision or self.stored.precision)
         precision = loaded.stream_precision(header, self.precision)
-        loaded.stored_for(header, self.stored, self.name)
-        codec = self.in_precision(precision)
+        stored = loaded.stored_for(header, self.stored, self.name)
+        codec = self._in_precision(precision, stored)
         loaded.check_identity(header, codec, self.name)
         return codec
 

@@ -3,6 +3,7 @@
 They hold format version, architecture, identity, origin, hashes of the other files, and qp offsets. An int16 model has
 the identity of the trained model it was made of, and `contents`, the hash of its integers. The int16 form of a model
 with an `int16_identity` goes by that one in streams, as all did before the forms of a model shared an identity.
+`unfiltered` has the identities of the same parameters without deblocking, where streams were made with them.
 """
 
 import json
@@ -84,8 +85,14 @@ def find_codec(name: str) -> CodecConfig:
     raise ConfigError(f"unknown codec {name!r}; available: {known}, a configuration FILE.json, or a model directory.")
 
 
+def _before(description: dict[str, Any]) -> dict[str, Any]:
+    """The identities that a model had before it was given deblocking."""
+    before: dict[str, Any] = description.get("unfiltered", {})
+    return before
+
+
 def trained_identity(stream_identity: str) -> str:
     """The identity of the model that a stream names, for people: int16 forms had their own ones before."""
-    descriptions = map(read_description, packaged_models().values())
-    known = {text["int16_identity"]: str(text["identity"]) for text in descriptions if "int16_identity" in text}
+    models = [model for text in map(read_description, packaged_models().values()) for model in (text, _before(text))]
+    known = {model["int16_identity"]: str(model["identity"]) for model in models if "int16_identity" in model}
     return known.get(stream_identity, stream_identity)

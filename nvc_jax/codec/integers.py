@@ -44,7 +44,9 @@ def integerise(model: StoredModel) -> StoredModel:
         return model
     params = to_integers(in_units(model.params, model.config))
     made = make_model(model.config, params, f"int16 of {model.source}", model.tables, model.offsets)
-    return dataclasses.replace(made, identity=model.identity, int16_identity=model.int16_identity)
+    return dataclasses.replace(
+        made, identity=model.identity, int16_identity=model.int16_identity, unfiltered=model.unfiltered
+    )
 
 
 def in_units(params: ParamTree, config: CodecConfig) -> dict[str, Any]:

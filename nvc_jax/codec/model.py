@@ -201,7 +201,7 @@ def packaged_for(header: NvcHeader) -> str:
 
 
 def stored_for(header: NvcHeader, stored: StoredModel, name: str) -> StoredModel:
-    """The model, if it has the parameters that a stream needs; name: for messages.
+    """The model as it made a stream, if it has the parameters that the stream needs; name: for messages.
 
     Raises:
         ModelError: it holds integers, and the stream was made in floating point.
@@ -211,7 +211,7 @@ def stored_for(header: NvcHeader, stored: StoredModel, name: str) -> StoredModel
             f"the stream was made in {header.precision} with the model {_wanted(header)}, and {name} is an int16 one; "
             "give the model that it was made of as model."
         )
-    return stored
+    return stored.for_stream(header.identity)
 
 
 def check_identity(header: NvcHeader, codec: Codec, name: str) -> None:

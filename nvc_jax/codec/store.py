@@ -44,6 +44,8 @@ class StoredModel:
         offsets: no part of the identity.
         contents: hash of this form of the model, the identity in float32.
         int16_identity: of its int16 form in streams, where that is not the identity.
+        unfiltered: where its parameters were a model without deblocking before: `identity` and perhaps `int16_identity`
+            of that model, whose streams still decode.
     """
 
     config: CodecConfig
@@ -55,6 +57,7 @@ class StoredModel:
     offsets: QpOffsets = DEFAULT_OFFSETS
     contents: str = ""
     int16_identity: str | None = None
+    unfiltered: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def stream_identity(self) -> str:
@@ -64,6 +67,31 @@ class StoredModel:
     def made(self, stream_identity: str) -> bool:
         """True for the identity in a stream of this form of the model, by this version or an earlier one."""
         return stream_identity in (self.identity, self.stream_identity, self.contents)
+
+    def for_stream(self, stream_identity: str) -> "StoredModel":
+        """The model, or the one that it was without deblocking, if that made the stream."""
+        if self.made(stream_identity) or stream_identity not in self.unfiltered.values():
+            return self
+        model = make_model(self.config.with_deblocking(0), self.params, self.source, self.tables, self.offsets)
+        identity, in_int16 = self.unfiltered["identity"], self.unfiltered.get("int16_identity")
+        return dataclasses.replace(model, identity=identity, int16_identity=in_int16)
+
+    def with_deblocking(self, strength: int) -> "StoredModel":
+        """The model with another strength of the filter, and so another identity.
+
+        Streams of the model without filter decode with the new one.
+
+        Raises:
+            ConfigError: none of its networks has the filter, or the strength is out of range.
+            ModelError: it holds integers.
+        """
+        if self.precision == "int16":
+            raise ModelError("deblocking is given to the trained model, before its int16 form is made.")
+        model = make_model(self.config.with_deblocking(strength), self.params, self.source, self.tables, self.offsets)
+        own = {"identity": self.identity, "int16_identity": self.int16_identity}
+        before = {key: value for key, value in own.items() if value is not None}
+        filters = self.config != self.config.with_deblocking(0)
+        return dataclasses.replace(model, unfiltered=self.unfiltered if filters else before)
 
 
 def make_model(
@@ -121,6 +149,8 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
                 description["contents"] = model.contents
             if model.int16_identity is not None:
                 description["int16_identity"] = model.int16_identity
+            if model.unfiltered:
+                description["unfiltered"] = dict(model.unfiltered)
             (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
@@ -161,6 +191,7 @@ def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:
         model_offsets(description, folder),
         contents,
         description.get("int16_identity"),
+        _unfiltered(description, folder),
     )
 
 
@@ -175,6 +206,13 @@ def model_offsets(description: Mapping[str, Any], folder: str | os.PathLike[str]
         return QpOffsets(tuple(found[0]), found[1])
     except (TypeError, ConfigError):
         raise ModelError(f"{folder}: config.json is damaged (its qp offsets are {found!r}).") from None
+
+
+def _unfiltered(description: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    found = description.get("unfiltered", {})
+    if not isinstance(found, dict) or (found and not isinstance(found.get("identity"), str)):
+        raise ModelError(f"{folder}: config.json is damaged (its model without deblocking is {found!r}).")
+    return found
 
 
 def this_process_alone() -> Any:

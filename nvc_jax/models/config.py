@@ -297,6 +297,20 @@ class CodecConfig:
         networks = tuple((key, network if key == name else old) for key, old in self.networks)
         return dataclasses.replace(self, networks=networks)
 
+    def with_deblocking(self, strength: int) -> "CodecConfig":
+        """The codec with another strength of the filter in all networks.
+
+        Raises:
+            ConfigError: it is out of range, or a network cannot filter.
+        """
+        changed = self
+        for name, network in self.networks:
+            if isinstance(network, IntraConfig | MotionInterConfig):
+                changed = changed.replace(name, dataclasses.replace(network, deblocking=strength))
+            elif strength:
+                raise ConfigError(f"the network {name} of {self.name} has no deblocking; codecs with block motion do.")
+        return changed
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON, see `NetworkConfig.to_dict`."""
         data: dict[str, Any] = {"name": self.name}

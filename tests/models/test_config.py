@@ -237,3 +237,18 @@ def test_the_names_of_architectures_are_kept():
     named = {"intra": IntraConfig, "inter": InterConfig, "motion_inter": MotionInterConfig, "pair": PairConfig}
     assert NETWORK_TYPES == named | {"unified": UnifiedConfig}
     assert dcvc_rt.to_dict()["intra"].keys().isdisjoint({"type", "first", "rest"})
+
+
+def test_deblocking_is_written_only_where_it_is():
+    moving = tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"])))
+    filtered = moving.with_deblocking(38)
+    before, after = moving.to_dict(), filtered.to_dict()
+    assert after == before | {name: before[name] | {"deblocking": 38} for name in ("intra", "inter")}
+    assert there_and_back(filtered) == filtered
+    assert filtered.with_deblocking(0) == moving
+    assert tiny.with_deblocking(0) == tiny
+    with pytest.raises(ConfigError, match="network inter of tiny has no deblocking"):
+        tiny.with_deblocking(38)
+    for strength in (-1, 513, 1.5):
+        with pytest.raises(ConfigError, match="must be an integer of 0 to 512"):
+            moving.with_deblocking(strength)
