@@ -348,13 +348,13 @@ class _Run:
         if not config.transform_init:
             return random
         stage = config.stages[0]
-        stage = dataclasses.replace(stage, frames=max(2, stage.frames))
+        count = config.codec[config.codec.rest].pictures
+        stage = dataclasses.replace(stage, frames=max(count + 1, stage.frames))
         planes = samples(self.clips, stage, _STATISTICS_CLIPS)
         batch = tuple(jnp.asarray(np.stack(plane)) for plane in zip(*planes, strict=True))
         clips = np.asarray(pictures(batch)).swapaxes(0, 1)
-        return transform_codec(
-            config.codec, patch_statistics(clips), config.loss.intra_lambda, config.loss.inter_lambda, config.seed
-        )
+        statistics, loss = patch_statistics(clips, count), config.loss
+        return transform_codec(config.codec, statistics, loss.intra_lambda, loss.inter_lambda, config.seed)
 
 
 def _on_host(tree: Any) -> Any:

@@ -1,5 +1,7 @@
 """Initialisation and export of a run."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import embedded, embedded_v2, tiny, ui2c
+from nvc_jax.models.config import Stack, embedded, embedded_v2, tiny, ui2c_small
 from nvc_jax.models.networks import networks
+from nvc_jax.models.state import Feature, Pictures
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.training.rounding import rounded, straight_through
 from nvc_jax.training.transform_init import patch_statistics, patch_transform, transform_codec
@@ -64,7 +67,51 @@ def test_transform_codec_codes_pictures_before_any_training(config):
     assert psnr[2] > 36
 
 
-@pytest.mark.parametrize(("config", "message"), [(tiny, "needs 96 intra and 98 inter"), (ui2c, "has no intra network")])
-def test_codecs_that_cannot_start_as_transform_codecs(config, message):
-    with pytest.raises(ConfigError, match=message):
-        transform_codec(config, patch_statistics(np.zeros((1, 2, 16, 16, 3), np.float32)), (8.0, 9.0), (4.0, 5.0), 0)
+def test_a_pair_starts_as_a_coder_of_differences_from_the_last_picture():
+    pair = dataclasses.replace(ui2c_small["pair"], adaptor=Stack(1, 184), latent=192)
+    config = ui2c_small.replace("pair", pair)
+    _, frames = demo_sequence(128, 64, 5)
+    clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[0] for f in frames])[None]
+    params = transform_codec(config, patch_statistics(np.asarray(clip), 2), (8.0, 4096.0), (4.0, 2048.0), 0)
+    network, variables = networks(config)["pair"], {"params": jax.tree.map(jnp.asarray, params["pair"])}
+    qps = jnp.array([[40.0, 48.0]])
+
+    def apply(method, *args):
+        return network.apply(variables, *args, method=method)
+
+    @jax.jit
+    def code(state, pictures):
+        context = apply("context", apply("features", state, qps)[0])
+        y, _ = apply("analyse", pictures, context, qps)
+        features = [apply("synthesise", symbols, context, qps) for symbols in (y, jnp.zeros_like(y))]
+        return features[0], *(apply("reconstruct", feature, None, qps) for feature in features)
+
+    def psnr(found, wanted):
+        return -10 * np.log10(np.square(found - wanted).mean())
+
+    feature, first, repeated = code(Pictures(clip[:, :1]), clip[:, 1:3])
+    assert psnr(repeated, clip[:, [0, 0]]) > 35
+    assert psnr(first, clip[:, 1:3]) > psnr(clip[:, [0, 0]], clip[:, 1:3]) + 3
+    _, second, repeated = code(Feature(feature), clip[:, 3:5])
+    assert psnr(repeated, first[:, [1, 1]]) > 35
+    assert psnr(second, clip[:, 3:5]) > psnr(first[:, [1, 1]], clip[:, 3:5]) + 3
+
+
+@pytest.mark.parametrize(("heads", "width"), [(2, 256), (2, 368), (1, 200)])
+def test_heads_start_with_the_pictures_that_one_stack_makes(heads, width):
+    one = ui2c_small.replace("pair", dataclasses.replace(ui2c_small["pair"], recon=Stack(1, 184)))
+    other = one.replace("pair", dataclasses.replace(one["pair"], heads=heads, recon=Stack(1, width)))
+    clip = np.random.default_rng(0).random((1, 3, 32, 32, 3), np.float32)
+    statistics, qps = patch_statistics(clip, 2), jnp.array([[40.0, 48.0]])
+    feature = jnp.zeros((1, 4, 4, 184)).at[..., :182].set(np.random.default_rng(1).normal(0, 0.01, (4, 4, 182)))
+    found = []
+    for config in (one, other):
+        params = transform_codec(config, statistics, (8.0, 9.0), (4.0, 5.0), 0)
+        variables = {"params": jax.tree.map(jnp.asarray, params["pair"])}
+        found.append(networks(config)["pair"].apply(variables, feature, None, qps, method="reconstruct"))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-2)
+
+
+def test_codecs_that_cannot_start_as_transform_codecs():
+    with pytest.raises(ConfigError, match="needs 96 intra and 98 inter"):
+        transform_codec(tiny, patch_statistics(np.zeros((1, 2, 16, 16, 3), np.float32)), (8.0, 9.0), (4.0, 5.0), 0)
