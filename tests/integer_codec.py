@@ -291,17 +291,60 @@ def compensate(picture: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return result
 
 
+RAMPS = [
+    [74, 59, 45, 35, 29, 24, 18, 14],
+    [68, 44, 26, 17, 13, 10, 8, 6],
+    [60, 24, 6, 5, 3, 3, 3, 3],
+    [49, 11, 0, 3, 0, 0, 0, 0],
+    [13, -3, 1, 0, 0, 0, 0, 0],
+]
+CAPS, ENDS = [128, 128, 96, 77, 51], [384, 384, 288, 512, 1024]
+
+
+def deblock(picture: np.ndarray, qp: int, strength: int, moves: np.ndarray | None = None) -> np.ndarray:
+    """Section 7, edge by edge. picture: [1, H, W, 3]; moves: [H/16, W/16, 3], None in an intra frame."""
+    size = (strength * round(4096 * 2 ** (-qp / 22)) + 128) >> 8
+
+    def below(plane: np.ndarray, moves: np.ndarray | None) -> np.ndarray:
+        """The edges between rows of blocks."""
+        out = plane.copy()
+        for edge in range(16, len(plane), 16):
+            for x in range(0, plane.shape[1], 4):
+                r = size
+                if moves is not None:
+                    a, b = moves[edge // 16 - 1, x // 16], moves[edge // 16, x // 16]
+                    r = (size + 2) >> 2 if a[2] != 0 and (a == b).all() else size
+                lines = plane[edge - 8 : edge + 8, x : x + 4].astype(np.int64)
+                p, q = lines[7::-1], lines[8:]
+                curvature = np.abs(p[2] - 2 * p[1] + p[0]) + np.abs(q[2] - 2 * q[1] + q[0])
+                chosen = sum(int(256 * curvature.sum() >= bound * r) for bound in (10, 26, 64, 128))
+                cap, end = ((value[chosen] * r + 512) >> 10 for value in (CAPS, ENDS))
+                step = (9 * (q[0] - p[0]) - 3 * (q[1] - p[1]) + 8) >> 4
+                magnitude = np.abs(step)
+                step = np.sign(step) * np.minimum(np.minimum(magnitude, cap), np.maximum(end - magnitude, 0))
+                for k, weight in enumerate(RAMPS[chosen]):
+                    moved = (weight * step + 32) >> 6
+                    out[edge - 1 - k, x : x + 4] = np.clip(p[k] + moved, 0, 512)
+                    out[edge + k, x : x + 4] = np.clip(q[k] - moved, 0, 512)
+        return out
+
+    turned = None if moves is None else moves.swapaxes(0, 1)
+    planes = (below(below(plane.T, turned).T, moves) for plane in np.moveaxis(picture[0], -1, 0))
+    return np.stack(list(planes), axis=-1)[None]
+
+
 def code_sequence(
     parameters: Parameters,
     frames: Sequence,
     plans: Sequence,
     threshold: float | None,
     motion: Sequence | None = None,
+    deblocking: int = 0,
 ):
     """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
 
     parameters: by names such as `inter/encoder_in/kernel`; plans: with start, qps and refresh; motion: of a codec with
-    motion, for every frame, [H/16, W/16, 3].
+    motion, for every frame, [H/16, W/16, 3]; deblocking: of both networks.
     """
     networks = {
         name: kind({n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")})
@@ -325,5 +368,7 @@ def code_sequence(
         picture = network.reconstruct(coded.feature)
         if skipped is not None:
             picture = np.where(np.kron(skipped, np.ones((16, 16), bool))[None, ..., None], used[0], picture)
+        if deblocking:
+            picture = deblock(picture, network.qp, deblocking, None if plan.start else moves)
         reference = (picture, "picture") if plan.start else (coded.feature, "feature")
         yield coded, planes_from_picture(picture, frame.y.shape[1], frame.y.shape[0])

@@ -14,8 +14,8 @@ def tiny_codec():
 
 @pytest.fixture(scope="session")
 def moving_codec():
-    """The smallest codec with motion."""
-    return Codec(synthetic.tiny_model(motion=True))
+    """The smallest codec with motion, and deblocking."""
+    return Codec(synthetic.tiny_model(motion=True).with_deblocking(38))
 
 
 @pytest.fixture

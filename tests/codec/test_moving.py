@@ -9,6 +9,7 @@ import synthetic
 from recording import frames as recorded_frames
 from recording import recorded_stages
 
+from nvc_jax.codec import stages
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.models import motion as motion_network
@@ -81,7 +82,7 @@ def test_int16_equals_the_reference_written_from_the_document(moving_codec):
         stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
     moves = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "skip")]
     assert 0 < moves[1][..., 2].mean() < 1
-    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, moves)
+    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, moves, deblocking=38)
     for frame, ours, (coded, pictures) in zip(
         recorded_frames(calls), streams.decode(codec, stream), theirs, strict=False
     ):
@@ -91,7 +92,17 @@ def test_int16_equals_the_reference_written_from_the_document(moving_codec):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.usefixtures("checkerboard")
+@pytest.fixture
+def unfiltered(monkeypatch):
+    """No deblocking, whatever the configuration says."""
+    forget = stages.reconstruct.compiled.clear_cache
+    monkeypatch.setattr(motion_network, "deblock", lambda picture, *_: picture)
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("checkerboard", "unfiltered")
 def test_skipped_blocks_are_the_prediction(codec):
     """And nothing of y is coded in them; the decoder knows from the stream."""
     source = synthetic.moving_picture(*SIZE, 2)

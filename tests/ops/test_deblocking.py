@@ -1,5 +1,6 @@
 """The filter of block edges, against its definition in docs/INT16.md, section 7."""
 
+import integer_codec
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +12,6 @@ from nvc_jax.ops.deblocking import deblock, weak_edges
 
 STRENGTH = 38
 HEIGHT, WIDTH = 48, 32
-RAMPS = [
-    [14, 18, 24, 29, 35, 45, 59, 74],
-    [6, 8, 10, 13, 17, 26, 44, 68],
-    [3, 3, 3, 3, 5, 6, 24, 60],
-    [0, 0, 0, 0, 3, 0, 11, 49],
-    [0, 0, 0, 0, 0, 1, -3, 13],
-]
-CAPS, ENDS = [128, 128, 96, 77, 51], [384, 384, 288, 512, 1024]
 
 run = jax.jit(deblock, static_argnums=2)
 
@@ -45,39 +38,13 @@ def filtered(picture, *qps, side=None):
     )
 
 
-def by_definition(picture, qp, weak_rows, weak_columns):
-    """One plane [H, W], number by number."""
-    size = (STRENGTH * round(4096 * 2 ** (-qp / 22)) + 128) >> 8
-
-    def rows(plane, weak):
-        out = plane.copy()
-        for edge in range(16, len(plane), 16):
-            for group in range(0, plane.shape[1], 4):
-                r = (size + 2) >> 2 if weak[edge // 16 - 1][group // 16] else size
-                lines = plane[edge - 8 : edge + 8, group : group + 4].astype(int)
-                p, q = lines[7::-1], lines[8:]
-                curvature = np.abs(p[2] - 2 * p[1] + p[0]) + np.abs(q[2] - 2 * q[1] + q[0])
-                class_ = sum(int(256 * curvature.sum() >= bound * r) for bound in (10, 26, 64, 128))
-                cap, end = ((value * r + 512) >> 10 for value in (CAPS[class_], ENDS[class_]))
-                step = (9 * (q[0] - p[0]) - 3 * (q[1] - p[1]) + 8) >> 4
-                step = np.sign(step) * np.minimum(np.minimum(abs(step), cap), np.maximum(end - abs(step), 0))
-                for k in range(8):
-                    moved = (RAMPS[class_][7 - k] * step + 32) >> 6
-                    out[edge - 1 - k, group : group + 4] = np.clip(p[k] + moved, 0, 512)
-                    out[edge + k, group : group + 4] = np.clip(q[k] - moved, 0, 512)
-        return out
-
-    return rows(rows(picture.T, np.transpose(weak_columns)).T, weak_rows)
-
-
 @pytest.mark.parametrize("qp", [0, 21])
 def test_int16_is_as_defined(blocky, qp):
     side = symbols([[1, 1], [1, 0], [1, 0]])
-    weak = [np.asarray(mask[0]) for mask in weak_edges(side)]
     found = filtered(blocky, qp, side=side)
-    for number, component in ((0, 0), (1, 2)):
-        expected = by_definition(blocky[number, :, :, component], qp, *weak)
-        np.testing.assert_array_equal(found[number, :, :, component], expected)
+    for number in range(2):
+        expected = integer_codec.deblock(blocky[number, None], qp, STRENGTH, side[number])
+        np.testing.assert_array_equal(found[number], expected[0])
     assert len(np.unique(found - blocky)) > 20  # it did something
 
 
