@@ -1,4 +1,4 @@
-"""From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 7)."""
+"""From trained parameters to those of the int16 arithmetic (docs/INT16.md, sections 2 and 8)."""
 
 import dataclasses
 import functools
