@@ -51,6 +51,7 @@ SCALES = (
     ("ffn/kernel_out", 2.5),
     ("pointwise_out/kernel", 2.5),
 )
+SCALES_WITHOUT_INTRA = tuple((name, scale) for name, scale in SCALES if not name.startswith("intra/"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +101,9 @@ class PatchTransform:
 
 
 def scales_of(config: CodecConfig) -> tuple[tuple[str, float], ...]:
-    """`SCALES` with the name that the codec has for its inter network."""
-    return tuple((name.replace("inter/", f"{config.rest}/"), scale) for name, scale in SCALES)
+    """`SCALES` of the networks that the codec has."""
+    patterns = SCALES if isinstance(config[config.first], IntraConfig) else SCALES_WITHOUT_INTRA
+    return tuple((name.replace("inter/", f"{config.rest}/"), scale) for name, scale in patterns)
 
 
 def patch_transform(pictures: int = 1) -> tuple[Matrix, Matrix]:
