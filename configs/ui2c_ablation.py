@@ -13,7 +13,7 @@ Each row trains on as many pictures as `ui2c_small`, a tenth of its steps, with 
 | late_blank | the true one first, a blank one with probability 0.5 in the last stage | 24.2 / 23.3 |
 | separate_heads | as `hybrid`, a reconstruction of its own for each picture of a pair | 24.2 / 23.3 |
 
-The first stage of `separate` is divided: half of its pictures train the intra network. Not run so far.
+The first stage of `separate` is divided: half of its pictures train the intra network.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from nvc_jax.models.config import CodecConfig, PairConfig, Stack, UnifiedConfig,
 from nvc_jax.training.config import Stage, TrainConfig
 from nvc_jax.training.references import with_references
 from nvc_jax.training.settings import load_config
+from nvc_jax.training.transform_init import scales_of
 
 SHARE = 10  # of the steps of `ui2c_small`: one in ten
 
@@ -53,7 +54,9 @@ def get_config(row: str = "hybrid") -> TrainConfig:
     else:
         stages = with_references(stages, REFERENCES_OF.get(row, "hybrid"), late=1)
     decay = max(0.0, 1.0 - SHARE * (1.0 - full.average_decay))  # over as large a part of the run
-    return dataclasses.replace(full, codec=CODECS[row], stages=stages, average_decay=decay)
+    codec = CODECS[row]
+    optimiser = dataclasses.replace(full.optimiser, scales=scales_of(codec))
+    return dataclasses.replace(full, codec=codec, stages=stages, optimiser=optimiser, average_decay=decay)
 
 
 def _separate(stages: tuple[Stage, ...]) -> list[Stage]:
