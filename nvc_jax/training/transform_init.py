@@ -69,7 +69,7 @@ class PatchStatistics:
     blank: Matrix
 
     def of(self, kept: npt.NDArray[np.int64]) -> "PatchStatistics":
-        """Those of some coefficients."""
+        """Select the moments of some coefficients."""
         count = len(self.intra) // 4
         rows = (count * np.arange(4)[:, None] + kept).ravel()
         return PatchStatistics(*(moment[np.ix_(rows, rows)] for moment in (self.intra, self.difference, self.blank)))
@@ -125,7 +125,7 @@ def patch_statistics(clips: npt.NDArray[np.float32], pictures: int = 1) -> Patch
     analysis = patch_transform(pictures)[0].astype(np.float32)
 
     def second_moment(reference: Any, first: int) -> Matrix:
-        """Of packets that begin at the pictures from `first` on, and the reference of each."""
+        """Moment of packets that begin at the pictures from `first` on, less the reference of each."""
         count = t - pictures + 1 - first
         packets = [patches[:, first + i : first + i + count] - reference for i in range(pictures)]
         coefficients = np.concatenate(packets, axis=-1) @ analysis
