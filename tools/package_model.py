@@ -32,9 +32,9 @@ from matplotlib.figure import Figure
 from model_card import DOCS, RESULTS, ROOT, SPEED_PRECISIONS, WEIGHTS, blocks, results_of, speed_of, with_block
 
 from nvc_jax.cli.program import run_command
-from nvc_jax.codec.store import load_model, save_model
+from nvc_jax.codec.store import load_model, save_description, save_model
 from nvc_jax.demo.sequence import write_demo
-from nvc_jax.errors import ConfigError, OutputError
+from nvc_jax.errors import ConfigError, ModelError, OutputError
 from nvc_jax.evaluation.bd_rate import quality_title
 from nvc_jax.evaluation.curves import class_curves
 from nvc_jax.evaluation.plots import rd_figure, styles
@@ -66,10 +66,13 @@ def make_parts(options: argparse.Namespace) -> None:
 
 def ship_weights(options: argparse.Namespace) -> None:
     """Copy the model directory of the run."""
-    model = load_model(options.run / "model")
-    save_model(
-        WEIGHTS / options.name, model if options.deblocking is None else model.with_deblocking(options.deblocking)
-    )
+    model, folder = load_model(options.run / "model"), WEIGHTS / options.name
+    if options.deblocking is not None:
+        model = model.with_deblocking(options.deblocking)
+    try:
+        save_description(folder, model)  # parameters written again would be other files, and the repository grows
+    except ModelError:
+        save_model(folder, model)
 
 
 def training_curve(options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from nvc_jax.codec.descriptions import FORMAT, find_model, read_description
 from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
 from nvc_jax.errors import ConfigError, ModelError, OutputError
-from nvc_jax.io.files import atomic_folder, explained, first_line, reason
+from nvc_jax.io.files import atomic_folder, atomic_output, explained, first_line, reason
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import ParamTree, dtype, flatten
 from nvc_jax.spec import FIXED_ARITHMETIC, QP_OFFSETS
@@ -137,25 +137,47 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
                 marker.write_text("committed\n")  # Orbax writes this machine's path into it
             with (stage / "tables.npz").open("wb") as file:
                 save_tables(file, model.tables)
-            description = {
-                "format": FORMAT,
-                "identity": model.identity,
-                "precision": model.precision,
-                "source": model.source,
-                "config": model.config.to_dict(),
-                "sha256": _file_hashes(stage),
-            } | model.offsets.to_dict()
-            if model.contents != model.identity:
-                description["contents"] = model.contents
-            if model.int16_identity is not None:
-                description["int16_identity"] = model.int16_identity
-            if model.unfiltered:
-                description["unfiltered"] = dict(model.unfiltered)
-            (stage / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+            _write_description(stage, model, _file_hashes(stage))
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
         except ValueError as error:  # TensorStore's
             raise OutputError(f"{folder}: cannot write the model ({first_line(error)}).") from None
+
+
+def save_description(folder: Path, model: StoredModel) -> None:
+    """Describe a model directory anew whose parameters are those of the model; the other files stay.
+
+    Raises:
+        ModelError: they are not.
+        OutputError: it cannot be written.
+    """
+    theirs, mine = (flatten(each.params) for each in (load_model(folder), model))
+    if theirs.keys() != mine.keys() or not all(np.array_equal(leaf, mine[name]) for name, leaf in theirs.items()):
+        raise ModelError(f"{folder}: holds other parameters than the model; save the model as a whole.")
+    hashes = {name: value for name, value in _file_hashes(folder).items() if name != "config.json"}
+    try:
+        _write_description(folder, model, hashes)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write the model ({reason(error)}).") from None
+
+
+def _write_description(folder: Path, model: StoredModel, hashes: Mapping[str, str]) -> None:
+    description = {
+        "format": FORMAT,
+        "identity": model.identity,
+        "precision": model.precision,
+        "source": model.source,
+        "config": model.config.to_dict(),
+        "sha256": hashes,
+    } | model.offsets.to_dict()
+    if model.contents != model.identity:
+        description["contents"] = model.contents
+    if model.int16_identity is not None:
+        description["int16_identity"] = model.int16_identity
+    if model.unfiltered:
+        description["unfiltered"] = dict(model.unfiltered)
+    with atomic_output(folder / "config.json") as file:
+        file.write((json.dumps(description, indent=2) + "\n").encode())
 
 
 def load_model(name_or_folder: str | os.PathLike[str]) -> StoredModel:

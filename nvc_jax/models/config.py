@@ -403,14 +403,14 @@ embedded = _codec(
     "embedded",
     _small_intra(96, (1, 2), 128, latent=192, hyper=32),
     _small_inter(MotionInterConfig, 112, 160, latent=192, hyper=32, temporal_width=128),
-)
+).with_deblocking(38)
 
 # Prepared, not trained yet; meant to become the packaged model: more latent channels, because high qps buy too little.
 embedded_v2 = _codec(
     "embedded_v2",
     _small_intra(112, (2, 3), 128, latent=256, hyper=32),
     _small_inter(MotionInterConfig, 128, 160, latent=256, hyper=32, temporal_width=128),
-)
+).with_deblocking(38)
 
 # DCVC-RT and UI2C small enough to train on a CPU, of the same cost per picture: to compare, and as teachers.
 rt_small = _codec(

@@ -13,7 +13,7 @@ from nvc_jax.codec.descriptions import trained_identity
 from nvc_jax.codec.integers import integerise
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import QpOffsets
-from nvc_jax.codec.store import load_model, make_model, save_model
+from nvc_jax.codec.store import load_model, make_model, save_description, save_model
 from nvc_jax.errors import ModelError
 from nvc_jax.models.config import dcvc_rt, tiny
 from nvc_jax.models.params import flatten, unflatten
@@ -141,14 +141,44 @@ def test_the_forms_of_a_model_share_its_identity(model, folder, tmp_path):
     assert before.identity == before.contents == before.stream_identity == integers.contents
 
 
+FIRST = "217e25c58ba9840e847a62687e6ac9eba9630ca1f8a4334ec3ba187e59abe14f"  # the packaged model before deblocking
+
+
 def test_the_packaged_model_keeps_its_name_in_int16_streams(tmp_path):
-    stored = load_model("embedded")
+    stored = load_model("embedded").for_stream(FIRST)
+    assert stored.identity == FIRST
     integers = integerise(stored)
     assert integers.stream_identity == integers.contents == stored.int16_identity != stored.identity
     assert trained_identity(integers.stream_identity) == trained_identity(stored.identity) == stored.identity
     assert trained_identity("0" * 64) == "0" * 64
     save_model(tmp_path / "int16", integers)
     assert load_model(tmp_path / "int16").stream_identity == integers.contents
+
+
+def test_a_model_with_deblocking_is_what_it_was_for_its_streams(model, tmp_path):
+    """Also from disk, in its int16 form, and with another strength; other streams get the model as it is."""
+    before = synthetic.tiny_model(motion=True)
+    save_model(tmp_path / "model", before)
+    after = before.with_deblocking(38)
+    assert after.identity != before.identity
+    save_description(tmp_path / "model", after)
+    after = load_model(tmp_path / "model")
+    assert after.config == before.config.with_deblocking(38)
+    again = after.with_deblocking(20)
+    assert again.identity not in (before.identity, after.identity)
+    for stored in (after, again, integerise(after)):
+        plain = stored.for_stream(before.identity)
+        assert (plain.identity, plain.config) == (before.identity, before.config)
+        assert plain.made(before.identity)
+        assert stored.for_stream(stored.identity) is stored.for_stream("0" * 64) is stored
+    assert again.with_deblocking(0).identity == before.identity
+    with pytest.raises(ModelError, match="holds other parameters"):
+        save_description(tmp_path / "model", model)
+    with pytest.raises(ModelError, match="before its int16 form"):
+        integerise(after).with_deblocking(20)
+    edit(tmp_path / "model", unfiltered=["?"])
+    with pytest.raises(ModelError, match=r"config\.json is damaged"):
+        load_model(tmp_path / "model")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
