@@ -7,6 +7,7 @@ __path__ = pkgutil.extend_path(__path__, __name__)
 
 from ._functions import (  # noqa: TID251
     PANEL,
+    TILE_BYTES,
     WSILU_ENTRIES,
     bfloat16_functions,
     float32_functions,
@@ -26,6 +27,7 @@ from ._native import (  # noqa: TID251
 
 __all__ = [
     "PANEL",
+    "TILE_BYTES",
     "WSILU_ENTRIES",
     "CdfTable",
     "CorruptError",

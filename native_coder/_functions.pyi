@@ -1,4 +1,5 @@
 PANEL: int
+TILE_BYTES: int
 WSILU_ENTRIES: int
 
 def float32_functions() -> dict[str, dict[str, object]]:

@@ -22,6 +22,7 @@ using Kernels = floating::Kernels<Number>;
 
 // Null where the processor lacks the ISA.
 const Kernels* Avx512Bf16Kernels() noexcept;
+const Kernels* AmxKernels() noexcept;
 
 }  // namespace nvc::bfloat16
 

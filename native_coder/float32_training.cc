@@ -110,11 +110,11 @@ void ForwardBlock(const Kernels& kernels, xla::ffi::ThreadPool& pool, const Bloc
     return;
   }
   const std::vector<float> zeros(x.width * c);
-  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels.demands, rows, kMostRows, [&](size_t first, size_t count) noexcept {
     kernels.multiply(block.first, {x.data + first * c, c}, count, {kept.first + first * c, c}, {});
     kernels.activate(kept.first + first * c, count * c, false, kept.activated + first * c, nullptr);
   });
-  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels.demands, rows, kMostRows, [&](size_t first, size_t count) noexcept {
     float* const filtered = Scratch<float>(count * (c + half));
     float* const halves = filtered + count * c;
     float* const projected = kept.projected + first * c;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "demands.h"
 #include "strided.h"
 
 namespace nvc {
@@ -23,7 +24,7 @@ template <class Number>
 constexpr size_t kGroup = sizeof(float) / sizeof(Number);
 
 // A prepacked matrix of weights [inputs, outputs]: panels of kPanel output channels (the last may have kPanel / 2),
-// each [groups of inputs, channels, kGroup]. Inputs and outputs are padded by zeros.
+// each [groups of inputs, channels, kGroup]. Inputs and outputs are padded by zeros, inputs as the kernels demand.
 template <class Number>
 struct Kernel {
   const Number* weights;
@@ -32,9 +33,6 @@ struct Kernel {
   size_t outputs;
 
   static size_t padded(size_t outputs) noexcept { return (outputs + kPanel / 2 - 1) / (kPanel / 2) * (kPanel / 2); }
-  static size_t padded_inputs(size_t inputs) noexcept {
-    return (inputs + kGroup<Number> - 1) / kGroup<Number> * kGroup<Number>;
-  }
 };
 
 // A depthwise 3x3 kernel.
@@ -60,6 +58,7 @@ struct Kernels {
                    const Epilogue<Number>& epilogue);
   // Some columns of a row of a picture through the taps.
   void (*depthwise)(const Taps<Number>& taps, const Neighbourhood<Number>& x, Number* out);
+  Demands demands = {kGroup<Number>};
 };
 
 }  // namespace floating

@@ -23,7 +23,7 @@ struct BlockLayers {
 template <class Number>
 void MultiplyAll(const Kernels<Number>& kernels, xla::ffi::ThreadPool& pool, const Kernel<Number>& kernel,
                  const Number* x, size_t rows, bool wsilu, Number* y) {
-  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels.demands, rows, kMostRows, [&](size_t first, size_t count) noexcept {
     kernels.multiply(kernel, {x + first * kernel.inputs, kernel.inputs}, count,
                      {y + first * kernel.outputs, kernel.outputs}, {wsilu, {}});
   });
@@ -37,7 +37,7 @@ void RestOfBlock(const Kernels<Number>& kernels, xla::ffi::ThreadPool& pool, con
   const size_t c = a.channels, half = block.narrow.inputs;
   using ConstRows = Strided<const Number>;
   const std::vector<Number> zeros(a.width * c);
-  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels.demands, rows, kMostRows, [&](size_t first, size_t count) noexcept {
     Number* const filtered = Scratch<Number>(count * (2 * c + half));
     Number* const projected = filtered + count * c;
     Number* const middle = projected + count * c;

@@ -44,7 +44,9 @@ struct Inference {
     return {Of<Number>(weights), Of<Number>(bias), inputs, bias.element_count()};
   }
 
-  static size_t Size(size_t inputs, size_t outputs) { return Kernel::padded_inputs(inputs) * Kernel::padded(outputs); }
+  static size_t Size(size_t inputs, size_t outputs) {
+    return kernels()->demands.padded(inputs) * Kernel::padded(outputs);
+  }
 
   static bool Fits(const In& weights, const In& bias, size_t inputs, size_t outputs) {
     return inputs > 0 && outputs > 0 && bias.element_count() == outputs &&
@@ -68,7 +70,7 @@ struct Inference {
     const auto convolution = ConvolutionOf<Number>(x, stride, *y);
     if (convolution.rows == 0 || !Fits(weights, bias, inputs, outputs)) return ShapeMismatch();
     const Kernel kernel = KernelOf(weights, bias, inputs);
-    ForEachItem(pool, convolution.rows, kMostPatches, [&](size_t first, size_t count) noexcept {
+    ForEachItem(pool, kernels()->demands, convolution.rows, kMostPatches, [&](size_t first, size_t count) noexcept {
       Number* const patches = Scratch<Number>(count * inputs);
       CopyPatches(convolution.pictures, convolution.stride, first, count, patches);
       kernels()->multiply(kernel, {patches, inputs}, count, {Of<Number>(y) + first * outputs, outputs}, {});
@@ -167,6 +169,7 @@ auto BindBlockGradient() {
 using OnAvx2 = Inference<float, float32::Avx2Kernels>;
 using OnAvx512 = Inference<float, float32::Avx512Kernels>;
 using OnAvx512Bf16 = Inference<Bfloat16, bfloat16::Avx512Bf16Kernels>;
+using OnAmx = Inference<Bfloat16, bfloat16::AmxKernels>;
 
 XLA_FFI_DEFINE_HANDLER(kAffineAvx2, OnAvx2::Affine, OnAvx2::BindAffine());
 XLA_FFI_DEFINE_HANDLER(kConvolveAvx2, OnAvx2::Convolve, OnAvx2::BindConvolve());
@@ -181,11 +184,15 @@ XLA_FFI_DEFINE_HANDLER(kGradientAvx512, BlockGradient<float32::Avx512Kernels>, B
 XLA_FFI_DEFINE_HANDLER(kAffineBf16, OnAvx512Bf16::Affine, OnAvx512Bf16::BindAffine());
 XLA_FFI_DEFINE_HANDLER(kConvolveBf16, OnAvx512Bf16::Convolve, OnAvx512Bf16::BindConvolve());
 XLA_FFI_DEFINE_HANDLER(kRestBf16, OnAvx512Bf16::RestOfBlock, OnAvx512Bf16::BindRestOfBlock());
+XLA_FFI_DEFINE_HANDLER(kAffineAmx, OnAmx::Affine, OnAmx::BindAffine());
+XLA_FFI_DEFINE_HANDLER(kConvolveAmx, OnAmx::Convolve, OnAmx::BindConvolve());
+XLA_FFI_DEFINE_HANDLER(kRestAmx, OnAmx::RestOfBlock, OnAmx::BindRestOfBlock());
 
 }  // namespace
 
 Functions Float32OnAvx2() { return {kAffineAvx2, kConvolveAvx2, kRestAvx2, kBlockAvx2, kGradientAvx2}; }
 Functions Float32OnAvx512() { return {kAffineAvx512, kConvolveAvx512, kRestAvx512, kBlockAvx512, kGradientAvx512}; }
 Functions Bfloat16OnAvx512Bf16() { return {kAffineBf16, kConvolveBf16, kRestBf16}; }
+Functions Bfloat16OnAmx() { return {kAffineAmx, kConvolveAmx, kRestAmx}; }
 
 }  // namespace nvc

@@ -5,6 +5,8 @@
 //
 // A tile is kRows rows times two vectors: its accumulators fill three quarters of the registers.
 
+#include "floating_epilogue.inl"
+
 // kCount rows from `from` on, of kVectors vectors of channels from `first` on.
 template <size_t kVectors, size_t kCount>
 NVC_TARGET void Tile(const Kernel& kernel, const Number* weights, size_t step, size_t first, size_t from, ConstRows x,
@@ -33,13 +35,8 @@ NVC_TARGET void Tile(const Kernel& kernel, const Number* weights, size_t step, s
   for (size_t r = 0; r < kCount; ++r) {
     for (size_t v = 0; v < kVectors; ++v) {
       const size_t channel = first + v * kLanes;
-      Vector result = kernel.inputs > kSummed ? Add(totals[r][v], sums[r][v]) : sums[r][v];
-      if (epilogue.wsilu) result = Wsilu(result);
-      for (const ConstRows& plus : epilogue.plus) {
-        if (plus.data == nullptr) continue;
-        result = Add(result, LoadFirst(plus.data + (from + r) * plus.stride + channel, valid[v]));
-      }
-      StoreFirst(out.data + (from + r) * out.stride + channel, result, valid[v]);
+      const Vector result = kernel.inputs > kSummed ? Add(totals[r][v], sums[r][v]) : sums[r][v];
+      Finish(result, epilogue, from + r, channel, valid[v], out);
     }
   }
 }
@@ -65,7 +62,7 @@ NVC_TARGET void Multiply(const Kernel& kernel, ConstRows x, size_t rows, Rows ou
         Strip<1>(kernel, panel + i * kGroup, channels, start + i, x, rows, out, epilogue);
       }
     }
-    panel += Kernel::padded_inputs(kernel.inputs) * channels;
+    panel += (kernel.inputs + kGroup - 1) / kGroup * kGroup * channels;
   }
 }
 

@@ -22,7 +22,9 @@ struct Functions {
 
 Functions Float32OnAvx512();
 Functions Float32OnAvx2();
+Functions Bfloat16OnAmx();
 Functions Bfloat16OnAvx512Bf16();
+Functions Int16OnAmx();
 Functions Int16OnAvx512();
 Functions Int16OnAvx2();
 

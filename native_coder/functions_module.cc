@@ -4,6 +4,7 @@
 #include "float32.h"
 #include "functions.h"
 #include "int16.h"
+#include "tiles.h"
 
 namespace py = pybind11;
 
@@ -46,6 +47,7 @@ PYBIND11_MODULE(_functions, m) {
   m.def("int16_functions", [] { return ByIsa("int16"); });
   m.def("motion_functions", &MotionByIsa);
   m.attr("PANEL") = nvc::int16::kPanel;
+  m.attr("TILE_BYTES") = nvc::tiles::kBytes;
   m.attr("WSILU_ENTRIES") = nvc::int16::kWsiluEntries;
   static_assert(nvc::int16::kPanel == nvc::floating::kPanel);
 }

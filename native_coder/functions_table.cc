@@ -22,7 +22,9 @@ constexpr struct {
 } kTable[] = {
     {"float32", "avx512", Has<float32::Avx512Kernels>, Float32OnAvx512},                   // float32_avx512.cc
     {"float32", "avx2", Has<float32::Avx2Kernels>, Float32OnAvx2},                         // float32_avx2.cc
+    {"bfloat16", "amx", Has<bfloat16::AmxKernels>, Bfloat16OnAmx},                         // bfloat16_amx.cc
     {"bfloat16", "avx512_bf16", Has<bfloat16::Avx512Bf16Kernels>, Bfloat16OnAvx512Bf16},  // bfloat16_avx512.cc
+    {"int16", "amx", Has<int16::AmxKernels>, Int16OnAmx},                                  // int16_amx.cc
     {"int16", "avx512", Has<int16::Avx512Kernels>, Int16OnAvx512},                         // int16_avx512.cc
     {"int16", "avx2", Has<int16::Avx2Kernels>, Int16OnAvx2},                               // int16_avx2.cc
 };

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "demands.h"
 #include "strided.h"
 
 namespace nvc::int16 {
@@ -15,7 +16,8 @@ constexpr size_t kPanel = 32;  // output channels that are computed together
 constexpr size_t kWsiluEntries = 1024;
 
 // A prepacked matrix of weights [inputs, outputs]: panels of kPanel output channels (the last may have kPanel / 2),
-// each [pairs of inputs][channels][2]. Inputs and outputs are padded by zeros.
+// each [pairs of inputs][channels][2], or for AMX two planes of bytes, 256 upper + lower with a lower one of -128..127,
+// each [groups of 4 inputs][channels][4]. Inputs and outputs are padded by zeros, inputs as the kernels demand.
 struct Kernel {
   const int16_t* weights;
   const int32_t* ends;  // [panels, blocks]: ends of the blocks of pairs whose sums fit 32 bits for any activations
@@ -51,11 +53,13 @@ struct Kernels {
   void (*depthwise)(const Taps& taps, const Around& x, int16_t* out);
   // out = saturate(a + b), n numbers.
   void (*add)(const int16_t* a, const int16_t* b, int16_t* out, size_t n);
+  Demands demands = {2};
 };
 
 // Null where the processor lacks the ISA.
 const Kernels* Avx2Kernels() noexcept;
 const Kernels* Avx512Kernels() noexcept;
+const Kernels* AmxKernels() noexcept;
 
 // True if sums, bias and rounding of a panel, or of some channels, fit 32 bits with activations up to `peak`.
 bool FitsNarrow(const Kernel& kernel, size_t panel, int peak) noexcept;

@@ -23,6 +23,7 @@ using Int16Result = ffi::Result<Int16>;
 using Choice = const Kernels* (*)() noexcept;
 
 // A kernel from XLA's arrays; its bias [outputs] is padded here.
+template <Choice kernels>
 class PackedKernel {
  public:
   PackedKernel(const Int16& weights, const Int32& sums, const Int32& ends, const Int32& bits, const Int32& bias,
@@ -34,9 +35,11 @@ class PackedKernel {
     fits_ = inputs > 0 && kernel_.outputs > 0 && sums.element_count() == panels && ends.dimensions().size() == 2 &&
             static_cast<size_t>(ends.dimensions()[0]) == panels && ends.dimensions()[1] > 0 &&
             bits.element_count() == kernel_.padded_outputs() &&
-            weights.element_count() == 2 * kernel_.pairs() * kernel_.padded_outputs();
+            weights.element_count() == kernels()->demands.padded(inputs) * kernel_.padded_outputs();
     if (!fits_) return;
     kernel_.blocks = static_cast<size_t>(ends.dimensions()[1]);
+    // The padding may hide the number of inputs, the end of the last block does not.
+    fits_ = static_cast<size_t>(kernel_.ends[kernel_.blocks - 1]) == kernel_.pairs();
     std::copy_n(bias.typed_data(), kernel_.outputs, bias_.data());
   }
   PackedKernel(const PackedKernel&) = delete;
@@ -57,13 +60,13 @@ template <Choice kernels>
 ffi::Error Affine(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, Int32 ends, Int32 bits, Int32 bias,
                   Uint8 deficits, Int16Result y) {
   const size_t inputs = LastAxis(x), outputs = LastAxis(*y);
-  const PackedKernel kernel(weights, sums, ends, bits, bias, inputs);
+  const PackedKernel<kernels> kernel(weights, sums, ends, bits, bias, inputs);
   const size_t entries = deficits.element_count();
   if (!kernel.gives(outputs) || (entries != 0 && entries != kWsiluEntries)) return ShapeMismatch();
   const size_t rows = x.element_count() / inputs;
   if (y->element_count() != rows * outputs) return ShapeMismatch();
   const uint8_t* const wsilu = entries == 0 ? nullptr : deficits.typed_data();
-  ForEachItem(pool, rows, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels()->demands, rows, kMostRows, [&](size_t first, size_t count) noexcept {
     kernels()->multiply(*kernel, {x.typed_data() + first * inputs, inputs}, count,
                         {y->typed_data() + first * outputs, outputs}, wsilu);
   });
@@ -75,11 +78,11 @@ template <Choice kernels>
 ffi::Error Convolve(ffi::ThreadPool pool, Int16 x, Int16 weights, Int32 sums, Int32 ends, Int32 bits, Int32 bias,
                     int64_t stride, Int16Result y) {
   const size_t inputs = 9 * LastAxis(x), outputs = LastAxis(*y);
-  const PackedKernel kernel(weights, sums, ends, bits, bias, inputs);
+  const PackedKernel<kernels> kernel(weights, sums, ends, bits, bias, inputs);
   if (!kernel.gives(outputs)) return ShapeMismatch();
   const auto convolution = ConvolutionOf<int16_t>(x, stride, *y);
   if (convolution.rows == 0) return ShapeMismatch();
-  ForEachItem(pool, convolution.rows, kMostPatches, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels()->demands, convolution.rows, kMostPatches, [&](size_t first, size_t count) noexcept {
     int16_t* const patches = Scratch<int16_t>(count * inputs);
     CopyPatches(convolution.pictures, convolution.stride, first, count, patches);
     kernels()->multiply(*kernel, {patches, inputs}, count, {y->typed_data() + first * outputs, outputs}, nullptr);
@@ -95,9 +98,9 @@ ffi::Error RestOfBlock(ffi::ThreadPool pool, Int16 a, Int16 x, Int16 taps, Int32
                        Int32 sums_in, Int32 ends_in, Int32 bits_in, Int32 bias_in, Int16 weights_out, Int32 sums_out,
                        Int32 ends_out, Int32 bits_out, Int32 bias_out, Uint8 deficits, bool shortcut, Int16Result y) {
   const size_t c = LastAxis(x), numbers = x.element_count(), half = bias_in.element_count() / 2, wide = 2 * half;
-  const PackedKernel project(weights, sums, ends, bits, bias, c);
-  const PackedKernel in(weights_in, sums_in, ends_in, bits_in, bias_in, c);
-  const PackedKernel out(weights_out, sums_out, ends_out, bits_out, bias_out, half);
+  const PackedKernel<kernels> project(weights, sums, ends, bits, bias, c);
+  const PackedKernel<kernels> in(weights_in, sums_in, ends_in, bits_in, bias_in, c);
+  const PackedKernel<kernels> out(weights_out, sums_out, ends_out, bits_out, bias_out, half);
   if (!SameShape(a, x, *y) || taps.element_count() != 9 * c || taps_sums.element_count() != c ||
       taps_bits.element_count() != c || taps_bias.element_count() != c || !project.gives(c) || !in.gives(wide) ||
       !out.gives(c) || deficits.element_count() != kWsiluEntries) {
@@ -107,7 +110,7 @@ ffi::Error RestOfBlock(ffi::ThreadPool pool, Int16 a, Int16 x, Int16 taps, Int32
                            c};
   const Pictures<int16_t> pictures = AsPictures<int16_t>(a);
   const std::vector<int16_t> zeros(pictures.width * c);
-  ForEachItem(pool, numbers / c, kMostRows, [&](size_t first, size_t count) noexcept {
+  ForEachItem(pool, kernels()->demands, numbers / c, kMostRows, [&](size_t first, size_t count) noexcept {
     const size_t size = count * c;
     int16_t* const projected = Scratch<int16_t>(2 * size + count * wide);
     int16_t* const added = projected + size;  // first the output of the depthwise convolution
@@ -159,10 +162,14 @@ XLA_FFI_DEFINE_HANDLER(kRestAvx2, RestOfBlock<int16::Avx2Kernels>, BindRestOfBlo
 XLA_FFI_DEFINE_HANDLER(kAffineAvx512, Affine<int16::Avx512Kernels>, BindAffine());
 XLA_FFI_DEFINE_HANDLER(kConvolveAvx512, Convolve<int16::Avx512Kernels>, BindConvolve());
 XLA_FFI_DEFINE_HANDLER(kRestAvx512, RestOfBlock<int16::Avx512Kernels>, BindRestOfBlock());
+XLA_FFI_DEFINE_HANDLER(kAffineAmx, Affine<int16::AmxKernels>, BindAffine());
+XLA_FFI_DEFINE_HANDLER(kConvolveAmx, Convolve<int16::AmxKernels>, BindConvolve());
+XLA_FFI_DEFINE_HANDLER(kRestAmx, RestOfBlock<int16::AmxKernels>, BindRestOfBlock());
 
 }  // namespace
 
 Functions Int16OnAvx2() { return {kAffineAvx2, kConvolveAvx2, kRestAvx2}; }
 Functions Int16OnAvx512() { return {kAffineAvx512, kConvolveAvx512, kRestAvx512}; }
+Functions Int16OnAmx() { return {kAffineAmx, kConvolveAmx, kRestAmx}; }
 
 }  // namespace nvc

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <vector>
 
-#include "split.h"
+#include "demands.h"
+#include "scratch.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace nvc {
@@ -44,23 +44,16 @@ void ForEach(xla::ffi::ThreadPool& pool, size_t count, const Work& work) {
   state->changed.wait(lock, [&] { return state->done == count; });
 }
 
-// Calls work(first, count) for work items of at most `most` of `rows` rows, balanced over the threads.
+// Calls work(first, count) for work items of about `most` of `rows` rows at most, balanced over the threads, which may
+// call the kernels that have the demands.
 template <class Work>
-void ForEachItem(xla::ffi::ThreadPool& pool, size_t rows, size_t most, const Work& work) {
-  const Split split(rows, most, static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1)));
+void ForEachItem(xla::ffi::ThreadPool& pool, const Demands& demands, size_t rows, size_t most, const Work& work) {
+  const Split split(rows, most, static_cast<size_t>(std::max<int64_t>(pool.num_threads(), 1)), demands.rows);
   ForEach(pool, split.items(), [&](size_t i) noexcept {
+    const Session session(demands);
     const size_t first = split.first(i);
     work(first, split.first(i + 1) - first);
   });
-}
-
-// Thread-local memory for `count` numbers; one call per work item, as the next one for the same purpose returns the same
-// memory.
-template <class Number, class Purpose = void>
-Number* Scratch(size_t count) {
-  thread_local std::vector<Number> memory;
-  if (memory.size() < count) memory.resize(count);
-  return memory.data();
 }
 
 }  // namespace nvc

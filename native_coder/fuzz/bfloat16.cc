@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -44,12 +45,13 @@ bool Near(Bfloat16 found, double right, double magnitude) {
   return std::abs(Wide(found) - right) <= std::ldexp(std::abs(right), -8) + std::ldexp(magnitude, -18) + 0x1p-121;
 }
 
-// Weights [inputs, outputs] in panels of pairs of inputs.
-std::vector<Bfloat16> Packed(const std::vector<Bfloat16>& weights, size_t inputs, size_t outputs) {
+// Weights [inputs, outputs] in panels of pairs of inputs, which are padded.
+std::vector<Bfloat16> Packed(const std::vector<Bfloat16>& weights, size_t inputs, size_t outputs,
+                             size_t padded_inputs) {
   std::vector<Bfloat16> packed;
   const size_t padded = Kernel::padded(outputs);
   for (size_t first = 0; first < padded; first += kPanel) {
-    for (size_t k = 0; k < inputs; k += kGroup) {
+    for (size_t k = 0; k < padded_inputs; k += kGroup) {
       for (size_t n = first; n < std::min(first + kPanel, padded); ++n) {
         for (size_t i = k; i < k + kGroup; ++i) {
           packed.push_back(n < outputs && i < inputs ? weights[i * outputs + n] : Bfloat16{0});
@@ -62,9 +64,11 @@ std::vector<Bfloat16> Packed(const std::vector<Bfloat16>& weights, size_t inputs
 
 bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t rows, int spread) {
   const auto x = Randoms(rows * inputs, spread), weights = Randoms(inputs * outputs, spread);
-  const auto bias = Randoms(outputs, spread), packed = Packed(weights, inputs, outputs);
+  const auto bias = Randoms(outputs, spread);
+  const auto packed = Packed(weights, inputs, outputs, kernels.demands.padded(inputs));
   const auto first = Randoms(rows * outputs, spread), second = Randoms(rows * outputs, spread);
   const Kernel kernel{packed.data(), bias.data(), inputs, outputs};
+  const Session session(kernels.demands);
   for (int way = 0; way < 4; ++way) {
     const bool wsilu = way % 2 == 1, plus = way / 2 == 1;
     std::vector<Bfloat16> out = plus ? first : std::vector<Bfloat16>(rows * outputs);  // it may be added to
@@ -87,6 +91,39 @@ bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t ro
       }
       if (!Near(out[at], right, magnitude)) return false;
     }
+  }
+  return true;
+}
+
+float Narrow(Bfloat16 x) { return static_cast<float>(Wide(x)); }
+
+float Flushed(float x) { return std::abs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0F, x) : x; }
+
+Bfloat16 Rounded(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
+}
+
+// AMX adds up in the order that Intel specifies: 32 inputs at a time, even ones and odd ones apart.
+bool MultipliesInOrder(const Kernels& amx, size_t inputs, size_t outputs, size_t rows, int spread) {
+  const auto x = Randoms(rows * inputs, spread), weights = Randoms(inputs * outputs, spread);
+  const auto bias = Randoms(outputs, spread);
+  const auto packed = Packed(weights, inputs, outputs, amx.demands.padded(inputs));
+  std::vector<Bfloat16> out(rows * outputs);
+  const Session session(amx.demands);
+  amx.multiply({packed.data(), bias.data(), inputs, outputs}, {x.data(), inputs}, rows, {out.data(), outputs}, {});
+  for (size_t at = 0; at < out.size(); ++at) {
+    float sum = Flushed(Narrow(bias[at % outputs]));
+    for (size_t first = 0; first < inputs; first += 32) {
+      float parts[2] = {};
+      for (size_t k = first; k < std::min(first + 32, inputs); ++k) {
+        const float a = Narrow(x[at / outputs * inputs + k]), b = Narrow(weights[k * outputs + at % outputs]);
+        parts[k % 2] = Flushed(std::fma(Flushed(a), Flushed(b), parts[k % 2]));
+      }
+      sum = Flushed(sum + Flushed(parts[0] + parts[1]));
+    }
+    if (out[at].bits != Rounded(sum).bits) return false;
   }
   return true;
 }
@@ -121,7 +158,7 @@ bool Filters(const Kernels& kernels, size_t height, size_t width, size_t channel
 
 int main() {
   int isas = 0;
-  for (const Kernels* kernels : {Avx512Bf16Kernels()}) {
+  for (const Kernels* kernels : {Avx512Bf16Kernels(), AmxKernels()}) {
     if (kernels == nullptr) continue;
     ++isas;
     for (int i = 0; i < 300; ++i) {
@@ -129,6 +166,7 @@ int main() {
                    rows = 1 + generator() % 30;
       const int spread = i % 3 * 25;
       if (!Multiplies(*kernels, inputs, outputs, rows, spread) ||
+          (kernels == AmxKernels() && !MultipliesInOrder(*kernels, inputs, outputs, rows, spread)) ||
           !Filters(*kernels, 1 + generator() % 4, 1 + generator() % 9, outputs, spread)) {
         std::printf("wrong sums of %zu inputs, %zu outputs, %zu rows\n", inputs, outputs, rows);
         return 1;

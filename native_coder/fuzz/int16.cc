@@ -3,10 +3,13 @@
 #include "int16.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -33,8 +36,8 @@ int16_t Through(const std::vector<uint8_t>& deficits, int16_t x) {
 
 // A matrix, plain and packed, with blocks as short as the worst activations require.
 struct Matrix {
-  Matrix(size_t inputs, size_t outputs, int32_t largest)
-      : weights(Randoms<int16_t>(inputs * outputs, largest)),
+  Matrix(size_t inputs, size_t outputs, std::vector<int16_t> numbers)
+      : weights(std::move(numbers)),
         bias(Randoms<int32_t>((outputs + 15) / 16 * 16, 1 << 28)) {
     kernel.inputs = inputs;
     kernel.outputs = outputs;
@@ -87,13 +90,40 @@ struct Matrix {
   Kernel kernel{};
 };
 
-bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t rows, int32_t largest, int32_t peak) {
-  const Matrix matrix(inputs, outputs, largest);
-  const std::vector<int16_t> x = Randoms<int16_t>(rows * inputs, peak);
+// The weights as AMX takes them.
+std::vector<int16_t> InPlanes(const Matrix& matrix, size_t padded_inputs) {
+  const size_t inputs = matrix.kernel.inputs, outputs = matrix.kernel.outputs, padded = matrix.kernel.padded_outputs();
+  std::vector<uint8_t> bytes;
+  for (size_t first = 0; first < padded; first += kPanel) {
+    for (const bool is_upper : {true, false}) {
+      for (size_t k = 0; k < padded_inputs; k += 4) {
+        for (size_t n = first; n < std::min(first + kPanel, padded); ++n) {
+          for (size_t i = k; i < k + 4; ++i) {
+            const int w = i < inputs && n < outputs ? matrix.weights[i * outputs + n] : 0;
+            bytes.push_back(static_cast<uint8_t>(is_upper ? (w + 128) >> 8 : w));
+          }
+        }
+      }
+    }
+  }
+  std::vector<int16_t> planes(bytes.size() / 2);
+  std::memcpy(planes.data(), bytes.data(), bytes.size());
+  return planes;
+}
+
+bool Multiplies(const Kernels& kernels, const Matrix& matrix, const std::vector<int16_t>& x) {
+  const size_t inputs = matrix.kernel.inputs, outputs = matrix.kernel.outputs, rows = x.size() / inputs;
   const std::vector<uint8_t> deficits = Randoms<uint8_t>(kWsiluEntries, 60);
+  Kernel kernel = matrix.kernel;
+  std::vector<int16_t> planes;
+  if (kernels.demands.inputs != 2) {
+    planes = InPlanes(matrix, kernels.demands.padded(inputs));
+    kernel.weights = planes.data();
+  }
+  const nvc::Session session(kernels.demands);
   for (const bool wsilu : {false, true}) {
     std::vector<int16_t> out(rows * outputs);
-    kernels.multiply(matrix.kernel, {x.data(), inputs}, rows, {out.data(), outputs}, wsilu ? deficits.data() : nullptr);
+    kernels.multiply(kernel, {x.data(), inputs}, rows, {out.data(), outputs}, wsilu ? deficits.data() : nullptr);
     for (size_t r = 0; r < rows; ++r) {
       for (size_t n = 0; n < outputs; ++n) {
         int64_t sum = matrix.bias[n];
@@ -101,6 +131,20 @@ bool Multiplies(const Kernels& kernels, size_t inputs, size_t outputs, size_t ro
         const int16_t right = Requantise(sum, matrix.bits[n]);
         if (out[r * outputs + n] != (wsilu ? Through(deficits, right) : right)) return false;
       }
+    }
+  }
+  return true;
+}
+
+// Weights whose magnitudes sum to as much as is allowed, or nearly, and activations whose planes are the largest.
+bool MultipliesLargest(const Kernels& kernels) {
+  for (const int weight : {127, 128, 1000, 32639}) {
+    const size_t inputs = (size_t{1} << 22) / static_cast<size_t>(weight), rows = 3;
+    for (const int sign : {1, -1}) {
+      const Matrix matrix(inputs, 1, std::vector<int16_t>(inputs, static_cast<int16_t>(sign * weight)));
+      std::vector<int16_t> x(rows * inputs);
+      for (size_t i = 0; i < x.size(); ++i) x[i] = std::array<int16_t, 3>{INT16_MIN, -1, INT16_MAX}[i / inputs];
+      if (!Multiplies(kernels, matrix, x)) return false;
     }
   }
   return true;
@@ -133,13 +177,18 @@ bool Filters(const Kernels& kernels, size_t width, size_t channels, int32_t larg
 
 int main() {
   int isas = 0;
-  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
+  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels(), AmxKernels()}) {
     if (kernels == nullptr) continue;
     ++isas;
+    if (!MultipliesLargest(*kernels)) {
+      std::printf("wrong sums of the largest numbers\n");
+      return 1;
+    }
     for (int i = 0; i < 300; ++i) {
       const size_t inputs = 1 + generator() % 80, outputs = 1 + generator() % 80, rows = 1 + generator() % 30;
       const int32_t largest = i % 2 == 0 ? 32639 : 300, peak = i % 3 == 0 ? kLargest : 200;
-      if (!Multiplies(*kernels, inputs, outputs, rows, largest, peak) ||
+      const Matrix matrix(inputs, outputs, Randoms<int16_t>(inputs * outputs, largest));
+      if (!Multiplies(*kernels, matrix, Randoms<int16_t>(rows * inputs, peak)) ||
           !Filters(*kernels, 1 + generator() % 9, outputs, largest, peak)) {
         std::printf("wrong sums of %zu inputs, %zu outputs, %zu rows\n", inputs, outputs, rows);
         return 1;

@@ -13,14 +13,14 @@ using nvc::kUnitRows;
 using nvc::Split;
 
 // The rows of the thread that ends last; 0 if the items are no division of the rows.
-size_t Busiest(size_t rows, size_t most, size_t threads) {
-  const Split split(rows, most, threads);
+size_t Busiest(size_t rows, size_t most, size_t threads, size_t unit = kUnitRows) {
+  const Split split(rows, most, threads, unit);
   std::priority_queue<size_t, std::vector<size_t>, std::greater<>> taken(std::greater<>(),
                                                                          std::vector<size_t>(threads, 0));
   size_t end = 0, busiest = 0;
   for (size_t i = 0; i < split.items(); ++i) {
     const size_t first = split.first(i), next = split.first(i + 1), thread = taken.top() + next - first;
-    if (first != end || next <= first || next - first > most) return 0;
+    if (first != end || next <= first || next - first > (most + unit - 1) / unit * unit) return 0;
     taken.pop();
     taken.push(thread);
     busiest = thread > busiest ? thread : busiest;
@@ -54,6 +54,12 @@ int main() {
   for (size_t rows = 0; rows < 2000; ++rows) {
     for (const size_t threads : {1, 2, 3, 16, 64}) {
       if (Busiest(rows, 96, threads) < (rows + threads - 1) / threads) return 1;
+    }
+  }
+  for (size_t rows = 1; rows < 4000; ++rows) {  // tiles of AMX
+    for (size_t threads = 1; threads <= 16; ++threads) {
+      if (Busiest(rows, 24, threads, 16) > (rows + threads - 1) / threads + 2 * 16 - 1) return 1;
+      if (Busiest(rows, 96, threads, 16) < (rows + threads - 1) / threads) return 1;
     }
   }
   if (Busiest(0, 96, 4) != 0 || !Splits(352, 288) || !Splits(1920, 1088)) return 1;

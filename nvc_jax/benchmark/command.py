@@ -65,7 +65,7 @@ def _parser(prog: str, torch_worker: Path | None) -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument(
         "--strategy",
-        help="kernel backend: avx512, avx2 or avx512_bf16 in C++; pallas or pallas_depthwise on GPUs; xla, or for "
+        help="kernel backend: amx, avx512, avx2 or avx512_bf16 in C++; pallas or pallas_depthwise on GPUs; xla, or for "
         "int16 a product type of XLA (default: the fastest)",
     )
     parser.add_argument(

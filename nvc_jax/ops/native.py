@@ -20,6 +20,8 @@ from native_coder import (  # noqa: TID251
 )
 from nvc_jax.errors import ConfigError
 
+AMX = "amx"  # its kernels take weights in another order than those of other ISAs
+
 _FUNCTIONS = {
     "float32": float32_functions,
     "bfloat16": bfloat16_functions,

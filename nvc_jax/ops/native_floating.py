@@ -1,7 +1,8 @@
 """Convolutions of float32 and bfloat16 networks in C++ (native_coder/floating.h).
 
 In float32 every ISA gives the same bits. They differ from XLA's, which sums in another order. In bfloat16 sums and
-epilogues are of float32, and results are rounded once, where XLA rounds after every operation.
+epilogues are of float32, and results are rounded once, where XLA rounds after every operation; each ISA has an order of
+sums of its own.
 """
 
 import functools
@@ -15,9 +16,9 @@ import numpy.typing as npt
 from jax import Array
 from jax.typing import DTypeLike
 
-from native_coder import PANEL  # noqa: TID251
+from native_coder import PANEL, TILE_BYTES  # noqa: TID251
 from nvc_jax.ops.block import BlockLayers
-from nvc_jax.ops.native import call, convolved
+from nvc_jax.ops.native import AMX, call, convolved
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["isa", "parts"])
@@ -27,7 +28,7 @@ class PackedKernel:
 
     Attributes:
         weights: panels of 32 output channels (the last may have 16), in float32 each [K, channels], in bfloat16 each
-            [K/2, channels, 2]; K and N are zero-padded.
+            [K/2, channels, 2]; K and N are zero-padded, K for AMX to whole tiles.
         isa: of the handlers, one of `native.available`.
         parts: equal parts of the output channels, packed one after the other with a padding of their own.
     """
@@ -47,13 +48,15 @@ def pack(weights: npt.NDArray[np.float32], isa: str, parts: int = 1, dtype: DTyp
         dtype: float32 or bfloat16, the precision of the computation.
     """
     matrix = weights.reshape(-1, weights.shape[-1])
-    group = jnp.dtype(jnp.float32).itemsize // jnp.dtype(dtype).itemsize  # kGroup in native_coder/floating.h
-    panels = [panel.ravel() for part in np.split(matrix, parts, axis=1) for panel in _panels(part, group)]
+    size = jnp.dtype(dtype).itemsize
+    group = jnp.dtype(jnp.float32).itemsize // size  # kGroup in native_coder/floating.h
+    multiple = TILE_BYTES // size if isa == AMX else group
+    panels = [panel.ravel() for part in np.split(matrix, parts, axis=1) for panel in _panels(part, group, multiple)]
     return PackedKernel(jnp.asarray(np.concatenate(panels), dtype), isa, parts)
 
 
-def _panels(matrix: npt.NDArray[np.float32], group: int) -> list[npt.NDArray[np.float32]]:
-    padded = np.pad(matrix, ((0, -matrix.shape[0] % group), (0, -matrix.shape[1] % (PANEL // 2))))
+def _panels(matrix: npt.NDArray[np.float32], group: int, multiple: int) -> list[npt.NDArray[np.float32]]:
+    padded = np.pad(matrix, ((0, -matrix.shape[0] % multiple), (0, -matrix.shape[1] % (PANEL // 2))))
     groups = padded.reshape(-1, group, padded.shape[1]).swapaxes(1, 2)
     return [groups[:, start : start + PANEL] for start in range(0, padded.shape[1], PANEL)]
 

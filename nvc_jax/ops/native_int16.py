@@ -5,6 +5,7 @@ XLA on CPU has no fast product of integers: the floating-point products of `exac
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array
 
-from native_coder import PANEL, WSILU_ENTRIES  # noqa: TID251
+from native_coder import PANEL, TILE_BYTES, WSILU_ENTRIES  # noqa: TID251
 from nvc_jax.ops.block import BlockLayers
-from nvc_jax.ops.exact import INT32_LIMIT, REACH, row_blocks
+from nvc_jax.ops.exact import INT32_LIMIT, REACH, row_blocks, split
 from nvc_jax.ops.fixed_tables import wsilu_deficits
-from nvc_jax.ops.native import call, convolved
+from nvc_jax.ops.native import AMX, call, convolved
 from nvc_jax.spec import FIXED_BITS
 
 _NO_WSILU = np.zeros(0, np.uint8)
@@ -30,8 +31,8 @@ class PackedKernel:
     """A prepacked matrix of weights [K, N], which takes the place of the kernel in a parameter tree.
 
     Attributes:
-        weights: int16, panels of 32 output channels (the last may have 16), each [K/2, channels, 2]; K and N are
-            zero-padded.
+        weights: int16, panels of 32 output channels (the last may have 16), each [K/2, channels, 2], or for AMX the two
+            planes of `exact.split` in bytes, each [K/4, channels, 4]; K and N are zero-padded.
         sums: int32 [panels], the largest sum of the magnitudes of a channel's weights.
         ends: int32 [panels, blocks], ends of the blocks of K/2 whose sums fit 32 bits for the worst activations.
         bits: int32 [padded N], the weights of each output channel are in units of 1 / 2^bits.
@@ -63,20 +64,32 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, 
     matrix = weights.reshape(-1, weights.shape[-1])
     rows, columns = matrix.shape
     more = -columns % (PANEL // 2)
-    matrix = np.pad(matrix, ((0, rows % 2), (0, more)))
-    pairs = matrix.reshape(-1, 2, columns + more).transpose(0, 2, 1)
-    panels = [pairs[:, start : start + PANEL] for start in range(0, columns + more, PANEL)]
-    costs = [np.abs(panel.astype(np.int64)).sum(axis=-1) for panel in panels]
+    matrix = np.pad(matrix, ((0, -rows % (TILE_BYTES if isa == AMX else 2)), (0, more)))
+    panels = [matrix[:, start : start + PANEL] for start in range(0, columns + more, PANEL)]
+    pairs = (_grouped(panel[: rows + rows % 2].astype(np.int64), 2) for panel in panels)
+    costs = [np.abs(pair).sum(axis=-1) for pair in pairs]
     ends = [[block.stop for block in row_blocks([cost * REACH], INT32_LIMIT)] for cost in costs]
     most = max(map(len, ends))
     return PackedKernel(
-        weights=jnp.asarray(np.concatenate([panel.ravel() for panel in panels])),
+        weights=jnp.asarray(np.concatenate([_packed(panel, isa) for panel in panels])),
         sums=jnp.asarray(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
         ends=jnp.asarray(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
         bits=jnp.asarray(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
         isa=isa,
         unit=unit,
     )
+
+
+def _packed(panel: npt.NDArray[np.int16], isa: str) -> npt.NDArray[np.int16]:
+    if isa != AMX:
+        return _grouped(panel, 2).ravel()
+    planes = [_grouped(plane.astype(np.int8), 4).ravel() for plane in split(panel.astype(np.int32))]
+    return np.concatenate(planes).view(np.int16)
+
+
+def _grouped(panel: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """[K, channels] to [K/size, channels, size]."""
+    return panel.reshape(-1, size, panel.shape[1]).swapaxes(1, 2)
 
 
 def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str) -> PackedTaps:

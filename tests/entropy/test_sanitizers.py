@@ -88,7 +88,11 @@ def test_kernels_are_right_within_the_bounds_of_their_arrays(name, functions, ar
     command = [programs / f"{name}_sums"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == f"{name} kernels of {len(functions())} ISAs are {are} and keep within bounds\n"
+    isas = set(functions())
+    compiles_amx = "NVC_COMPILES_TILES:INTERNAL=1" in (programs / "CMakeCache.txt").read_text()
+    if compiles_amx and isas & {"avx512_bf16" if name == "bfloat16" else "avx512"} and name in ("int16", "bfloat16"):
+        isas.add("amx")  # in a signal handler, where the processor lacks it
+    assert done.stdout == f"{name} kernels of {len(isas)} ISAs are {are} and keep within bounds\n"
 
 
 def test_work_is_split_evenly_among_up_to_16_threads(programs):

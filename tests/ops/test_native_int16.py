@@ -155,8 +155,9 @@ def test_kernels_of_other_shapes_are_refused():
     ):
         layers = right._replace(**{name: layer})
         calls.append(lambda layers=layers: fixed.dc_block(x, layers, False))
+    refusal = jax.errors.JaxRuntimeError, ValueError  # the latter by JAX from a program that it has compiled before
     for call in calls:
-        with pytest.raises(jax.errors.JaxRuntimeError, match="shape mismatch: the kernel was packed for other act"):
+        with pytest.raises(refusal, match="shape mismatch: the kernel was packed for other act"):
             call()
 
 
