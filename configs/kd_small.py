@@ -32,5 +32,6 @@ def get_config(student: str = "s") -> TrainConfig:
             video("finish", steps=300, learning_rate=3e-4, decay_from=0.1, final_share=0.02, carry_optimiser=True),
         ),
         logging=Logging(checkpoint_steps=300),
+        transform_init=False,  # from the teacher's parameters
         average_decay=0.99,
     )
