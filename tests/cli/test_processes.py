@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import synthetic
 from command_line import FRAMES, HEIGHT, WIDTH, hashes, planes, read_report, unchanged, wait_for
 
+from nvc_jax.video import Colour, VideoInfo, create_video
 from nvc_jax.video.frame import frame_bytes
 
 Y4M_FRAME = len(b"FRAME\n") + frame_bytes(WIDTH, HEIGHT)
@@ -29,6 +32,25 @@ def test_another_process_decodes_the_same(nvc_process, coded, work):
     assert process.returncode == 0, process.stderr.decode()
     assert hashes(read_report("d.json")) == hashes(report)
     assert {path.name for path in work.iterdir()} == {"d.y4m", "d.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(17, 33), (130, 98)])
+def test_another_process_smooths_the_same_edges(nvc_process, work, size):
+    """The packaged model has deblocking; decoded from the middle, too."""
+    with create_video(work / "clip.y4m", VideoInfo(*size, Fraction(25), Colour(1, 1, 1, False), 6)) as writer:
+        for frame in synthetic.moving_picture(*size, 6):
+            writer.write(frame)
+    reports = []
+    for arguments in (
+        ("encode", "clip.y4m", "s.nvc", "--intra-period", "4"), ("decode", "s.nvc", "d.y4m"),
+        ("decode", "s.nvc", "end.y4m", "--start", "5"),
+    ):  # fmt: skip
+        process = nvc_process(*arguments, "--model", "embedded", "--report", "r.json")
+        assert process.returncode == 0, process.stderr.decode()
+        reports.append(hashes(read_report("r.json")))
+    assert reports[0] == reports[1]
+    assert reports[2] == reports[0][5:]
 
 
 def test_pipes(nvc_command, clip, coded):
