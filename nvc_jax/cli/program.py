@@ -45,4 +45,4 @@ def run_command(
 def show_error(prog: str, error: NvcError) -> None:
     """Print an error on stderr as one line."""
     text = str(error)
-    print(f"{prog}: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr, flush=True)
+    print(f"{prog}: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)

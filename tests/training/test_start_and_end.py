@@ -97,7 +97,10 @@ def test_a_pair_starts_as_a_coder_of_differences_from_the_last_picture():
     assert psnr(second, clip[:, 3:5]) > psnr(first[:, [1, 1]], clip[:, 3:5]) + 3
 
 
-@pytest.mark.parametrize(("heads", "width"), [(2, 256), (2, 368), (1, 200)])
+@pytest.mark.parametrize(
+    ("heads", "width"),
+    [(2, 256), pytest.param(2, 368, marks=pytest.mark.slow), pytest.param(1, 200, marks=pytest.mark.slow)],
+)
 def test_heads_start_with_the_pictures_that_one_stack_makes(heads, width):
     one = ui2c_small.replace("pair", dataclasses.replace(ui2c_small["pair"], recon=Stack(1, 184)))
     other = one.replace("pair", dataclasses.replace(one["pair"], heads=heads, recon=Stack(1, width)))

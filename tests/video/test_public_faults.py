@@ -79,7 +79,7 @@ def test_size_frames_rate_and_notes(name):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("audio_cover.mp3", r"audio_cover\.mp3: has no video, only an attached picture \(--track 0 reads it\)$"),
+        ("audio_cover.mp3", r"audio_cover\.mp3: has no video, only an attached picture \(track 0 reads it\)$"),
         ("range_change.h264", "frame 6 is full range, but the first is limited range; cut it there$"),
     ],
 )
