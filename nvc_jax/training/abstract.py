@@ -94,5 +94,5 @@ def _shapes(codec: CodecConfig) -> dict[str, ParamTree]:
 
 def _program(stage: Stage) -> tuple[Any, ...]:
     """Collect the settings of a stage that select the program of its step."""
-    shape = stage.frames, stage.size, stage.batch, stage.distil > 0
+    shape = stage.frames, stage.size, stage.batch, stage.distil > 0, stage.rounded
     return *shape, stage.train, stage.mode, stage.remat, stage.first_reference, stage.refresh, stage.skip

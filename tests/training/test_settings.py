@@ -81,6 +81,10 @@ def test_differences_name_the_key():
     assert next(differences(saved, fewer))[0] == "stages.1.name"
     harmless = ["logging.keep=7", "data.threads=9", "data.prefetch=9", "data.memory_mb=9", "evaluation.steps=9"]
     assert list(differences(saved, override(BASE, harmless))) == []
+    rounded = override(BASE, ["stages.1.rounded=true"])
+    assert list(differences(to_json(rounded), override(rounded, ["significant_bits=8"]))) == [
+        ("significant_bits", 24, 8)
+    ]
 
 
 def test_configurations_older_than_a_key_have_its_default():
