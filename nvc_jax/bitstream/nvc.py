@@ -185,7 +185,7 @@ class NvcReader:
     def _lose(self, end: int, reason: str) -> Iterator[LostPicture]:
         """The pictures from the next one to `end`, which are not there."""
         if end > self._next and not self._conceal:
-            missing = f"frames {self._next} to {end - 1} are missing; conceal goes on after them"
+            missing = f"frames {self._next} to {end - 1} are missing; `conceal` goes on after them"
             raise self._cursor.error(missing, self._cursor.offset)
         self._check_gap(end, self._cursor.offset)
         self._lost += end - self._next

@@ -26,7 +26,7 @@ from nvc_jax.cli.arguments import (
     parse_threshold,
     with_own_parser,
 )
-from nvc_jax.cli.program import EXIT_BAD_INPUT, EXIT_OK, show_error
+from nvc_jax.cli.program import EXIT_BAD_INPUT, EXIT_OK, show_error, with_options
 from nvc_jax.errors import BitstreamError, ConfigError, NvcError, OutputError
 from nvc_jax.io.files import STDIO, accept_any_name, atomic_output, reason, same_file
 from nvc_jax.spec import DEFAULT_QP
@@ -350,7 +350,7 @@ def _prepare_jax() -> None:
 
 
 def _note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)
+    print(f"note: {with_options(sentence)}", file=sys.stderr)
 
 
 def _show(text: str, file: TextIO | None = None) -> None:

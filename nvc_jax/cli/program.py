@@ -1,6 +1,7 @@
 """The frame of all commands and tools with a parser of their own: options, errors, exit codes."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -44,5 +45,10 @@ def run_command(
 
 def show_error(prog: str, error: NvcError) -> None:
     """Print an error on stderr as one line."""
-    text = str(error)
+    text = with_options(str(error))
     print(f"{prog}: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
+
+
+def with_options(sentence: str) -> str:
+    """Spell the arguments that a sentence of the library names, in backticks, as the options that give them."""
+    return re.sub(r"`([a-z_]+)`", lambda name: "--" + name[1].replace("_", "-"), sentence)

@@ -86,7 +86,7 @@ def encode_file(
     if container == "dcvc" and config.side is not None:
         (note or _ignore)(f"the official code cannot decode {target}: the model {config.name} has {config.side}")
     if container == "dcvc" and codec.precision != "float32":
-        (note or _ignore)(f"{target} does not say its precision: to decode it, precision {codec.precision} is needed")
+        (note or _ignore)(f"{target} does not say its precision: to decode it, `precision` {codec.precision} is needed")
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(source, size=size, fps=fps, frames=frames, track=track))
         info = reader.info
@@ -203,7 +203,7 @@ def decode_file(
                 text += "" if text.endswith((".", "?")) else "."
                 if not keep_partial:
                     raise type(error)(
-                        f"{text} keep_partial keeps the frames before it ({len(report.frames)})."
+                        f"{text} `keep_partial` keeps the frames before it ({len(report.frames)})."
                     ) from None
                 failure = type(error)(f"{source}: {text} {target} has the frames before it ({len(report.frames)}).")
             if not report.frames:

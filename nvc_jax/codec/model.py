@@ -132,7 +132,7 @@ class Codec:
             ConfigError: rdoq is out of range.
         """
         if not 0 <= rdoq <= 1:
-            raise ConfigError(f"rdoq is {rdoq:g}; it must be from 0 to 1.")
+            raise ConfigError(f"`rdoq` is {rdoq:g}; it must be from 0 to 1.")
 
         def in_unit(real: ArrayLike, bits: int) -> Array:
             if self.precision == "int16":
@@ -195,7 +195,7 @@ def packaged_for(header: NvcHeader) -> str:
     """
     if header.model not in packaged_models():
         raise ModelError(
-            f"the stream was made with the model {_wanted(header)}, which is not packaged; give it as model."
+            f"the stream was made with the model {_wanted(header)}, which is not packaged; give it as `model`."
         )
     return header.model
 
@@ -209,7 +209,7 @@ def stored_for(header: NvcHeader, stored: StoredModel, name: str) -> StoredModel
     if stored.precision == "int16" and header.precision != "int16":
         raise ModelError(
             f"the stream was made in {header.precision} with the model {_wanted(header)}, and {name} is an int16 one; "
-            "give the model that it was made of as model."
+            "give the model that it was made of as `model`."
         )
     return stored.for_stream(header.identity)
 
@@ -223,7 +223,7 @@ def check_identity(header: NvcHeader, codec: Codec, name: str) -> None:
     if not codec.stored.made(header.identity):
         raise ModelError(
             f"the stream was made with the model {_wanted(header)}, and {name} has identity "
-            f"{codec.stored.identity[:12]}; give the right one as model (ignore_identity decodes all the same)."
+            f"{codec.stored.identity[:12]}; give the right one as `model` (`ignore_identity` decodes all the same)."
         )
 
 

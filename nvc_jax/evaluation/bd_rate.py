@@ -57,7 +57,7 @@ class Curve:
                 value = msssim_decibels(value)
             bits = point.get(RATES[rate])
             if not isinstance(bits, float | int):
-                raise EvaluationError(f"the results have no {RATES[rate]}; rate all compares all bits.")
+                raise EvaluationError(f"the results have no {RATES[rate]}; `rate` all compares all bits.")
             pairs.append((bits, value))
         pairs.sort()
         rates, qualities = zip(*pairs, strict=True) if pairs else ((), ())

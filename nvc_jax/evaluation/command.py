@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nvc_jax.cli.arguments import parse_size, parse_threshold
-from nvc_jax.cli.program import run_command
+from nvc_jax.cli.program import run_command, with_options
 from nvc_jax.codec.model import PRECISIONS
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError, NvcError
@@ -147,7 +147,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if failures:
         failed = sum(map(len, failures.values()))
         print(f"{options.prog}: {failed} of {len(jobs)} points failed:", file=sys.stderr)
-        print(*_failed_points(failures), sep="\n", file=sys.stderr)
+        print(*map(with_options, _failed_points(failures)), sep="\n", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -162,7 +162,7 @@ def _outcome(measure: Callable[[], Point]) -> Point | NvcError:
     except NvcError as error:
         return error
     except BrokenProcessPool:
-        return EvaluationError("not measured: a worker was killed, perhaps for want of memory; try fewer workers.")
+        return EvaluationError("not measured: a worker was killed, perhaps for want of memory; try fewer `workers`.")
     except Exception as error:
         return EvaluationError(f"not measured: unexpected {type(error).__name__} ({error}).")
 

@@ -51,10 +51,10 @@ class Run:
         values: dict[str, Any] = {}
         for name, _, value in (part.partition("=") for part in parts if part.partition("=")[0] in _OPTIONS):
             if not value.removeprefix("-").isdecimal():
-                raise ConfigError(f"model {text}: {name} is {value!r}; give a whole number.")
+                raise ConfigError(f"`model` {text}: {name} is {value!r}; give a whole number.")
             values[name] = int(value)
         if not model or "=" in model.rpartition(":")[2]:
-            raise ConfigError(f"model {text}: write MODEL[:reset=N][:intra=N][:qp=N].")
+            raise ConfigError(f"`model` {text}: write MODEL[:reset=N][:intra=N][:qp=N].")
         path = Path(model)
         name = path.parent.name if path.name == "model" and path.parent.name else path.name  # RUN/model
         shown = [name, *(f"{name} {value}" for name, value in values.items())]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from nvc_jax.cli.program import run_command
+from nvc_jax.cli.program import run_command, with_options
 from nvc_jax.errors import ConfigError
 from nvc_jax.preparation.cuts import CUT
 from nvc_jax.preparation.prepare import Progress, prepare
@@ -51,7 +51,7 @@ def _prepare(options: argparse.Namespace) -> int:
             suffix=f".{options.format}",
             workers=options.workers,
             progress=progress,
-            note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
+            note=lambda sentence: print(f"note: {with_options(sentence)}", file=sys.stderr),
         )
     if not result.sequences:
         raise ConfigError(

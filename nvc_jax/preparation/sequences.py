@@ -37,11 +37,11 @@ class Rules:
 
     def __post_init__(self) -> None:
         if min(self.frames, self.every, *self.short_sides) < 1 or (self.most is not None and self.most < 1):
-            raise ConfigError("frames, every, most and short_sides must be at least 1.")
+            raise ConfigError("`frames`, `every`, `most` and `short_sides` must be at least 1.")
         if min(self.short_sides, default=SMALLEST) < SMALLEST:
-            raise ConfigError(f"short_sides are at least {SMALLEST} pixels.")
+            raise ConfigError(f"`short_sides` are at least {SMALLEST} pixels.")
         if not (self.cut > 0 and self.min_motion >= 0):
-            raise ConfigError("cut must be above 0 and min_motion at least 0.")
+            raise ConfigError("`cut` must be above 0 and `min_motion` at least 0.")
 
 
 @dataclasses.dataclass(frozen=True)

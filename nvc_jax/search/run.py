@@ -73,7 +73,7 @@ class Task:
         if not self.targets or min(self.targets) <= 0:
             raise ConfigError("target speed-ups must be above 0, for example 0.6 for 60 %.")
         if self.check < 0:
-            raise ConfigError(f"check is {self.check}; it must be at least 0.")
+            raise ConfigError(f"`check` is {self.check}; it must be at least 0.")
 
 
 def search(task: Task, note: Callable[[str], Any]) -> dict[str, Any]:
@@ -335,7 +335,7 @@ class _Search:
         shares = [share for share in _SHARES if self._comes_out(share)]
         if not shares:
             raise ConfigError(
-                f"{self.teacher.config.name}: no eighth of its widths is a whole number; leave out check."
+                f"{self.teacher.config.name}: no eighth of its widths is a whole number; leave out `check`."
             )
         speeds: dict[Fraction, float] = {}
 

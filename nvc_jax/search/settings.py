@@ -52,19 +52,23 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "frames", "runs"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+                raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be at least 1.")
         if self.clip_frames < 2 or self.crop < 16 or self.crop % 16:
             raise ConfigError(
-                f"clip_frames is {self.clip_frames} and crop {self.crop}; at least 2, and a multiple of 16."
+                f"`clip_frames` is {self.clip_frames} and `crop` {self.crop}; at least 2, and a multiple of 16."
             )
         if not self.learning_rate > 0 or self.seed < 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate} and seed {self.seed}; above 0, and at least 0.")
+            raise ConfigError(
+                f"`learning_rate` is {self.learning_rate} and `seed` {self.seed}; above 0, and at least 0."
+            )
         if len(set(self.qps)) < max(MIN_POINTS, len(self.qps)) or not all(0 <= qp < QP_LEVELS for qp in self.qps):
-            raise ConfigError(f"qps needs {MIN_POINTS} or more different qps from 0 to {QP_LEVELS - 1}, for a BD-rate.")
+            raise ConfigError(
+                f"`qps` needs {MIN_POINTS} or more different qps from 0 to {QP_LEVELS - 1}, for a BD-rate."
+            )
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision {self.precision!r} is not known; choose from {', '.join(PRECISIONS)}.")
         if min(self.speed_size) < 1:
-            raise ConfigError("speed_size must be at least 1x1.")
+            raise ConfigError("`speed_size` must be at least 1x1.")
 
     def training(self, codec: CodecConfig) -> tuple[Data, Loss, Optimiser]:
         """How the teacher was trained, as far as a short training takes it over.

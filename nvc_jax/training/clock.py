@@ -59,7 +59,7 @@ class Clock:
             return
         kept = read_clock(workdir).get(str(step))
         if kept is None:
-            raise ConfigError(f"{workdir}: holds a run that was started without seconds; leave them out to resume.")
+            raise ConfigError(f"{workdir}: holds a run that was started without `seconds`; leave it out to resume.")
         try:
             self.starts, self._entered = list(kept["starts"]), list(kept["entered"])
             self._began -= kept["seconds"]

@@ -40,7 +40,7 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
     if any(value is not None for value in given):
         if coordinator is None or processes is None or number is None or not 0 <= number < processes:
             raise ConfigError(
-                "give coordinator (HOST:PORT), num_processes (N) and process_id (0 to N-1) together, or none of them."
+                "give `coordinator` HOST:PORT, `num_processes` N and `process_id` 0 to N-1 together, or none of them."
             )
     elif not _is_started_by_a_cluster():
         return False
@@ -81,7 +81,7 @@ def together(work: Callable[[], tuple[Result, str]]) -> Result:
         if failed and failure is None:
             raise TrainingError(f"process {failed[0]} cannot start the run; see its own message.")
         if not failed and (digests != digests[0]).any():
-            raise ConfigError("the processes differ in configuration, steps or training clips; make them the same.")
+            raise ConfigError("the processes differ in configuration, `steps` or training clips; make them the same.")
     if failure is not None:
         raise failure
     return result

@@ -79,7 +79,7 @@ def train(
     """
     began = time.monotonic()
     if seconds is not None and not (config.data.on_device and jax.process_count() == 1):
-        raise ConfigError("seconds need a configuration with data.on_device=true, and a single process.")
+        raise ConfigError("`seconds` needs a configuration with data.on_device=true, and a single process.")
 
     def opened() -> tuple[tuple[TrainConfig, ClipSet, LoadedTeacher | None], str]:
         clips = open_clips(config.data, config.seed, note)
@@ -99,7 +99,7 @@ def train(
         if seconds is not None:
             run.clock = Clock(workdir, seconds, config.shares(), run.step, began)
         elif str(run.step) in read_clock(workdir):
-            raise ConfigError(f"{workdir}: holds a run that was started with seconds; give them again to resume.")
+            raise ConfigError(f"{workdir}: holds a run that was started with `seconds`; give it again to resume.")
         if say is not None and is_first():
             limit = None if run.clock else min(config.steps, config.steps if stop_at is None else stop_at)
             for line in [*overview(config, clips, from_first(run.state), run.step, limit, workdir), *run.origin]:

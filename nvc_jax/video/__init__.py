@@ -81,9 +81,9 @@ def open_video(
     try:
         if size is not None and size != (reader.info.width, reader.info.height):
             found = f"{reader.info.width}x{reader.info.height}"
-            raise VideoError(f"{reader.name}: is {found}, not {size[0]}x{size[1]}; wrong size?")
+            raise VideoError(f"{reader.name}: is {found}, not {size[0]}x{size[1]}; wrong `size`?")
         if track is not None and reader.index is None:
-            raise VideoError(f"{reader.name}: has no tracks to choose from; leave out track")
+            raise VideoError(f"{reader.name}: has no tracks to choose from; leave out `track`")
         if fps is not None:
             notes = tuple(note for note in reader.info.notes if not note.startswith("no frame rate"))
             reader.info = replace(reader.info, fps=Fraction(fps), notes=notes)

@@ -24,7 +24,7 @@ def open_raw(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
     """
     name = os.fspath(path)
     if size is None:
-        raise VideoError(f"{name}: a raw .yuv file does not say its size; give size (WxH)")
+        raise VideoError(f"{name}: a raw .yuv file does not say its size; give `size` WxH")
     width, height = size
     check_size(width, height, name)
     per_frame = frame_bytes(width, height)
@@ -36,7 +36,7 @@ def open_raw(path: PathLike, size: tuple[int, int] | None) -> VideoReader:
         if rest:
             raise VideoError(
                 f"{name}: {total} bytes are not a whole number of {width}x{height} 4:2:0 frames "
-                f"({per_frame} bytes each); wrong size?"
+                f"({per_frame} bytes each); wrong `size`?"
             )
         info = VideoInfo(width, height, frames=count, notes=(f"no frame rate in the source: {DEFAULT_FPS} assumed",))
         return VideoReader(name, info, _read_frames(file, name, width, height, count), stack.pop_all())

@@ -32,7 +32,7 @@ def candidates(source: InputContainer, track: int | None, name: str) -> list[Vid
     decodable = [stream for stream in tracks if stream.codec_context is not None]
     moving = [stream for stream in decodable if not _is_picture(stream)]
     if decodable and not moving:
-        raise VideoError(f"{name}: has no video, only an attached picture (track 0 reads it)")
+        raise VideoError(f"{name}: has no video, only an attached picture (`track` 0 reads it)")
     if not tracks:
         raise VideoError(f"{name}: has no video")
     if not moving:
@@ -58,10 +58,10 @@ def choice_notes(source: InputContainer, stream: VideoStream) -> list[str]:
         return []
     if all(_is_picture(other) for other in others):
         pictures = "the attached picture is" if len(others) == 1 else f"{len(others)} attached pictures are"
-        return [f"{pictures} not carried (track N reads one)"]
+        return [f"{pictures} not carried (`track` N reads one)"]
     number = [track.index for track in tracks].index(stream.index)
     codec = f"{stream.codec_context.codec.canonical_name} {stream.width}x{stream.height}"
-    return [f"{len(tracks)} video tracks: number {number} is read ({codec}), track N reads another"]
+    return [f"{len(tracks)} video tracks: number {number} is read ({codec}), `track` N reads another"]
 
 
 def _is_picture(stream: VideoStream) -> bool:

@@ -58,11 +58,11 @@ def test_truncated_video(refused, work, clip):
 
 def test_size_of_raw_video(refused, work, make_clip, frames, clip):
     raw = make_clip("clip.yuv", frames)
-    refused("give size (WxH)", "encode", raw, "s.bin")
-    refused("wrong size?", "encode", raw, "s.bin", "--size", "33x48")
+    refused("give --size WxH", "encode", raw, "s.bin")
+    refused("wrong --size?", "encode", raw, "s.bin", "--size", "33x48")
     refused("out of range", "encode", raw, "s.bin", "--size", "0x48")
     refused("out of range", "encode", raw, "s.bin", "--size", "99999x48")
-    refused("wrong size?", "encode", clip, "s.bin", "--size", "33x48")
+    refused("wrong --size?", "encode", clip, "s.bin", "--size", "33x48")
     for size in ("48", "x", "axb", "-3x4", "32x48x2"):
         refused("is not of the form WIDTHxHEIGHT", "encode", raw, "s.bin", f"--size={size}")
 

@@ -273,7 +273,7 @@ def test_notes_of_what_the_frames_showed(nvc, work):
     (work / "b.mkv").write_bytes(data.replace(packets[1], broken))
     result = nvc("encode", "b.mkv", "s.nvc", "--track", 0)
     assert result.code == 0, result.err
-    assert f"note: 2 video tracks: number 0 is read (h264 {WIDTH}x{HEIGHT}), track N reads another\n" in result.err
+    assert f"note: 2 video tracks: number 0 is read (h264 {WIDTH}x{HEIGHT}), --track N reads another\n" in result.err
     assert " of 3 frames are damaged in the source; " in result.err
     assert (
         "has no video track 2; its video tracks are 0 to 1" in nvc("encode", "b.mkv", "s.nvc", "--track", 2).refusal()

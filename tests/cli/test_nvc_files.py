@@ -249,7 +249,7 @@ def test_another_model_is_refused_and_its_desync_is_found(nvc, model, stream, pa
     with unchanged(work):
         sentence = nvc("decode", stream, "d.y4m", "--model", other).refusal()
     assert "the stream was made with the model tiny (identity " in sentence
-    assert "give the right one as model" in sentence
+    assert "give the right one as --model" in sentence
 
     # Forced, it is found out at the first frame where an integer differs, and only there.
     right, wrong = integers(model, packets), integers(other, packets)
@@ -411,7 +411,7 @@ def test_rdoq(nvc, clip, model):
 def test_rdoq_out_of_range(nvc, clip, value):
     result = nvc("encode", clip, "s.nvc", "--rdoq", value)
     assert result.code == 1
-    assert "rdoq is" in result.err
+    assert "--rdoq is" in result.err
     assert not Path("s.nvc").exists()
 
 

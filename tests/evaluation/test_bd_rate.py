@@ -154,7 +154,7 @@ def test_rate_of_the_payload_is_never_mixed_with_all_bits(tmp_path):
         comparison = compare(*pair, rate="payload")
         assert comparison.average is None
         reason = str(comparison.sequences["D", "s"])
-        assert reason == "the results have no ave_all_frame_payload_bpp; rate all compares all bits."
+        assert reason == "the results have no ave_all_frame_payload_bpp; `rate` all compares all bits."
     both = compare(curve_of(RATES_, PSNRS, **payload), test, rate="payload")
     assert both.average == pytest.approx(0)
     for name, results in (("anchor", anchor), ("test", test)):

@@ -67,7 +67,7 @@ def test_runs():
     assert Run.parse("a", 32) == Run("a", 32, 0, -1, "a")
     assert Run.parse("runs/a/model:intra=32", 32) == Run("runs/a/model", 32, 0, 32, "a, intra 32")
     for text in ("a:qp=x", "a:rest=4", ":qp=3"):
-        with pytest.raises(ConfigError, match="model "):
+        with pytest.raises(ConfigError, match="`model` "):
             Run.parse(text, 32)
 
 

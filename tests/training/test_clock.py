@@ -61,7 +61,7 @@ def test_a_run_goes_on_with_the_time_that_is_left(monkeypatch, tmp_path):
     shares = machine.stage(timer, len(timer.starts) - 1, steps)
     assert shares[0] == pytest.approx(0.5, abs=0.02)
     assert machine.now == pytest.approx(510.0, abs=0.2)
-    with pytest.raises(ConfigError, match="started without seconds"):
+    with pytest.raises(ConfigError, match="started without `seconds`"):
         Clock(tmp_path, 40.0, [0.5, 0.5], steps + 1, 500.0)
 
 

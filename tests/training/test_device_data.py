@@ -126,5 +126,5 @@ def test_runs_go_on_value_for_value(tmp_path):
 def test_seconds_and_steps_do_not_mix(tmp_path):
     assert run.train(CONFIG, tmp_path, 1, print, seconds=1000).step == 1
     assert read_clock(tmp_path)["1"]["starts"] == [0]  # the second stage has not begun
-    with pytest.raises(ConfigError, match="was started with seconds"):
+    with pytest.raises(ConfigError, match="was started with `seconds`"):
         run.train(CONFIG, tmp_path, None, print)

@@ -24,9 +24,9 @@ RIGHT = {  # size, frames, rate, notes
     "long.mpg": ((128, 96), 200, 25, ()),
     "long.mp4": ((128, 96), 200, 25, ()),
     "cover_first_pic.mkv": (
-        (64, 48), 12, 25, ("2 video tracks: number 1 is read (h264 64x48), track N reads another",)
+        (64, 48), 12, 25, ("2 video tracks: number 1 is read (h264 64x48), `track` N reads another",)
     ),
-    "two_tracks.mp4": ((64, 48), 12, 25, ("2 video tracks: number 1 is read (h264 64x48), track N reads another",)),
+    "two_tracks.mp4": ((64, 48), 12, 25, ("2 video tracks: number 1 is read (h264 64x48), `track` N reads another",)),
     "anim.png": ((64, 48), 6, 10, ("transparency is left out",)),
     "anim.gif": ((64, 48), 6, Fraction(600, 59), ("transparency is left out", MEAN.format("10.169"))),
     "palette_trns.png": ((64, 48), 1, 30, (NO_RATE, "transparency is left out")),
@@ -79,7 +79,7 @@ def test_size_frames_rate_and_notes(name):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("audio_cover.mp3", r"audio_cover\.mp3: has no video, only an attached picture \(track 0 reads it\)$"),
+        ("audio_cover.mp3", r"audio_cover\.mp3: has no video, only an attached picture \(`track` 0 reads it\)$"),
         ("range_change.h264", "frame 6 is full range, but the first is limited range; cut it there$"),
     ],
 )

@@ -23,12 +23,12 @@ def test_round_trip_is_exact(tmp_path, noise_frames, size):
 def test_size_is_checked(tmp_path):
     path = tmp_path / "a.yuv"
     path.write_bytes(bytes(24 * 3))
-    with pytest.raises(VideoError, match=r"a\.yuv: a raw \.yuv file does not say its size; give size \(WxH\)"):
+    with pytest.raises(VideoError, match=r"a\.yuv: a raw \.yuv file does not say its size; give `size` WxH"):
         open_video(path)
     path.write_bytes(bytes(72 + 1))
     with pytest.raises(
         VideoError,
-        match=r"73 bytes are not a whole number of 4x6 4:2:0 frames \(36 bytes each\); wrong size\?",
+        match=r"73 bytes are not a whole number of 4x6 4:2:0 frames \(36 bytes each\); wrong `size`\?",
     ):
         open_video(path, size=(4, 6))
     with pytest.raises(VideoError, match=r"size 0x4 is out of range 1\.\.16384 per side"):

@@ -60,7 +60,7 @@ def test_choice_and_the_note_on_it(tmp_path, tracks, size, number):
     path = write(tmp_path / "a.mkv", tracks)
     found, frames, notes = opened(path)
     assert (found, frames) == (size, 4)
-    assert f"2 video tracks: number {number} is read (h264 {size[0]}x{size[1]}), track N reads another" in notes
+    assert f"2 video tracks: number {number} is read (h264 {size[0]}x{size[1]}), `track` N reads another" in notes
     other = opened(path, track=1 - number)
     assert other[0] == tracks[1 - number][1]
 
@@ -72,7 +72,7 @@ def test_enabled_track_of_mp4(tmp_path):
 
 def test_sound_with_a_cover_is_no_video(tmp_path):
     path = write(tmp_path / "a.mp3", [("mjpeg", SMALL, 1, ATTACHED)], sound=True)
-    with pytest.raises(VideoError, match=r"has no video, only an attached picture \(track 0 reads it\)$"):
+    with pytest.raises(VideoError, match=r"has no video, only an attached picture \(`track` 0 reads it\)$"):
         open_video(path)
     assert opened(path, track=0)[:2] == (SMALL, 1)
 
@@ -81,7 +81,7 @@ def test_sound_with_a_cover_is_no_video(tmp_path):
 def test_attached_picture_is_not_carried(tmp_path, first):
     tracks = [("mjpeg", LARGE, 1, ATTACHED), ("libx264", SMALL, 4, 0)]
     path = write(tmp_path / "a.mp4", tracks if first else tracks[::-1])
-    assert opened(path) == (SMALL, 4, ("the attached picture is not carried (track N reads one)",))
+    assert opened(path) == (SMALL, 4, ("the attached picture is not carried (`track` N reads one)",))
 
 
 def test_sound_that_the_header_does_not_announce(tmp_path):
@@ -105,5 +105,5 @@ def test_track_that_is_not_there(tmp_path):
         with pytest.raises(VideoError, match=rf"has no video track {track}; its video tracks are 0 to 0$"):
             open_video(path, track=track)
     (tmp_path / "a.yuv").write_bytes(bytes(6))
-    with pytest.raises(VideoError, match=r"has no tracks to choose from; leave out track$"):
+    with pytest.raises(VideoError, match=r"has no tracks to choose from; leave out `track`$"):
         open_video(tmp_path / "a.yuv", size=(2, 2), track=0)

@@ -160,7 +160,7 @@ def test_frames_and_fps_options(tmp_path, noise_frames):
         assert (reader.info.frames, reader.info.fps) == (5, Fraction(24000, 1001))
     with pytest.raises(VideoError, match="cannot read 0 frames"):
         open_video(tmp_path / "a.y4m", frames=0)
-    with pytest.raises(VideoError, match=r"is 4x4, not 8x4; wrong size\?"):
+    with pytest.raises(VideoError, match=r"is 4x4, not 8x4; wrong `size`\?"):
         open_video(tmp_path / "a.y4m", size=(8, 4))
 
 
