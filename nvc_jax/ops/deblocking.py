@@ -18,9 +18,8 @@ _BLOCK = PICTURE_STRIDE
 _HALF = _BLOCK // 2
 _LINES = 4  # along an edge, that share a class
 _QP_HALVES = 22  # qps that halve R
-_SIZES = np.round(4096 * 2.0 ** (-np.arange(128) / _QP_HALVES)).astype(
-    np.int32
-)  # of R at every qp, in 1/4096 of qp 0's
+# R at every qp, in 1/4096 of that at qp 0
+_SIZES = np.round(4096 * 2.0 ** (-np.arange(128) / _QP_HALVES)).astype(np.int32)
 _R_BITS = 4  # R is in 1/16 of a sample's unit
 _WEAK_BITS = 2  # R is divided by 4 at weak edges
 _BOUNDS = np.array([10, 26, 64, 128], np.int32)  # of the classes: curvature next to the edge, in R/64
