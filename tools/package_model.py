@@ -67,6 +67,10 @@ def make_parts(options: argparse.Namespace) -> None:
 def ship_weights(options: argparse.Namespace) -> None:
     """Copy the model directory of the run."""
     model, folder = load_model(options.run / "model"), WEIGHTS / options.name
+    if folder.is_dir():
+        packaged = load_model(folder)
+        if packaged.with_deblocking(0).contents == model.with_deblocking(0).contents:
+            model = packaged  # it knows by which identities older streams name it
     if options.deblocking is not None:
         model = model.with_deblocking(options.deblocking)
     try:

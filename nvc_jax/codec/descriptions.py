@@ -85,14 +85,9 @@ def find_codec(name: str) -> CodecConfig:
     raise ConfigError(f"unknown codec {name!r}; available: {known}, a configuration FILE.json, or a model directory.")
 
 
-def _before(description: dict[str, Any]) -> dict[str, Any]:
-    """The identities that a model had before it was given deblocking."""
-    before: dict[str, Any] = description.get("unfiltered", {})
-    return before
-
-
 def trained_identity(stream_identity: str) -> str:
     """The identity of the model that a stream names, for people: int16 forms had their own ones before."""
-    models = [model for text in map(read_description, packaged_models().values()) for model in (text, _before(text))]
+    descriptions = map(read_description, packaged_models().values())
+    models = [model for text in descriptions for model in (text, text.get("unfiltered", {}))]
     known = {model["int16_identity"]: str(model["identity"]) for model in models if "int16_identity" in model}
     return known.get(stream_identity, stream_identity)

@@ -72,6 +72,10 @@ class StoredModel:
         """The model, or the one that it was without deblocking, if that made the stream."""
         if self.made(stream_identity) or stream_identity not in self.unfiltered.values():
             return self
+        return self._without_filter()
+
+    def _without_filter(self) -> "StoredModel":
+        """The model that its parameters were before they were given deblocking."""
         model = make_model(self.config.with_deblocking(0), self.params, self.source, self.tables, self.offsets)
         identity, in_int16 = self.unfiltered["identity"], self.unfiltered.get("int16_identity")
         return dataclasses.replace(model, identity=identity, int16_identity=in_int16)
@@ -82,12 +86,17 @@ class StoredModel:
         Streams of the model without filter decode with the new one.
 
         Raises:
-            ConfigError: none of its networks has the filter, or the strength is out of range.
+            ConfigError: one of its networks cannot filter, or the strength is out of range.
             ModelError: it holds integers.
         """
         if self.precision == "int16":
             raise ModelError("deblocking is given to the trained model, before its int16 form is made.")
-        model = make_model(self.config.with_deblocking(strength), self.params, self.source, self.tables, self.offsets)
+        config = self.config.with_deblocking(strength)
+        if config == self.config:
+            return self
+        if strength == 0 and self.unfiltered:
+            return self._without_filter()
+        model = make_model(config, self.params, self.source, self.tables, self.offsets)
         own = {"identity": self.identity, "int16_identity": self.int16_identity}
         before = {key: value for key, value in own.items() if value is not None}
         filters = self.config != self.config.with_deblocking(0)
@@ -145,15 +154,15 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
 
 
 def save_description(folder: Path, model: StoredModel) -> None:
-    """Describe a model directory anew whose parameters are those of the model; the other files stay.
+    """Describe a model directory anew whose parameters and tables are those of the model; the other files stay.
 
     Raises:
         ModelError: they are not.
         OutputError: it cannot be written.
     """
-    theirs, mine = (flatten(each.params) for each in (load_model(folder), model))
-    if theirs.keys() != mine.keys() or not all(np.array_equal(leaf, mine[name]) for name, leaf in theirs.items()):
-        raise ModelError(f"{folder}: holds other parameters than the model; save the model as a whole.")
+    theirs = load_model(folder)
+    if _identity(model.config, theirs.params, theirs.tables) != model.contents:
+        raise ModelError(f"{folder}: holds other parameters or tables than the model; save the model as a whole.")
     hashes = {name: value for name, value in _file_hashes(folder).items() if name != "config.json"}
     try:
         _write_description(folder, model, hashes)

@@ -172,8 +172,16 @@ def test_a_model_with_deblocking_is_what_it_was_for_its_streams(model, tmp_path)
         assert plain.made(before.identity)
         assert stored.for_stream(stored.identity) is stored.for_stream("0" * 64) is stored
     assert again.with_deblocking(0).identity == before.identity
-    with pytest.raises(ModelError, match="holds other parameters"):
+    assert after.with_deblocking(38) is after
+    known = dataclasses.replace(before, int16_identity="1" * 64).with_deblocking(38)
+    assert integerise(known.with_deblocking(0)).stream_identity == "1" * 64
+    assert integerise(known.for_stream("1" * 64)).stream_identity == "1" * 64
+    with pytest.raises(ModelError, match="holds other parameters or tables"):
         save_description(tmp_path / "model", model)
+    moved = dataclasses.replace(after.tables["inter"], offset=after.tables["inter"].offset - 1)
+    tables = after.tables | {"inter": moved}
+    with pytest.raises(ModelError, match="holds other parameters or tables"):
+        save_description(tmp_path / "model", make_model(after.config, after.params, "other tables", tables))
     with pytest.raises(ModelError, match="before its int16 form"):
         integerise(after).with_deblocking(20)
     edit(tmp_path / "model", unfiltered=["?"])
