@@ -1,4 +1,4 @@
-// What the bfloat16 kernels of AVX-512 and AMX share; included where the compiler can make them.
+// Shared by the bfloat16 kernels of AVX-512 and AMX; included where the compiler can make them.
 #ifndef NVC_BFLOAT16_AVX512_H_
 #define NVC_BFLOAT16_AVX512_H_
 

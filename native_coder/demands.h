@@ -1,4 +1,4 @@
-// What kernels ask of those who call them.
+// Demands of kernels on those who call them.
 #ifndef NVC_DEMANDS_H_
 #define NVC_DEMANDS_H_
 

@@ -1,4 +1,4 @@
-// What becomes of a sum of products: included where floating_kernels.inl says what must be defined.
+// The epilogue of sums of products: included where floating_kernels.inl says what must be defined.
 
 // Stores a sum in some row from `channel` on, `valid` numbers, after the epilogue.
 NVC_INLINE void Finish(Vector sum, const Epilogue& epilogue, size_t row, size_t channel, size_t valid, Rows out) {

@@ -13,7 +13,7 @@ bool Has() {
   return kernels() != nullptr;
 }
 
-// The fastest ISA of each precision comes first. Only float32 has gradients.
+// The newest ISA of each precision comes first. Only float32 has gradients.
 constexpr struct {
   std::string_view precision;
   const char* isa;

@@ -1,4 +1,4 @@
-// What the int16 kernels of AVX-512 and AMX share; included where the compiler can make them.
+// Shared by the int16 kernels of AVX-512 and AMX; included where the compiler can make them.
 #ifndef NVC_INT16_AVX512_H_
 #define NVC_INT16_AVX512_H_
 

@@ -54,12 +54,4 @@ __attribute__((target(NVC_TILE_FEATURES))) void Release() noexcept { asm volatil
 
 }  // namespace nvc::tiles
 
-#else
-
-namespace nvc::tiles {
-bool Usable() noexcept { return false; }
-void Configure() noexcept {}
-void Release() noexcept {}
-}  // namespace nvc::tiles
-
-#endif
+#endif  // NVC_TILES

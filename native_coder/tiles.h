@@ -12,6 +12,8 @@ namespace nvc::tiles {
 constexpr size_t kRows = 16;   // of a tile
 constexpr size_t kBytes = 64;  // of a row
 
+#ifdef NVC_TILES
+
 // True if this processor has tiles, with products of int8 and of bfloat16, and the system lets this process use them,
 // for which it is asked once.
 bool Usable() noexcept;
@@ -20,7 +22,6 @@ bool Usable() noexcept;
 void Configure() noexcept;
 void Release() noexcept;
 
-#ifdef NVC_TILES
 #define NVC_TILE_FEATURES "amx-tile,amx-int8,amx-bf16"
 #define NVC_TILE_OPERATION __attribute__((target(NVC_TILE_FEATURES), always_inline)) inline
 

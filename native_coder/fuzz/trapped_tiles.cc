@@ -20,7 +20,7 @@ constexpr size_t kTiles = 8, kRows = 16, kBytes = 64, kColumns = kBytes / 4;
 
 using Tile = uint8_t[kRows][kBytes];
 
-// Of a thread.
+// The tiles of a thread.
 struct State {
   bool configured = false;
   alignas(64) Tile tiles[kTiles] = {};

@@ -136,9 +136,9 @@ def fastest_strategy() -> str:
     trial is not chosen.
     """
     platform = jax.default_backend()
-    for kind in native.available("int16"):
-        if _trial(kind) < math.inf:
-            return kind
+    of_native = {kind: _trial(kind) for kind in native.available("int16")}
+    if min(of_native.values(), default=math.inf) < math.inf:
+        return min(of_native, key=lambda kind: of_native[kind])
     safe, *tried = strategies_of(platform)
     seconds = {strategy: _trial(strategy) for strategy in tried}
     return min([safe, *tried], key=lambda strategy: seconds.get(strategy, _NOT_TRIED))

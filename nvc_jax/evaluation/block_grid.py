@@ -76,6 +76,7 @@ def measure(
 
     Raises:
         ConfigError: the codec has no deblocking, or a strength is out of range.
+        ModelError: the model is an int16 one.
         VideoError: a clip cannot be read, or is RGB.
     """
     for strength in strengths:
@@ -96,7 +97,8 @@ def _coded(codec: Codec, strength: int, video: str, sources: list[YuvFrame], qp:
     before, after, size, psnr = StepIndex(), StepIndex(), 0, 0.0
     for packet in encoder.packets(sources):
         size += len(packet.coded.payload) + RECORD_BYTES
-        for source, decoded in zip(packet.sources, packet.reconstructions or [], strict=True):
+        assert packet.reconstructions is not None
+        for source, decoded in zip(packet.sources, packet.reconstructions, strict=True):
             assert isinstance(source, YuvFrame)
             before.add(source.y)
             after.add(decoded.y)

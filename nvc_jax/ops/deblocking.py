@@ -1,7 +1,7 @@
 """Deblocking: smooths the edges of blocks of 16x16 pixels in decoded pictures, before anything is predicted from them.
 
 A network gives every block errors of its own, which show as a step at its edges. Across an edge the filter takes up to
-eight pixels p7..p0 | q0..q7. What the step exceeds a straight line by is taken off it, clipped and spread over
+eight pixels p7..p0 | q0..q7. The excess of the step over a straight line is taken off it, clipped and spread over
 pixels on both sides, by as many as the surroundings are smooth: these ramps and bounds are what minimised the error of
 the embedded model's pictures, in multiples of the size of its errors at a qp, R. docs/INT16.md, section 7, defines it.
 """
@@ -25,7 +25,7 @@ _WEAK_BITS = 2  # R is divided by 4 at weak edges
 _BOUNDS = np.array([10, 26, 64, 128], np.int32)  # of the classes: curvature next to the edge, in R/64
 _CAPS = np.array([128, 128, 96, 77, 51], np.int32)  # of a class: largest correction, in R/64
 _ENDS = np.array([384, 384, 288, 512, 1024], np.int32)  # of a class: steps from here on are edges of objects, in R/64
-# Of a class: parts of the correction in 1/64, for p7..p0 and q7..q0.
+# Parts of the correction by class, in 1/64, for p7..p0 and q7..q0.
 _RAMPS = np.array(
     [
         [14, 18, 24, 29, 35, 45, 59, 74],
@@ -56,7 +56,7 @@ def deblock(picture: Array, qp: Array, strength: int, weak: Edges | None = None)
 
 
 def weak_edges(symbols: Array) -> Edges:
-    """Edges between skipped blocks that move together: they were smoothed in the picture that they come from.
+    """Edges between skipped blocks that move together: most often one piece of the picture that they come from.
 
     Args:
         symbols: [B, h, w, 3] int8, the side information of block motion.

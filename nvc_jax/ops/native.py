@@ -31,7 +31,7 @@ _FUNCTIONS = {
 
 
 def available(precision: str) -> tuple[str, ...]:
-    """ISAs of this machine that a precision has handlers for, the fastest first; registers them with XLA.
+    """ISAs of this machine that a precision has handlers for, the newest first; registers them with XLA.
 
     Empty on devices other than CPUs, for precisions without handlers, and where XLA refuses the version of the FFI that
     they were built with.

@@ -26,7 +26,7 @@ def tiles(panel, channels, group):
 
 
 def product(x, panel, channels, group):
-    """Of x [M, K], which is padded."""
+    """The product of x [M, K], which is padded."""
     all_tiles = tiles(panel, channels, group)
     groups = np.pad(x, ((0, 0), (0, len(all_tiles) * TILE_ROWS * group - x.shape[1])))
     groups = groups.reshape(len(x), len(all_tiles), TILE_ROWS, group)

@@ -26,7 +26,7 @@ def test_are_there_where_the_processor_has_the_instructions():
 
 
 def test_training_takes_those_with_gradients():
-    """Of bfloat16 there are none, so that XLA trains."""
+    """None are of bfloat16, so that XLA trains."""
     assert native.with_gradients("bfloat16") == native.with_gradients("float16") == ()
     assert native.with_gradients("float32") == tuple(float32_functions())
 
@@ -40,7 +40,7 @@ def wide(x):
 
 
 def numbers(rng, *shape, spread=1.0):
-    """Of sizes that `spread` powers of two apart make as large as each other in a sum."""
+    """Numbers of sizes that `spread` powers of two apart make as large as each other in a sum."""
     return rounded(rng.standard_normal(shape) * 2.0 ** rng.uniform(-spread, spread, shape))
 
 
@@ -78,7 +78,7 @@ def test_products_are_within_a_rounding(kind, inputs, outputs, rows, seed, sprea
 
 @each_kind
 def test_wsilu_of_all_numbers(kind):
-    """Of every bfloat16 that is one."""
+    """Every bfloat16 that is a number."""
     every = np.arange(1 << 16, dtype=np.uint16)
     x = every[every & 0x7F80 != 0x7F80].view(jnp.bfloat16)[:, None]
     result = affine(x, packed(np.ones((1, 1)), kind), jnp.zeros(1, jnp.bfloat16), True)
