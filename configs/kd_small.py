@@ -34,4 +34,6 @@ def get_config(student: str = "s") -> TrainConfig:
         logging=Logging(checkpoint_steps=300),
         transform_init=False,  # from the teacher's parameters
         average_decay=0.99,
+        significant_bits=11,
+        int8_kernels=False,
     )

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import warnings
 
 import jax
 import platformdirs
@@ -30,6 +31,8 @@ def use_compilation_cache() -> None:
     ):
         if name.upper() not in os.environ:
             jax.config.update(name, value)  # type: ignore[no-untyped-call]
+    # JAX writes entries in place: a program reads one that another still writes, warns, and compiles it.
+    warnings.filterwarnings("ignore", "Error reading persistent compilation cache entry")
 
 
 def keep_freed_memory() -> None:

@@ -1,7 +1,8 @@
 """Model directories: Orbax parameters, configuration, tables, identity.
 
 - `config.json`: see `codec.descriptions`
-- `params/`: Orbax checkpoint of a tree for each network by name, float32, or integers for a model of precision int16
+- `params/`: Orbax checkpoint of a tree for each network by name, float32, or integers for a model of precision int16;
+  `codec.compact` has how they are shortened
 - `tables.npz`: probability tables of z, made once (they differ between machines when made anew)
 """
 
@@ -14,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from nvc_jax.codec.compact import compacted, expanded
 from nvc_jax.codec.descriptions import FORMAT, find_model, read_description
 from nvc_jax.codec.schedule import DEFAULT_OFFSETS, QpOffsets
 from nvc_jax.entropy.tables import CdfArrays, factorised_tables, load_tables, save_tables
@@ -115,7 +116,7 @@ def make_model(
     Raises:
         ModelError: the tables are those of another architecture.
     """
-    params = _to_numpy(params)
+    params = expanded(params)
     if tables is None:
         tables = {name: factorised_tables(params[name]["z_prior"]) for name, _ in config.networks}
     for name, network in config.networks:
@@ -140,7 +141,7 @@ def save_model(folder: str | Path, model: StoredModel) -> None:
             raise OutputError(f"{folder}: no space for the {needed} bytes of a model.")
         try:
             with ocp.StandardCheckpointer(multiprocessing_options=this_process_alone()) as checkpointer:
-                checkpointer.save(stage.resolve() / "params", _shortened(model.params))
+                checkpointer.save(stage.resolve() / "params", compacted(model.params))
             marker = stage / "params" / "commit_success.txt"
             if marker.exists():
                 marker.write_text("committed\n")  # Orbax writes this machine's path into it
@@ -294,33 +295,9 @@ def _restore(folder: Path) -> ParamTree:
         handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=this_process_alone())
         with ocp.Checkpointer(handler, multiprocessing_options=this_process_alone()) as checkpointer:
             params = checkpointer.restore(folder.resolve())
-        return _to_numpy(params)
+        return expanded(params)
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged directory
         raise ModelError(f"{folder}: cannot read the parameters ({first_line(error)}).") from None
-
-
-def _to_numpy(params: ParamTree) -> ParamTree:
-    return {
-        key: _to_numpy(value) if isinstance(value, Mapping) else _leaf(np.asarray(value))
-        for key, value in params.items()
-    }
-
-
-def _leaf(values: np.ndarray) -> np.ndarray:
-    return values if np.issubdtype(values.dtype, np.integer) else values.astype(np.float32)
-
-
-def _shortened(params: ParamTree) -> dict[str, Any]:
-    """In two bytes where those hold all of a leaf exactly: bfloat16 8 significant bits, float16 11."""
-
-    def shorten(leaf: np.ndarray) -> np.ndarray:
-        if leaf.dtype != np.float32:
-            return leaf
-        with np.errstate(over="ignore"):
-            candidates = (leaf.astype(short) for short in (ml_dtypes.bfloat16, np.float16))
-            return next((short for short in candidates if np.array_equal(short.astype(np.float32), leaf)), leaf)
-
-    return {key: _shortened(value) if isinstance(value, Mapping) else shorten(value) for key, value in params.items()}
 
 
 def _precision(params: ParamTree) -> str:

@@ -41,7 +41,8 @@ class Stage:
         refresh: packets from one that starts from pictures to the next; 0 for only the first. With motion all do.
         remat: recompute activations in the backward pass instead of keeping them.
         skip: with motion, skip the blocks that an encoder would.
-        rounded: run the networks with parameters as exported (`significant_bits`); gradients pass straight through.
+        rounded: run the networks with parameters as exported (`significant_bits`, `int8_kernels`); gradients pass
+            straight through.
         distil: weight of the distance from the teacher in the loss (`Teacher`); 0 runs without one.
         share: share of the time in a run with --seconds; 0 in all stages divides it by their computation.
         carry_optimiser: keep the optimiser state of the stage before.
@@ -299,6 +300,7 @@ class TrainConfig:
         average_decay: decay of the exponential moving average of the parameters, which is exported; 0 for none.
         significant_bits: of the exported parameters: 24 is float32, up to 11 fit into float16, half the size. Fewer
             lower the PSNR of high qps, unless the last stage is `rounded`.
+        int8_kernels: export most kernels as int8, a byte a parameter; needs a last stage that is `rounded`.
         steps_per_call: with `data.on_device`, steps in one call of the device.
         max_bad_steps: consecutive steps without a finite gradient after which a run stops.
         seed: of parameters, crops, qps and noise.
@@ -318,6 +320,7 @@ class TrainConfig:
     strategy: Literal["auto", "xla"] = "auto"
     average_decay: float = 0.0
     significant_bits: int = 24
+    int8_kernels: bool = False
     steps_per_call: int = 10
     max_bad_steps: int = 10
     seed: int = 0

@@ -1,24 +1,41 @@
-"""Parameters with fewer significant bits, as models are exported."""
+"""Parameters as models are exported: with fewer significant bits, kernels in int8."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from nvc_jax.codec.compact import STEP_BITS
 from nvc_jax.models.params import ParamTree
 
+# Small and large values meet in layers at pixels, latents and the parameters of latents: int8 would lose the small.
+_NOT_INT8 = "encoder_in", "encoder_down", "decoder_out", "recon_out", "fusion_out", "spatial_out", "adaptor"
 
-def rounded(params: ParamTree, significant_bits: int) -> ParamTree:
-    """Round parameters, float32, to a number of significant bits; up to 11 of them to what float16 holds."""
+
+def rounded(params: ParamTree, significant_bits: int, int8_kernels: bool = False) -> ParamTree:
+    """Round the parameters of networks, float32.
+
+    Args:
+        params: a tree for each network by its name.
+        significant_bits: of each parameter; up to 11 of them to what float16 holds.
+        int8_kernels: round most kernels to multiples, at most 127, of a power of two of each output channel instead.
+    """
     last = -24 if significant_bits <= 11 else -149  # exponent of the smallest number: of float16, of float32
 
-    def round_leaf(leaf: Array) -> Array:
+    def round_leaf(path: Any, leaf: Array) -> Array:
+        *_, layer, name = (str(key.key) for key in path)
+        if int8_kernels and leaf.ndim > 1 and name.startswith("kernel") and layer not in _NOT_INT8:
+            exponents = jnp.frexp(jnp.abs(leaf).max(axis=tuple(range(leaf.ndim - 1))))[1] - STEP_BITS
+            steps = jnp.clip(jnp.round(jnp.ldexp(leaf, -exponents)), -127, 127).astype(jnp.int8)  # int8 has no -0
+            return jnp.ldexp(steps.astype(jnp.float32), exponents)
         quantum = jnp.maximum(jnp.frexp(leaf)[1] - significant_bits, last)
         return jnp.ldexp(jnp.round(jnp.ldexp(leaf, -quantum)), quantum)
 
-    return jax.tree.map(round_leaf, params)
+    return jax.tree_util.tree_map_with_path(round_leaf, params)
 
 
-def straight_through(params: ParamTree, significant_bits: int) -> ParamTree:
+def straight_through(params: ParamTree, significant_bits: int, int8_kernels: bool = False) -> ParamTree:
     """Round parameters as `rounded` does, with the gradient of the identity."""
-    exact = rounded(jax.tree.map(lax.stop_gradient, params), significant_bits)
+    exact = rounded(jax.tree.map(lax.stop_gradient, params), significant_bits, int8_kernels)
     return jax.tree.map(lambda leaf, value: leaf + (value - lax.stop_gradient(leaf)), params, exact)

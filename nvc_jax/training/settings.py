@@ -19,7 +19,7 @@ from nvc_jax.training.config import TrainConfig
 
 # Keys, and prefixes of keys, that change no step.
 NEUTRAL = ("logging.", "evaluation.", "data.threads", "data.prefetch", "data.memory_mb", "steps_per_call")
-_OF_THE_EXPORT = "significant_bits"  # neutral too, unless a stage runs with rounded parameters
+_OF_THE_EXPORT = "significant_bits", "int8_kernels"  # neutral too, unless a stage runs with rounded parameters
 
 _RENAMED = {("train", "both"): "all", ("first_reference", "intra"): "coded"}  # (key, value) of older runs
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
@@ -98,7 +98,7 @@ def differences(saved: str, config: TrainConfig) -> Iterator[tuple[str, Any, Any
     tree = _completed(json.loads(saved), TrainConfig)
     old = {key: _RENAMED.get((key.rpartition(".")[2], str(value)), value) for key, value in _leaves(tree)}
     new = dict(_leaves(json.loads(to_json(config))))
-    neutral = NEUTRAL if any(stage.rounded for stage in config.stages) else (*NEUTRAL, _OF_THE_EXPORT)
+    neutral = NEUTRAL if any(stage.rounded for stage in config.stages) else (*NEUTRAL, *_OF_THE_EXPORT)
     for key in [*new, *(key for key in old if key not in new)]:
         if not key.startswith(neutral) and old.get(key) != new.get(key):
             yield key, old.get(key), new.get(key)

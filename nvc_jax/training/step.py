@@ -184,7 +184,7 @@ class Step:
     def _unpacked(self, params: dict[str, Tree], part: str) -> ParamTree:
         tree = self.packing.unpack(part, params[part])
         if self.stage.rounded:
-            tree = straight_through(tree, self.config.significant_bits)
+            tree = straight_through(tree, self.config.significant_bits, self.config.int8_kernels)
         return share_rows(tree, self.config.optimiser.row_reach)
 
     def _code_one(self, part: str, tree: ParamTree, state: State, packet: PacketInput) -> tuple[Coded, Terms]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.codec.compact import compacted, expanded
 from nvc_jax.codec.descriptions import trained_identity
 from nvc_jax.codec.integers import integerise
 from nvc_jax.codec.model import Codec
@@ -17,6 +18,7 @@ from nvc_jax.codec.store import load_model, make_model, save_description, save_m
 from nvc_jax.errors import ModelError
 from nvc_jax.models.config import dcvc_rt, tiny
 from nvc_jax.models.params import flatten, unflatten
+from nvc_jax.training.rounding import rounded
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,20 @@ def test_parameters_that_fit_into_two_bytes_take_two(model, folder, tmp_path, sh
     save_model(tmp_path / "short", make_model(tiny, params, "", model.tables))
     assert size(tmp_path / "short") < 0.7 * size(folder)
     jax.tree.map(np.testing.assert_array_equal, load_model(tmp_path / "short").params, params)
+
+
+def test_kernels_of_int8_take_a_byte(model, folder, tmp_path):
+    params = jax.tree.map(np.asarray, rounded(dict(model.params), 8, int8_kernels=True))
+    save_model(tmp_path / "short", make_model(tiny, params, "", model.tables))
+    assert size(tmp_path / "short") < 0.5 * size(folder)
+    loaded = load_model(tmp_path / "short").params
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_array_equal(ours.view(np.int32), theirs.view(np.int32)), loaded, params
+    )
+    kernel = params["inter"]["recon_out"]["kernel"]
+    for odd in (-0.0 * kernel, np.full_like(kernel, np.nan), 3e38 * np.sign(kernel)):
+        (kept,) = flatten(expanded(compacted({"kernel": odd}))).values()
+        np.testing.assert_array_equal(kept.view(np.int32), odd.view(np.int32))
 
 
 def test_a_codec_is_that_of_nvc_files_unless_told_otherwise(folder):

@@ -19,19 +19,34 @@ from nvc_jax.training.transform_init import patch_statistics, patch_transform, t
 
 def test_rounding_keeps_significant_bits():
     x = np.float32([1 + 2**-10, 1 + 2**-12, 3e-7, -3e-20, 0.0])
-    np.testing.assert_array_equal(rounded({"x": x}, 11)["x"], np.float32([1 + 2**-10, 1.0, 5 * 2**-24, 0.0, 0.0]))
-    found = np.asarray(rounded({"x": x}, 12)["x"])
+    np.testing.assert_array_equal(round_vector(x, 11), np.float32([1 + 2**-10, 1.0, 5 * 2**-24, 0.0, 0.0]))
+    found = np.asarray(round_vector(x, 12))
     np.testing.assert_array_equal(found[[0, 1, 4]], np.float32([1 + 2**-10, 1.0, 0.0]))
     np.testing.assert_allclose(found[2:4], x[2:4], rtol=2**-12)
+
+
+def test_int8_kernels_have_a_power_of_two_for_each_channel():
+    kernel = np.float32([[1.0, -0.126, 0.0], [0.2501, 0.0004, 0.0]])
+    tree = {"inter": {"block": {"kernel": kernel, "bias": kernel}, "encoder_in": {"kernel": kernel}}}
+    found = rounded(tree, 11, int8_kernels=True)["inter"]
+    np.testing.assert_array_equal(found["block"]["kernel"], np.float32([[1, -65 / 512, 0], [0.25, 0, 0]]))
+    in_float16 = rounded(tree, 11)["inter"]
+    for layer, leaf in (("block", "bias"), ("encoder_in", "kernel")):
+        np.testing.assert_array_equal(found[layer][leaf], in_float16[layer][leaf])
+    assert not np.signbit(found["block"]["kernel"][found["block"]["kernel"] == 0]).any()
 
 
 def test_gradients_pass_straight_through_rounding():
     x = jnp.array([1.3, -0.7, 0.011])
 
     def loss(x):
-        return (jnp.square(straight_through({"x": x}, 4)["x"])).sum()
+        return (jnp.square(straight_through({"inter": {"block": {"bias": x}}}, 4)["inter"]["block"]["bias"])).sum()
 
-    np.testing.assert_array_equal(jax.grad(loss)(x), 2 * rounded({"x": x}, 4)["x"])
+    np.testing.assert_array_equal(jax.grad(loss)(x), 2 * round_vector(x, 4))
+
+
+def round_vector(x, bits):
+    return rounded({"inter": {"block": {"bias": x}}}, bits)["inter"]["block"]["bias"]
 
 
 def test_patch_transform_inverts_on_subsampled_chroma():
