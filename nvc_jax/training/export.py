@@ -51,7 +51,7 @@ def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> S
     params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
     source = f"trained with train.py, {int(state.step)} steps"
     offsets = QpOffsets(config.loss.qp_offsets, config.loss.intra_qp_offset)
-    exported = jax.tree.map(np.asarray, rounded(params, config.significant_bits, config.int8_kernels))
+    exported = rounded(jax.tree.map(np.asarray, params), config.significant_bits, config.int8_kernels)
     return make_model(config.codec, exported, source, offsets=offsets)
 
 

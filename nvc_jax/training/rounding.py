@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from nvc_jax.codec.compact import STEP_BITS
@@ -17,20 +18,22 @@ def rounded(params: ParamTree, significant_bits: int, int8_kernels: bool = False
     """Round the parameters of networks, float32.
 
     Args:
-        params: a tree for each network by its name.
+        params: a tree for each network by its name, in a program of JAX; or of NumPy arrays, which take no compiling.
         significant_bits: of each parameter; up to 11 of them to what float16 holds.
         int8_kernels: round most kernels to multiples, at most 127, of a power of two of each output channel instead.
     """
     last = -24 if significant_bits <= 11 else -149  # exponent of the smallest number: of float16, of float32
 
-    def round_leaf(path: Any, leaf: Array) -> Array:
+    def round_leaf(path: Any, leaf: Any) -> Any:
+        xp: Any = jnp if isinstance(leaf, Array) else np
         *_, layer, name = (str(key.key) for key in path)
         if int8_kernels and leaf.ndim > 1 and name.startswith("kernel") and layer not in _NOT_INT8:
-            exponents = jnp.frexp(jnp.abs(leaf).max(axis=tuple(range(leaf.ndim - 1))))[1] - STEP_BITS
-            steps = jnp.clip(jnp.round(jnp.ldexp(leaf, -exponents)), -127, 127).astype(jnp.int8)  # int8 has no -0
-            return jnp.ldexp(steps.astype(jnp.float32), exponents)
-        quantum = jnp.maximum(jnp.frexp(leaf)[1] - significant_bits, last)
-        return jnp.ldexp(jnp.round(jnp.ldexp(leaf, -quantum)), quantum)
+            largest = abs(leaf).max(axis=tuple(range(leaf.ndim - 1)))
+            exponents = xp.frexp(largest)[1] - STEP_BITS
+            steps = xp.clip(xp.round(xp.ldexp(leaf, -exponents)), -127, 127)
+            return xp.ldexp(steps.astype("int8").astype("float32"), exponents)  # int8 has no -0
+        quantum = xp.maximum(xp.frexp(leaf)[1] - significant_bits, last)
+        return xp.ldexp(xp.round(xp.ldexp(leaf, -quantum)), quantum)
 
     return jax.tree_util.tree_map_with_path(round_leaf, params)
 

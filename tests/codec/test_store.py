@@ -55,7 +55,7 @@ def test_parameters_that_fit_into_two_bytes_take_two(model, folder, tmp_path, sh
 
 
 def test_kernels_of_int8_take_a_byte(model, folder, tmp_path):
-    params = jax.tree.map(np.asarray, rounded(dict(model.params), 8, int8_kernels=True))
+    params = rounded(dict(model.params), 8, int8_kernels=True)
     save_model(tmp_path / "short", make_model(tiny, params, "", model.tables))
     assert size(tmp_path / "short") < 0.5 * size(folder)
     loaded = load_model(tmp_path / "short").params

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nvc_jax.codec.descriptions import packaged_models
 from nvc_jax.codec.store import load_model
 from nvc_jax.errors import OutputError
 from nvc_jax.evaluation.bd_rate import compare
@@ -31,8 +32,9 @@ def card(tool):
 
 
 @pytest.mark.slow
-def test_pages_have_the_figures_of_the_model(card):
-    for (page, title), figures in card.blocks("embedded").items():
+@pytest.mark.parametrize("name", packaged_models())
+def test_pages_have_the_figures_of_the_model(card, name):
+    for (page, title), figures in card.blocks(name).items():
         text = page.read_text()
         new = figures()
         if new is not None:

@@ -1,6 +1,7 @@
 """Initialisation and export of a run."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,8 @@ def test_int8_kernels_have_a_power_of_two_for_each_channel():
     for layer, leaf in (("block", "bias"), ("encoder_in", "kernel")):
         np.testing.assert_array_equal(found[layer][leaf], in_float16[layer][leaf])
     assert not np.signbit(found["block"]["kernel"][found["block"]["kernel"] == 0]).any()
+    in_a_program = jax.jit(functools.partial(rounded, significant_bits=11, int8_kernels=True))(tree)["inter"]
+    jax.tree.map(np.testing.assert_array_equal, in_a_program, found)
 
 
 def test_gradients_pass_straight_through_rounding():
