@@ -27,7 +27,8 @@ def rounded(params: ParamTree, significant_bits: int, int8_kernels: bool = False
     def round_leaf(path: Any, leaf: Any) -> Any:
         xp: Any = jnp if isinstance(leaf, Array) else np
         *_, layer, name = (str(key.key) for key in path)
-        if int8_kernels and leaf.ndim > 1 and name.startswith("kernel") and layer not in _NOT_INT8:
+        apart = layer.rstrip("_0123456789") in _NOT_INT8  # without the number of a head
+        if int8_kernels and leaf.ndim > 1 and name.startswith("kernel") and not apart:
             largest = abs(leaf).max(axis=tuple(range(leaf.ndim - 1)))
             exponents = xp.frexp(largest)[1] - STEP_BITS
             steps = xp.clip(xp.round(xp.ldexp(leaf, -exponents)), -127, 127)

@@ -103,6 +103,11 @@ class PatchTransform:
 def scales_of(config: CodecConfig) -> tuple[tuple[str, float], ...]:
     """`SCALES` of the networks that the codec has."""
     patterns = SCALES if isinstance(config[config.first], IntraConfig) else SCALES_WITHOUT_INTRA
+    heads = getattr(config[config.rest], "heads", 1)
+    if heads > 1:  # each has its own last layer
+        last = dict(patterns)["inter/recon_out/kernel"]
+        added = [(f"inter/recon_out_{head}/kernel", last) for head in range(heads)]
+        patterns = (*(pair for pair in patterns if pair[0] != "inter/recon_out/kernel"), *added)
     return tuple((name.replace("inter/", f"{config.rest}/"), scale) for name, scale in patterns)
 
 

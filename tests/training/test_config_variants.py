@@ -3,6 +3,7 @@
 import pytest
 
 from nvc_jax.errors import ConfigError
+from nvc_jax.models.params import parameter_shapes
 from nvc_jax.training.settings import load_config
 
 
@@ -36,5 +37,8 @@ def test_rows_of_the_ablation_train_on_as_many_pictures(request):
     assert pictures(rows["hybrid"]) == pytest.approx(pictures(full) / 10, rel=0.01)
     assert [rows["late_blank"].stages[n].references for n in (0, -1)] == [(0.0, 1.0, 0.0), (1.0, 1.0, 0.0)]
     assert {stage.references for row in ("unified", "two_pictures") for stage in rows[row].stages} == {(1.0, 0.0, 0.0)}
+    for config in rows.values():
+        names = parameter_shapes(config.codec)
+        assert all(any(pattern in name for name in names) for pattern, _ in config.optimiser.scales)
     with pytest.raises(ConfigError, match="unknown row 'half'; available: separate, unified"):
         load_config(f"{path}:half")
