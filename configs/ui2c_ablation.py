@@ -2,8 +2,8 @@
 
 Run: python train.py --config configs/ui2c_ablation.py:ROW --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-Each row trains on as many pictures as `ui2c_small`, a tenth of its steps, with its data, loss and optimiser; none of
-them for int8 kernels.
+A tenth of the steps of `ui2c_small`, with its data, loss and optimiser, and as many pictures in each row; none is
+trained for int8 kernels.
 
 | row | network | kMAC per pixel, encode / decode |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Parameters on disk: each leaf in the fewest bytes that hold it exactly.
+"""Parameters on disk: each leaf in one or two bytes a parameter where those hold it exactly.
 
 - one byte a parameter: kernels whose output channels are whole multiples, at most 127, of a power of two each
   (`rounding.rounded` makes them), as {"steps": int8, "exponents": int8 [C]}
@@ -32,7 +32,7 @@ def _compacted(leaf: np.ndarray) -> Any:
         return leaf
     with np.errstate(over="ignore", invalid="ignore"):
         if leaf.ndim > 1:
-            exponents = np.frexp(np.abs(leaf).max(axis=tuple(range(leaf.ndim - 1))))[1] - STEP_BITS
+            exponents = np.frexp(np.abs(leaf).max(axis=tuple(range(leaf.ndim - 1)), initial=0))[1] - STEP_BITS
             steps = np.ldexp(leaf, -exponents).astype(np.int8)
             short: dict[str, Any] = {"steps": steps, "exponents": exponents.astype(np.int8)}
             if np.array_equal(_expanded(short).view(np.int32), leaf.view(np.int32)):  # -0 is not 0

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import sys
-import warnings
 
 import jax
 import platformdirs
@@ -31,8 +30,6 @@ def use_compilation_cache() -> None:
     ):
         if name.upper() not in os.environ:
             jax.config.update(name, value)  # type: ignore[no-untyped-call]
-    # JAX writes entries in place: a program reads one that another still writes, warns, and compiles it.
-    warnings.filterwarnings("ignore", "Error reading persistent compilation cache entry")
 
 
 def keep_freed_memory() -> None:

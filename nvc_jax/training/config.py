@@ -300,7 +300,8 @@ class TrainConfig:
         average_decay: decay of the exponential moving average of the parameters, which is exported; 0 for none.
         significant_bits: of the exported parameters: 24 is float32, up to 11 fit into float16, half the size. Fewer
             lower the PSNR of high qps, unless the last stage is `rounded`.
-        int8_kernels: export most kernels as int8, a byte a parameter; needs a last stage that is `rounded`.
+        int8_kernels: export most kernels as int8, a byte a parameter, the others as `significant_bits` says; needs a
+            last stage that is `rounded`. Models evaluated before that stage are rounded too, and worse for it.
         steps_per_call: with `data.on_device`, steps in one call of the device.
         max_bad_steps: consecutive steps without a finite gradient after which a run stops.
         seed: of parameters, crops, qps and noise.
@@ -334,6 +335,8 @@ class TrainConfig:
             raise ConfigError("init and transform_init exclude each other; set transform_init=false.")
         if not 0 <= self.average_decay < 1 or not 1 <= self.significant_bits <= 24 or self.max_bad_steps < 1:
             raise ConfigError("average_decay must be in 0..1, significant_bits in 1..24, max_bad_steps at least 1.")
+        if self.int8_kernels and not self.stages[-1].rounded:
+            raise ConfigError("int8_kernels needs a last stage that trains for them; set its `rounded` to true.")
         if self.steps_per_call < 1 or self.seed < 0:
             raise ConfigError(f"steps_per_call is {self.steps_per_call} and seed {self.seed}; at least 1, and 0.")
         if len({stage.share > 0 for stage in self.stages}) > 1:

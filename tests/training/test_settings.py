@@ -82,6 +82,10 @@ def test_differences_name_the_key():
     harmless = ["logging.keep=7", "data.threads=9", "data.prefetch=9", "data.memory_mb=9", "evaluation.steps=9"]
     assert list(differences(saved, override(BASE, harmless))) == []
     rounded = override(BASE, ["stages.1.rounded=true"])
+    in_int8 = override(rounded, ["int8_kernels=true"])
+    assert list(differences(to_json(rounded), in_int8)) == [("int8_kernels", False, True)]
+    with pytest.raises(ConfigError, match="int8_kernels needs a last stage that trains for them"):
+        override(BASE, ["int8_kernels=true"])
     assert list(differences(to_json(rounded), override(rounded, ["significant_bits=8"]))) == [
         ("significant_bits", 24, 8)
     ]
