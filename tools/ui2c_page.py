@@ -8,6 +8,7 @@ Results, below benchmarks/results, and the commands that make them: docs/UI2C.md
 import argparse
 import dataclasses
 import json
+import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from model_card import DOCS, RESULTS, results_of, shown_mean, with_block
 from nvc_jax.cli.program import run_command
 from nvc_jax.evaluation.bd_rate import BdRate, compare
 from nvc_jax.evaluation.complexity import Module, packet_complexity
-from nvc_jax.evaluation.results import read_results
+from nvc_jax.evaluation.results import all_points, read_results
 from nvc_jax.evaluation.scene_cuts import Drift, Recovery, cuts_row, drift_row
 from nvc_jax.io.files import atomic_output
 from nvc_jax.models.config import CodecConfig, Stack, ui2c
@@ -97,7 +98,7 @@ def ablation() -> str:
 
 
 def rates() -> str:
-    """Tabulate BD-rates of the two small models."""
+    """Tabulate BD-rates of the two small models, and the points of all, means over the clips."""
     pairs = ("x264-ultrafast", "rt_small"), ("x264-ultrafast", "ui2c_small"), ("rt_small", "ui2c_small")
     if not all(results_of(name).is_file() for pair in pairs for name in pair):
         return ABSENT
@@ -108,7 +109,19 @@ def rates() -> str:
         rows = rows or [["BD-rate (PSNR 6:1:1, all bits)", "mean", *values]]
         shown = (f"{value.percent:+.0f} %" if isinstance(value, BdRate) else "–" for value in values.values())
         rows.append([f"`{name}` against `{anchor}`", shown_mean(found.average), *shown])
-    return _table(rows)
+    points = [["bits per pixel, PSNR", *(f"point {n + 1}" for n in range(6))]]
+    for name in ("x264-ultrafast", "rt_small", "ui2c_small"):
+        points.append([f"`{name}`", *(f"{rate:.3f}, {psnr:.1f} dB" for rate, psnr in _mean_curve(name))])
+    return f"{_table(rows)}\n{_table(points)}"
+
+
+def _mean_curve(name: str) -> list[tuple[float, float]]:
+    """Rate and PSNR of each qp, means over the clips, from low to high rate."""
+    by_qp: dict[int, list[tuple[float, float]]] = {}
+    for point in all_points(read_results(results_of(name))):
+        by_qp.setdefault(point["qp_p"], []).append((point["ave_all_frame_bpp"], point["ave_all_frame_psnr"]))
+    means = ((statistics.fmean(column) for column in zip(*pairs, strict=True)) for pairs in by_qp.values())
+    return sorted((rate, psnr) for rate, psnr in means)
 
 
 def cuts() -> str:
