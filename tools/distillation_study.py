@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import jax
 from start_student import start_model
 
 from nvc_jax.cli.program import run_command
@@ -103,6 +104,7 @@ class Study:
                     {"kind": name, "seed": seed, **self.compared(anchor, str(outcome.model)), **of_logs(workdir)}
                 )
                 self.write(rows)
+                jax.clear_caches()  # the programs of nine runs take all memory maps that Linux gives a process
         print(table(rows), end="")
         return 0
 
