@@ -2,10 +2,10 @@
 
 Run: python train.py --config configs/kd_small.py:s --workdir DIR data.source=FOLDER_OF_VIDEOS teacher.model=TEACHER
 
-TEACHER is the model of a run of `rt_small`, with its data, loss and crops. `teacher.kind=none` trains the same student
-from the same parameters without a teacher; `tools/distillation_study.py` runs all kinds and compares them.
+TEACHER is `rt_small`, whose data, loss and crops are used, or a model of its recipe. `teacher.kind=none` trains the
+same student from the same parameters without a teacher; `tools/distillation_study.py` runs all kinds and compares them.
 
-About 20 minutes of two cores, by estimate. Not run so far.
+About 15 minutes of two cores. Run with a sixth of the steps only: docs/DISTILLATION.md.
 """
 
 import dataclasses
