@@ -336,7 +336,8 @@ class TrainConfig:
         if not 0 <= self.average_decay < 1 or not 1 <= self.significant_bits <= 24 or self.max_bad_steps < 1:
             raise ConfigError("average_decay must be in 0..1, significant_bits in 1..24, max_bad_steps at least 1.")
         if self.int8_kernels and not self.stages[-1].rounded:
-            raise ConfigError("int8_kernels needs a last stage that trains for them; set its `rounded` to true.")
+            last = len(self.stages) - 1
+            raise ConfigError(f"int8_kernels needs a last stage that trains for them; set stages.{last}.rounded=true.")
         if self.steps_per_call < 1 or self.seed < 0:
             raise ConfigError(f"steps_per_call is {self.steps_per_call} and seed {self.seed}; at least 1, and 0.")
         if len({stage.share > 0 for stage in self.stages}) > 1:

@@ -84,7 +84,9 @@ def test_differences_name_the_key():
     rounded = override(BASE, ["stages.1.rounded=true"])
     in_int8 = override(rounded, ["int8_kernels=true"])
     assert list(differences(to_json(rounded), in_int8)) == [("int8_kernels", False, True)]
-    with pytest.raises(ConfigError, match="int8_kernels needs a last stage that trains for them"):
+    with pytest.raises(
+        ConfigError, match=r"int8_kernels needs a last stage that trains for them; set stages\.1\.rounded=true"
+    ):
         override(BASE, ["int8_kernels=true"])
     assert list(differences(to_json(rounded), override(rounded, ["significant_bits=8"]))) == [
         ("significant_bits", 24, 8)
