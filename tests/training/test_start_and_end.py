@@ -37,6 +37,9 @@ def test_int8_kernels_have_a_power_of_two_for_each_channel():
     assert not np.signbit(found["block"]["kernel"][found["block"]["kernel"] == 0]).any()
     in_a_program = jax.jit(functools.partial(rounded, significant_bits=11, int8_kernels=True))(tree)["inter"]
     jax.tree.map(np.testing.assert_array_equal, in_a_program, found)
+    broken = {"inter": {"block": {"kernel": np.float32([[np.nan, np.inf, 0.3]])}}}  # is found when the model is loaded
+    kept = rounded(broken, 11, int8_kernels=True)["inter"]["block"]["kernel"]
+    np.testing.assert_array_equal(kept, np.float32([[np.nan, np.inf, 77 / 256]]))
 
 
 def test_gradients_pass_straight_through_rounding():
