@@ -1,9 +1,9 @@
-"""The packaged model: some hours on two CPU cores; not run from end to end so far.
+"""The embedded model: some hours on two CPU cores; not run from end to end so far.
 
 Run: python train.py --config configs/embedded.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-Starts as a transform codec (nvc_jax/training/transform_init.py). The packaged weights were trained in slices; see their
-model card, docs/MODELS.md.
+Starts as a transform codec (nvc_jax/training/transform_init.py). The weights in the package were trained in
+slices; see their model card, docs/MODELS.md.
 """
 
 import functools

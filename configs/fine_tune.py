@@ -1,8 +1,8 @@
-"""Adapt the packaged model to own clips, within half an hour on two CPU cores.
+"""Adapt the embedded model to own clips, within half an hour on two CPU cores.
 
 Run: nvc-jax train --config fine_tune --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-Starts from the packaged model; --init DIR continues another model of the same architecture, and with codec=NAME one of
+Starts from the embedded model; --init DIR continues another model of the same architecture, and with codec=NAME one of
 another. The loss, the qp offsets and the learning rates of single parameters are those of embedded.py, so that the
 qps keep their meaning. For more data raise stages.N.steps.
 """

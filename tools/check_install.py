@@ -1,4 +1,4 @@
-"""Check an installation: code a moving picture with the packaged model, and decode it.
+"""Check an installation: code a moving picture with the embedded model, and decode it.
 
 python tools/check_install.py
 """

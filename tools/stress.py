@@ -4,7 +4,7 @@ python tools/stress.py mutations CLIP.y4m --count 20000    # damaged files, half
 python tools/stress.py cuts CLIP.y4m --count 200           # frames before a cut are those of the whole file
 python tools/stress.py kills CLIP.y4m --count 100          # killed encoders leave the old file or a whole one
 
-All use the packaged model. The entropy coder itself is fuzzed by native_coder/fuzz.
+All use the default model. The entropy coder itself is fuzzed by native_coder/fuzz.
 """
 
 import argparse

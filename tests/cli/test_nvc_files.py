@@ -279,7 +279,7 @@ def test_another_precision_is_refused(nvc, stream, work):
     assert "choose from float32, bfloat16, float16, int16" in unknown
 
 
-def test_the_packaged_model_is_found(clip, work, capsys):
+def test_the_default_model_is_found(clip, work, capsys):
     assert main(["encode", str(clip), "s.nvc", "--frames", "1", "--report", "e.json"]) == 0
     assert main(["decode", "s.nvc", "d.y4m", "--report", "d.json"]) == 0
     assert hashes(read_report("d.json")) == hashes(read_report("e.json"))

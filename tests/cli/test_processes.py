@@ -37,7 +37,7 @@ def test_another_process_decodes_the_same(nvc_process, coded, work):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(17, 33), (130, 98)])
 def test_another_process_smooths_the_same_edges(nvc_process, work, size):
-    """The packaged model has deblocking; decoded from the middle, too."""
+    """The embedded model has deblocking; decoded from the middle, too."""
     with create_video(work / "clip.y4m", VideoInfo(*size, Fraction(25), Colour(1, 1, 1, False), 6)) as writer:
         for frame in synthetic.moving_picture(*size, 6):
             writer.write(frame)

@@ -1,4 +1,4 @@
-"""Rate control: on a model of an encoder, and on the packaged model."""
+"""Rate control: on a model of an encoder, and on the embedded model."""
 
 import dataclasses
 import io
@@ -25,7 +25,7 @@ NOTHING = [0] * 8
 
 @dataclasses.dataclass
 class Scene:
-    """Pictures of a kind: bits at qp 0 and of motion, relative to the packaged model, and their activity."""
+    """Pictures of a kind: bits at qp 0 and of motion, relative to the embedded model, and their activity."""
 
     length: int
     cost: float = 1.0

@@ -18,7 +18,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.video import Colour, VideoInfo, create_video
 
-# Streams of the packaged model, made before networks had names and packets several pictures, and the SHA-256 of the
+# Streams of the embedded model, made before networks had names and packets several pictures, and the SHA-256 of the
 # hashes of their pictures. Two runs, a refresh, motion, skipped blocks, qps with a fraction.
 OLD = {
     "int16": "5df7fcdee28a13b62a66995313ac9bd5627eba7dfb0b35950459aa5b49e2750a",

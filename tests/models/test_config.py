@@ -91,7 +91,7 @@ def grown(monkeypatch):
 
 @pytest.mark.usefixtures("grown")
 def test_a_new_field_orphans_neither_models_nor_streams():
-    """The packaged model loads, and all architectures are described as before."""
+    """The embedded model loads, and all architectures are described as before."""
     packaged = load_model("embedded")
     assert packaged.config["inter"].later == 7
     first = "217e25c58ba9840e847a62687e6ac9eba9630ca1f8a4334ec3ba187e59abe14f"  # before the class grew, and deblocking
