@@ -32,12 +32,13 @@ def model_figures(name: str) -> str:
     counts = {key: sum(leaf.size for leaf in flatten(model.params[key]).values()) for key, _ in model.config.networks}
     size = sum(path.stat().st_size for path in (WEIGHTS / name).rglob("*") if path.is_file())
     costs = ", ".join(f"{key} {_kmacs(model.config, key)}" for key in counts)
+    without = " (without the search for motion)" if model.config.side == "motion" else ""
     ours = read_results(results_of(name))
     clips = _clips(ours)
     rows = [
         f"Identity `{model.identity[:12]}`, {model.source}; {size / 1e6:.1f} MB, licence MIT. Parameters: "
         f"{', '.join(f'{key} {count / 1e6:.1f} M' for key, count in counts.items())}. kMAC per pixel to encode "
-        f"/ decode (without the search for motion): {costs}. {_measured_as(ours)}",
+        f"/ decode{without}: {costs}. {_measured_as(ours)}",
         "",
         _row(["BD-rate (PSNR 6:1:1, all bits) against", "mean", *(clip.partition("_")[0] for _, clip in clips)]),
         _row(["---"] * (len(clips) + 2)),
