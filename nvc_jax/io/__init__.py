@@ -1,1 +1,1 @@
-"""Atomic outputs, timers and checksums."""
+"""Atomic outputs, locks of folders, timers and checksums."""

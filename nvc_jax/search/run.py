@@ -19,6 +19,7 @@ from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.evaluation.results import Results, read_point, write_json
 from nvc_jax.evaluation.sequences import Video, content_hash
 from nvc_jax.io.files import atomic_output, make_folder
+from nvc_jax.io.lock import locked
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import parameter_shapes
 from nvc_jax.search import fine_tuning, loss
@@ -89,7 +90,10 @@ def search(task: Task, note: Callable[[str], Any]) -> dict[str, Any]:
     Raises:
         NvcError: the search cannot start, or nothing can be compared.
     """
-    return _Search(task, note).run()
+    found = _Search(task, note)
+    make_folder(task.output)
+    with locked(task.output, "search"):
+        return found.run()
 
 
 class _Search:
@@ -106,13 +110,12 @@ class _Search:
         self.candidates, self.notes = candidates(self.teacher.config, task.variants)
         if not self.candidates:
             raise ConfigError(f"{self.teacher.config.name} has no module that a variant makes smaller.")
-        make_folder(task.output)
-        self._check_state()
         checked = task.check + len(task.targets) if task.check else 0
         self.progress = Progress(len(self.candidates) + checked, note)
 
     def run(self) -> dict[str, Any]:
         """Measure, choose, check, and write."""
+        self._check_state()
         for sentence in self.notes:
             self.note(sentence)
         settings, teacher = self.settings, self.teacher

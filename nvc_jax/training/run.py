@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 
 from nvc_jax.errors import ConfigError, NvcError, TrainingError
 from nvc_jax.io.files import make_folder
+from nvc_jax.io.lock import locked
 from nvc_jax.models.params import ParamTree, initialise
 from nvc_jax.training.checkpoints import Checkpoints
 from nvc_jax.training.clips import pictures
@@ -159,6 +160,7 @@ class _Run:
         begun = any((workdir / CHECKPOINTS).glob("[0-9]*"))
         fresh = None if begun else self._parameters(random)  # before anything is written
         make_folder(workdir)
+        self.stack.enter_context(locked(workdir, "training run"))
         self.checkpoints = Checkpoints(workdir / CHECKPOINTS, config.logging)
         self.stack.callback(self.checkpoints.close)
         latest = self.checkpoints.latest()

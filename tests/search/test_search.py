@@ -13,6 +13,7 @@ from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.demo.sequence import write_demo
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.sequences import from_files
+from nvc_jax.io.lock import locked
 from nvc_jax.models.config import Stack, tiny
 from nvc_jax.models.params import flatten, parameter_shapes
 from nvc_jax.ops.colour import planes_to_picture
@@ -220,6 +221,16 @@ def test_model_without_an_inter_network_is_refused(clip, tmp_path, capsys):
     save_model(tmp_path / "pairs", synthetic.model_of(pair))
     assert main(arguments(tmp_path / "pairs", clip, tmp_path / "out")) == 1
     assert "the codec pairs has no network 'inter' to make smaller; it has pair." in capsys.readouterr().err
+
+
+def test_second_search_in_a_folder_is_refused(teacher, clip, tmp_path, capsys):
+    with locked(tmp_path, "search"):
+        assert main(arguments(teacher, clip, tmp_path)) == 1
+    assert capsys.readouterr().err == (
+        f"nvc-jax search: {tmp_path}: another search is at work in this folder; wait for its end or name another "
+        "folder.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_options_are_usage(teacher, capsys):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from launch import metrics
 
-from nvc_jax.errors import ConfigError, EvaluationError, ModelError, TrainingError
+from nvc_jax.errors import ConfigError, EvaluationError, ModelError, OutputError, TrainingError
+from nvc_jax.io.lock import locked
 from nvc_jax.models.config import tiny
 from nvc_jax.training import command, feed, processes, run
 from nvc_jax.training.config import DEMO, Data, Evaluation, Logging, Stage, TrainConfig
@@ -66,6 +67,14 @@ def begin(config, workdir, note=print):
     """Start a run, without a step."""
     with ExitStack() as stack:
         return run._Run(config, open_clips(config.data, 0, note), workdir, note, stack).step
+
+
+def test_second_run_in_a_folder_is_refused_and_changes_nothing(tmp_path):
+    unfinished = tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp"  # that the first one writes
+    unfinished.mkdir(parents=True)
+    with locked(tmp_path, "training run"), pytest.raises(OutputError, match="another training run is at work in this"):
+        begin(CONFIG, tmp_path)
+    assert list(tmp_path.rglob("*")) == [unfinished.parent, unfinished]
 
 
 def test_steps_and_clips_of_a_run_in_two_parts(counted, tmp_path):
