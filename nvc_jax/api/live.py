@@ -138,7 +138,8 @@ class Encoder:
 
         Raises:
             VideoError: the picture is not 8 bit, or of another size or kind.
-            ConfigError: the encoder is closed.
+            ConfigError: the encoder is closed, or memory is too small.
+            OutputError: a packet before it could not be written, so that nothing more can follow.
         """
         frame = self._checked(frame_of(picture, self._count))
         with self._work():

@@ -12,7 +12,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pipeline import MAX_DELAY
 from nvc_jax.codec.rate_control import Controller, RateControl
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.errors import ConfigError
+from nvc_jax.errors import ConfigError, OutputError
 from nvc_jax.models.config import CodecConfig
 from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
 from nvc_jax.video import BT709, Frame, VideoInfo, coded_colour
@@ -107,6 +107,9 @@ class Written(NamedTuple):
 class StreamEncoder:
     """Codes the frames of one sequence into a stream; see `Encoder` for the ways to give them.
 
+    After a packet that could not be written nothing more is: part of it may be in the stream, and those after it are
+    predicted from it.
+
     Attributes:
         controller: that of the rate control, if there is one.
         timer: see `Encoder`.
@@ -171,6 +174,7 @@ class StreamEncoder:
         )
         self.timer = self._encoder.timer
         self.force_intra = self._encoder.force_intra
+        self._whole = True  # all packets so far are in the stream
 
     @property
     def schedule(self) -> Schedule:
@@ -186,23 +190,43 @@ class StreamEncoder:
         self._encoder.schedule = self._storable(schedule)
 
     def encode(self, frame: Frame) -> list[Written]:
-        """See `Encoder`."""
+        """See `Encoder`.
+
+        Raises:
+            OutputError: a packet cannot be written, or one before it could not.
+        """
+        self._check_whole()
         return list(map(self._write, self._encoder.encode(frame)))
 
     def flush(self) -> list[Written]:
-        """See `Encoder`."""
+        """See `Encoder` and `encode`."""
+        self._check_whole()
         return list(map(self._write, self._encoder.flush()))
 
     def packets(self, frames: Iterable[Frame]) -> Iterator[Written]:
-        """See `Encoder`."""
+        """See `Encoder` and `encode`."""
+        self._check_whole()
         return map(self._write, self._encoder.packets(frames))
 
     def finish(self) -> int:
-        """Write the end of the stream. Returns the number of bytes."""
+        """Write the end of the stream. Returns the number of bytes.
+
+        Raises:
+            OutputError: it cannot be written, or a packet before it could not.
+        """
+        self._check_whole()
         return self._writer.finish()
 
     def _write(self, packet: EncodedPacket) -> Written:
-        return Written(packet, self._writer.write(packet.coded))
+        self._check_whole()
+        self._whole = False
+        written = Written(packet, self._writer.write(packet.coded))
+        self._whole = True
+        return written
+
+    def _check_whole(self) -> None:
+        if not self._whole:
+            raise OutputError("a packet could not be written, so the stream cannot go on; begin another one.")
 
     def _controller(self, rate_control: RateControl, info: VideoInfo) -> Controller:
         offsets, step = self._codec.stored.offsets.inter, 1 / QP_STEPS if self._container == "nvc" else 1.0

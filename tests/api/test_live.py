@@ -6,7 +6,7 @@ import pytest
 import nvc_jax
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.schedule import Schedule
-from nvc_jax.errors import BitstreamError, ConfigError, ModelError, VideoError
+from nvc_jax.errors import BitstreamError, ConfigError, ModelError, OutputError, VideoError
 
 SIZE = 33, 17
 
@@ -95,11 +95,13 @@ def test_a_picture_that_fails_is_coded_again_as_an_intra_frame(monkeypatch, code
 
 
 @pytest.mark.parametrize("delay", [0, 1])
-def test_a_packet_whose_symbols_cannot_be_coded_is_lost_with_the_one_after_it(monkeypatch, codec, rgb, delay):
+@pytest.mark.parametrize("failing", ["codec.loop.PackedSymbols.to_host", "entropy.coder.EntropyCoder.encode"])
+def test_a_packet_that_cannot_be_finished_is_lost_with_the_one_after_it(monkeypatch, codec, rgb, failing, delay):
+    """The device fails, as the wait for its symbols says, or their coding."""
     encoder = codec.encoder(*SIZE, 30, delay=delay)
     packets = [packet for picture in rgb[:2] for packet in encoder.encode(picture)]
     with monkeypatch.context() as context:
-        context.setattr("nvc_jax.entropy.coder.EntropyCoder.encode", out_of_memory)
+        context.setattr(f"nvc_jax.{failing}", out_of_memory)
         with pytest.raises(ConfigError, match="not enough memory"):
             encoder.encode(rgb[2])
     packets += code(encoder, rgb[2:5])
@@ -107,6 +109,19 @@ def test_a_packet_whose_symbols_cannot_be_coded_is_lost_with_the_one_after_it(mo
     assert [packet.index for packet in packets] == list(range(lost + 3))
     assert [packet.intra for packet in packets] == [index in (0, lost) for index in range(lost + 3)]
     assert len(decode(codec, encoder, packets)) == lost + 3
+
+
+def test_a_packet_that_cannot_be_written_ends_the_stream(monkeypatch, codec, rgb):
+    encoder = codec.encoder(*SIZE, 30)
+    packets = encoder.encode(rgb[0])
+    with monkeypatch.context() as context:
+        context.setattr("nvc_jax.bitstream.NvcWriter._write", out_of_memory)
+        with pytest.raises(ConfigError, match="not enough memory"):
+            encoder.encode(rgb[1])
+    for go_on in (lambda: encoder.encode(rgb[2]), encoder.flush, lambda: list(encoder.packets(rgb)), encoder.finish):
+        with pytest.raises(OutputError, match="a packet could not be written, so the stream cannot go on"):
+            go_on()
+    assert len(decode(codec, encoder, packets)) == 1
 
 
 @pytest.mark.parametrize("delay", [0, 1])
