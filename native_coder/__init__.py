@@ -1,4 +1,4 @@
-"""The C++ extension: the entropy coder, and the convolutions of networks and block motion on CPUs."""
+"""The C++ extension: the entropy coder, and the convolutions of networks, block motion and deblocking on CPUs."""
 
 import pkgutil
 
@@ -10,6 +10,7 @@ from ._functions import (  # noqa: TID251
     TILE_BYTES,
     WSILU_ENTRIES,
     bfloat16_functions,
+    deblocking_functions,
     float32_functions,
     int16_functions,
     motion_functions,
@@ -37,6 +38,7 @@ __all__ = [
     "InterleavedEncoder",
     "TruncatedError",
     "bfloat16_functions",
+    "deblocking_functions",
     "float32_functions",
     "int16_functions",
     "kernels",

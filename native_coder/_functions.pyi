@@ -13,3 +13,6 @@ def int16_functions() -> dict[str, dict[str, object]]:
 
 def motion_functions() -> dict[str, dict[str, object]]:
     """FFI handlers of block motion, in the same form."""
+
+def deblocking_functions() -> dict[str, dict[str, object]]:
+    """FFI handlers of deblocking, in the same form."""

@@ -46,6 +46,14 @@ struct MotionFunctions {
 
 std::vector<MotionFunctions> AllMotionFunctions();
 
+// The same for deblocking.
+struct DeblockingFunctions {
+  const char* isa;
+  XLA_FFI_Handler* deblock;
+};
+
+std::vector<DeblockingFunctions> AllDeblockingFunctions();
+
 inline xla::ffi::Error ShapeMismatch() {
   return xla::ffi::Error::InvalidArgument("shape mismatch: the kernel was packed for other activations");
 }

@@ -39,6 +39,16 @@ py::dict MotionByIsa() {
   return all;
 }
 
+py::dict DeblockingByIsa() {
+  py::dict all;
+  for (const nvc::DeblockingFunctions& functions : nvc::AllDeblockingFunctions()) {
+    py::dict one;
+    one["deblock"] = py::capsule(reinterpret_cast<void*>(functions.deblock));
+    all[functions.isa] = one;
+  }
+  return all;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_functions, m) {
@@ -46,6 +56,7 @@ PYBIND11_MODULE(_functions, m) {
   m.def("bfloat16_functions", [] { return ByIsa("bfloat16"); });
   m.def("int16_functions", [] { return ByIsa("int16"); });
   m.def("motion_functions", &MotionByIsa);
+  m.def("deblocking_functions", &DeblockingByIsa);
   m.attr("PANEL") = nvc::int16::kPanel;
   m.attr("TILE_BYTES") = nvc::tiles::kBytes;
   m.attr("WSILU_ENTRIES") = nvc::int16::kWsiluEntries;

@@ -6,15 +6,13 @@
 #include <cstdint>
 #include <memory>
 
+#include "blocks.h"
 #include "strided.h"
 
 namespace nvc::motion {
 
-constexpr size_t kBlock = 16;    // pixels
-constexpr size_t kChannels = 3;  // of a picture
-constexpr int kPrecision = 4;    // steps of a vector per pixel
-constexpr int kScale = 512;      // samples are in 1/512
-constexpr int kMiddle = 256;     // subtracted from samples, so that sums of the taps fit 16 bits
+constexpr int kPrecision = 4;  // steps of a vector per pixel
+constexpr int kMiddle = 256;   // subtracted from samples, so that sums of the taps fit 16 bits
 constexpr size_t kTaps = 6;
 constexpr size_t kBefore = 2;  // pixels that the taps reach before a position
 constexpr size_t kWindow = kBlock + kTaps - 1;
@@ -83,15 +81,6 @@ const Kernels* Avx2Kernels() noexcept;
 struct Pixels {
   const int16_t* int16 = nullptr;
   const float* float32 = nullptr;
-};
-
-struct Shape {
-  size_t count;
-  size_t height;
-  size_t width;
-
-  size_t rows() const noexcept { return height / kBlock; }
-  size_t columns() const noexcept { return width / kBlock; }
 };
 
 // Prices of vectors.

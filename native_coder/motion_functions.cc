@@ -8,26 +8,14 @@ namespace nvc {
 namespace {
 
 namespace ffi = xla::ffi;
-using motion::kBlock;
 using motion::Kernels;
 using motion::Pixels;
 using motion::Search;
-using motion::Shape;
 using motion::Vector;
 using Int32 = ffi::Buffer<ffi::S32>;
 using Vectors = ffi::Buffer<ffi::S8>;  // [B, H/16, W/16, 2]
 
 using Choice = const Kernels* (*)() noexcept;
-
-// Pictures [B, H, W, 3]; no blocks for any other shape.
-Shape ShapeOf(const ffi::AnyBuffer& pictures) {
-  const auto sides = pictures.dimensions();
-  if (sides.size() != 4 || sides[3] != int64_t{motion::kChannels} || sides[1] % int64_t{kBlock} != 0 ||
-      sides[2] % int64_t{kBlock} != 0) {
-    return {};
-  }
-  return {static_cast<size_t>(sides[0]), static_cast<size_t>(sides[1]), static_cast<size_t>(sides[2])};
-}
 
 template <class Buffer>
 bool IsOf(const Shape& shape, const Buffer& vectors) {
@@ -56,7 +44,7 @@ ffi::Error Mismatch() {
 template <Choice kernels>
 ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer reference, Int32 prices, Int32 bits,
                     int64_t surprise, int64_t still, ffi::Result<Vectors> vectors) {
-  const Shape shape = ShapeOf(picture);
+  const Shape shape = ShapeOf(picture.dimensions());
   const Pixels pictures = PixelsOf(picture), references = PixelsOf(reference);
   if (!IsOf(shape, *vectors) || Missing(pictures) || Missing(references) ||
       reference.element_count() != picture.element_count() || prices.element_count() != shape.count ||
@@ -76,7 +64,7 @@ ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer
 template <Choice kernels>
 ffi::Error Compensate(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vectors,
                       ffi::Result<ffi::AnyBuffer> moved) {
-  const Shape shape = ShapeOf(picture);
+  const Shape shape = ShapeOf(picture.dimensions());
   if (!IsOf(shape, vectors) || moved->element_count() != picture.element_count() ||
       moved->element_type() != picture.element_type()) {
     return Mismatch();
@@ -95,7 +83,7 @@ ffi::Error Compensate(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vect
 // The gradient of pictures [B, H, W, 3] float32 from that of the moved ones.
 ffi::Error CompensateGradient(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vectors,
                               ffi::Buffer<ffi::F32> gradient, ffi::Result<ffi::Buffer<ffi::F32>> of_picture) {
-  const Shape shape = ShapeOf(picture);
+  const Shape shape = ShapeOf(picture.dimensions());
   if (!IsOf(shape, vectors) || picture.element_type() != ffi::F32 ||
       gradient.element_count() != picture.element_count() || of_picture->element_count() != picture.element_count()) {
     return Mismatch();

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from native_coder import motion_functions  # noqa: TID251
+from native_coder import deblocking_functions, motion_functions  # noqa: TID251
 from nvc_jax.codec import stages
 from nvc_jax.models import motion
 from nvc_jax.ops import native
@@ -212,9 +212,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def lowered(function, *inputs, **options) -> jax.export.Exported:
-    """A compiled function for all platforms; in its branch for CPUs it may call our handlers of block motion."""
-    handlers = native.available("motion") and motion_functions()
-    names = [f"nvc_motion_{name}_{isa}" for isa, functions in dict(handlers or {}).items() for name in functions]
+    """A compiled function for all platforms; its branch for CPUs may call our handlers of motion and deblocking."""
+    handlers = {"motion": motion_functions(), "deblocking": deblocking_functions()}
+    names = [
+        f"nvc_{kind}_{name}_{isa}"
+        for kind, isas in handlers.items()
+        if native.available(kind)
+        for isa, functions in isas.items()
+        for name in functions
+    ]
     checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
     exported = jax.export.export(function, platforms=PLATFORMS, disabled_checks=checks)(*inputs, **options)
     assert exported.platforms == PLATFORMS

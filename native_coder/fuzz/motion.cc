@@ -12,6 +12,7 @@
 
 namespace {
 
+using namespace nvc;
 using namespace nvc::motion;
 
 std::mt19937 generator(1);

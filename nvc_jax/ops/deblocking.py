@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from nvc_jax.ops import native_deblocking
 from nvc_jax.spec import FIXED_SCALE, PICTURE_STRIDE
 
 Edges = tuple[Array, Array]  # weak ones: below each row of blocks [B, h-1, w], right of each column [B, h, w-1]
@@ -42,13 +43,19 @@ _RAMP_BITS = _UNIT_BITS = 6
 def deblock(picture: Array, qp: Array, strength: int, weak: Edges | None = None) -> Array:
     """Smooth the edges of blocks: those between columns of blocks first, then those between rows.
 
+    On CPUs with AVX2 it is in C++, with the same bits in int16 and float32; gradients are XLA's everywhere.
+
     Args:
         picture: [B, H, W, C] in 0..1, or int16; H and W are multiples of 16.
         qp: [B].
         strength: R at qp 0, in 1/512.
         weak: masks of the edges to be smoothed less; None: there are none.
     """
-    sizes = _error_sizes(qp, strength, picture.dtype)
+    smooth = native_deblocking.or_plain(_deblock) if native_deblocking.usable(picture) else _deblock
+    return smooth(picture, _error_sizes(qp, strength, picture.dtype), weak)
+
+
+def _deblock(picture: Array, sizes: Array, weak: Edges | None) -> Array:
     rows, columns = (None, None) if weak is None else weak
     # Samples along an edge lie together, or XLA on CPU takes them one by one.
     turned = _smoothed(picture.transpose(0, 3, 2, 1), sizes, None if columns is None else columns.swapaxes(1, 2))

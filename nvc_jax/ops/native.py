@@ -1,4 +1,4 @@
-"""FFI handlers in C++ for the convolutions of networks on CPU (native_coder/functions.h).
+"""FFI handlers in C++ for the convolutions of networks, block motion and deblocking on CPU (native_coder/functions.h).
 
 XLA on CPU has no fast product of integers, and its float32 products, WSiLU and depthwise convolution each pass their
 activations through memory. The handlers take work items of a few positions, whose activations stay in cache.
@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from native_coder import (  # noqa: TID251
     bfloat16_functions,
+    deblocking_functions,
     float32_functions,
     int16_functions,
     motion_functions,
@@ -27,7 +29,10 @@ _FUNCTIONS = {
     "bfloat16": bfloat16_functions,
     "int16": int16_functions,
     "motion": motion_functions,
+    "deblocking": deblocking_functions,
 }
+_PICTURES = jnp.dtype(jnp.int16), jnp.dtype(jnp.float32)  # that motion and deblocking take
+_CHANNELS = 3
 
 
 def available(precision: str) -> tuple[str, ...]:
@@ -37,6 +42,12 @@ def available(precision: str) -> tuple[str, ...]:
     they were built with.
     """
     return _registered(precision) if jax.default_backend() == "cpu" and precision in _FUNCTIONS else ()
+
+
+def takes(functions: str, *pictures: Array) -> bool:
+    """True if these functions have handlers for programs of this process, which take these pictures of blocks."""
+    fits = all(x.dtype in _PICTURES and x.shape[-1] == _CHANNELS and x.size > 0 for x in pictures)
+    return fits and bool(available(functions))
 
 
 def with_gradients(precision: str) -> tuple[str, ...]:

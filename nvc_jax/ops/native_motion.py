@@ -7,17 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nvc_jax.ops.native import available
+from nvc_jax.ops.native import available, takes
 
-_DTYPES = jnp.dtype(jnp.int16), jnp.dtype(jnp.float32)
-_CHANNELS = 3
 _BLOCK = 16
 
 
 def usable(*pictures: Array) -> bool:
     """True if there are handlers for programs of this process that take these pictures."""
-    fits = all(x.dtype in _DTYPES and x.shape[-1] == _CHANNELS and x.size > 0 for x in pictures)
-    return fits and bool(available("motion"))
+    return takes("motion", *pictures)
 
 
 def estimate(picture: Array, reference: Array, prices: Array, bits: np.ndarray, surprise: int, still: int) -> Array:

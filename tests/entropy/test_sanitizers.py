@@ -9,6 +9,7 @@ import pytest
 
 from native_coder import (  # noqa: TID251
     bfloat16_functions,
+    deblocking_functions,
     float32_functions,
     int16_functions,
     motion_functions,
@@ -82,6 +83,7 @@ def test_no_kernel_leaves_the_bounds_of_its_arrays(programs):
         ("float32", float32_functions, "right"),
         ("bfloat16", bfloat16_functions, "right"),
         ("motion", motion_functions, "exact"),
+        ("deblocking", deblocking_functions, "exact"),
     ],
 )
 def test_kernels_are_right_within_the_bounds_of_their_arrays(name, functions, are, programs):
