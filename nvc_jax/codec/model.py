@@ -221,9 +221,12 @@ def check_identity(header: NvcHeader, codec: Codec, name: str) -> None:
         ModelError: the identities differ.
     """
     if not codec.stored.made(header.identity):
+        retrained = name == header.model and name in packaged_models()
         raise ModelError(
             f"the stream was made with the model {_wanted(header)}, and {name} has identity "
-            f"{codec.stored.identity[:12]}; give the right one as `model` (`ignore_identity` decodes all the same)."
+            f"{codec.stored.identity[:12]}; give the right one as `model`"
+            f"{', or install the nvc-jax release that packaged it' if retrained else ''} "
+            "(`ignore_identity` decodes all the same)."
         )
 
 

@@ -1,6 +1,7 @@
 """Arrays to streams and back: bytes of the command line, pictures of the decoder, random access."""
 
 import dataclasses
+import io
 from fractions import Fraction
 
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 import nvc_jax
+from nvc_jax.bitstream import NvcReader
+from nvc_jax.bitstream.cursor import Cursor
 from nvc_jax.errors import (
     BitstreamError,
     ConfigError,
@@ -106,6 +109,14 @@ def test_models(codec, rgb, stream):
     np.testing.assert_array_equal(nvc_jax.decode(stream, other), codec.decode(stream))
     with pytest.raises(ModelError, match="made with the model tiny"):
         nvc_jax.decode(stream, "embedded")
+    # As a release made it whose model was trained otherwise.
+    header = NvcReader(Cursor(io.BytesIO(stream))).header
+    before = dataclasses.replace(header, model="embedded", identity="0" * 64).to_bytes()
+    sentence = (
+        r"the model embedded \(identity 0{12}\), and embedded has identity \w{12}; give the right one as `model`, or "
+    )
+    with pytest.raises(ModelError, match=sentence + "install the nvc-jax release that packaged it"):
+        nvc_jax.decode(before + stream[len(header.to_bytes()) :])
 
 
 def test_metadata(codec, stream):
