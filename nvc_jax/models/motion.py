@@ -16,6 +16,7 @@ from nvc_jax.models.network import State
 from nvc_jax.models.state import Pictures, SideInformation
 from nvc_jax.ops import motion
 from nvc_jax.ops.deblocking import deblock, weak_edges
+from nvc_jax.ops.motion_refinement import refine
 
 
 class MotionInter(Inter):
@@ -67,7 +68,8 @@ class MotionInter(Inter):
 @jax.jit
 def _estimate(pictures: Array, reference: Array, qps: Array) -> Array:
     """Vectors of the blocks of the reference picture, [B, H/16, W/16, 2] int8."""
-    return motion.estimate(pictures[:, 0], reference[:, -1], qps[:, 0])
+    picture, reference, qp = pictures[:, 0], reference[:, -1], qps[:, 0]
+    return refine(picture, reference, motion.estimate(picture, reference, qp), qp)
 
 
 @jax.jit

@@ -37,7 +37,8 @@ _PRICES = np.round(FIXED_SCALE * 0.7 / np.sqrt(_LAMBDA)).astype(np.float32)
 # takes 1 % more bits than 64, 90 as many; busy clips prefer less, still ones more.
 _SKIP_BITS = 64.0
 _COMPONENT_WEIGHTS = np.array([6, 1, 1])  # of Y, Cb and Cr in that error, as in PSNR 6:1:1
-_SKIP_ERRORS = np.round(_COMPONENT_WEIGHTS.sum() * FIXED_SCALE**2 * _SKIP_BITS / _LAMBDA).astype(np.int32)
+ERROR_BITS = _LAMBDA / (_COMPONENT_WEIGHTS.sum() * FIXED_SCALE**2)  # that such an error of 1 is worth, at every qp
+_SKIP_ERRORS = np.round(_SKIP_BITS / ERROR_BITS).astype(np.int32)
 # Estimated bits of a component, by its difference from the expected one in quarter pixels.
 _BITS = (np.round(8 * np.log2(1.0 + np.arange(2 * LONGEST + 1))) / 4).astype(np.float32)
 _STILL_NEIGHBOURS = 6  # of nine blocks, for motion to be a surprise
@@ -128,10 +129,15 @@ def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
     Returns:
         [B, H/16, W/16] bool.
     """
+    limit = jnp.asarray(_SKIP_ERRORS)[jnp.round(qp).astype(jnp.int32)]
+    return block_errors(picture, prediction) < limit[:, None, None]
+
+
+def block_errors(picture: Array, prediction: Array) -> Array:
+    """Squared errors of blocks in 1/512, weighted as in PSNR 6:1:1: [B, H/16, W/16] int32; see `skippable`."""
     difference = to_precision(picture, jnp.int16).astype(jnp.int32) - to_precision(prediction, jnp.int16)
     error = (jnp.square(difference) * _COMPONENT_WEIGHTS).sum(axis=-1)  # at most 2^21 a pixel
-    limit = jnp.asarray(_SKIP_ERRORS)[jnp.round(qp).astype(jnp.int32)]
-    return _summed(error, BLOCK) < limit[:, None, None]
+    return _summed(error, BLOCK)
 
 
 def replace_skipped(picture: Array, prediction: Array, skipped: Array) -> Array:
