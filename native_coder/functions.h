@@ -42,6 +42,7 @@ struct MotionFunctions {
   XLA_FFI_Handler* estimate;    // vectors of blocks
   XLA_FFI_Handler* compensate;  // blocks of pictures, moved
   XLA_FFI_Handler* compensate_gradient;
+  XLA_FFI_Handler* refine;  // vectors, for the coder
 };
 
 std::vector<MotionFunctions> AllMotionFunctions();

@@ -34,6 +34,7 @@ py::dict MotionByIsa() {
     one["estimate"] = py::capsule(reinterpret_cast<void*>(functions.estimate));
     one["compensate"] = py::capsule(reinterpret_cast<void*>(functions.compensate));
     one["compensate_gradient"] = py::capsule(reinterpret_cast<void*>(functions.compensate_gradient));
+    one["refine"] = py::capsule(reinterpret_cast<void*>(functions.refine));
     all[functions.isa] = one;
   }
   return all;

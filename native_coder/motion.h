@@ -22,6 +22,7 @@ constexpr size_t kCoarseReach = 7;
 constexpr size_t kWholeReach = 3;  // pixels around the coarse result
 constexpr size_t kWhole = 2 * kWholeReach + 1;
 constexpr size_t kBits = 255;  // differences of two components
+constexpr int16_t kErrorWeights[kChannels] = {6, 1, 1};
 
 // By the phase of a position, in quarter pixels. Their sum is 64.
 constexpr int16_t kWeights[kPrecision][kTaps] = {
@@ -72,6 +73,10 @@ struct Kernels {
   // The block of a picture that has a fractional position in a window of 21x21 pixels.
   void (*move_int16)(Strided<const int16_t> window, int phase_y, int phase_x, Strided<int16_t> out);
   void (*move_float32)(Strided<const float> window, int phase_y, int phase_x, Strided<float> out);
+  // Real samples in 1/512, rounded to the nearest, halves to even. Takes 16 at a time.
+  void (*to_int16)(const float* samples, size_t count, int16_t* out);
+  // The sum of squared differences of two blocks [16, 16, 3], weighted by kErrorWeights.
+  int32_t (*squared_error)(const int16_t* block, const int16_t* moved);
 };
 
 // Null where the processor lacks the ISA.
@@ -141,6 +146,12 @@ class Search {
   std::unique_ptr<int32_t[]> differences_;  // of every block, with its vector
   Vector* result_;
 };
+
+// Moves a block of a picture.
+void MoveBlock(const Kernels& kernels, const Shape& shape, const int16_t* picture, size_t row, size_t column,
+               Vector vector, Strided<int16_t> out) noexcept;
+void MoveBlock(const Kernels& kernels, const Shape& shape, const float* picture, size_t row, size_t column,
+               Vector vector, Strided<float> out) noexcept;
 
 // Moves the blocks of a row of blocks of pictures.
 void MoveRow(const Kernels& kernels, const Shape& shape, const int16_t* pictures, const Vector* vectors, size_t row,

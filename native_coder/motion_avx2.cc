@@ -270,9 +270,37 @@ NVC_TARGET void MoveFloat32(Strided<const float> window, int phase_y, int phase_
   }
 }
 
-constexpr Kernels kAvx2{LumaOfInt16,       LumaOfFloat32,   Shrink,           CoarseDifferences,
-                        Improve,           BlockDifference, BlockDifferences, FilterRows,
-                        DifferenceBetween, MoveInt16,       MoveFloat32};
+NVC_INLINE __m256i Rounded(const float* from) {
+  const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(from), _mm256_set1_ps(kScale));
+  const __m256 low = _mm256_max_ps(scaled, _mm256_set1_ps(INT16_MIN));
+  return _mm256_cvtps_epi32(_mm256_min_ps(low, _mm256_set1_ps(INT16_MAX)));
+}
+
+NVC_TARGET void ToInt16(const float* samples, size_t count, int16_t* out) {
+  for (size_t i = 0; i < count; i += 16) {
+    const __m256i narrow = _mm256_packs_epi32(Rounded(samples + i), Rounded(samples + i + 8));
+    Store(out + i, _mm256_permute4x64_epi64(narrow, 0xd8));
+  }
+}
+
+NVC_TARGET int32_t SquaredError(const int16_t* block, const int16_t* moved) {
+  constexpr size_t kLine = kBlock * kChannels, kLanes = 16;
+  alignas(32) int16_t weights[kLine];
+  for (size_t i = 0; i < kLine; ++i) weights[i] = kErrorWeights[i % kChannels];
+  __m256i sum = _mm256_setzero_si256();
+  for (size_t i = 0; i < kLine; i += kLanes) {
+    const __m256i weight = Load(weights + i);
+    for (size_t row = 0; row < kBlock; ++row) {
+      const __m256i difference = _mm256_sub_epi16(Load(block + row * kLine + i), Load(moved + row * kLine + i));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(difference, _mm256_mullo_epi16(difference, weight)));
+    }
+  }
+  return Sum(sum);
+}
+
+constexpr Kernels kAvx2{LumaOfInt16,     LumaOfFloat32,    Shrink,      CoarseDifferences, Improve,
+                        BlockDifference, BlockDifferences, FilterRows,  DifferenceBetween, MoveInt16,
+                        MoveFloat32,     ToInt16,          SquaredError};
 
 }  // namespace
 

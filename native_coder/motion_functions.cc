@@ -1,8 +1,10 @@
 // FFI handlers of block motion.
+#include <algorithm>
 #include <vector>
 
 #include "functions.h"
 #include "motion.h"
+#include "motion_refinement.h"
 
 namespace nvc {
 namespace {
@@ -10,6 +12,7 @@ namespace {
 namespace ffi = xla::ffi;
 using motion::Kernels;
 using motion::Pixels;
+using motion::Refinement;
 using motion::Search;
 using motion::Vector;
 using Int32 = ffi::Buffer<ffi::S32>;
@@ -56,6 +59,31 @@ ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer
   Search search(*kernels(), shape, pictures, references, costs, reinterpret_cast<Vector*>(vectors->typed_data()));
   for (size_t step = 0; step < Search::kSteps; ++step) {
     ForEach(pool, search.items(step), [&](size_t item) noexcept { search.Run(step, item); });
+  }
+  return ffi::Error::Success();
+}
+
+// Vectors of the blocks of a picture in its reference, of any two precisions, for the coder. scales: [B], costs of a
+// squared error. costs: [16, 256] of a component; visits: [blocks, 6]; ends: [steps]; see motion_refinement.h.
+template <Choice kernels>
+ffi::Error Refine(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer reference, Vectors vectors,
+                  ffi::Buffer<ffi::F32> scales, Int32 costs, Int32 visits, Int32 ends, ffi::Result<Vectors> refined) {
+  constexpr size_t kFields = sizeof(motion::Visit) / sizeof(int32_t);
+  const Shape shape = ShapeOf(picture.dimensions());
+  const Pixels pictures = PixelsOf(picture), references = PixelsOf(reference);
+  if (!IsOf(shape, vectors) || refined->element_count() != vectors.element_count() || Missing(pictures) ||
+      Missing(references) || reference.element_count() != picture.element_count() ||
+      scales.element_count() != shape.count || costs.element_count() != motion::kTableRows * motion::kDifferences ||
+      visits.element_count() != kFields * shape.rows() * shape.columns() || ends.element_count() == 0) {
+    return Mismatch();
+  }
+  std::copy_n(vectors.typed_data(), vectors.element_count(), refined->typed_data());
+  const motion::Coder coder{reinterpret_cast<const motion::Visit*>(visits.typed_data()), ends.typed_data(),
+                            ends.element_count(), costs.typed_data()};
+  Refinement refinement(*kernels(), shape, pictures, references, scales.typed_data(), coder,
+                        reinterpret_cast<Vector*>(refined->typed_data()));
+  for (size_t step = 1; step < coder.steps; ++step) {
+    ForEach(pool, refinement.items(step), [&](size_t item) noexcept { refinement.Run(step, item); });
   }
   return ffi::Error::Success();
 }
@@ -108,6 +136,19 @@ auto BindEstimate() {
       .Ret<Vectors>();
 }
 
+auto BindRefine() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<Vectors>()
+      .Arg<ffi::Buffer<ffi::F32>>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Arg<Int32>()
+      .Ret<Vectors>();
+}
+
 auto BindCompensate() {
   return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<ffi::AnyBuffer>().Arg<Vectors>().Ret<ffi::AnyBuffer>();
 }
@@ -123,13 +164,16 @@ auto BindCompensateGradient() {
 
 XLA_FFI_DEFINE_HANDLER(kCompensateGradient, CompensateGradient, BindCompensateGradient());
 XLA_FFI_DEFINE_HANDLER(kEstimateAvx2, Estimate<motion::Avx2Kernels>, BindEstimate());
+XLA_FFI_DEFINE_HANDLER(kRefineAvx2, Refine<motion::Avx2Kernels>, BindRefine());
 XLA_FFI_DEFINE_HANDLER(kCompensateAvx2, Compensate<motion::Avx2Kernels>, BindCompensate());
 
 }  // namespace
 
 std::vector<MotionFunctions> AllMotionFunctions() {
   std::vector<MotionFunctions> isas;
-  if (motion::Avx2Kernels()) isas.push_back({"avx2", kEstimateAvx2, kCompensateAvx2, kCompensateGradient});
+  if (motion::Avx2Kernels()) {
+    isas.push_back({"avx2", kEstimateAvx2, kCompensateAvx2, kCompensateGradient, kRefineAvx2});
+  }
   return isas;
 }
 

@@ -8,15 +8,15 @@ namespace {
 
 constexpr size_t kLine = kBlock * kChannels, kWide = kWindow * kChannels;
 
-// Moves a block; `line` and `column` are the first of its window, and may be beyond the picture.
-template <class Number, class Move>
-void MoveBlock(const Shape& shape, const Number* picture, ptrdiff_t line, ptrdiff_t column, const Move& move) {
+// Calls use(window); `line` and `column` are the first of the window, and may be beyond the picture.
+template <class Number, class Use>
+void UseWindow(const Shape& shape, const Number* picture, ptrdiff_t line, ptrdiff_t column, const Use& use) {
   const size_t stride = shape.width * kChannels;
   const auto lines = static_cast<ptrdiff_t>(shape.height), columns = static_cast<ptrdiff_t>(shape.width);
   constexpr auto kSide = static_cast<ptrdiff_t>(kWindow);
   if (line >= 0 && column >= 0 && line + kSide <= lines && column + kSide <= columns) {
     const size_t first = static_cast<size_t>(line) * stride + static_cast<size_t>(column) * kChannels;
-    return move(Strided<const Number>{picture + first, stride});
+    return use(Strided<const Number>{picture + first, stride});
   }
   Number window[kWindow * kWide];
   for (ptrdiff_t i = 0; i < kSide; ++i) {
@@ -26,23 +26,27 @@ void MoveBlock(const Shape& shape, const Number* picture, ptrdiff_t line, ptrdif
       std::copy_n(from + pixel * kChannels, kChannels, window + static_cast<size_t>(i * kSide + j) * kChannels);
     }
   }
-  move(Strided<const Number>{window, kWide});
+  use(Strided<const Number>{window, kWide});
 }
 
 template <class Number, class Move>
-void MoveBlocks(const Shape& shape, const Number* pictures, const Vector* vectors, size_t row, Number* out,
-                const Move& move) noexcept {
+void MoveOne(const Shape& shape, const Number* picture, size_t row, size_t column, Vector vector, Strided<Number> out,
+             const Move& move) noexcept {
+  const ptrdiff_t line = static_cast<ptrdiff_t>(row * kBlock) + Whole(vector.y) - static_cast<ptrdiff_t>(kBefore);
+  const ptrdiff_t left = static_cast<ptrdiff_t>(column * kBlock) + Whole(vector.x) - static_cast<ptrdiff_t>(kBefore);
+  UseWindow(shape, picture, line, left,
+            [&](Strided<const Number> window) { move(window, Phase(vector.y), Phase(vector.x), out); });
+}
+
+template <class Number>
+void MoveBlocks(const Kernels& kernels, const Shape& shape, const Number* pictures, const Vector* vectors, size_t row,
+                Number* out) noexcept {
   const size_t stride = shape.width * kChannels, columns = shape.columns();
   const Number* const picture = pictures + row / shape.rows() * shape.height * stride;
   Number* const result = out + row * kBlock * stride;
-  const auto first = static_cast<ptrdiff_t>(row % shape.rows() * kBlock);
   for (size_t column = 0; column < columns; ++column) {
-    const Vector vector = vectors[row * columns + column];
-    const ptrdiff_t line = first + Whole(vector.y) - static_cast<ptrdiff_t>(kBefore);
-    const ptrdiff_t left = static_cast<ptrdiff_t>(column * kBlock) + Whole(vector.x) - static_cast<ptrdiff_t>(kBefore);
-    MoveBlock(shape, picture, line, left, [&](Strided<const Number> window) {
-      move(window, Phase(vector.y), Phase(vector.x), Strided<Number>{result + column * kLine, stride});
-    });
+    MoveBlock(kernels, shape, picture, row % shape.rows(), column, vectors[row * columns + column],
+              {result + column * kLine, stride});
   }
 }
 
@@ -61,7 +65,8 @@ void GradientOfBlock(Strided<const float> window, const Taps& vertical, const Ta
   for (size_t r = 0; r < kWindow; ++r) {
     for (size_t i = 0; i < kLine; ++i) {
       float sum = 0.0F;
-      for (size_t k = 0; k < kTaps; ++k) sum += horizontal.weights[k] * window.data[r * window.stride + i + k * kChannels];
+      for (size_t k = 0; k < kTaps; ++k)
+        sum += horizontal.weights[k] * window.data[r * window.stride + i + k * kChannels];
       rows[r][i] = sum;
     }
   }
@@ -100,7 +105,7 @@ void GradientOfMoved(const Shape& shape, const float* pictures, const Vector* ve
     const ptrdiff_t line = static_cast<ptrdiff_t>(row) + Whole(vector.y) - static_cast<ptrdiff_t>(kBefore);
     const ptrdiff_t left = static_cast<ptrdiff_t>(column) + Whole(vector.x) - static_cast<ptrdiff_t>(kBefore);
     float of_window[kWindow][kWide];
-    MoveBlock(shape, picture, line, left, [&](Strided<const float> window) {
+    UseWindow(shape, picture, line, left, [&](Strided<const float> window) {
       const Strided<const float> of_block{g + number * numbers + row * stride + column * kChannels, stride};
       GradientOfBlock(window, Taps(Phase(vector.y)), Taps(Phase(vector.x)), of_block, of_window);
     });
@@ -115,14 +120,24 @@ void GradientOfMoved(const Shape& shape, const float* pictures, const Vector* ve
   }
 }
 
+void MoveBlock(const Kernels& kernels, const Shape& shape, const int16_t* picture, size_t row, size_t column,
+               Vector vector, Strided<int16_t> out) noexcept {
+  MoveOne(shape, picture, row, column, vector, out, kernels.move_int16);
+}
+
+void MoveBlock(const Kernels& kernels, const Shape& shape, const float* picture, size_t row, size_t column,
+               Vector vector, Strided<float> out) noexcept {
+  MoveOne(shape, picture, row, column, vector, out, kernels.move_float32);
+}
+
 void MoveRow(const Kernels& kernels, const Shape& shape, const int16_t* pictures, const Vector* vectors, size_t row,
              int16_t* out) noexcept {
-  MoveBlocks(shape, pictures, vectors, row, out, kernels.move_int16);
+  MoveBlocks(kernels, shape, pictures, vectors, row, out);
 }
 
 void MoveRow(const Kernels& kernels, const Shape& shape, const float* pictures, const Vector* vectors, size_t row,
              float* out) noexcept {
-  MoveBlocks(shape, pictures, vectors, row, out, kernels.move_float32);
+  MoveBlocks(kernels, shape, pictures, vectors, row, out);
 }
 
 }  // namespace nvc::motion

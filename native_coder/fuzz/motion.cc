@@ -10,59 +10,13 @@
 #include <random>
 #include <vector>
 
+#include "moving_pictures.h"
+#include "refinement.h"
+
 namespace {
 
 using namespace nvc;
 using namespace nvc::motion;
-
-std::mt19937 generator(1);
-
-int Random(int first, int last) { return std::uniform_int_distribution<int>(first, last)(generator); }
-
-using Field = std::vector<Vector>;
-
-// A picture [height, width, 3] whose borders extend.
-template <class Number>
-struct Picture {
-  Shape shape;
-  std::vector<Number> numbers;
-
-  Number at(int y, int x, size_t channel) const {
-    const auto row = static_cast<size_t>(std::clamp(y, 0, static_cast<int>(shape.height) - 1));
-    const auto column = static_cast<size_t>(std::clamp(x, 0, static_cast<int>(shape.width) - 1));
-    return numbers[(row * shape.width + column) * kChannels + channel];
-  }
-};
-
-int16_t Moved(const Picture<int16_t>& picture, int y, int x, Vector vector, size_t channel) {
-  y += Whole(vector.y);
-  x += Whole(vector.x);
-  int total = 0;
-  for (int i = 0; i < 6; ++i) {
-    if (kWeights[Phase(vector.y)][i] == 0) continue;
-    for (int j = 0; j < 6; ++j) {
-      if (kWeights[Phase(vector.x)][j] == 0) continue;
-      total += kWeights[Phase(vector.y)][i] * kWeights[Phase(vector.x)][j] * picture.at(y + i - 2, x + j - 2, channel);
-    }
-  }
-  return static_cast<int16_t>(std::clamp((total + 2048) >> 12, 0, kScale));
-}
-
-template <class Get>
-float Filtered(int phase, const Get& get) {
-  float sum = get(1) * (static_cast<float>(kWeights[phase][1]) / 64);
-  for (const int k : {0, 2, 3, 4, 5}) sum = std::fma(get(k), static_cast<float>(kWeights[phase][k]) / 64, sum);
-  return sum;
-}
-
-float Moved(const Picture<float>& picture, int y, int x, Vector vector, size_t channel) {
-  const float sum = Filtered(Phase(vector.x), [&](int j) {
-    return Filtered(Phase(vector.y), [&](int i) {
-      return picture.at(y + Whole(vector.y) + i - 2, x + Whole(vector.x) + j - 2, channel);
-    });
-  });
-  return std::clamp(sum, 0.0F, 1.0F);
-}
 
 template <class Number>
 bool Moves(const Kernels& kernels, const Picture<Number>& picture, const Field& vectors) {
@@ -211,44 +165,6 @@ class Plain {
   const Shape shape_;
 };
 
-// Noise of `levels` levels up to `contrast` in squares of `square` pixels.
-Picture<int16_t> Noise(const Shape& shape, size_t square, int levels, int contrast) {
-  Picture<int16_t> picture{shape, std::vector<int16_t>(shape.height * shape.width * kChannels)};
-  const size_t columns = shape.width / square + 1;
-  std::vector<int16_t> values((shape.height / square + 1) * columns * kChannels);
-  for (int16_t& value : values)
-    value = static_cast<int16_t>(Random(0, levels - 1) * contrast / std::max(levels - 1, 1));
-  for (size_t i = 0; i < picture.numbers.size(); ++i) {
-    const size_t pixel = i / kChannels, at = pixel / shape.width / square * columns + pixel % shape.width / square;
-    picture.numbers[i] = values[at * kChannels + i % kChannels];
-  }
-  return picture;
-}
-
-// The picture with a part of its blocks moved, and noise.
-Picture<int16_t> Changed(const Picture<int16_t>& picture, int still, int reach, int noise) {
-  Picture<int16_t> changed = picture;
-  const size_t columns = picture.shape.columns();
-  Field vectors(picture.shape.rows() * columns);
-  const Vector common{static_cast<int8_t>(Random(-reach, reach)), static_cast<int8_t>(Random(-reach, reach))};
-  for (Vector& vector : vectors) {
-    if (Random(0, 9) >= still) vector = common;
-  }
-  for (size_t i = 0; i < changed.numbers.size(); ++i) {
-    const size_t pixel = i / kChannels, y = pixel / picture.shape.width, x = pixel % picture.shape.width;
-    const Vector vector = vectors[y / kBlock * columns + x / kBlock];
-    const int moved = Moved(picture, static_cast<int>(y), static_cast<int>(x), vector, i % kChannels);
-    changed.numbers[i] = static_cast<int16_t>(std::clamp(moved + Random(-noise, noise), 0, kScale));
-  }
-  return changed;
-}
-
-Picture<float> Real(const Picture<int16_t>& picture) {
-  Picture<float> real{picture.shape, {}};
-  for (const int16_t x : picture.numbers) real.numbers.push_back(static_cast<float>(x) / kScale);
-  return real;
-}
-
 bool Searches(const Kernels& kernels, const Picture<int16_t>& picture, const Picture<int16_t>& reference, int price) {
   std::vector<int32_t> bits(kBits);
   for (size_t i = 0; i < kBits; ++i) bits[i] = static_cast<int32_t>(std::lround(8 * std::log2(1.0 + double(i))));
@@ -257,14 +173,8 @@ bool Searches(const Kernels& kernels, const Picture<int16_t>& picture, const Pic
   const Field right = Plain(picture, reference, prices).Vectors();
   const Picture<float> real = Real(picture), real_reference = Real(reference);
   for (const bool whole : {false, true}) {
-    Pixels pictures, references;
-    if (whole) {
-      pictures.int16 = picture.numbers.data();
-      references.int16 = reference.numbers.data();
-    } else {
-      pictures.float32 = real.numbers.data();
-      references.float32 = real_reference.numbers.data();
-    }
+    const Pixels pictures = whole ? PixelsOf(picture) : PixelsOf(real);
+    const Pixels references = whole ? PixelsOf(reference) : PixelsOf(real_reference);
     Field found(right.size());
     Search search(kernels, picture.shape, pictures, references, prices, found.data());
     for (size_t step = 0; step < Search::kSteps; ++step) {
@@ -289,15 +199,11 @@ int main() {
           Noise(shape, square, std::array{2, 9, 513, 1}[static_cast<size_t>(i / 4 % 4)], i % 2 == 0 ? kScale : 12);
       const auto picture =
           i % 5 == 0 ? Noise(shape, square, 513, kScale) : Changed(reference, i % 10, i < 20 ? 120 : 6, i % 7);
-      Field vectors(shape.rows() * shape.columns());
-      for (Vector& vector : vectors) {
-        vector = {static_cast<int8_t>(Random(-128, 127)), static_cast<int8_t>(Random(-128, 127))};
-      }
-      Picture<float> real = Real(reference);
-      for (float& x : real.numbers) x = std::uniform_real_distribution<float>(0, 1)(generator);
+      const Field vectors = RandomField(shape);
+      const Picture<float> real = RandomReal(shape);
       const int price = std::array{0, 3, 20, 179}[static_cast<size_t>(Random(0, 3))];
       if (!Searches(*kernels, picture, reference, price) || !Moves(*kernels, picture, vectors) ||
-          !Moves(*kernels, real, vectors) || !Spreads(shape, vectors)) {
+          !Moves(*kernels, real, vectors) || !Spreads(shape, vectors) || !Refines(*kernels, picture, reference, i)) {
         std::printf("wrong motion of %zu x %zu pixels, case %d\n", shape.height, shape.width, i);
         return 1;
       }

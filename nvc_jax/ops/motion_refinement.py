@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from nvc_jax.ops import motion_order
+from nvc_jax.ops import motion_order, native_motion
 from nvc_jax.ops.motion import ERROR_BITS, block_errors, compensate
 
 _UNIT = 16  # of costs: parts of a bit
@@ -36,9 +36,22 @@ def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array
     Returns:
         Vectors like those given.
     """
+    scales = jnp.asarray(_WORTH)[jnp.round(qp).astype(jnp.int32)]
+    if native_motion.usable(picture, reference):
+        operands = (*lax.stop_gradient((picture, reference)), vectors, scales)
+        refined: Array = lax.platform_dependent(*operands, cpu=_refine_natively, default=_refine)
+        return refined
+    return _refine(picture, reference, vectors, scales)
+
+
+def _refine_natively(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
+    visits, ends = _Order.of(*vectors.shape[1:3]).visits()
+    return native_motion.refine(picture, reference, vectors, scales, costs=_bits(), visits=visits, ends=ends)
+
+
+def _refine(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
     b, h, w, _ = vectors.shape
-    order, table = _Order.of(h, w), jnp.asarray(_bits())
-    scale = jnp.asarray(_WORTH)[jnp.round(qp).astype(jnp.int32)][:, None, None]
+    order, table, scale = _Order.of(h, w), jnp.asarray(_bits()), scales[:, None, None]
 
     def worth(vectors: Array) -> Array:
         """The errors [B, h, w] of all blocks, in units of costs."""
@@ -86,6 +99,12 @@ class _Order:
             step[blocks], far[blocks] = number, is_far
             around[:, *blocks] = y * width + x
         return cls(step, around.reshape(4, -1), far.ravel())
+
+    def visits(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Blocks step after step, and the ends of steps: see `native_motion.refine`."""
+        places = np.argsort(self.step, axis=None, kind="stable").astype(np.int32)
+        fields = np.concatenate([places[None], self.around[:, places], self.far[None, places]])
+        return fields.T.astype(np.int32), np.cumsum(np.bincount(self.step.ravel())).astype(np.int32)
 
 
 @lru_cache(maxsize=1)

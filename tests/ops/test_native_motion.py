@@ -7,7 +7,7 @@ import pytest
 import synthetic
 
 from native_coder import motion_functions  # noqa: TID251
-from nvc_jax.ops import motion, native, native_motion
+from nvc_jax.ops import motion, motion_refinement, native, native_motion
 
 pytestmark = pytest.mark.skipif(not motion_functions(), reason="this processor has no AVX2")
 
@@ -20,7 +20,7 @@ def test_xla_takes_the_functions():
 
 @pytest.fixture(scope="module")
 def plain():
-    """`estimate` and `compensate` of XLA."""
+    """`estimate`, `compensate` and `refine` of XLA."""
 
     def of_xla(function):
         def traced(*operands):
@@ -30,7 +30,7 @@ def plain():
 
         return jax.jit(traced)
 
-    return {function: of_xla(function) for function in (motion.estimate, motion.compensate)}
+    return {function: of_xla(function) for function in (motion.estimate, motion.compensate, motion_refinement.refine)}
 
 
 def whole(real):
@@ -139,10 +139,46 @@ def test_training_searches_within_scan_and_pmap(plain):
         np.testing.assert_array_equal(vectors[device, 0], right)
 
 
-@pytest.mark.parametrize("function", [motion.estimate, motion.compensate])
+@pytest.mark.parametrize(
+    ("shape", "kinds"),
+    [
+        ((2, 48, 80), (whole, whole)),
+        ((2, 48, 80), (np.array, np.array)),
+        ((1, 16, 112), (np.array, whole)),
+        ((1, 16, 16), (whole, whole)),  # the only block has no neighbours
+    ],
+)
+def test_refined_vectors_agree(shape, kinds, plain):
+    """From vectors nearly alike, as the search finds them, and from any."""
+    b, h, w = shape
+    fields = b, h // 16, w // 16, 2
+    rough = np.round(synthetic.uniform("rough", fields, -2, 2) + np.array([-20, 36])).astype(np.int8)
+    fields = rough, synthetic.uniform("any", fields, -128, 128).astype(np.int8)
+    found = jax.jit(lambda *operands: motion_refinement.refine(*operands))
+    results = set()
+    one, other = noise("one", shape), noise("other", shape)
+    moved = np.clip(np.roll(one, (5, -9), (1, 2)) + (other - 0.5) / 20, 0, 1)
+    for name, *pair in (("noise", one, other), ("moved", moved, one), ("faint", 0.5 + moved / 64, 0.5 + one / 64)):
+        picture, reference = (kind(x) for kind, x in zip(kinds, pair, strict=True))
+        for vectors in fields:
+            for qp in (0.0, 33.4, 71.0):
+                qps = jnp.full(b, qp) - jnp.arange(b) * qp / 3
+                right = np.asarray(plain[motion_refinement.refine](picture, reference, vectors, qps))
+                refined = found(picture, reference, vectors, qps)
+                assert refined.dtype == np.int8
+                np.testing.assert_array_equal(refined, right, err_msg=f"{name} {qp}")
+                results |= set((right == vectors).all(axis=-1).ravel())
+    assert results == ({True} if shape == (1, 16, 16) else {True, False})
+
+
+@pytest.mark.parametrize("function", [motion.estimate, motion.compensate, motion_refinement.refine])
 def test_programs_for_other_devices_have_no_call_of_ours(function):
-    picture = jnp.zeros((1, 32, 32, 3))
-    operands = (picture, jnp.zeros(1)) if function is motion.estimate else (jnp.zeros((1, 2, 2, 2), jnp.int8),)
+    picture, vectors = jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 2, 2, 2), jnp.int8)
+    operands = {
+        motion.estimate: (picture, jnp.zeros(1)),
+        motion.compensate: (vectors,),
+        motion_refinement.refine: (picture, vectors, jnp.zeros(1)),
+    }[function]
     traced = jax.jit(lambda *x: function(*x)).trace(picture, *operands)
     calls = [
         f"nvc_motion_{function.__name__}" in traced.lower(lowering_platforms=(p,)).as_text()
@@ -168,3 +204,7 @@ def test_other_shapes_are_refused():
         native_motion.compensate(blocks, jnp.zeros((1, 1, 2, 2), jnp.int8))
     with pytest.raises(jax.errors.JaxRuntimeError, match="sides are multiples of 16"):
         native_motion.estimate(blocks, blocks, jnp.zeros(2, jnp.int32), bits, 0, 0)
+    costs, visits, ends = np.zeros((16, 256), np.int32), np.zeros((3, 6), np.int32), np.array([1, 3], np.int32)
+    operands = blocks, blocks, jnp.zeros((1, 2, 2, 2), jnp.int8), jnp.zeros(1)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="sides are multiples of 16"):  # four blocks, not three
+        native_motion.refine(*operands, costs=costs, visits=visits, ends=ends)
