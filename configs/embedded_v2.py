@@ -1,4 +1,4 @@
-"""A wider successor of the embedded model: planned for five minutes of one GPU.
+"""A wider relative of the embedded model: planned for five minutes of one GPU.
 
 Run: python train.py --config configs/embedded_v2.py --workdir DIR --seconds 300 data.source=FOLDER_OF_VIDEOS
 

@@ -20,7 +20,7 @@ NOT_CODED = 255  # table index of a symbol that is skipped and zero
 
 TWO_STREAMS_ABOVE = 1280 * 720  # pictures of more pixels are coded in two streams (spec 7)
 DEFAULT_SKIP_THRESHOLD = 0.12
-DEFAULT_RDOQ = 0.06  # measured with the embedded model on four clips: 0.03 takes as many bits, 0.02 0.6 % more
+DEFAULT_RDOQ = 0.06  # measured with embedded_v1 on four clips: 0.03 takes as many bits, 0.02 0.6 % more
 DEFAULT_QP = 32
 PRECISION_NAMES = "float32", "bfloat16", "float16", "int16"  # what networks compute in
 FILE_PRECISION = "int16"  # of `.nvc` files, unless told otherwise: they decode alike everywhere

@@ -9,7 +9,7 @@ weights    nvc_jax/weights/NAME; with --deblocking N the model is given that fil
 training   benchmarks/results/NAME_training.json and docs/NAME_training.png, from metrics.jsonl
 results    benchmarks/results/eval/NAME.json: real streams of the clips at six qps
 figures    docs/NAME_rd.png, of all results in that folder
-demo       docs/demo.png
+demo       docs/demo.png: the demo sequence, and below it x264 medium in about as many bytes
 report     docs/example_report.html: the demo sequence beside x264 medium and x264 ultrafast
 speed      benchmarks/results/bench_352x288_NAME_*.json: frames per second of the demo sequence
 card       the figures of docs/MODELS.md and docs/SPEED.md, between their marks (model_card.py)
@@ -28,19 +28,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from model_card import DOCS, RESULTS, ROOT, SPEED_PRECISIONS, WEIGHTS, blocks, results_of, speed_of, with_block
 
 from nvc_jax.cli.program import run_command
 from nvc_jax.codec.store import load_model, save_description, save_model
-from nvc_jax.demo.sequence import write_demo
+from nvc_jax.demo.labels import labelled
+from nvc_jax.demo.run import QPS
+from nvc_jax.demo.sequence import FPS, write_demo
 from nvc_jax.errors import ConfigError, ModelError, OutputError
+from nvc_jax.evaluation.baselines import BASELINES
 from nvc_jax.evaluation.bd_rate import quality_title
+from nvc_jax.evaluation.coders import Measured
 from nvc_jax.evaluation.curves import class_curves
 from nvc_jax.evaluation.plots import rd_figure, styles
 from nvc_jax.evaluation.results import read_results
+from nvc_jax.evaluation.sequences import Video
 from nvc_jax.io.files import atomic_output
 from nvc_jax.models.config import CodecConfig
+from nvc_jax.video import read_png, write_png
 
 MEANS = 100  # steps averaged for a point of the training curve
 
@@ -139,7 +146,33 @@ def demo(options: argparse.Namespace) -> None:
     """Make the picture of the README."""
     with tempfile.TemporaryDirectory() as folder:
         _run(_NVC_JAX, "demo", "--model", options.name, "--out", folder)
-        shutil.copyfile(Path(folder) / "side_by_side.png", DOCS / "demo.png")
+        source, ours = Path(folder) / "source.y4m", read_png(Path(folder) / "side_by_side.png")
+        sizes = [(Path(folder) / f"qp{qp}.nvc").stat().st_size for qp in QPS]
+        original = ours[:, : ours.shape[1] // (1 + len(sizes))]
+        theirs = np.concatenate([original, *(_x264_picture(source, size) for size in sizes)], axis=1)
+    write_png(DOCS / "demo.png", np.concatenate([ours, theirs]))
+
+
+def _x264_picture(source: Path, size: int) -> np.ndarray:
+    """The labelled last frame as x264 medium codes it in about `size` bytes."""
+    video = Video("demo", source.stem, source, None, None, False, -1)
+    larger, smaller = 1, 50  # quantisers
+    made: dict[int, tuple[int, Measured]] = {}
+
+    def size_of(qp: int) -> int:
+        stream = source.with_name(f"{qp}.h264")
+        measured = BASELINES["x264"].measure(video, qp, stream)
+        made[qp] = stream.stat().st_size, measured
+        return made[qp][0]
+
+    while smaller - larger > 1:
+        middle = (smaller + larger) // 2
+        larger, smaller = (middle, smaller) if size_of(middle) > size else (larger, middle)
+    length, measured = min(made.values(), key=lambda found: abs(np.log(found[0] / size)))
+    seconds = len(measured.frames) / float(FPS)
+    psnr = statistics.mean(frame.quality.psnr[0] for frame in measured.frames)
+    _, decoded = measured.pictures
+    return labelled(decoded.rgb, f"x264  {length * 8e-3 / seconds:.0f} kbit/s  {psnr:.1f} dB")
 
 
 def example_report(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from nvc_jax.api.video import Source, Video
 from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec import model as loaded
 from nvc_jax.codec.containers import Container, default_precision
+from nvc_jax.codec.descriptions import packaged_with
 from nvc_jax.codec.pipeline import MAX_DELAY
 from nvc_jax.codec.store import StoredModel
 from nvc_jax.errors import ConfigError, VideoError
@@ -69,7 +70,7 @@ class Codec:
         self.in_precision(precision or FILE_PRECISION)
 
     def __repr__(self) -> str:
-        return f"<nvc_jax.Codec {self.name}, identity {self.identity[:12]}>"
+        return f"<nvc_jax.Codec {packaged_with(self.identity) or self.name}, identity {self.identity[:12]}>"
 
     @property
     def name(self) -> str:
@@ -279,9 +280,10 @@ class Codec:
         if header is None:
             return self.in_precision(self.precision or self.stored.precision)
         precision = loaded.stream_precision(header, self.precision)
-        stored = loaded.stored_for(header, self.stored, self.name)
+        name = packaged_with(self.identity) or self.name
+        stored = loaded.stored_for(header, self.stored, name)
         codec = self._in_precision(precision, stored)
-        loaded.check_identity(header, codec, self.name)
+        loaded.check_identity(header, codec, name)
         return codec
 
     def on_device(self) -> contextlib.AbstractContextManager[Any]:

@@ -150,6 +150,7 @@ class Encoder:
 
         Raises:
             ConfigError: the encoder is closed.
+            OutputError: a packet before could not be written.
         """
         with self._work():
             return self._packets(self._encoder.flush())
@@ -159,6 +160,7 @@ class Encoder:
 
         Raises:
             ConfigError: the encoder is closed already.
+            OutputError: a packet before could not be written.
         """
         with self._work():
             self._encoder.flush()

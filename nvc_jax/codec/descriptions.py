@@ -6,8 +6,10 @@ with an `int16_identity` goes by that one in streams, as all did before the form
 `unfiltered` has the identities of the same parameters without deblocking, where streams were made with them.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +87,29 @@ def find_codec(name: str) -> CodecConfig:
     raise ConfigError(f"unknown codec {name!r}; available: {known}, a configuration FILE.json, or a model directory.")
 
 
+def packaged_with(stream_identity: str) -> str | None:
+    """The packaged model that made a stream, by its identity in the stream; None if none did.
+
+    A newer model may have taken over the name that the stream says.
+    """
+    wanted = trained_identity(stream_identity)
+    for packaged, text in _readable_descriptions():
+        if wanted in (text["identity"], text["unfiltered"].get("identity")):
+            return packaged
+    return None
+
+
 def trained_identity(stream_identity: str) -> str:
     """The identity of the model that a stream names, for people: int16 forms had their own ones before."""
-    descriptions = map(read_description, packaged_models().values())
-    models = [model for text in descriptions for model in (text, text.get("unfiltered", {}))]
+    models = [model for _, text in _readable_descriptions() for model in (text, text["unfiltered"])]
     known = {model["int16_identity"]: str(model["identity"]) for model in models if "int16_identity" in model}
     return known.get(stream_identity, stream_identity)
+
+
+def _readable_descriptions() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Those of packaged models, `unfiltered` included. A damaged one is named when its model is used."""
+    for packaged, folder in packaged_models().items():
+        with contextlib.suppress(ModelError):
+            text = read_description(folder)
+            unfiltered = text.get("unfiltered")
+            yield packaged, text | {"unfiltered": unfiltered if isinstance(unfiltered, dict) else {}}

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from nvc_jax.bitstream import NvcHeader
 from nvc_jax.codec import floats, integers
-from nvc_jax.codec.descriptions import packaged_models, trained_identity
+from nvc_jax.codec.descriptions import packaged_models, packaged_with, trained_identity
 from nvc_jax.codec.loop import LoadedNetwork
 from nvc_jax.codec.store import StoredModel, load_model
 from nvc_jax.entropy.coder import EntropyCoder
@@ -54,7 +54,7 @@ class Codec:
             strategy: how to multiply (`codec.floats.strategies`, `codec.integers.prepare_params`), by default the
                 fastest on this machine; in int16 all give the same integers. Programs that are exported, and
                 gradients, need one of XLA's, "xla" or in int16 a key of `ops.exact.STRATEGIES`: others hold functions
-                of this process.
+                of this process, as all programs for CPUs with AVX2 do where there is block motion or deblocking.
             platform: that programs are compiled for, "cpu", "gpu" or "tpu"; None is this machine's.
 
         Raises:
@@ -188,16 +188,17 @@ def stream_precision(header: NvcHeader, precision: str | None = None) -> str:
 
 
 def packaged_for(header: NvcHeader) -> str:
-    """The packaged model that a stream names.
+    """The packaged model that a stream names; a newer one of that name may have taken its place.
 
     Raises:
         ModelError: no such model is packaged.
     """
-    if header.model not in packaged_models():
+    made = packaged_with(header.identity)
+    if made is None and header.model not in packaged_models():
         raise ModelError(
             f"the stream was made with the model {_wanted(header)}, which is not packaged; give it as `model`."
         )
-    return header.model
+    return made or header.model
 
 
 def stored_for(header: NvcHeader, stored: StoredModel, name: str) -> StoredModel:
@@ -221,12 +222,13 @@ def check_identity(header: NvcHeader, codec: Codec, name: str) -> None:
         ModelError: the identities differ.
     """
     if not codec.stored.made(header.identity):
-        retrained = name == header.model and name in packaged_models()
+        made = packaged_with(header.identity)
+        advice = f"give {made or 'the right one'} as `model`"
+        if made is None and name == header.model and name in packaged_models():
+            advice += ", or install the nvc-jax release that packaged it"
         raise ModelError(
             f"the stream was made with the model {_wanted(header)}, and {name} has identity "
-            f"{codec.stored.identity[:12]}; give the right one as `model`"
-            f"{', or install the nvc-jax release that packaged it' if retrained else ''} "
-            "(`ignore_identity` decodes all the same)."
+            f"{codec.stored.identity[:12]}; {advice} (`ignore_identity` decodes all the same)."
         )
 
 

@@ -1,7 +1,7 @@
 """Rate control: the qps of every packet, from what the packets before it took. One pass, no look-ahead.
 
 Pure arithmetic: an encoder says what it knows of a packet before it is coded (`Upcoming`), gets its qps, and says what
-came of it (`update`). The constants were fitted to the embedded model; each controller corrects them as it goes.
+came of it (`update`). The constants were fitted to embedded_v1; each controller corrects them as it goes.
 """
 
 import dataclasses

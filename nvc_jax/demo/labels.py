@@ -37,6 +37,7 @@ _FONT = {  # rows of each glyph from the top, as five bits
     "s": "00 00 0e 10 0e 01 1e",
     "t": "08 08 1c 08 08 09 06",
     "u": "00 00 11 11 11 13 0d",
+    "x": "00 00 11 0a 04 0a 11",
 }
 
 

@@ -19,7 +19,7 @@ Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
 
 # Share of skipped blocks in thousandths where 0 to 4 of the neighbours are, the second half as above. Fitted to what
-# the embedded model skips in training clips at qps 5, 25 and 45, and for the fewest neighbours to less.
+# embedded_v1 skips in training clips at qps 5, 25 and 45, and for the fewest neighbours to less.
 _SKIP_ROWS = (90, 290, 540, 780, 987, 220, 370, 570, 770, 970)
 _SKIP_FAR = len(_SKIP_ROWS) // 2
 

@@ -398,14 +398,25 @@ kd_nvc_t = _codec(
 # Inferred (spec ui2c, section 4): matches the published parameters and operations; the adaptor is the least certain.
 ui2c = CodecConfig("ui2c", (("pair", _inter(PairConfig, 384, (2, 6, 3, 3, 4), 640)),), first="pair", rest="pair")
 
-# The default of the models in the package: small enough to train on a CPU and to carry in the repository.
+# The default of the models in the package: small enough to train on a CPU and to carry in the repository. The intra
+# network codes few pictures, and may be deeper.
 embedded = _codec(
     "embedded",
-    _small_intra(96, (1, 2), 128, latent=192, hyper=32),
-    _small_inter(MotionInterConfig, 112, 160, latent=192, hyper=32, temporal_width=128),
+    _small_intra(96, (2, 3), 128, latent=256, hyper=32),
+    _inter(
+        MotionInterConfig,
+        112,
+        (1, 1, 2, 2, 1),
+        112,
+        latent=256,
+        hyper=32,
+        temporal_width=128,
+        fusion=Stack(1, 160),
+        spatial=Stack(1, 160),
+    ),
 ).with_deblocking(38)
 
-# Prepared, not trained yet; meant to become the default model: more latent channels, because high qps buy too little.
+# Prepared, not trained yet: wider, for a GPU.
 embedded_v2 = _codec(
     "embedded_v2",
     _small_intra(112, (2, 3), 128, latent=256, hyper=32),

@@ -3,7 +3,7 @@
 A network gives every block errors of its own, which show as a step at its edges. Across an edge the filter takes up to
 eight pixels p7..p0 | q0..q7. The excess of the step over a straight line is taken off it, clipped and spread over
 pixels on both sides, by as many as the surroundings are smooth: these ramps and bounds are what minimised the error of
-the embedded model's pictures, in multiples of the size of its errors at a qp, R. docs/INT16.md, section 7, defines it.
+the pictures of embedded_v1, in multiples of the size of its errors at a qp, R. docs/INT16.md, section 7, defines it.
 """
 
 import jax.numpy as jnp

@@ -30,10 +30,10 @@ _REACH = LONGEST // PRECISION + 1 + _AFTER  # halo of vectors and taps together
 _COARSE = 4  # the search starts in pictures of a quarter of the size
 _COARSE_RANGE = LONGEST // PRECISION // _COARSE  # in their pixels
 _WHOLE_RANGE = 3  # pixels around the coarse result
-_LAMBDA = 4.0 * 2.0 ** (np.arange(128) / 7)  # at every qp: bits that a squared error is worth in the embedded model
+_LAMBDA = 4.0 * 2.0 ** (np.arange(128) / 7)  # at every qp: bits that a squared error is worth in the embedded models
 # Absolute differences of luma, in 1/512, that a bit is worth.
 _PRICES = np.round(FIXED_SCALE * 0.7 / np.sqrt(_LAMBDA)).astype(np.float32)
-# A block is skipped if its error is worth fewer bits than this. Measured with the embedded model on five clips: 44
+# A block is skipped if its error is worth fewer bits than this. Measured with embedded_v1 on five clips: 44
 # takes 1 % more bits than 64, 90 as many; busy clips prefer less, still ones more.
 _SKIP_BITS = 64.0
 _COMPONENT_WEIGHTS = np.array([6, 1, 1])  # of Y, Cb and Cr in that error, as in PSNR 6:1:1

@@ -15,8 +15,8 @@ Blocks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # rows and columns
 
 LARGEST = 127  # difference with a bin of its own
 # Sums of the differences in both components from which on the next row of the table is used. The first row is for
-# neighbours that all stand still, the second for neighbours that are alike; where neighbours are farther away than one
-# block, the second half of the table is used.
+# neighbours that all stand still, the second for neighbours that are the same; where neighbours are farther away than
+# one block, the second half of the table is used.
 _SPREADS = np.array([1, 2, 4, 8, 16, 32])
 # (share of zeros in thousandths, width in quarters) of each row, fitted to the vectors of the training clips; the share
 # of the first is higher than theirs, since most videos that people code move less.
@@ -29,7 +29,7 @@ _FAR = ROWS // 2
 
 
 def frequencies(total: int) -> list[list[int]]:
-    """Of the differences -127 to 127 and of all others, for each row; their sum is `total`.
+    """Count the differences -127 to 127 and all others, for each row, in parts of `total`.
 
     The difference d has the frequency of 1 / (width + |d|)^3. Whole numbers only: tables must be the same everywhere.
     """

@@ -37,11 +37,11 @@ def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array
         Vectors like those given.
     """
     scales = jnp.asarray(_WORTH)[jnp.round(qp).astype(jnp.int32)]
+    operands = (*lax.stop_gradient((picture, reference)), vectors, scales)
     if native_motion.usable(picture, reference):
-        operands = (*lax.stop_gradient((picture, reference)), vectors, scales)
         refined: Array = lax.platform_dependent(*operands, cpu=_refine_natively, default=_refine)
         return refined
-    return _refine(picture, reference, vectors, scales)
+    return _refine(*operands)
 
 
 def _refine_natively(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
@@ -92,7 +92,7 @@ class _Order:
     @classmethod
     @lru_cache(maxsize=8)
     def of(cls, height: int, width: int) -> "_Order":
-        """Of pictures of so many blocks."""
+        """The order of pictures of so many blocks."""
         step, around = np.zeros((height, width), np.int32), np.zeros((4, height, width), np.int32)
         far = np.zeros((height, width), bool)
         for number, (blocks, (y, x), is_far) in enumerate(motion_order.steps(height, width)):
@@ -109,7 +109,7 @@ class _Order:
 
 @lru_cache(maxsize=1)
 def _bits() -> npt.NDArray[np.int32]:
-    """Of a component by table row and difference from -128 on, in units of costs."""
+    """Bits of a component by table row and difference from -128 on, in units of costs."""
     counts = np.array(motion_order.frequencies(_TOTAL))
     counts = np.concatenate([counts[:, -1:], counts[:, :-1]], axis=1)  # what has no bin of its own is -128
     return np.round(-_UNIT * np.log2(counts / _TOTAL)).astype(np.int32)

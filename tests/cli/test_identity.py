@@ -53,11 +53,13 @@ def test_of_streams_from_before(nvc, model, clip, work):
 
 @pytest.mark.parametrize("precision", ["int16", "float32"])
 def test_of_the_packaged_model(nvc, model, precision):
-    """And of a stream that it made before it had deblocking, which it decodes."""
+    """And of a stream of the one before it, which had its name and no deblocking yet, and decodes it."""
     shutil.copy(regression.DATA.with_name(f"embedded_{precision}.nvc"), "s.nvc")
     packaged = nvc("models", "--json").json()["models"]["embedded"]["identity"]
     assert said(nvc("models")) == packaged[:12]
     assert said(nvc("info", "s.nvc")) == "217e25c58ba9"
-    sentence = nvc("decode", "s.nvc", "d.y4m", "--model", model).refusal()
-    assert "made with the model embedded (identity 217e25c58ba9), and " in sentence
-    assert nvc("decode", "s.nvc", "d.y4m", "--model", "embedded").code == 0
+    for other in (model, "embedded"):
+        sentence = nvc("decode", "s.nvc", "d.y4m", "--model", other).refusal()
+        assert "made with the model embedded (identity 217e25c58ba9), and " in sentence
+        assert "; give embedded_v1 as --model (--ignore-identity decodes all the same)." in sentence
+    assert nvc("decode", "s.nvc", "d.y4m", "--model", "embedded_v1").code == 0

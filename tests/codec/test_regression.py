@@ -20,8 +20,8 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.ops.motion import estimate
 from nvc_jax.video import Colour, VideoInfo, create_video
 
-# Streams of the embedded model, made before networks had names and packets several pictures, and the SHA-256 of the
-# hashes of their pictures. Two runs, a refresh, motion, skipped blocks, qps with a fraction.
+# Streams of embedded_v1, then `embedded`, made before networks had names and packets several pictures, and the SHA-256
+# of the hashes of their pictures. Two runs, a refresh, motion, skipped blocks, qps with a fraction.
 OLD = {
     "int16": "5df7fcdee28a13b62a66995313ac9bd5627eba7dfb0b35950459aa5b49e2750a",
     "float32": "1ddbd67752cdadd5a07387c6b60bdf5f6d775ae3d98d846a9e0b88895130ca56",

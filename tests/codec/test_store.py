@@ -157,11 +157,11 @@ def test_the_forms_of_a_model_share_its_identity(model, folder, tmp_path):
     assert before.identity == before.contents == before.stream_identity == integers.contents
 
 
-FIRST = "217e25c58ba9840e847a62687e6ac9eba9630ca1f8a4334ec3ba187e59abe14f"  # the embedded model before deblocking
+FIRST = "217e25c58ba9840e847a62687e6ac9eba9630ca1f8a4334ec3ba187e59abe14f"  # embedded_v1 before deblocking
 
 
-def test_the_embedded_model_keeps_its_name_in_int16_streams(tmp_path):
-    stored = load_model("embedded").for_stream(FIRST)
+def test_a_model_keeps_its_name_in_int16_streams(tmp_path):
+    stored = load_model("embedded_v1").for_stream(FIRST)
     assert stored.identity == FIRST
     integers = integerise(stored)
     assert integers.stream_identity == integers.contents == stored.int16_identity != stored.identity
