@@ -365,10 +365,16 @@ def _inter(
     return kind(**{"width": width, **stacks, **fields})
 
 
-def _small_inter(kind: type[InterConfig], width: int, prior: int, **fields: Any) -> Any:
-    """With one block in each stack."""
+def _small_inter(
+    kind: type[InterConfig],
+    width: int,
+    prior: int,
+    blocks: tuple[int, int, int, int, int] = (1, 1, 1, 1, 1),
+    **fields: Any,
+) -> Any:
+    """With one block in each stack of the prior."""
     one = Stack(1, prior)
-    return _inter(kind, width, (1, 1, 1, 1, 1), width, fusion=one, spatial=one, **fields)
+    return _inter(kind, width, blocks, width, fusion=one, spatial=one, **fields)
 
 
 def _student(name: str, teacher: CodecConfig, **stacks: Stack) -> CodecConfig:
@@ -403,17 +409,7 @@ ui2c = CodecConfig("ui2c", (("pair", _inter(PairConfig, 384, (2, 6, 3, 3, 4), 64
 embedded = _codec(
     "embedded",
     _small_intra(96, (2, 3), 128, latent=256, hyper=32),
-    _inter(
-        MotionInterConfig,
-        112,
-        (1, 1, 2, 2, 1),
-        112,
-        latent=256,
-        hyper=32,
-        temporal_width=128,
-        fusion=Stack(1, 160),
-        spatial=Stack(1, 160),
-    ),
+    _small_inter(MotionInterConfig, 112, 160, (1, 1, 2, 2, 1), latent=256, hyper=32, temporal_width=128),
 ).with_deblocking(38)
 
 # Prepared, not trained yet: wider, for a GPU.
@@ -427,17 +423,7 @@ embedded_v2 = _codec(
 rt_small = _codec(
     "rt_small",
     _small_intra(104, (2, 3), 128, latent=128, hyper=32),
-    _inter(
-        InterConfig,
-        128,
-        (2, 2, 2, 2, 2),
-        128,
-        latent=96,
-        hyper=32,
-        temporal_width=128,
-        fusion=Stack(1, 160),
-        spatial=Stack(1, 160),
-    ),
+    _small_inter(InterConfig, 128, 160, (2, 2, 2, 2, 2), latent=96, hyper=32, temporal_width=128),
 )
 
 # Students of rt_small, as those of KD-NVC are of DCVC-RT: about the same shares of blocks, channels and FFNs.
@@ -463,16 +449,14 @@ ui2c_small = CodecConfig(
     (
         (
             "pair",
-            _inter(
+            _small_inter(
                 PairConfig,
                 184,
+                192,
                 (2, 2, 2, 2, 2),
-                184,
                 latent=128,
                 hyper=32,
                 temporal_width=184,
-                fusion=Stack(1, 192),
-                spatial=Stack(1, 192),
                 adaptor=Stack(1, 184),
             ),
         ),
