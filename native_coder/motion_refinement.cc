@@ -83,7 +83,7 @@ void Refinement::Refine(size_t picture, const Visit& visit) noexcept {
   if (instead - CostOf(picture, block, pixels, vector) < saved) vectors[block] = expected.vector;
 }
 
-// Of the errors of a block that is moved by a vector.
+// The cost of the errors of a block that is moved by a vector.
 int32_t Refinement::CostOf(size_t picture, size_t block, const int16_t* pixels, Vector vector) const noexcept {
   const size_t row = block / shape_.columns(), column = block % shape_.columns();
   const size_t first = picture * shape_.height * shape_.width * kChannels;

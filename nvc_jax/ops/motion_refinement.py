@@ -17,7 +17,7 @@ from nvc_jax.ops.motion import ERROR_BITS, block_errors, compensate
 
 _UNIT = 16  # of costs: parts of a bit
 # An error counts for more than in its own picture: the pictures after it are predicted from it. Chosen on six clips of
-# the training set: 2 and 4 take 14.7 and 13.5 % fewer bits than no refinement.
+# the training set, with vectors at 0.6 of the price in the search: 2 and 4 took 14.7 and 13.5 % fewer bits than none.
 _INHERITED = 2.0
 _WORTH = np.float32(_UNIT * _INHERITED) * ERROR_BITS.astype(np.float32)  # of a squared error, at every qp
 _MOST = np.float32(1 << 28)
