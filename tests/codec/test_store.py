@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nvc_jax.codec import descriptions
 from nvc_jax.codec.compact import compacted, expanded
 from nvc_jax.codec.descriptions import trained_identity
 from nvc_jax.codec.integers import integerise
@@ -169,6 +170,17 @@ def test_a_model_keeps_its_name_in_int16_streams(tmp_path):
     assert trained_identity("0" * 64) == "0" * 64
     save_model(tmp_path / "int16", integers)
     assert load_model(tmp_path / "int16").stream_identity == integers.contents
+
+
+@pytest.mark.parametrize("damaged", ["{", '{"format": 1, "identity": "a", "source": "b", "unfiltered": []}'])
+def test_packaged_models_are_found_by_identity(damaged, tmp_path, monkeypatch):
+    """Also one that a newer model has taken the name of, and beside one with a damaged description."""
+    (tmp_path / "config.json").write_text(damaged)
+    packaged = {"a_damaged_one": tmp_path} | descriptions.packaged_models()
+    monkeypatch.setattr(descriptions, "packaged_models", lambda: packaged)
+    newest = descriptions.read_description(packaged["embedded"])["identity"]
+    assert [descriptions.packaged_with(made) for made in (newest, FIRST)] == ["embedded", "embedded_v1"]
+    assert descriptions.packaged_with("0" * 64) is None
 
 
 def test_a_model_with_deblocking_is_what_it_was_for_its_streams(model, tmp_path):
