@@ -105,12 +105,12 @@ class Quantise:
     def side(self, state: State) -> tuple[State, SideInformation | None]:
         """Choose it."""
         state, side = self._loaded.network.search(self._pictures, state, self._qps, self._loaded.skip_blocks)
-        self._side = None if side is None else side.symbols
+        self._side = side
         return state, side
 
     def z(self, context: Callable[[], Array | None]) -> Array:
         """Analyse the pictures."""
-        self._y, self._z = self._loaded.run(stages.analyse, self._pictures, context(), self._qps)
+        self._y, self._z = self._loaded.run(stages.analyse, self._pictures, context(), self._qps, self._side)
         return self._z
 
     def y(self, step: int, gain: Any, coding: CodingStep) -> Array:
@@ -123,7 +123,8 @@ class Quantise:
     @property
     def coded(self) -> "CodedSymbols":
         """All of them, after the loop."""
-        return CodedSymbols(self._side, self._z, list(zip(self._parts[::2], self._parts[1::2], strict=True)))
+        side = None if self._side is None else self._side.symbols
+        return CodedSymbols(side, self._z, list(zip(self._parts[::2], self._parts[1::2], strict=True)))
 
 
 class Given:

@@ -111,20 +111,30 @@ def context(network: Network, params: ParamTree, features: Array) -> Array:
 
 @_network_stage(method="analyse")
 def latents(
-    network: Network, params: ParamTree, pictures: Array, context: Array | None, qps: Array
+    network: Network,
+    params: ParamTree,
+    pictures: Array,
+    context: Array | None,
+    qps: Array,
+    side: SideInformation | None = None,
 ) -> tuple[Array, Array]:
     """Pictures to y [B, H/16, W/16, C] and z [B, H/64, W/64, C], float32 (or int16), not rounded."""
-    y, z = run(network, params, "analyse", to_precision(pictures, dtype(params)), context, qps)
+    y, z = run(network, params, "analyse", to_precision(pictures, dtype(params)), context, qps, side)
     ops = arithmetic(z)
     return ops.widen(y), ops.widen(z)
 
 
 @_network_stage()
 def analyse(
-    network: Network, params: ParamTree, pictures: Array, context: Array | None, qps: Array
+    network: Network,
+    params: ParamTree,
+    pictures: Array,
+    context: Array | None,
+    qps: Array,
+    side: SideInformation | None = None,
 ) -> tuple[Array, Array]:
     """Encoder only. Pictures to y and the symbols of z."""
-    y, z = latents.traced(network, params, pictures, context, qps)
+    y, z = latents.traced(network, params, pictures, context, qps, side)
     return y, to_coder_order(arithmetic(z).to_symbols(z, jnp.zeros_like(z)))
 
 

@@ -17,6 +17,10 @@ def _check_fields(config: "Stack | NetworkConfig") -> None:
             if not isinstance(value, Stack):
                 raise ConfigError(f"{type(config).__name__}.{field.name} is {value!r}; it must be a Stack.")
             continue
+        if isinstance(field.default, bool):
+            if type(value) is not bool:
+                raise ConfigError(f"{type(config).__name__}.{field.name} is {value!r}; it must be true or false.")
+            continue
         low, high = field.metadata.get("range", (1, 8192))
         if type(value) is not int or not low <= value <= high:
             where = f"{type(config).__name__}.{field.name}"
@@ -192,9 +196,12 @@ class MotionInterConfig(InterConfig):
 
     Attributes:
         deblocking: see `IntraConfig`.
+        residual: the network codes the difference from the moved picture, which is added to its output. Without, the
+            prediction goes through the features, whose channels then lose a part of it in every picture.
     """
 
     deblocking: int = _deblocking()
+    residual: bool = False
 
     side: ClassVar[str | None] = "motion"
 

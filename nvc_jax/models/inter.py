@@ -132,7 +132,9 @@ class Inter(Network):
         """See `Network`."""
         return chain(self.extractor_context, features)
 
-    def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
+    def analyse(
+        self, pictures: Array, context: Any, qps: Array, side: SideInformation | None = None
+    ) -> tuple[Array, Array]:
         """See `Network`."""
         x = self.encoder_in(to_patches(pictures, PATCH))
         x = chain(self.encoder_blocks, jnp.concatenate([x, context], axis=-1))

@@ -118,7 +118,9 @@ class Network(nn.Module):
         """Second part of feature extraction: the context of encoder and decoder, [B, H/8, W/8, C]."""
         raise NotImplementedError
 
-    def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
+    def analyse(
+        self, pictures: Array, context: Any, qps: Array, side: SideInformation | None = None
+    ) -> tuple[Array, Array]:
         """Pictures to latents y [B, H/16, W/16, Cy] and z [B, ceil(H/64), ceil(W/64), Cz], not rounded."""
         raise NotImplementedError
 

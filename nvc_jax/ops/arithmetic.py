@@ -21,6 +21,7 @@ class Arithmetic(Protocol):
     def affine(self, x: Array, kernel: Any, bias: Array) -> Array: ...  # noqa: D102
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
     def dc_block(self, x: Array, layers: BlockLayers, shortcut: bool) -> Array: ...  # noqa: D102
+    def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102
     def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102

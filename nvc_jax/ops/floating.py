@@ -78,6 +78,11 @@ def position_gain(x: Array) -> Array:
     return 0.5 + 1.5 * jax.nn.sigmoid(x)
 
 
+def add(a: Array, b: Array) -> Array:
+    """A + b, in the more precise type."""
+    return a + b
+
+
 def at_least(x: Array, bound: float) -> Array:
     """max(x, bound)."""
     return bounds.lower_bound(x, bound)

@@ -85,6 +85,7 @@ class Relax:
             self._noisy = [functools.partial(jax.vmap(add_uniform_noise), key=step_keys) for step_keys in keys]
         self.bits_y = self.bits_side = jnp.zeros(len(packet.qps))
         self._uncoded: Array | None = None
+        self._side: SideInformation | None = None
 
     def side(self, state: State) -> tuple[State, SideInformation | None]:
         """See `SymbolSource`."""
@@ -94,13 +95,14 @@ class Relax:
         if side is not None and kind is not None:
             self._uncoded = network.uncoded(side)
             self.bits_side = SIDE_INFORMATION[kind].bits(side.symbols, jnp)
+        self._side = side
         return state, side
 
     def z(self, context: Callable[[], Any]) -> Array:
         """See `SymbolSource`."""
         qps, run = self._packet.qps, self._loaded.run
         self.context = context()
-        self._y, z = run(stages.latents, self._packet.pictures, self.context, qps)
+        self._y, z = run(stages.latents, self._packet.pictures, self.context, qps, self._side)
         noisy = self._noisy[0](z)
         likelihood = run(stages.z_cdf, noisy + 0.5, qps) - run(stages.z_cdf, noisy - 0.5, qps)
         self.bits_z = likelihood_bits(likelihood).sum(axis=(1, 2, 3))
