@@ -53,8 +53,8 @@ def _extractor(network: Any, state: State, qps: Array) -> tuple[Array, Array]:
     return network.context(features), temporal
 
 
-def _encoder(network: Any, pictures: Array, context: Array, qps: Array) -> Array:
-    return network.analyse(pictures, context, qps)[0]  # XLA leaves the hyper encoder out
+def _encoder(network: Any, source: Array, context: Array, qps: Array) -> Array:
+    return network.analyse(source, context, qps)[0]  # XLA leaves the hyper encoder out
 
 
 def _hyper(network: Any, y: Array, z: Array) -> tuple[Array, Array]:
@@ -78,24 +78,27 @@ def _run(network: Any, params: ParamTree, method: str | Callable[..., Any], *inp
 def module_calls(subject: Subject) -> dict[str, Call]:
     """Make the rows of the table, each with inputs of the right shapes."""
     params, pictures, state, qps = subject.inputs
-    run = functools.partial(_run, subject.loaded.network, params)
-    pictures, state = jax.tree.map(lambda x: to_precision(x, dtype(params)), (pictures, state))
+    network = subject.loaded.network
+    run = functools.partial(_run, network, params)
+    state, side = network.search(pictures, state, qps, subject.loaded.skip_blocks)
+    source = network.source(pictures, side)
+    source, state = jax.tree.map(lambda x: to_precision(x, dtype(params)), (source, state))
     context, temporal = run(_extractor, state, qps)
-    y = run(_encoder, pictures, context, qps)
+    y = run(_encoder, source, context, qps)
     z = run(lambda network, y: network.hyper_encoder(y), y)
     hyper = run(_hyper, y, z)[1][:, : y.shape[1], : y.shape[2]]
     shared = run(_prior_fusion, hyper, temporal)
     feature = run("synthesise", y, context, qps)
     inputs: dict[str, tuple[Any, ...]] = {
         "extractor": (_extractor, state, qps),
-        "encoder": (_encoder, pictures, context, qps),
+        "encoder": (_encoder, source, context, qps),
         "hyper": (_hyper, y, z),
         "prior fusion": (_prior_fusion, hyper, temporal),
         "spatial prior": (_second_step, shared, y),
         "decoder": ("synthesise", y, context, qps),
-        "reconstruction": ("reconstruct", feature, None, qps),
+        "reconstruction": ("reconstruct", feature, side, qps),
     }
-    return {name: Call(_run, (subject.loaded.network, params, *rest)) for name, rest in inputs.items()}
+    return {name: Call(_run, (network, params, *rest)) for name, rest in inputs.items()}
 
 
 def stage_calls(subject: Subject) -> dict[str, Call]:

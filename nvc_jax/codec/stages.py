@@ -18,13 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nvc_jax.models.config import PATCH
 from nvc_jax.models.network import Network, State
 from nvc_jax.models.params import ParamTree, dtype, modules_of
 from nvc_jax.models.state import Prior, SideInformation, Synthesis
 from nvc_jax.ops import colour
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order, unfold
-from nvc_jax.ops.pixels import pad_to_multiple
+from nvc_jax.ops.pixels import pad_to_multiple, to_patches
 from nvc_jax.spec import NOT_CODED, PICTURE_STRIDE
 
 
@@ -119,7 +120,8 @@ def latents(
     side: SideInformation | None = None,
 ) -> tuple[Array, Array]:
     """Pictures to y [B, H/16, W/16, C] and z [B, H/64, W/64, C], float32 (or int16), not rounded."""
-    y, z = run(network, params, "analyse", to_precision(pictures, dtype(params)), context, qps, side)
+    source = to_precision(network.source(pictures, side), dtype(params))
+    y, z = run(network, params, "analyse", source, context, qps)
     ops = arithmetic(z)
     return ops.widen(y), ops.widen(z)
 
@@ -212,11 +214,11 @@ def reconstruct(network: Network, params: ParamTree, synthesis: Synthesis, qps: 
 def reconstruct_with_patches(
     network: Network, params: ParamTree, synthesis: Synthesis, qps: Array
 ) -> tuple[Array, Array]:
-    """Training only, of `Inter`. See `reconstruct`; also the patches [B, H'/8, W'/8, T*192] before they are clamped."""
+    """Training only, of `Inter`. See `reconstruct`; also patches [B, H'/8, W'/8, T*192] of the unclamped pictures."""
 
     def both(network: Any) -> tuple[Array, Array]:
-        patches = network.patches(synthesis.feature, qps)
-        return network.assemble(patches, synthesis.side, qps), patches
+        pictures = network.unclamped(synthesis.feature, synthesis.side, qps)
+        return network.finish(pictures, synthesis.side, qps), to_patches(pictures, PATCH)
 
     pictures, patches = run(network, params, both)
     return pictures, patches

@@ -132,9 +132,7 @@ class Inter(Network):
         """See `Network`."""
         return chain(self.extractor_context, features)
 
-    def analyse(
-        self, pictures: Array, context: Any, qps: Array, side: SideInformation | None = None
-    ) -> tuple[Array, Array]:
+    def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
         """See `Network`."""
         x = self.encoder_in(to_patches(pictures, PATCH))
         x = chain(self.encoder_blocks, jnp.concatenate([x, context], axis=-1))
@@ -168,14 +166,18 @@ class Inter(Network):
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
-        return self.assemble(self.patches(feature, qps), side, qps)
+        return self.finish(self.unclamped(feature, side, qps), side, qps)
 
     def patches(self, feature: Array, qps: Array) -> Array:
-        """The pictures of a packet as patches [B, H/8, W/8, T*192], not clamped."""
+        """What the network gives for the pictures of a packet, as patches [B, H/8, W/8, T*192]."""
         x = chain(self.recon_blocks, feature)
         return self.recon_out(arithmetic(x).multiply(x, self.q_recon(qps)))
 
-    def assemble(self, patches: Array, side: SideInformation | None, qps: Array) -> Array:
-        """The pictures of such patches, clamped to 0..1."""
-        ops = arithmetic(patches)
-        return ops.widen(ops.clamp_picture(from_patches(patches, PATCH, self.config.pictures)))
+    def unclamped(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
+        """The pictures [B, T, H, W, 3] of a packet, with all that is added to them, not clamped."""
+        return from_patches(self.patches(feature, qps), PATCH, self.config.pictures)
+
+    def finish(self, pictures: Array, side: SideInformation | None, qps: Array) -> Array:
+        """Such pictures, clamped to 0..1."""
+        ops = arithmetic(pictures)
+        return ops.widen(ops.clamp_picture(pictures))

@@ -77,9 +77,7 @@ class Intra(Network):
         x = follow.blocks("decoder_blocks", c.decoder.blocks, x, LARGE)
         follow.block("decoder_out", follow.bank("q_decoder", x, SMALL), SMALL)
 
-    def analyse(
-        self, pictures: Array, context: Any, qps: Array, side: SideInformation | None = None
-    ) -> tuple[Array, Array]:
+    def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
         """See `Network`."""
         x = self.encoder_in(to_patches(pictures, PATCH))
         x = arithmetic(x).multiply(x, self.q_encoder(qps))

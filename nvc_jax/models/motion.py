@@ -1,7 +1,7 @@
 """The inter network with block motion: predicts from the picture before, moved block by block (ops/motion.py)."""
 
 import functools
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from nvc_jax.models.config import PATCH, MotionInterConfig
+from nvc_jax.models.config import MotionInterConfig
 from nvc_jax.models.inter import Inter
 from nvc_jax.models.network import State
 from nvc_jax.models.state import Pictures, SideInformation
@@ -18,7 +18,6 @@ from nvc_jax.ops import motion
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.deblocking import deblock, weak_edges
 from nvc_jax.ops.motion_refinement import refine
-from nvc_jax.ops.pixels import to_patches
 
 
 class MotionInter(Inter):
@@ -52,19 +51,24 @@ class MotionInter(Inter):
         """See `Network`: skipped blocks."""
         return None if side is None else side.symbols[..., 2] != 0
 
-    def analyse(
-        self, pictures: Array, context: Any, qps: Array, side: SideInformation | None = None
-    ) -> tuple[Array, Array]:
-        """See `Network`; the latents of the difference from the prediction if `residual`."""
-        if self.config.residual and side is not None:
-            pictures = pictures - to_precision(side.prediction, pictures.dtype)
-        return super().analyse(pictures, context, qps)
+    @nn.nowrap
+    def source(self, pictures: Array, side: SideInformation | None) -> Array:
+        """See `Network`; the difference from the prediction if `residual`."""
+        if not self.config.residual or side is None:
+            return pictures
+        return to_precision(pictures, side.prediction.dtype) - side.prediction  # int16 has room for -512..512
 
-    def assemble(self, patches: Array, side: SideInformation | None, qps: Array) -> Array:
+    def unclamped(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
+        """See `Inter`; with the prediction, in the precision of pictures, if `residual`."""
+        pictures = super().unclamped(feature, side, qps)
+        if not self.config.residual or side is None:
+            return pictures
+        ops = arithmetic(pictures)
+        return ops.add(ops.widen(pictures), side.prediction)
+
+    def finish(self, pictures: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Inter`; the prediction where blocks are skipped, and smooth edges of blocks."""
-        if self.config.residual and side is not None:
-            patches = arithmetic(patches).add(patches, to_patches(side.prediction, PATCH))
-        picture, weak = super().assemble(patches, side, qps)[:, 0], None
+        picture, weak = super().finish(pictures, side, qps)[:, 0], None
         skipped = self.uncoded(side)
         if side is not None and skipped is not None:
             picture = motion.replace_skipped(picture, side.prediction[:, 0], skipped)

@@ -106,6 +106,11 @@ class Network(nn.Module):
         raise NotImplementedError
 
     @nn.nowrap
+    def source(self, pictures: Array, side: SideInformation | None) -> Array:
+        """Encoder only. The input of `analyse`, before it is converted to the precision of the network."""
+        return pictures
+
+    @nn.nowrap
     def uncoded(self, side: SideInformation | None) -> Array | None:
         """Mask [B, H/16, W/16] of the positions of y that side information leaves out, None if all are coded."""
         return None
@@ -118,10 +123,8 @@ class Network(nn.Module):
         """Second part of feature extraction: the context of encoder and decoder, [B, H/8, W/8, C]."""
         raise NotImplementedError
 
-    def analyse(
-        self, pictures: Array, context: Any, qps: Array, side: SideInformation | None = None
-    ) -> tuple[Array, Array]:
-        """Pictures to latents y [B, H/16, W/16, Cy] and z [B, ceil(H/64), ceil(W/64), Cz], not rounded."""
+    def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
+        """`source` to latents y [B, H/16, W/16, Cy] and z [B, ceil(H/64), ceil(W/64), Cz], not rounded."""
         raise NotImplementedError
 
     def prior(self, z_hat: Array, temporal: Any, latent_size: tuple[int, ...]) -> Prior:

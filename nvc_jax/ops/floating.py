@@ -79,7 +79,7 @@ def position_gain(x: Array) -> Array:
 
 
 def add(a: Array, b: Array) -> Array:
-    """A + b, in the more precise type."""
+    """A + b."""
     return a + b
 
 
