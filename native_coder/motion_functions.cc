@@ -64,22 +64,24 @@ ffi::Error Estimate(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer
 }
 
 // Vectors of the blocks of a picture in its reference, of any two precisions, for the coder. scales: [B], costs of a
-// squared error. costs: [16, 256] of a component; visits: [blocks, 6]; ends: [steps]; see motion_refinement.h.
+// squared error. choices, differences, visits [blocks, 6], ends [steps]: see motion_refinement.h.
 template <Choice kernels>
 ffi::Error Refine(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer reference, Vectors vectors,
-                  ffi::Buffer<ffi::F32> scales, Int32 costs, Int32 visits, Int32 ends, ffi::Result<Vectors> refined) {
+                  ffi::Buffer<ffi::F32> scales, Int32 choices, Int32 differences, Int32 visits, Int32 ends,
+                  ffi::Result<Vectors> refined) {
   constexpr size_t kFields = sizeof(motion::Visit) / sizeof(int32_t);
   const Shape shape = ShapeOf(picture.dimensions());
   const Pixels pictures = PixelsOf(picture), references = PixelsOf(reference);
   if (!IsOf(shape, vectors) || refined->element_count() != vectors.element_count() || Missing(pictures) ||
       Missing(references) || reference.element_count() != picture.element_count() ||
-      scales.element_count() != shape.count || costs.element_count() != motion::kTableRows * motion::kDifferences ||
+      scales.element_count() != shape.count || choices.element_count() != motion::kChoiceRows * motion::kChoices ||
+      differences.element_count() != motion::kDifferenceRows * motion::kDifferences ||
       visits.element_count() != kFields * shape.rows() * shape.columns() || ends.element_count() == 0) {
     return Mismatch();
   }
   std::copy_n(vectors.typed_data(), vectors.element_count(), refined->typed_data());
   const motion::Coder coder{reinterpret_cast<const motion::Visit*>(visits.typed_data()), ends.typed_data(),
-                            ends.element_count(), costs.typed_data()};
+                            ends.element_count(), choices.typed_data(), differences.typed_data()};
   Refinement refinement(*kernels(), shape, pictures, references, scales.typed_data(), coder,
                         reinterpret_cast<Vector*>(refined->typed_data()));
   for (size_t step = 1; step < coder.steps; ++step) {
@@ -143,6 +145,7 @@ auto BindRefine() {
       .Arg<ffi::AnyBuffer>()
       .Arg<Vectors>()
       .Arg<ffi::Buffer<ffi::F32>>()
+      .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int32>()
       .Arg<Int32>()

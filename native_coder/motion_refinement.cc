@@ -1,8 +1,9 @@
-// Only blocks whose vector is not the expected one are moved, each with these two vectors.
+// Candidates whose bits alone cost as much as the best so far are not moved.
 #include "motion_refinement.h"
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 namespace nvc::motion {
 namespace {
@@ -11,10 +12,15 @@ constexpr size_t kAtOnce = 16;  // blocks of a work item
 constexpr size_t kLine = kBlock * kChannels;
 constexpr int kSpreads = 6;  // of neighbours, at powers of two, from which on the next row of the table is used
 constexpr float kMost = 1 << 28;
+constexpr ptrdiff_t kMostAgree = 3;                                    // neighbours
+constexpr size_t kGroups[kContexts / 2] = {0, 0, 1, 1, 1, 2, 2, 3};  // of rows of differences
 
-struct Expected {
-  Vector vector;
-  size_t row;  // of the table
+// Knowledge of both sides before a vector is coded.
+struct Context {
+  Vector neighbours[4];
+  Vector expected;
+  size_t row;
+  bool agree;  // most neighbours have the expected vector
 };
 
 struct Middle {
@@ -28,23 +34,35 @@ Middle MiddleOf(int a, int b, int c, int d) {
   return {static_cast<int8_t>((a + b + c + d - least - largest) >> 1), largest - least};
 }
 
-Expected Expect(const Vector* vectors, const Visit& visit) {
-  Vector near[4];
+Context ContextOf(const Vector* vectors, const Visit& visit) {
+  Context result{};
+  Vector* const near = result.neighbours;
   for (size_t i = 0; i < 4; ++i) near[i] = vectors[visit.around[i]];
   const Middle y = MiddleOf(near[0].y, near[1].y, near[2].y, near[3].y);
   const Middle x = MiddleOf(near[0].x, near[1].x, near[2].x, near[3].x);
   const int spread = y.spread + x.spread;
-  int row = 0;
   if (spread != 0 || !(near[0] == Vector{0, 0})) {
-    row = 1;
-    for (int i = 0; i < kSpreads; ++i) row += spread >= 1 << i;
+    result.row = 1;
+    for (int i = 0; i < kSpreads; ++i) result.row += spread >= 1 << i;
   }
-  return {{y.value, x.value}, static_cast<size_t>(row) + (visit.far != 0 ? kTableRows / 2 : 0)};
+  if (visit.far != 0) result.row += kContexts / 2;
+  result.expected = {y.value, x.value};
+  result.agree = std::count(near, near + 4, result.expected) >= kMostAgree;
+  return result;
 }
 
-// Costs of a difference beyond those of none. It is coded modulo 256.
-int32_t Extra(const int32_t* costs, int difference) {
-  return costs[static_cast<uint8_t>(difference + 128)] - costs[128];
+int32_t BitCost(const Coder& coder, const Context& context, Vector vector) {
+  const int32_t* const choices = coder.choices + (2 * context.row + context.agree) * kChoices;
+  if (vector == context.expected) return choices[0];
+  const Vector* const near = context.neighbours;
+  const auto choice = static_cast<size_t>(std::find(near, near + 4, vector) - near);
+  if (choice < 4) return choices[1 + choice];
+  // Differences are coded modulo 256.
+  const auto dy = static_cast<int8_t>(vector.y - context.expected.y), dx = static_cast<int8_t>(vector.x - context.expected.x);
+  const size_t size = std::min<size_t>(static_cast<size_t>(std::abs(dy)), kSizes - 1);
+  const size_t row = (1 + kSizes) * kGroups[context.row % (kContexts / 2)];
+  const auto cost = [&](size_t row, int8_t d) { return coder.differences[row * kDifferences + static_cast<size_t>(d + 128)]; };
+  return choices[kChoices - 1] + cost(row, dy) + cost(row + 1 + size, dx);
 }
 
 // The first sample of a block in pictures.
@@ -65,11 +83,13 @@ void Refinement::Run(size_t step, size_t item) noexcept {
 void Refinement::Refine(size_t picture, const Visit& visit) noexcept {
   Vector* const vectors = vectors_ + picture * shape_.rows() * shape_.columns();
   const auto block = static_cast<size_t>(visit.block);
-  const Expected expected = Expect(vectors, visit);
-  const Vector vector = vectors[block];
-  if (vector == expected.vector) return;
-  const int32_t* const costs = coder_.costs + expected.row * kDifferences;
-  const int32_t saved = Extra(costs, vector.y - expected.vector.y) + Extra(costs, vector.x - expected.vector.x);
+  const Context context = ContextOf(vectors, visit);
+  const Vector own = vectors[block], expected = context.expected;
+  Vector candidates[7] = {expected};
+  std::copy_n(context.neighbours, 4, candidates + 1);
+  candidates[5] = {expected.y, own.x};
+  candidates[6] = {own.y, expected.x};
+  if (std::all_of(candidates, candidates + 7, [own](Vector vector) { return vector == own; })) return;
   const size_t start = Start(shape_, picture, block), stride = shape_.width * kChannels;
   alignas(64) int16_t pixels[kBlock * kLine];
   for (size_t i = 0; i < kBlock; ++i) {
@@ -79,12 +99,17 @@ void Refinement::Refine(size_t picture, const Visit& visit) noexcept {
       kernels_.to_int16(pictures_.float32 + start + i * stride, kLine, pixels + i * kLine);
     }
   }
-  const int32_t instead = CostOf(picture, block, pixels, expected.vector);
-  if (instead - CostOf(picture, block, pixels, vector) < saved) vectors[block] = expected.vector;
+  int32_t least = BitCost(coder_, context, own) + ErrorCost(picture, block, pixels, own);
+  for (const Vector vector : candidates) {
+    const int32_t bits = BitCost(coder_, context, vector);
+    if (vector == vectors[block] || bits >= least) continue;
+    const int32_t cost = bits + ErrorCost(picture, block, pixels, vector);
+    if (cost < least) least = cost, vectors[block] = vector;
+  }
 }
 
 // The cost of the errors of a block that is moved by a vector.
-int32_t Refinement::CostOf(size_t picture, size_t block, const int16_t* pixels, Vector vector) const noexcept {
+int32_t Refinement::ErrorCost(size_t picture, size_t block, const int16_t* pixels, Vector vector) const noexcept {
   const size_t row = block / shape_.columns(), column = block % shape_.columns();
   const size_t first = picture * shape_.height * shape_.width * kChannels;
   alignas(64) int16_t moved[kBlock * kLine];

@@ -9,7 +9,11 @@
 
 namespace nvc::motion {
 
-constexpr size_t kTableRows = 16;     // of the coder's table
+constexpr size_t kContexts = 16;          // of vectors, by how much their neighbours differ
+constexpr size_t kChoiceRows = 2 * kContexts;  // by whether most neighbours have the expected vector, too
+constexpr size_t kChoices = 6;            // the expected vector, that of one of four neighbours, another one
+constexpr size_t kSizes = 4;              // contexts of dx, by the magnitude of the difference of dy
+constexpr size_t kDifferenceRows = 4 * (1 + kSizes);
 constexpr size_t kDifferences = 256;  // of a component, from -128 on
 
 // A block in the order of the coder.
@@ -24,11 +28,12 @@ struct Coder {
   const Visit* visits;  // every block of a picture, step after step; nothing is expected of those of the first step
   const int32_t* ends;  // [steps] of steps in `visits`
   size_t steps;
-  const int32_t* costs;  // [kTableRows, kDifferences] of a component
+  const int32_t* choices;      // costs [kChoiceRows, kChoices]
+  const int32_t* differences;  // costs [kDifferenceRows, kDifferences]: in each group of rows of dy, then of dx
 };
 
-// Replaces vectors of pictures by those that the coder expects where that pays: steps 1 and on, one after the other;
-// the items of a step in any order, or at once.
+// Replaces vectors of pictures by those that are cheap to code where that pays: steps 1 and on, one after the other; the
+// items of a step in any order, or at once.
 class Refinement {
  public:
   // scales: [pictures], costs of a squared error.
@@ -50,7 +55,7 @@ class Refinement {
   size_t end(size_t step) const noexcept { return static_cast<size_t>(coder_.ends[step]); }
   size_t parts(size_t step) const noexcept;
   void Refine(size_t picture, const Visit& visit) noexcept;
-  int32_t CostOf(size_t picture, size_t block, const int16_t* pixels, Vector vector) const noexcept;
+  int32_t ErrorCost(size_t picture, size_t block, const int16_t* pixels, Vector vector) const noexcept;
 
   const Kernels& kernels_;
   const Shape shape_;

@@ -19,7 +19,7 @@ from native_coder import (  # noqa: TID251
     TruncatedError,
 )
 from nvc_jax import errors
-from nvc_jax.entropy import motion
+from nvc_jax.entropy import merged_motion, motion
 from nvc_jax.entropy.tables import CdfArrays, gaussian_tables
 from nvc_jax.io.checks import Check
 from nvc_jax.io.timing import Timer
@@ -43,7 +43,7 @@ class SideCoder(Protocol):
     def bits(self, symbols: Any, xp: Any) -> Any: ...  # noqa: D102
 
 
-SIDE_INFORMATION: dict[str, SideCoder] = {"motion": motion}  # by `NetworkConfig.side`
+SIDE_INFORMATION: dict[str, SideCoder] = {"motion": motion, "merged motion": merged_motion}  # by `NetworkConfig.side`
 
 
 class EntropyCoder:

@@ -22,12 +22,13 @@ Uint8 = npt.NDArray[np.uint8]
 # embedded_v1 skips in training clips at qps 5, 25 and 45, and for the fewest neighbours to less.
 _SKIP_ROWS = (90, 290, 540, 780, 987, 220, 370, 570, 770, 970)
 _SKIP_FAR = len(_SKIP_ROWS) // 2
+SKIP_ROWS = [[TOTAL - TOTAL * share // 1000, TOTAL * share // 1000 - 1, 1] for share in _SKIP_ROWS]  # frequencies
 
 
 def tables() -> CdfArrays:
     """A table row for each way in which neighbours may differ, and for each number of them that are skipped."""
     rows = [np.concatenate([[0], np.cumsum(row)]) for row in frequencies(TOTAL)]
-    skips = [np.array([0, TOTAL - TOTAL * share // 1000, TOTAL - 1, TOTAL]) for share in _SKIP_ROWS]
+    skips = [np.concatenate([[0], np.cumsum(row)]) for row in SKIP_ROWS]
     width = len(rows[0])
     cdf = np.array([np.pad(row, (0, width - len(row))) for row in rows + skips], np.int32)
     length = np.array([len(row) for row in rows + skips], np.int32)
@@ -91,7 +92,10 @@ def _visit(height: int, width: int, code: Callable[[Blocks, npt.NDArray[np.int32
 def _expectation(neighbours: Any, far: bool, xp: Any) -> tuple[Any, Any]:
     """From the motion of neighbours [..., 4, n, 3], what is expected between them and table rows, both [..., n, 3]."""
     expected, row = expectation(neighbours[..., :2], far, xp)
-    skipped = (neighbours[..., 2] != 0).sum(axis=-2)
     none = xp.zeros_like(expected[..., :1])
-    skip_row = ROWS + _SKIP_FAR * far + skipped
-    return xp.concatenate([expected, none], axis=-1), xp.stack([row, row, skip_row], axis=-1)
+    return xp.concatenate([expected, none], axis=-1), xp.stack([row, row, ROWS + skip_row(neighbours, far)], axis=-1)
+
+
+def skip_row(neighbours: Any, far: bool) -> Any:
+    """The row of SKIP_ROWS for blocks with such neighbours [..., 4, n, 3], [..., n]."""
+    return _SKIP_FAR * far + (neighbours[..., 2] != 0).sum(axis=-2)

@@ -58,7 +58,6 @@ class NetworkConfig:
         qp_rows: rows of the quality banks.
         pictures: of a packet.
         steps: in which y is coded.
-        side: the side information of a packet (`entropy.coder.SIDE_INFORMATION`), if any.
     """
 
     width: int = 256
@@ -68,7 +67,11 @@ class NetworkConfig:
 
     pictures: ClassVar[int] = 1
     steps: ClassVar[int] = 2
-    side: ClassVar[str | None] = None
+
+    @property
+    def side(self) -> str | None:
+        """The side information of a packet (`entropy.coder.SIDE_INFORMATION`), if any."""
+        return None
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -198,12 +201,17 @@ class MotionInterConfig(InterConfig):
         deblocking: see `IntraConfig`.
         residual: the network codes the difference from the moved picture, which is added to its output. Without, the
             prediction goes through the features, whose channels then lose a part of it in every picture.
+        merged: vectors of neighbours have symbols of their own (entropy/merged_motion.py).
     """
 
     deblocking: int = _deblocking()
     residual: bool = False
+    merged: bool = False
 
-    side: ClassVar[str | None] = "motion"
+    @property
+    def side(self) -> str | None:
+        """See `NetworkConfig`."""
+        return "merged motion" if self.merged else "motion"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,16 +63,20 @@ def compensate(picture: Array, vectors: Array) -> Array:
 
 
 def _compensate(picture: Array, vectors: Array) -> Array:
-    vectors = vectors.astype(jnp.int32)
-    windows = _windows(_padded(picture), vectors // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
-    phase = jnp.moveaxis(vectors % PRECISION, -1, 0)[..., None, None, None]
-    if picture.dtype == jnp.int16:
-        total = _interpolated(windows.astype(jnp.int32), phase, jnp.asarray(_TAPS, jnp.int32), axis=3)
-        blocks = _rounded(total).astype(jnp.int16)
-    else:
-        blocks = clamp(_interpolated(windows, phase, jnp.asarray(_TAPS / _TAP_SUM, picture.dtype), axis=3))
     b, h, w, _ = vectors.shape
+    blocks = _moved(_padded(picture), _grid(h, w), vectors.reshape(b, h * w, 2)).reshape(b, h, w, BLOCK, BLOCK, -1)
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * BLOCK, w * BLOCK, -1)
+
+
+def _moved(padded: Array, corners: Array, vectors: Array) -> Array:
+    """Blocks [B, n, 16, 16, C] at `corners` [n, 2] of a picture, moved by vectors [B, n, 2]."""
+    vectors = vectors.astype(jnp.int32)
+    windows = _windows_at(padded, corners + vectors // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
+    phase = jnp.moveaxis(vectors % PRECISION, -1, 0)[..., None, None, None]
+    if padded.dtype == jnp.int16:
+        total = _interpolated(windows.astype(jnp.int32), phase, jnp.asarray(_TAPS, jnp.int32), axis=2)
+        return _rounded(total).astype(jnp.int16)
+    return clamp(_interpolated(windows, phase, jnp.asarray(_TAPS / _TAP_SUM, padded.dtype), axis=2))
 
 
 def estimate(picture: Array, reference: Array, qp: Array) -> Array:
@@ -135,9 +139,25 @@ def skippable(picture: Array, prediction: Array, qp: Array) -> Array:
 
 def block_errors(picture: Array, prediction: Array) -> Array:
     """Squared errors of blocks in 1/512, weighted as in PSNR 6:1:1: [B, H/16, W/16] int32; see `skippable`."""
+    return _summed(_errors(picture, prediction), BLOCK)
+
+
+def errors_of_moved(picture: Array, reference: Array) -> Callable[[Array, Array], Array]:
+    """As `block_errors`, [B, n]: a function of the places [n] of blocks, row by row, and of their vectors [B, n, 2]."""
+    b, height, width, _ = picture.shape
+    h, w = height // BLOCK, width // BLOCK
+    blocks = picture.reshape(b, h, BLOCK, w, BLOCK, -1).swapaxes(2, 3).reshape(b, h * w, BLOCK, BLOCK, -1)
+    padded, grid = _padded(reference), _grid(h, w)
+
+    def errors(places: Array, vectors: Array) -> Array:
+        return _errors(blocks[:, places], _moved(padded, grid[places], vectors)).sum(axis=(2, 3))
+
+    return errors
+
+
+def _errors(picture: Array, prediction: Array) -> Array:
     difference = to_precision(picture, jnp.int16).astype(jnp.int32) - to_precision(prediction, jnp.int16)
-    error = (jnp.square(difference) * _COMPONENT_WEIGHTS).sum(axis=-1)  # at most 2^21 a pixel
-    return _summed(error, BLOCK)
+    return (jnp.square(difference) * _COMPONENT_WEIGHTS).sum(axis=-1)  # at most 2^21 a pixel
 
 
 def replace_skipped(picture: Array, prediction: Array, skipped: Array) -> Array:
@@ -345,11 +365,19 @@ def _padded(picture: Array) -> Array:
 
 def _windows(padded: Array, offsets: Array, size: int) -> Array:
     """Windows [B, h, w, size, size, C] at `offsets` [B, h, w, 2] pixels from every block of a padded picture."""
-    _, h, w, _ = offsets.shape
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"), axis=-1)
-    corners = offsets + grid * BLOCK + _REACH
+    b, h, w, _ = offsets.shape
+    return _windows_at(padded, _grid(h, w) + offsets.reshape(b, h * w, 2), size).reshape(b, h, w, size, size, -1)
+
+
+def _grid(h: int, w: int) -> Array:
+    """The first pixels [h * w, 2] of blocks."""
+    return BLOCK * jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"), axis=-1).reshape(h * w, 2)
+
+
+def _windows_at(padded: Array, corners: Array, size: int) -> Array:
+    """Windows [B, n, size, size, C] at `corners` [B, n, 2] of a picture."""
 
     def window(picture: Array, corner: Array) -> Array:
         return lax.dynamic_slice(picture, (corner[0], corner[1], 0), (size, size, picture.shape[-1]))
 
-    return jax.vmap(jax.vmap(jax.vmap(window, (None, 0)), (None, 0)))(padded, corners)
+    return jax.vmap(jax.vmap(window, (None, 0)))(padded, corners + _REACH)

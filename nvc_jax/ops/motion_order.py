@@ -1,4 +1,4 @@
-"""The order in which vectors of blocks are coded, and what is expected of each (docs/FORMAT.md, 2.6). NumPy only.
+"""The order in which vectors of blocks are coded, and what is expected of each (docs/FORMAT.md, 2.6, 2.7). NumPy only.
 
 Blocks are coded from coarse to fine: first the top left one, then, with steps that halve, those in the middle of four
 coded ones, and those between. A vector is expected to be the middle of its neighbours', and what is left is coded with
@@ -6,7 +6,7 @@ a table row chosen by how much these differ.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 Blocks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # rows and columns
 
 LARGEST = 127  # difference with a bin of its own
+ANOTHER = 5  # choice of a vector that is neither the expected one nor a neighbour's
 # Sums of the differences in both components from which on the next row of the table is used. The first row is for
 # neighbours that all stand still, the second for neighbours that are the same; where neighbours are farther away than
 # one block, the second half of the table is used.
@@ -27,19 +28,58 @@ _ROWS = (
 ROWS = len(_ROWS)
 _FAR = ROWS // 2
 
+# Vectors as choices. Shares in thousandths of the expected vector and of another one, where fewer than three neighbours
+# have the expected vector, and where three or four have; fitted to 96 frames of 24 training clips at four qps, those of
+# blocks that stand still to less motion, as above.
+_MOST_AGREE = 3
+_CHOICES = (
+    *(((992, 8), (992, 8)), ((952, 48), (952, 48)), ((831, 52), (883, 51)), ((805, 75), (854, 72))),
+    *(((765, 102), (843, 80)), ((705, 145), (822, 86)), ((610, 208), (816, 84)), ((450, 312), (780, 125))),
+    *(((970, 30), (970, 30)), ((872, 128), (872, 128)), ((807, 80), (817, 96)), ((810, 90), (808, 143))),
+    *(((698, 141), (781, 146)), ((615, 221), (771, 163)), ((507, 274), (756, 163)), ((404, 402), (699, 212))),
+)
+_OF_NEIGHBOURS = (300, 285, 230, 185), (110, 225, 365, 300)  # thousandths of what is left to each of the four
+CHOICE_ROWS = len(_CHOICES) * len(_OF_NEIGHBOURS)
+# (share of zeros, width) of the differences of another vector: of dy, and of dx where |dy| is 0, 1, 2 or more.
+_DIFFERENCES = (
+    ((449, 48), (1, 64), (593, 8), (451, 8), (528, 128)),
+    ((303, 12), (1, 16), (329, 4), (336, 12), (396, 48)),
+    ((239, 32), (1, 48), (193, 16), (260, 24), (240, 48)),
+    ((166, 256), (1, 256), (117, 48), (154, 48), (180, 256)),
+)
+DIFFERENCE_ROWS = sum(map(len, _DIFFERENCES))
+_GROUPS = np.array([0, 0, 1, 1, 1, 2, 2, 3] * 2)  # of _DIFFERENCES, for every row of vectors
+
 
 def frequencies(total: int) -> list[list[int]]:
     """Count the differences -127 to 127 and all others, for each row, in parts of `total`.
 
     The difference d has the frequency of 1 / (width + |d|)^3. Whole numbers only: tables must be the same everywhere.
     """
+    return [_frequencies(zeros, width, total) for zeros, width in _ROWS]
+
+
+def choice_frequencies(total: int) -> list[list[int]]:
+    """Count the choices 0 to ANOTHER and all others, for each row, in parts of `total`."""
     rows = []
-    for zeros, width in _ROWS:
-        weights = [(1 << 60) // (width + 4 * d) ** 3 for d in range(1, LARGEST + 1)]
-        room = (total - 2 * LARGEST - 2) * (1000 - zeros) // 2000
-        side = [1 + room * weight // sum(weights) for weight in weights]
-        rows.append([*side[::-1], total - 2 * sum(side) - 1, *side, 1])
+    for both in _CHOICES:
+        for (expected, another), shares in zip(both, _OF_NEIGHBOURS, strict=True):
+            neighbours = [1 + total * (1000 - expected - another) * share // 10**6 for share in shares]
+            another = total * another // 1000
+            rows.append([total - sum(neighbours) - another - 1, *neighbours, another, 1])
     return rows
+
+
+def difference_frequencies(total: int) -> list[list[int]]:
+    """As `frequencies`, of the vectors that are another choice."""
+    return [_frequencies(zeros, width, total) for group in _DIFFERENCES for zeros, width in group]
+
+
+def _frequencies(zeros: int, width: int, total: int) -> list[int]:
+    weights = [(1 << 60) // (width + 4 * d) ** 3 for d in range(1, LARGEST + 1)]
+    room = (total - 2 * LARGEST - 2) * (1000 - zeros) // 2000
+    side = [1 + room * weight // sum(weights) for weight in weights]
+    return [*side[::-1], total - 2 * sum(side) - 1, *side, 1]
 
 
 def expectation(neighbours: Any, far: Any, xp: Any) -> tuple[Any, Any]:
@@ -55,6 +95,48 @@ def expectation(neighbours: Any, far: Any, xp: Any) -> tuple[Any, Any]:
     still = ~vectors.any(axis=(0, -1))
     row = xp.where(still, 0, 1 + (spread[..., None] >= xp.asarray(_SPREADS)).sum(axis=-1)) + _FAR * xp.asarray(far)
     return (vectors[1] + vectors[2]) >> 1, row
+
+
+class Context(NamedTuple):
+    """Knowledge of both sides before a vector is coded as a choice (docs/FORMAT.md, 2.7).
+
+    Attributes:
+        neighbours: vectors [..., 4, n, 2].
+        expected: vectors [..., n, 2].
+        row: table row of what a vector differs by from the expected one, [..., n].
+        choice_row: table row of the choice, [..., n].
+    """
+
+    neighbours: Any
+    expected: Any
+    row: Any
+    choice_row: Any
+
+    def choice(self, vectors: Any, xp: Any) -> Any:
+        """Choices of vectors [..., n, 2]: 0 the expected one, 1 to 4 the first such neighbour's, or ANOTHER."""
+        same = (self.neighbours == vectors[..., None, :, :]).all(axis=-1)
+        of_neighbour = xp.where(same.any(axis=-2), 1 + xp.argmax(same, axis=-2), ANOTHER)
+        return xp.where((vectors == self.expected).all(axis=-1), 0, of_neighbour)
+
+    def chosen(self, choice: npt.NDArray[np.int8]) -> Any:
+        """The vectors of choices [n], the expected one for ANOTHER."""
+        vectors = self.expected.copy()
+        for number, neighbour in enumerate(self.neighbours):
+            vectors[choice == 1 + number] = neighbour[choice == 1 + number]
+        return vectors
+
+
+def context(neighbours: Any, far: Any, xp: Any) -> Context:
+    """The context of vectors from their neighbours; see `expectation`."""
+    expected, row = expectation(neighbours, far, xp)
+    agree = (neighbours == expected[..., None, :, :]).all(axis=-1).sum(axis=-2)
+    return Context(neighbours, expected, row, 2 * row + (agree >= _MOST_AGREE))
+
+
+def difference_rows(row: Any, dy: Any, xp: Any) -> tuple[Any, Any]:
+    """Rows of `difference_frequencies`, of dy and of dx, for differences dy [...] in blocks of `Context.row`."""
+    first = len(_DIFFERENCES[0]) * xp.asarray(_GROUPS)[row]
+    return first, first + 1 + xp.minimum(xp.abs(xp.asarray(dy, np.int32)), len(_DIFFERENCES[0]) - 2)
 
 
 @lru_cache(maxsize=8)

@@ -1,31 +1,33 @@
-"""Vectors that are cheaper to code: the one that the coder expects, where its bits are worth more than its error.
+"""Vectors that are cheaper to code, where their bits are worth more than the error that they add.
 
 The search prices vectors by their neighbours, all blocks at once. Here blocks are visited in the order of the coder, so
-that the bits are those of its tables and of what it knows by then.
+that the bits are those of its tables (`entropy.merged_motion`) and of what it knows by then. Candidates are the vector
+that it expects, those of neighbours, and the own one with one component as expected.
 """
 
 import dataclasses
 from functools import lru_cache
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from nvc_jax.ops import motion_order, native_motion
-from nvc_jax.ops.motion import ERROR_BITS, block_errors, compensate
+from nvc_jax.ops import motion, motion_order, native_motion
 
 _UNIT = 16  # of costs: parts of a bit
 # An error counts for more than in its own picture: the pictures after it are predicted from it. Chosen on six clips of
 # the training set, with vectors at 0.6 of the price in the search: 2 and 4 took 14.7 and 13.5 % fewer bits than none.
 _INHERITED = 2.0
-_WORTH = np.float32(_UNIT * _INHERITED) * ERROR_BITS.astype(np.float32)  # of a squared error, at every qp
+_WORTH = np.float32(_UNIT * _INHERITED) * motion.ERROR_BITS.astype(np.float32)  # of a squared error, at every qp
 _MOST = np.float32(1 << 28)
 _TOTAL = 1 << 16  # of frequencies
 
 
 def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array:
-    """Replace vectors by those that the coder expects where that pays. Encoder only.
+    """Replace vectors by those that are cheap to code where that pays. Encoder only.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
@@ -45,34 +47,58 @@ def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array
 
 
 def _refine_natively(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
-    visits, ends = _Order.of(*vectors.shape[1:3]).visits()
-    return native_motion.refine(picture, reference, vectors, scales, costs=_bits(), visits=visits, ends=ends)
+    order, costs = _Order.of(*vectors.shape[1:3]), _costs()
+    visits, ends = order.visits()
+    return native_motion.refine(
+        picture,
+        reference,
+        vectors,
+        scales,
+        choices=costs.choices,
+        differences=costs.differences,
+        visits=visits,
+        ends=ends,
+    )
 
 
 def _refine(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
     b, h, w, _ = vectors.shape
-    order, table, scale = _Order.of(h, w), jnp.asarray(_bits()), scales[:, None, None]
+    order, scale = _Order.of(h, w), scales[:, None, None]
+    choices, differences = map(jnp.asarray, _costs())
+    errors_of = motion.errors_of_moved(picture, reference)
 
-    def worth(vectors: Array) -> Array:
-        """The errors [B, h, w] of all blocks, in units of costs."""
-        errors = block_errors(picture, compensate(reference, vectors)).astype(jnp.float32)
-        return jnp.minimum(jnp.round(errors * scale), _MOST).astype(jnp.int32)
+    def cost(candidates: Array, here: motion_order.Context, places: Array) -> Array:
+        """Costs [B, n] of vectors [B, n, 2], errors and bits."""
+        choice = here.choice(candidates, jnp)
+        dy, dx = jnp.moveaxis((candidates - here.expected).astype(jnp.int8).astype(jnp.int32), -1, 0)
+        row_y, row_x = motion_order.difference_rows(here.row, dy, jnp)
+        another = differences[row_y, dy + 128] + differences[row_x, dx + 128]
+        bits = choices[here.choice_row, choice] + jnp.where(choice == motion_order.ANOTHER, another, 0)
+        errors = errors_of(places, candidates).astype(jnp.float32)
+        return bits + jnp.minimum(jnp.round(errors * scale[..., 0]), _MOST).astype(jnp.int32)
 
-    def visit(carry: tuple[Array, Array], step: Array) -> tuple[tuple[Array, Array], None]:
-        vectors, errors = carry
-        neighbours = vectors.reshape(b, h * w, 2)[:, order.around]
-        expected, row = motion_order.expectation(neighbours, order.far, jnp)
-        expected = expected.reshape(vectors.shape).astype(jnp.int8)
-        difference = (vectors - expected).astype(jnp.int32) + 128  # modulo 256, as it is coded
-        row = row.reshape(b, h, w, 1)
-        saved = (table[row, difference] - table[row, 128]).sum(axis=-1)
-        here = jnp.asarray(order.step) == step
-        instead = worth(jnp.where(here[..., None], expected, vectors))
-        wins = here & (instead - errors < saved)
-        return (jnp.where(wins[..., None], expected, vectors), jnp.where(wins, instead, errors)), None
+    def visit(vectors: Array, step: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        places, around, far = step
+        here, own = (
+            motion_order.context(vectors[:, around].astype(jnp.int32), far, jnp),
+            vectors[:, places].astype(jnp.int32),
+        )
+        best, least = own, cost(own, here, places)
+        for candidates in _candidates(here, own):
+            costs = cost(candidates, here, places)
+            best = jnp.where((costs < least)[..., None], candidates, best)
+            least = jnp.minimum(costs, least)
+        return vectors.at[:, places].set(best.astype(jnp.int8)), None
 
-    refined: Array = lax.scan(visit, (vectors, worth(vectors)), jnp.arange(1, order.step.max() + 1))[0][0]
-    return refined
+    refined: Array = lax.scan(visit, vectors.reshape(b, h * w, 2), jax.tree.map(jnp.asarray, order.grouped()))[0]
+    return refined.reshape(vectors.shape)
+
+
+def _candidates(here: motion_order.Context, own: Array) -> list[Array]:
+    """The vectors [B, n, 2] that may replace those that blocks have."""
+    (y, x), (own_y, own_x) = (jnp.moveaxis(part, -1, 0) for part in (here.expected, own))
+    neighbours = [here.neighbours[:, number] for number in range(4)]
+    return [here.expected, *neighbours, jnp.stack([y, own_x], axis=-1), jnp.stack([own_y, x], axis=-1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +126,18 @@ class _Order:
             around[:, *blocks] = y * width + x
         return cls(step, around.reshape(4, -1), far.ravel())
 
+    def grouped(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Places [steps, n] of the blocks of each step but the first, those of their neighbours [steps, 4, n], and far.
+
+        The first block of a step fills it up to the length of the longest.
+        """
+        steps = [np.flatnonzero(self.step == number) for number in range(1, self.step.max() + 1)]
+        steps = [places for places in steps if len(places)]
+        longest = max(map(len, steps), default=0)
+        filled = [np.pad(places, (0, longest - len(places)), constant_values=places[0]) for places in steps]
+        places = np.array(filled, np.int32).reshape(len(steps), longest)
+        return places, self.around[:, places].swapaxes(0, 1), self.far[places]
+
     def visits(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Blocks step after step, and the ends of steps: see `native_motion.refine`."""
         places = np.argsort(self.step, axis=None, kind="stable").astype(np.int32)
@@ -107,9 +145,23 @@ class _Order:
         return fields.T.astype(np.int32), np.cumsum(np.bincount(self.step.ravel())).astype(np.int32)
 
 
+class _Costs(NamedTuple):
+    """Bits of the coder's tables, in units of costs.
+
+    Attributes:
+        choices: [rows, 6] int32.
+        differences: [rows, 256] int32, from -128 on.
+    """
+
+    choices: npt.NDArray[np.int32]
+    differences: npt.NDArray[np.int32]
+
+
 @lru_cache(maxsize=1)
-def _bits() -> npt.NDArray[np.int32]:
-    """Bits of a component by table row and difference from -128 on, in units of costs."""
-    counts = np.array(motion_order.frequencies(_TOTAL))
-    counts = np.concatenate([counts[:, -1:], counts[:, :-1]], axis=1)  # what has no bin of its own is -128
-    return np.round(-_UNIT * np.log2(counts / _TOTAL)).astype(np.int32)
+def _costs() -> _Costs:
+    differences = np.array(motion_order.difference_frequencies(_TOTAL))
+    differences = np.concatenate(
+        [differences[:, -1:], differences[:, :-1]], axis=1
+    )  # what has no bin of its own is -128
+    choices = np.array(motion_order.choice_frequencies(_TOTAL))[:, :-1]
+    return _Costs(*(np.round(-_UNIT * np.log2(counts / _TOTAL)).astype(np.int32) for counts in (choices, differences)))

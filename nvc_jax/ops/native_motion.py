@@ -39,24 +39,26 @@ def refine(
     vectors: Array,
     scales: Array,
     *,
-    costs: np.ndarray,
+    choices: np.ndarray,
+    differences: np.ndarray,
     visits: np.ndarray,
     ends: np.ndarray,
 ) -> Array:
-    """Replace vectors by those that the coder expects where that pays, as `motion_refinement.refine`.
+    """Replace vectors by those that are cheap to code where that pays, as `motion_refinement.refine`.
 
     Args:
         picture: [B, H, W, 3] int16 or float32.
         reference: the same.
         vectors: [B, H/16, W/16, 2] int8.
         scales: [B] float32, costs of a squared error.
-        costs: [16, 256] int32 of a component, by table row and difference from -128 on.
+        choices: [32, 6] int32, costs of choices by table row.
+        differences: [20, 256] int32, costs of differences from -128 on by table row.
         visits: [blocks, 6] int32, step after step: the place of a block, those of its neighbours, and whether these are
             more than a block away.
         ends: [steps] int32, of steps in `visits`.
     """
     result = jax.ShapeDtypeStruct(vectors.shape, vectors.dtype)  # type: ignore[no-untyped-call]
-    return _called("refine", result)(picture, reference, vectors, scales, costs, visits, ends)
+    return _called("refine", result)(picture, reference, vectors, scales, choices, differences, visits, ends)
 
 
 def compensate(picture: Array, vectors: Array) -> Array:
