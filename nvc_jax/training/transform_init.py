@@ -2,8 +2,8 @@
 
 Every DC block of the picture path starts as the identity, the 1x1 convolutions at the borders as a DCT (over time too,
 where a packet has several pictures), the stride-2 convolutions as a KLT of 2x2 DCT patches, and the inter codec as a
-coder of differences from the last picture with a quantisation step size per qp. This spares a small model learning the
-transform.
+coder of differences from the last picture, which a residual network is given, with a quantisation step size per qp.
+This spares a small model learning the transform.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import PATCH_CHANNELS, CodecConfig, IntraConfig
+from nvc_jax.models.config import PATCH_CHANNELS, CodecConfig, InterConfig, IntraConfig, MotionInterConfig
 from nvc_jax.models.params import ParamTree, flatten, initialise, unflatten
 from nvc_jax.spec import QP_LEVELS
 
@@ -291,15 +291,17 @@ def _write_inter(flat: dict[str, Any], config: CodecConfig, transform: PatchTran
     variance = np.einsum("ik,ij,jk->k", vectors, statistics.difference, vectors)
     deviation = gain * np.sqrt(np.maximum(variance, 1e-6))
 
-    for module, kernel in (("adaptor_picture/adaptor", transform.repeated), ("encoder_in", transform.analysis)):
+    inputs = ("adaptor_picture/adaptor", transform.repeated, 0.5), ("encoder_in", transform.analysis, _middle(c))
+    for module, kernel, middle in inputs:
         flat[f"{net}/{module}/kernel"][:, :n] = kernel
-        flat[f"{net}/{module}/bias"][:n] = -0.5 * kernel.sum(axis=0)
+        flat[f"{net}/{module}/bias"][:n] = -middle * kernel.sum(axis=0)
     of_the_feature = () if c.side else ("adaptor_feature",)
     for module, kept in (*((module, transform.last) for module in of_the_feature), ("decoder_out", eye)):
         kernel = flat[f"{net}/{module}/kernel"]
         kernel[:, :n] = 0.0
         kernel[:n, :n] = kept
-    for module, sign in (("encoder_blocks_0", -1.0), ("decoder_blocks_0", 1.0)):
+    of_last_picture = 0.0 if _residual(c) else 1.0
+    for module, sign in (("encoder_blocks_0", -of_last_picture), ("decoder_blocks_0", of_last_picture)):
         kernel = flat[f"{net}/{module}/adaptor/kernel"]
         kernel[:, :n] = 0.0
         kernel[:n, :n] = eye
@@ -354,4 +356,13 @@ def _write_reconstruction(flat: dict[str, Any], config: CodecConfig, transform: 
         out = flat[f"{module}/kernel"]
         out *= 0.05
         out[: len(synthesis)] = synthesis
-        flat[f"{module}/bias"][:] = 0.5
+        flat[f"{module}/bias"][:] = _middle(c)
+
+
+def _middle(network: InterConfig) -> float:
+    """The middle of the range of what the network codes."""
+    return 0.0 if _residual(network) else 0.5
+
+
+def _residual(network: InterConfig) -> bool:
+    return isinstance(network, MotionInterConfig) and network.residual

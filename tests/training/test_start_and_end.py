@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from launch import QUICKLY
 
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.config import Stack, embedded, embedded_v2, tiny, ui2c_small
 from nvc_jax.models.networks import networks
-from nvc_jax.models.state import Feature, Pictures
+from nvc_jax.models.state import Feature, Pictures, SideInformation
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.training.rounding import rounded, straight_through
 from nvc_jax.training.transform_init import patch_statistics, patch_transform, transform_codec
@@ -116,6 +117,33 @@ def test_a_pair_starts_as_a_coder_of_differences_from_the_last_picture():
     _, second, repeated = code(Feature(feature), clip[:, 3:5])
     assert psnr(repeated, first[:, [1, 1]]) > 35
     assert psnr(second, clip[:, 3:5]) > psnr(first[:, [1, 1]], clip[:, 3:5]) + 3
+
+
+def test_a_residual_network_starts_as_a_coder_of_what_it_is_given():
+    config = embedded.replace("inter", dataclasses.replace(embedded["inter"], residual=True))
+    _, frames = demo_sequence(64, 64, 2)
+    clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None]) for f in frames])  # [2, 1, H, W, 3]
+    params = transform_codec(config, patch_statistics(np.asarray(clip)[None, :, 0]), (8.0, 4096.0), (4.0, 2048.0), 0)
+    network, variables = networks(config)["inter"], {"params": jax.tree.map(jnp.asarray, params["inter"])}
+    qps = jnp.array([[40.0]])
+
+    def apply(method, *args):
+        return network.apply(variables, *args, method=method)
+
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    def code(before, pictures):
+        side = SideInformation(jnp.zeros((1, 4, 4, 3), jnp.int8), before)
+        context = apply("context", apply("features", network.start(before), qps)[0])
+        y, _ = apply("analyse", network.source(pictures, side), context, qps)
+        features = [apply("synthesise", symbols, context, qps) for symbols in (y, jnp.zeros_like(y))]
+        return [apply("reconstruct", feature, side, qps) for feature in features]
+
+    def psnr(found, wanted):
+        return -10 * np.log10(np.square(found - wanted).mean())
+
+    coded, repeated = code(clip[0][None], clip[1][None])
+    assert psnr(repeated, clip[0][None]) > 35
+    assert psnr(coded, clip[1][None]) > psnr(clip[0], clip[1]) + 3
 
 
 @pytest.mark.parametrize(
