@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from nvc_jax.entropy import motion as coder
+from nvc_jax.entropy import merged_motion as coder
 from nvc_jax.ops import motion, motion_order, motion_refinement
 from nvc_jax.ops.motion_refinement import refine
 
@@ -85,12 +85,14 @@ def test_pictures_of_a_batch_are_by_themselves(refined):
 
 
 def test_prices_are_those_of_the_coder():
-    priced = motion_refinement._bits()[:, 1:] / motion_refinement._UNIT
-    tables = coder.tables()
+    costs, tables = motion_refinement._costs(), coder.tables()
+    priced = [*costs.choices, *costs.differences[:, 1:]]
     for row, bits in enumerate(priced):
         counts = np.diff(tables.cdf[row][: tables.length[row]])[:-1]
-        np.testing.assert_allclose(bits, -np.log2(counts / 65536), atol=0.5 / motion_refinement._UNIT)
-    assert len(priced) == motion_order.ROWS
+        np.testing.assert_allclose(
+            bits / motion_refinement._UNIT, -np.log2(counts / 65536), atol=0.5 / motion_refinement._UNIT
+        )
+    assert len(priced) == motion_order.CHOICE_ROWS + motion_order.DIFFERENCE_ROWS
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 6), (9, 3)])
