@@ -157,8 +157,8 @@ class Intra(Network):
     def synthesise(self, y_hat, context):
         return self.bank("q_decoder", self.blocks("decoder_blocks", self.up("decoder_up", y_hat)))
 
-    def reconstruct(self, feature):
-        return np.clip(to_space(self.block("decoder_out", feature), 8), 0, 512)
+    def reconstruct(self, feature, added=0):
+        return np.clip(saturate(to_space(self.block("decoder_out", feature), 8) + added), 0, 512)
 
 
 class Inter(Network):
@@ -195,9 +195,9 @@ class Inter(Network):
         x = np.concatenate([to_space(self.conv3x3("decoder_up", y_hat), 2), context], axis=-1)
         return self.bank("q_decoder", self.conv("decoder_out", self.blocks("decoder_blocks", x)))
 
-    def reconstruct(self, feature):
+    def reconstruct(self, feature, added=0):
         x = self.bank("q_recon", self.blocks("recon_blocks", feature))
-        return np.clip(to_space(self.conv("recon_out", x), 8), 0, 512)
+        return np.clip(saturate(to_space(self.conv("recon_out", x), 8) + added), 0, 512)
 
 
 @dataclass
@@ -340,11 +340,12 @@ def code_sequence(
     threshold: float | None,
     motion: Sequence | None = None,
     deblocking: int = 0,
+    residual: bool = False,
 ):
     """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
 
     parameters: by names such as `inter/encoder_in/kernel`; plans: with start, qps and refresh; motion: of a codec with
-    motion, for every frame, [H/16, W/16, 3]; deblocking: of both networks.
+    motion, for every frame, [H/16, W/16, 3]; deblocking: of both networks; residual: of the second one.
     """
     networks = {
         name: kind({n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")})
@@ -362,10 +363,12 @@ def code_sequence(
         (network.qp,) = map(int, plan.qps)
         source = picture_from_planes(frame.y, frame.u, frame.v)
         used = None if plan.start else reference
+        added = used[0] if residual and not plan.start else 0
+        source = saturate(source - added)
         coded = code(network, source, used, threshold, skipped)
         decoded = code(network, source, used, threshold, skipped, coded)
         np.testing.assert_array_equal(coded.feature, decoded.feature)
-        picture = network.reconstruct(coded.feature)
+        picture = network.reconstruct(coded.feature, added)
         if skipped is not None:
             picture = np.where(np.kron(skipped, np.ones((16, 16), bool))[None, ..., None], used[0], picture)
         if deblocking:

@@ -19,14 +19,18 @@ def uniform(name: str, shape: tuple[int, ...], low: float = -1.0, high: float = 
     return low + (high - low) * ((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
 
-def tiny_model(motion: bool = False) -> StoredModel:
+def tiny_model(motion: bool = False, residual: bool = False) -> StoredModel:
     """The configuration `tiny` with random weights that give symbols and scales of many sizes."""
-    return model_of(tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"]))) if motion else tiny)
+    moving = MotionInterConfig(**vars(tiny["inter"]), residual=residual)
+    return model_of(tiny.replace("inter", moving) if motion or residual else tiny)
 
 
 def model_of(config: CodecConfig) -> StoredModel:
     """Any configuration, likewise."""
     parameters = {n: _parameter(n, s) for n, s in parameter_shapes(config).items()}
+    for name, network in config.networks:
+        if getattr(network, "residual", False):  # no part of the picture is its mean
+            parameters[f"{name}/recon_out/bias"] -= np.float32(_OFFSETS["recon_out"])
     return make_model(config, unflatten(parameters), "synthetic")
 
 

@@ -23,6 +23,12 @@ def moving():
 
 
 @pytest.fixture(scope="session")
+def residual():
+    """A codec of differences from the moved picture."""
+    return nvc_jax.Codec(synthetic.tiny_model(residual=True))
+
+
+@pytest.fixture(scope="session")
 def pair():
     """A codec whose packets have two pictures."""
     config = CodecConfig("ui2c", (("pair", PairConfig(**vars(tiny["inter"]), adaptor=Stack(1, 16))),), "pair", "pair")

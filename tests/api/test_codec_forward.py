@@ -14,7 +14,7 @@ EXACT = {"rdoq": 0.0, "skip_threshold": None}  # what forward does
 
 
 @pytest.mark.parametrize(
-    "name", ["moving", *(pytest.param(name, marks=pytest.mark.slow) for name in ("codec", "pair"))]
+    "name", ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in ("codec", "moving", "pair"))]
 )
 def test_pictures_and_bits_are_those_of_the_codec(request, rgb, name):
     codec = request.getfixturevalue(name)

@@ -18,6 +18,12 @@ def moving_codec():
     return Codec(synthetic.tiny_model(motion=True).with_deblocking(38))
 
 
+@pytest.fixture(scope="session")
+def residual_codec():
+    """The same, of differences from the moved picture."""
+    return Codec(synthetic.tiny_model(residual=True).with_deblocking(38))
+
+
 @pytest.fixture
 def note_identical(request):
     """note_identical(flags): one flag per frame, whether its bytes are the official ones; told after the run."""

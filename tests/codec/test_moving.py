@@ -11,11 +11,14 @@ from recording import recorded_stages
 
 from nvc_jax.codec import stages
 from nvc_jax.codec.model import Codec
+from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.schedule import Schedule
+from nvc_jax.codec.store import make_model
 from nvc_jax.models import motion as motion_network
-from nvc_jax.models.params import flatten
-from nvc_jax.models.state import Pictures
+from nvc_jax.models.params import dtype, flatten, unflatten
+from nvc_jax.models.state import Pictures, Synthesis
 from nvc_jax.ops import motion
+from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.spec import NOT_CODED
 
 SIZE = 40, 33
@@ -37,6 +40,51 @@ def test_pictures_of_the_decoder_are_those_of_the_encoder(codec, dialect, rdoq, 
     assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
     again, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False, **options)
     assert again == stream
+
+
+@pytest.mark.parametrize("precision", ["float32", "int16"])
+def test_residual_pictures_of_the_decoder_are_those_of_the_encoder(residual_codec, precision):
+    codec = Codec(residual_codec.stored, precision)
+    stream, coded = streams.encode(codec, synthetic.moving_picture(*SIZE, 3), SCHEDULE, rdoq=0.06)
+    decoded = streams.decode(codec, stream)
+    assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "int16"])
+def residual_packet(request, residual_codec):
+    """A residual network that gives nothing, a picture and its side information."""
+    stored = residual_codec.stored
+    params = flatten(stored.params)
+    for part in ("kernel", "bias"):
+        params[f"inter/recon_out/{part}"] = np.zeros_like(params[f"inter/recon_out/{part}"])
+    silent = make_model(stored.config.with_deblocking(0), unflatten(params), "", stored.tables)
+    loaded = Codec(silent, request.param).networks(None)["inter"]
+    before, picture = (upload([frame]) for frame in synthetic.moving_picture(*SIZE, 2))
+    before = to_precision(before, jnp.int16 if request.param == "int16" else jnp.float32)
+    symbols = np.zeros((1, 3, 3, 3), np.int8)
+    symbols[..., :2] = 5, -3
+    return loaded, picture, loaded.network.apply_side(loaded.network.start(before), symbols)[1]
+
+
+def test_a_residual_network_that_gives_nothing_shows_the_prediction(residual_packet):
+    loaded, _, side = residual_packet
+    feature = jnp.ones((1, 6, 6, 16), dtype(loaded.params))
+    found = loaded.reconstruct(Synthesis(feature, side), jnp.array([[30.0]]))
+    assert found.dtype == side.prediction.dtype
+    np.testing.assert_array_equal(found, side.prediction)
+
+
+def test_a_residual_network_is_given_the_difference_of_whole_pictures(residual_packet, monkeypatch):
+    """Rounded to bfloat16 as a difference, not as two pictures."""
+    loaded, picture, side = residual_packet
+    given, nothing = [], jnp.zeros((1, 3, 3, 16), dtype(loaded.params))
+    monkeypatch.setattr(stages, "run", lambda *inputs: given.append(inputs[3]) or (nothing, nothing))
+    stages.latents.traced(loaded.network, loaded.params, picture, None, jnp.array([[30.0]]), side)
+    prediction = np.asarray(side.prediction, np.float32)
+    if side.prediction.dtype == jnp.int16:
+        picture = np.round(512 * picture)
+    np.testing.assert_array_equal(given[0], (picture - prediction).astype(dtype(loaded.params)))
+    assert given[0].dtype == dtype(loaded.params)
 
 
 def test_the_reference_is_the_last_picture_moved(moving_codec):
@@ -74,15 +122,18 @@ def checkerboard(monkeypatch):
 
 
 @pytest.mark.usefixtures("checkerboard")
-def test_int16_equals_the_reference_written_from_the_document(moving_codec):
-    codec = Codec(moving_codec.stored, "int16")
+@pytest.mark.parametrize("name", ["moving_codec", "residual_codec"])
+def test_int16_equals_the_reference_written_from_the_document(request, name):
+    codec = Codec(request.getfixturevalue(name).stored, "int16")
     source = synthetic.moving_picture(*SIZE, 3)
     plans = [SCHEDULE.packet(t, 1) for t in range(3)]
     with recorded_stages() as calls:
         stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
     moves = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "skip")]
     assert 0 < moves[1][..., 2].mean() < 1
-    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, moves, deblocking=38)
+    theirs = integer_codec.code_sequence(
+        flatten(codec.stored.params), source, plans, 0.12, moves, 38, residual=name == "residual_codec"
+    )
     for frame, ours, (coded, pictures) in zip(
         recorded_frames(calls), streams.decode(codec, stream), theirs, strict=False
     ):

@@ -6,7 +6,7 @@ import json
 import pytest
 import synthetic
 
-from nvc_jax.codec.store import load_model
+from nvc_jax.codec.store import load_model, make_model
 from nvc_jax.errors import ConfigError
 from nvc_jax.models import config as config_module
 from nvc_jax.models.config import (
@@ -23,7 +23,7 @@ from nvc_jax.models.config import (
     tiny,
 )
 from nvc_jax.models.networks import CLASSES
-from nvc_jax.models.params import parameter_shapes
+from nvc_jax.models.params import flatten, parameter_shapes, unflatten
 
 DESCRIPTIONS = [config.to_dict() for config in CONFIGS.values()]
 
@@ -124,6 +124,24 @@ def test_motion_is_written_only_where_it_is():
     assert (tiny.side, moving.side) == (None, "motion")
     missing = parameter_shapes(tiny).keys() - parameter_shapes(moving).keys()
     assert missing == {"inter/adaptor_feature/kernel", "inter/adaptor_feature/bias"}
+
+
+def test_residual_is_written_only_where_it_is(model):
+    moving = tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"])))
+    residual = moving.replace("inter", dataclasses.replace(moving["inter"], residual=True))
+    before, after = moving.to_dict()["inter"], residual.to_dict()["inter"]
+    assert after == before | {"residual": True}
+    assert there_and_back(residual) == residual
+    assert CodecConfig.from_dict(moving.to_dict() | {"inter": before | {"residual": False}}) == moving
+    assert parameter_shapes(residual) == parameter_shapes(moving)
+    params = unflatten({name: leaf for name, leaf in flatten(model.params).items() if name in parameter_shapes(moving)})
+    identities = {make_model(config, params, "", model.tables).identity for config in (moving, residual)}
+    assert len(identities) == 2
+    for value in (1, 0, "true", None):
+        with pytest.raises(ConfigError, match=r"MotionInterConfig\.residual is .* it must be true or false"):
+            dataclasses.replace(moving["inter"], residual=value)
+        with pytest.raises(ConfigError):
+            CodecConfig.from_dict(moving.to_dict() | {"inter": before | {"residual": value}})
 
 
 def test_one_network_for_all_packets():

@@ -13,6 +13,6 @@ ABSTRACT = STAGES | {"fixed_units", "apply_side"}
 def test_every_network_has_its_own(config, network):
     own = set().union(*(vars(kind) for kind in network.__mro__ if issubclass(kind, Network) and kind is not Network))
     needless = set() if network.predicts else {"features", "context"}
-    needless |= set() if config.side else {"apply_side"}
+    needless |= set() if config().side else {"apply_side"}
     assert ABSTRACT - own == needless
     assert network.modules.keys() == STAGES - needless | {"z_cdf"}

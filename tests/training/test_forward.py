@@ -9,13 +9,15 @@ import pytest
 import synthetic
 from launch import QUICKLY
 
+from nvc_jax.codec import stages
 from nvc_jax.codec.encoder import Encoder
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.models.networks import networks
-from nvc_jax.models.state import Either, Prior
+from nvc_jax.models.state import Either, Prior, Synthesis
 from nvc_jax.ops.colour import planes_to_picture
-from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, prepared
+from nvc_jax.ops.motion import compensate
+from nvc_jax.training.forward import Coded, PacketInput, code_packet, code_packets, prepared, training_strategy
 from nvc_jax.video import open_video
 
 
@@ -57,6 +59,29 @@ def test_scan_is_the_unrolled_sequence(motion):
         jax.tree.map(
             lambda one, all_, n=number: np.testing.assert_allclose(one, all_[n], rtol=1e-4, atol=1e-4), coded, scanned
         )
+
+
+def test_gradients_of_a_residual_network_reach_the_picture_before():
+    """Through the difference and through the sum, where the network itself gives nothing; in C++ where there is any."""
+    stored = synthetic.tiny_model(residual=True)
+    network, params = networks(stored.config)["inter"], on_device(stored.params["inter"])
+    params |= {"recon_out": jax.tree.map(jnp.zeros_like, params["recon_out"])}
+    params = prepared(params, "float32", training_strategy("float32"))
+    before, picture = pictures(synthetic.moving_picture(32, 32, 2))
+    qps, feature = jnp.array([[30.0]]), jnp.ones((1, 4, 4, 16))
+    weights = jnp.asarray(synthetic.uniform("weights", picture.shape), jnp.float32)
+
+    def outputs(before):
+        _, side = network.search(picture, network.start(before), qps, False)
+        return network.source(picture, side), stages.reconstruct(network, params, Synthesis(feature, side), qps)
+
+    pull, nothing = jax.vjp(outputs, before)[1], jnp.zeros_like(weights)
+    (given,), (shown,) = pull((weights, nothing)), pull((nothing, weights))
+    _, side = network.search(picture, network.start(before), qps, False)
+    assert side.symbols[..., :2].any()
+    (expected,) = jax.vjp(lambda x: compensate(x[:, 0], side.symbols[..., :2])[:, None], before)[1](weights)
+    np.testing.assert_allclose(given, -expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("refresh", [0, 1, 3])
