@@ -20,7 +20,8 @@ struct Context {
   Vector neighbours[4];
   Vector expected;
   size_t row;
-  bool agree;  // most neighbours have the expected vector
+  bool agree;        // most neighbours have the expected vector
+  size_t surprises;  // neighbours whose vector was not the expected one
 };
 
 struct Middle {
@@ -34,10 +35,13 @@ Middle MiddleOf(int a, int b, int c, int d) {
   return {static_cast<int8_t>((a + b + c + d - least - largest) >> 1), largest - least};
 }
 
-Context ContextOf(const Vector* vectors, const Visit& visit) {
+Context ContextOf(const Vector* vectors, const uint8_t* surprising, const Visit& visit) {
   Context result{};
   Vector* const near = result.neighbours;
-  for (size_t i = 0; i < 4; ++i) near[i] = vectors[visit.around[i]];
+  for (size_t i = 0; i < 4; ++i) {
+    near[i] = vectors[visit.around[i]];
+    result.surprises += surprising[visit.around[i]];
+  }
   const Middle y = MiddleOf(near[0].y, near[1].y, near[2].y, near[3].y);
   const Middle x = MiddleOf(near[0].x, near[1].x, near[2].x, near[3].x);
   const int spread = y.spread + x.spread;
@@ -52,7 +56,7 @@ Context ContextOf(const Vector* vectors, const Visit& visit) {
 }
 
 int32_t BitCost(const Coder& coder, const Context& context, Vector vector) {
-  const int32_t* const choices = coder.choices + (2 * context.row + context.agree) * kChoices;
+  const int32_t* const choices = coder.choices + (kSurprises * (2 * context.row + context.agree) + context.surprises) * kChoices;
   if (vector == context.expected) return choices[0];
   const Vector* const near = context.neighbours;
   const auto choice = static_cast<size_t>(std::find(near, near + 4, vector) - near);
@@ -82,8 +86,9 @@ void Refinement::Run(size_t step, size_t item) noexcept {
 
 void Refinement::Refine(size_t picture, const Visit& visit) noexcept {
   Vector* const vectors = vectors_ + picture * shape_.rows() * shape_.columns();
+  uint8_t* const surprising = surprising_.data() + picture * shape_.rows() * shape_.columns();
   const auto block = static_cast<size_t>(visit.block);
-  const Context context = ContextOf(vectors, visit);
+  const Context context = ContextOf(vectors, surprising, visit);
   const Vector own = vectors[block], expected = context.expected;
   Vector candidates[7] = {expected};
   std::copy_n(context.neighbours, 4, candidates + 1);
@@ -106,6 +111,7 @@ void Refinement::Refine(size_t picture, const Visit& visit) noexcept {
     const int32_t cost = bits + ErrorCost(picture, block, pixels, vector);
     if (cost < least) least = cost, vectors[block] = vector;
   }
+  surprising[block] = !(vectors[block] == expected);
 }
 
 // The cost of the errors of a block that is moved by a vector.

@@ -4,13 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "motion.h"
 
 namespace nvc::motion {
 
 constexpr size_t kContexts = 16;          // of vectors, by how much their neighbours differ
-constexpr size_t kChoiceRows = 2 * kContexts;  // by whether most neighbours have the expected vector, too
+constexpr size_t kSurprises = 5;          // numbers of neighbours whose vector was not the expected one
+constexpr size_t kChoiceRows = 2 * kSurprises * kContexts;  // by whether most neighbours have the expected vector, too
 constexpr size_t kChoices = 6;            // the expected vector, that of one of four neighbours, another one
 constexpr size_t kSizes = 4;              // contexts of dx, by the magnitude of the difference of dy
 constexpr size_t kDifferenceRows = 4 * (1 + kSizes);
@@ -38,14 +40,21 @@ class Refinement {
  public:
   // scales: [pictures], costs of a squared error.
   Refinement(const Kernels& kernels, const Shape& shape, const Pixels& pictures, const Pixels& references,
-             const float* scales, const Coder& coder, Vector* vectors) noexcept
+             const float* scales, const Coder& coder, Vector* vectors)
       : kernels_(kernels),
         shape_(shape),
         pictures_(pictures),
         references_(references),
         scales_(scales),
         coder_(coder),
-        vectors_(vectors) {}
+        vectors_(vectors),
+        surprising_(shape.count * shape.rows() * shape.columns()) {
+    // The first block stays as it is; nothing but zero is expected of it.
+    const size_t blocks = shape.rows() * shape.columns();
+    for (size_t picture = 0; picture < shape.count; ++picture) {
+      surprising_[picture * blocks] = !(vectors[picture * blocks] == Vector{0, 0});
+    }
+  }
 
   size_t items(size_t step) const noexcept { return shape_.count * parts(step); }
   void Run(size_t step, size_t item) noexcept;
@@ -63,6 +72,7 @@ class Refinement {
   const float* scales_;
   const Coder coder_;
   Vector* vectors_;
+  std::vector<uint8_t> surprising_;  // blocks visited so far whose vector is not the expected one
 };
 
 }  // namespace nvc::motion

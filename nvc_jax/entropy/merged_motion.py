@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nvc_jax.entropy.motion import SKIP_ROWS, skip_row
 from nvc_jax.entropy.tables import TOTAL, CdfArrays, symbol_bits
 from nvc_jax.ops import motion_order
-from nvc_jax.ops.motion_order import ANOTHER, Blocks, Context, context, difference_rows, steps
+from nvc_jax.ops.motion_order import ANOTHER, Context, Order, difference_rows, steps
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
@@ -38,56 +38,54 @@ def tables() -> CdfArrays:
 
 def encode(symbols: Int8) -> list[tuple[Int8, Uint8]]:
     """(symbols, table rows) of each list, from the motion of blocks [h, w, 3]."""
+    order, field = Order.of(*symbols.shape[:2]), symbols.reshape(-1, 3)
+    here, choice = order.contexts(field[:, :2], np)
+    first = np.stack([choice, field[:, 2]], axis=-1).astype(np.int8)
+    first_rows = np.stack([here.choice_row, _skip_rows(field, order, np)], axis=-1).astype(np.uint8)
+    dy, dx = (field[:, :2] - here.expected).astype(np.int8).T
+    rows_y, rows_x = _difference_rows(here.row, dy)
     coded: list[tuple[Int8, Uint8]] = []
-
-    def write(blocks: Blocks, here: Context, rows: Uint8) -> Int8:
-        values = symbols[blocks]
-        choice = here.choice(values[:, :2], np)
-        coded.append((np.stack([choice, values[:, 2]], axis=-1).astype(np.int8), rows))
-        another = choice == ANOTHER
-        if another.any():
-            dy, dx = (values[another, :2] - here.expected[another]).astype(np.int8).T
-            row_y, row_x = difference_rows(here.row[another], dy, np)
-            coded.extend([(dy.copy(), _table_rows(row_y)), (dx.copy(), _table_rows(row_x))])
-        return values
-
-    _visit(symbols.shape[0], symbols.shape[1], write)
+    for places in order.places():
+        coded.append((first[places], first_rows[places]))
+        another = places[choice[places] == ANOTHER]
+        if len(another):
+            coded.extend([(dy[another], rows_y[another]), (dx[another], rows_x[another])])
     return coded
 
 
 def decode(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
     """The inverse: motion [height, width, 3], where `read` gives the symbols for table rows."""
-
-    def values(blocks: Blocks, here: Context, rows: Uint8) -> Int8:
-        choice, skipped = read(rows).T
+    field, surprises = np.zeros((height, width, 3), np.int8), np.zeros((height, width), bool)
+    for blocks, around, far in steps(height, width):
+        neighbours = field[around]
+        if not neighbours.size:
+            continue
+        here = Context.of(neighbours[..., :2], surprises[around], far, np)
+        rows = np.stack([here.choice_row, _SKIPPED + skip_row(neighbours, far)], axis=-1)
+        choice, skipped = read(rows.astype(np.uint8)).T
         vectors = here.chosen(choice)
         another = (choice < 0) | (choice >= ANOTHER)  # an encoder writes no other symbols
         if another.any():
             row = here.row[another]
-            dy = read(_table_rows(difference_rows(row, 0, np)[0]))
-            dx = read(_table_rows(difference_rows(row, dy, np)[1]))
+            dy = read(_difference_rows(row, 0)[0])
+            dx = read(_difference_rows(row, dy)[1])
             vectors[another] += np.stack([dy, dx], axis=-1)  # modulo 256, as the encoder takes differences
-        return np.concatenate([vectors.astype(np.int8), skipped[:, None]], axis=-1)
-
-    return _visit(height, width, values)
+        field[blocks] = np.concatenate([vectors.astype(np.int8), skipped[:, None]], axis=-1)
+        surprises[blocks] = choice != 0
+    return field
 
 
 def bits(symbols: Any, xp: Any) -> Any:
     """Bits of the motion of blocks; see `entropy.motion.bits`."""
-    table = xp.asarray(_bits_of_symbols())
-    total = 0.0
-    known = xp.zeros_like(symbols)  # at the first step
-    for (y, x), (around_y, around_x), far in steps(*symbols.shape[1:3]):
-        neighbours, values = known[:, around_y, around_x], symbols[:, y, x]
-        here, known = context(neighbours[..., :2], far, xp), symbols
-        choice = here.choice(values[..., :2], xp)
-        dy, dx = xp.moveaxis((values[..., :2] - here.expected).astype(np.int8).astype(np.int32), -1, 0)
-        row_y, row_x = difference_rows(here.row, dy, xp)
-        differences = table[_DIFFERENCES + row_y, dy + 128] + table[_DIFFERENCES + row_x, dx + 128]
-        found = table[here.choice_row, choice + 128] + xp.where(choice == ANOTHER, differences, 0.0)
-        skipped = table[_SKIPPED + skip_row(neighbours, far), values[..., 2].astype(np.int32) + 128]
-        total = total + (found + skipped).sum(axis=1)
-    return total
+    order, table = Order.of(*symbols.shape[1:3]), xp.asarray(_bits_of_symbols())
+    field = symbols.reshape(len(symbols), -1, 3)
+    here, choice = order.contexts(field[..., :2], xp)
+    dy, dx = xp.moveaxis((field[..., :2] - here.expected).astype(np.int8).astype(np.int32), -1, 0)
+    row_y, row_x = difference_rows(here.row, dy, xp)
+    differences = table[_DIFFERENCES + row_y, dy + 128] + table[_DIFFERENCES + row_x, dx + 128]
+    found = table[here.choice_row, choice + 128] + xp.where(choice == ANOTHER, differences, 0.0)
+    skipped = table[_skip_rows(field, order, xp), field[..., 2].astype(np.int32) + 128]
+    return (found + skipped).sum(axis=1)
 
 
 @lru_cache(maxsize=1)
@@ -95,16 +93,12 @@ def _bits_of_symbols() -> npt.NDArray[np.float32]:
     return symbol_bits(tables())
 
 
-def _table_rows(difference_row: Any) -> Uint8:
-    return np.asarray(_DIFFERENCES + difference_row).astype(np.uint8)
+def _skip_rows(field: Any, order: Order, xp: Any) -> Any:
+    """Table rows of the third byte of a whole field [..., h * w, 3]."""
+    neighbours = xp.where((order.step > 0)[:, None], field[..., order.around, :], 0)
+    return _SKIPPED + skip_row(neighbours, order.far)
 
 
-def _visit(height: int, width: int, code: Callable[[Blocks, Context, Uint8], Int8]) -> Int8:
-    """Fill a field by `code(blocks, context, rows of choice and skipping)`, step by step from what is known so far."""
-    field = np.zeros((height, width, 3), np.int8)
-    for blocks, around, far in steps(height, width):
-        neighbours = field[around]
-        here = context(neighbours[..., :2], far, np)
-        rows = np.stack([here.choice_row, _SKIPPED + skip_row(neighbours, far)], axis=-1)
-        field[blocks] = code(blocks, here, rows.astype(np.uint8))
-    return field
+def _difference_rows(row: Any, dy: Any) -> tuple[Uint8, Uint8]:
+    first, second = difference_rows(row, dy, np)
+    return (_DIFFERENCES + first).astype(np.uint8), (_DIFFERENCES + second).astype(np.uint8)

@@ -96,6 +96,6 @@ def _expectation(neighbours: Any, far: bool, xp: Any) -> tuple[Any, Any]:
     return xp.concatenate([expected, none], axis=-1), xp.stack([row, row, ROWS + skip_row(neighbours, far)], axis=-1)
 
 
-def skip_row(neighbours: Any, far: bool) -> Any:
-    """The row of SKIP_ROWS for blocks with such neighbours [..., 4, n, 3], [..., n]."""
+def skip_row(neighbours: Any, far: Any) -> Any:
+    """The row of SKIP_ROWS for blocks with such neighbours [..., 4, n, 3], [..., n]; far: see `expectation`."""
     return _SKIP_FAR * far + (neighbours[..., 2] != 0).sum(axis=-2)

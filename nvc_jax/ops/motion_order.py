@@ -5,6 +5,7 @@ coded ones, and those between. A vector is expected to be the middle of its neig
 a table row chosen by how much these differ.
 """
 
+import dataclasses
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,18 +29,20 @@ _ROWS = (
 ROWS = len(_ROWS)
 _FAR = ROWS // 2
 
-# Vectors as choices. Shares in thousandths of the expected vector and of another one, where fewer than three neighbours
-# have the expected vector, and where three or four have; fitted to 96 frames of 24 training clips at four qps, those of
-# blocks that stand still to less motion, as above.
+# Vectors as choices: thousandths of those that are a surprise, not the expected vector, and the percentage of another
+# vector among surprises; where fewer than three neighbours have the expected vector, and where three or four have.
+# Fitted to 240 frames of six training clips at four qps. The first number is taken times the percentage by the number
+# of neighbours that were a surprise themselves.
 _MOST_AGREE = 3
 _CHOICES = (
-    *(((992, 8), (992, 8)), ((952, 48), (952, 48)), ((831, 52), (883, 51)), ((805, 75), (854, 72))),
-    *(((765, 102), (843, 80)), ((705, 145), (822, 86)), ((610, 208), (816, 84)), ((450, 312), (780, 125))),
-    *(((970, 30), (970, 30)), ((872, 128), (872, 128)), ((807, 80), (817, 96)), ((810, 90), (808, 143))),
-    *(((698, 141), (781, 146)), ((615, 221), (771, 163)), ((507, 274), (756, 163)), ((404, 402), (699, 212))),
+    *(((40, 100), (40, 100)), ((125, 100), (125, 100)), ((395, 22), (265, 36)), ((385, 33), (250, 50))),
+    *(((378, 40), (280, 48)), ((400, 44), (298, 43)), ((460, 44), (335, 41)), ((580, 45), (320, 42))),
+    *(((208, 100), (208, 100)), ((275, 100), (275, 100)), ((445, 34), (265, 47)), ((378, 35), (272, 69))),
+    *(((450, 38), (368, 58)), ((442, 44), (380, 60)), ((505, 50), (372, 61)), ((575, 54), (420, 64))),
 )
-_OF_NEIGHBOURS = (300, 285, 230, 185), (110, 225, 365, 300)  # thousandths of what is left to each of the four
-CHOICE_ROWS = len(_CHOICES) * len(_OF_NEIGHBOURS)
+_SURPRISES = (21, 65, 90, 116, 141)
+_OF_NEIGHBOURS = (280, 290, 225, 205), (95, 205, 360, 340)  # thousandths of the other surprises
+CHOICE_ROWS = len(_CHOICES) * len(_OF_NEIGHBOURS) * len(_SURPRISES)
 # (share of zeros, width) of the differences of another vector: of dy, and of dx where |dy| is 0, 1, 2 or more.
 _DIFFERENCES = (
     ((449, 48), (1, 64), (593, 8), (451, 8), (528, 128)),
@@ -63,10 +66,12 @@ def choice_frequencies(total: int) -> list[list[int]]:
     """Count the choices 0 to ANOTHER and all others, for each row, in parts of `total`."""
     rows = []
     for both in _CHOICES:
-        for (expected, another), shares in zip(both, _OF_NEIGHBOURS, strict=True):
-            neighbours = [1 + total * (1000 - expected - another) * share // 10**6 for share in shares]
-            another = total * another // 1000
-            rows.append([total - sum(neighbours) - another - 1, *neighbours, another, 1])
+        for (surprise, another), shares in zip(both, _OF_NEIGHBOURS, strict=True):
+            for percentage in _SURPRISES:
+                surprises = total * surprise * percentage // 10**5
+                others = surprises * another // 100
+                neighbours = [1 + (surprises - others) * share // 1000 for share in shares]
+                rows.append([total - sum(neighbours) - others - 1, *neighbours, others, 1])
     return rows
 
 
@@ -103,7 +108,7 @@ class Context(NamedTuple):
     Attributes:
         neighbours: vectors [..., 4, n, 2].
         expected: vectors [..., n, 2].
-        row: table row of what a vector differs by from the expected one, [..., n].
+        row: table row by how much the neighbours differ, [..., n]; see `expectation`.
         choice_row: table row of the choice, [..., n].
     """
 
@@ -111,6 +116,21 @@ class Context(NamedTuple):
     expected: Any
     row: Any
     choice_row: Any
+
+    @classmethod
+    def of(cls, neighbours: Any, surprises: Any, far: Any, xp: Any) -> "Context":
+        """The context of vectors from their neighbours.
+
+        Args:
+            neighbours: vectors [..., 4, n, 2].
+            surprises: [..., 4, n] bool, neighbours whose vectors are not those that were expected.
+            far: see `expectation`.
+            xp: numpy or jax.numpy.
+        """
+        expected, row = expectation(neighbours, far, xp)
+        agree = (neighbours == expected[..., None, :, :]).all(axis=-1).sum(axis=-2) >= _MOST_AGREE
+        choice_row = len(_SURPRISES) * (2 * row + agree) + surprises.sum(axis=-2)
+        return cls(neighbours, expected, row, choice_row)
 
     def choice(self, vectors: Any, xp: Any) -> Any:
         """Choices of vectors [..., n, 2]: 0 the expected one, 1 to 4 the first such neighbour's, or ANOTHER."""
@@ -124,13 +144,6 @@ class Context(NamedTuple):
         for number, neighbour in enumerate(self.neighbours):
             vectors[choice == 1 + number] = neighbour[choice == 1 + number]
         return vectors
-
-
-def context(neighbours: Any, far: Any, xp: Any) -> Context:
-    """The context of vectors from their neighbours; see `expectation`."""
-    expected, row = expectation(neighbours, far, xp)
-    agree = (neighbours == expected[..., None, :, :]).all(axis=-1).sum(axis=-2)
-    return Context(neighbours, expected, row, 2 * row + (agree >= _MOST_AGREE))
 
 
 def difference_rows(row: Any, dy: Any, xp: Any) -> tuple[Any, Any]:
@@ -153,6 +166,46 @@ def steps(height: int, width: int) -> list[tuple[Blocks, Blocks, bool]]:
         found.append((*_step((half, size), (0, size), above + beside, height, width), half > 1))
         size = half
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Facts of each block, in rows.
+
+    Attributes:
+        step: [h * w] number of the step that codes it.
+        around: [4, h * w] places of its neighbours; the first block has none but itself.
+        far: [h * w] bool, these are more than a block away.
+    """
+
+    step: npt.NDArray[np.int32]
+    around: npt.NDArray[np.int32]
+    far: npt.NDArray[np.bool_]
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def of(cls, height: int, width: int) -> "Order":
+        """The order of pictures of so many blocks."""
+        step, around = np.zeros((height, width), np.int32), np.zeros((4, height, width), np.int32)
+        far = np.zeros((height, width), bool)
+        for number, (blocks, (y, x), is_far) in enumerate(steps(height, width)):
+            step[blocks], far[blocks] = number, is_far
+            around[:, *blocks] = y * width + x
+        return cls(step.ravel(), around.reshape(4, -1), far.ravel())
+
+    def contexts(self, vectors: Any, xp: Any) -> tuple[Context, Any]:
+        """Contexts and choices [..., h * w] of a whole field of vectors [..., h * w, 2]."""
+        known = (self.step > 0)[:, None]  # nothing is of the neighbours of the first block
+        neighbours = xp.where(known, vectors[..., self.around, :], 0)
+        here = Context.of(neighbours, xp.zeros(neighbours.shape[:-1], bool), self.far, xp)
+        choice = here.choice(vectors, xp)
+        surprises = (choice != 0)[..., self.around] & known[:, 0]
+        return Context.of(neighbours, surprises, self.far, xp), choice
+
+    def places(self) -> list[npt.NDArray[np.int64]]:
+        """Places of the blocks of each step that has blocks."""
+        found = (np.flatnonzero(self.step == number) for number in range(self.step.max() + 1))
+        return [places for places in found if len(places)]
 
 
 def _step(

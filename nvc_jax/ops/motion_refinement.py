@@ -5,11 +5,9 @@ that the bits are those of its tables (`entropy.merged_motion`) and of what it k
 that it expects, those of neighbours, and the own one with one component as expected.
 """
 
-import dataclasses
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +45,8 @@ def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array
 
 
 def _refine_natively(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
-    order, costs = _Order.of(*vectors.shape[1:3]), _costs()
-    visits, ends = order.visits()
+    costs = _costs()
+    visits, ends = _visits(motion_order.Order.of(*vectors.shape[1:3]))
     return native_motion.refine(
         picture,
         reference,
@@ -63,7 +61,7 @@ def _refine_natively(picture: Array, reference: Array, vectors: Array, scales: A
 
 def _refine(picture: Array, reference: Array, vectors: Array, scales: Array) -> Array:
     b, h, w, _ = vectors.shape
-    order, scale = _Order.of(h, w), scales[:, None, None]
+    order = motion_order.Order.of(h, w)
     choices, differences = map(jnp.asarray, _costs())
     errors_of = motion.errors_of_moved(picture, reference)
 
@@ -75,23 +73,24 @@ def _refine(picture: Array, reference: Array, vectors: Array, scales: Array) -> 
         another = differences[row_y, dy + 128] + differences[row_x, dx + 128]
         bits = choices[here.choice_row, choice] + jnp.where(choice == motion_order.ANOTHER, another, 0)
         errors = errors_of(places, candidates).astype(jnp.float32)
-        return bits + jnp.minimum(jnp.round(errors * scale[..., 0]), _MOST).astype(jnp.int32)
+        return bits + jnp.minimum(jnp.round(errors * scales[:, None]), _MOST).astype(jnp.int32)
 
-    def visit(vectors: Array, step: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        places, around, far = step
-        here, own = (
-            motion_order.context(vectors[:, around].astype(jnp.int32), far, jnp),
-            vectors[:, places].astype(jnp.int32),
-        )
+    def visit(carry: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (vectors, surprises), (places, around, far) = carry, step
+        own = vectors[:, places]
+        here = motion_order.Context.of(vectors[:, around], surprises[:, around], far, jnp)
         best, least = own, cost(own, here, places)
         for candidates in _candidates(here, own):
             costs = cost(candidates, here, places)
             best = jnp.where((costs < least)[..., None], candidates, best)
             least = jnp.minimum(costs, least)
-        return vectors.at[:, places].set(best.astype(jnp.int8)), None
+        surprising = (best != here.expected).any(axis=-1)
+        return (vectors.at[:, places].set(best), surprises.at[:, places].set(surprising)), None
 
-    refined: Array = lax.scan(visit, vectors.reshape(b, h * w, 2), jax.tree.map(jnp.asarray, order.grouped()))[0]
-    return refined.reshape(vectors.shape)
+    vectors = vectors.astype(jnp.int32).reshape(b, h * w, 2)
+    surprises = (vectors != 0).any(axis=-1) & (order.step == 0)  # the first block stays as it is
+    (refined, _), _ = lax.scan(visit, (vectors, surprises), _grouped(order))
+    return refined.reshape(b, h, w, 2).astype(jnp.int8)
 
 
 def _candidates(here: motion_order.Context, own: Array) -> list[Array]:
@@ -101,48 +100,23 @@ def _candidates(here: motion_order.Context, own: Array) -> list[Array]:
     return [here.expected, *neighbours, jnp.stack([y, own_x], axis=-1), jnp.stack([own_y, x], axis=-1)]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Order:
-    """Facts of each block.
+def _grouped(order: motion_order.Order) -> tuple[Array, Array, Array]:
+    """Places [steps, n] of the blocks of each step but the first, those of their neighbours [steps, 4, n], and far.
 
-    Attributes:
-        step: [h, w] number of the step that codes it.
-        around: [4, h * w] places of its neighbours.
-        far: [h * w] bool, these are more than a block away.
+    The first block of a step fills it up to the length of the longest.
     """
+    steps = order.places()[1:]
+    longest = max(map(len, steps), default=0)
+    filled = [np.pad(places, (0, longest - len(places)), constant_values=places[0]) for places in steps]
+    places = np.array(filled, np.int32).reshape(len(steps), longest)
+    return jnp.asarray(places), jnp.asarray(order.around[:, places].swapaxes(0, 1)), jnp.asarray(order.far[places])
 
-    step: npt.NDArray[np.int32]
-    around: npt.NDArray[np.int32]
-    far: npt.NDArray[np.bool_]
 
-    @classmethod
-    @lru_cache(maxsize=8)
-    def of(cls, height: int, width: int) -> "_Order":
-        """The order of pictures of so many blocks."""
-        step, around = np.zeros((height, width), np.int32), np.zeros((4, height, width), np.int32)
-        far = np.zeros((height, width), bool)
-        for number, (blocks, (y, x), is_far) in enumerate(motion_order.steps(height, width)):
-            step[blocks], far[blocks] = number, is_far
-            around[:, *blocks] = y * width + x
-        return cls(step, around.reshape(4, -1), far.ravel())
-
-    def grouped(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Places [steps, n] of the blocks of each step but the first, those of their neighbours [steps, 4, n], and far.
-
-        The first block of a step fills it up to the length of the longest.
-        """
-        steps = [np.flatnonzero(self.step == number) for number in range(1, self.step.max() + 1)]
-        steps = [places for places in steps if len(places)]
-        longest = max(map(len, steps), default=0)
-        filled = [np.pad(places, (0, longest - len(places)), constant_values=places[0]) for places in steps]
-        places = np.array(filled, np.int32).reshape(len(steps), longest)
-        return places, self.around[:, places].swapaxes(0, 1), self.far[places]
-
-    def visits(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Blocks step after step, and the ends of steps: see `native_motion.refine`."""
-        places = np.argsort(self.step, axis=None, kind="stable").astype(np.int32)
-        fields = np.concatenate([places[None], self.around[:, places], self.far[None, places]])
-        return fields.T.astype(np.int32), np.cumsum(np.bincount(self.step.ravel())).astype(np.int32)
+def _visits(order: motion_order.Order) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Blocks step after step, and the ends of steps: see `native_motion.refine`."""
+    places = np.argsort(order.step, kind="stable").astype(np.int32)
+    fields = np.concatenate([places[None], order.around[:, places], order.far[None, places]])
+    return fields.T.astype(np.int32), np.cumsum(np.bincount(order.step)).astype(np.int32)
 
 
 class _Costs(NamedTuple):

@@ -51,7 +51,7 @@ def refine(
         reference: the same.
         vectors: [B, H/16, W/16, 2] int8.
         scales: [B] float32, costs of a squared error.
-        choices: [32, 6] int32, costs of choices by table row.
+        choices: [160, 6] int32, costs of choices by table row.
         differences: [20, 256] int32, costs of differences from -128 on by table row.
         visits: [blocks, 6] int32, step after step: the place of a block, those of its neighbours, and whether these are
             more than a block away.

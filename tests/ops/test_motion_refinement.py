@@ -97,7 +97,7 @@ def test_prices_are_those_of_the_coder():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 6), (9, 3)])
 def test_blocks_follow_their_neighbours(shape):
-    order = motion_refinement._Order.of(*shape)
-    step = order.step.ravel()
+    order = motion_order.Order.of(*shape)
+    step = order.step
     assert (step[order.around] < step).all(axis=0)[step > 0].all()
     assert (step == 0).sum() == 1

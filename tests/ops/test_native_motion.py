@@ -204,7 +204,7 @@ def test_other_shapes_are_refused():
         native_motion.compensate(blocks, jnp.zeros((1, 1, 2, 2), jnp.int8))
     with pytest.raises(jax.errors.JaxRuntimeError, match="sides are multiples of 16"):
         native_motion.estimate(blocks, blocks, jnp.zeros(2, jnp.int32), bits, 0, 0)
-    costs = {"choices": np.zeros((32, 6), np.int32), "differences": np.zeros((20, 256), np.int32)}
+    costs = {"choices": np.zeros((160, 6), np.int32), "differences": np.zeros((20, 256), np.int32)}
     visits, ends = np.zeros((3, 6), np.int32), np.array([1, 3], np.int32)
     operands = blocks, blocks, jnp.zeros((1, 2, 2, 2), jnp.int8), jnp.zeros(1)
     with pytest.raises(jax.errors.JaxRuntimeError, match="sides are multiples of 16"):  # four blocks, not three
