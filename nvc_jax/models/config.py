@@ -392,6 +392,12 @@ def _small_inter(
     return _inter(kind, width, blocks, width, fusion=one, spatial=one, **fields)
 
 
+def _moving_inter(width: int, blocks: tuple[int, int, int, int, int]) -> Any:
+    """With block motion, as the default model has it."""
+    fields: dict[str, Any] = {"latent": 256, "hyper": 32, "temporal_width": 128, "residual": True, "merged": True}
+    return _small_inter(MotionInterConfig, width, 160, blocks, **fields)
+
+
 def _student(name: str, teacher: CodecConfig, **stacks: Stack) -> CodecConfig:
     """The codec with other stacks in its inter network."""
     return dataclasses.replace(teacher.replace("inter", dataclasses.replace(teacher["inter"], **stacks)), name=name)
@@ -424,14 +430,14 @@ ui2c = CodecConfig("ui2c", (("pair", _inter(PairConfig, 384, (2, 6, 3, 3, 4), 64
 embedded = _codec(
     "embedded",
     _small_intra(96, (2, 3), 128, latent=256, hyper=32),
-    _small_inter(MotionInterConfig, 112, 160, (1, 1, 2, 2, 1), latent=256, hyper=32, temporal_width=128),
+    _moving_inter(112, (1, 1, 2, 2, 1)),
 ).with_deblocking(38)
 
 # Prepared, not trained yet: wider, for a GPU.
 embedded_v2 = _codec(
     "embedded_v2",
     _small_intra(112, (2, 3), 128, latent=256, hyper=32),
-    _small_inter(MotionInterConfig, 128, 160, latent=256, hyper=32, temporal_width=128),
+    _moving_inter(128, (1, 1, 1, 1, 1)),
 ).with_deblocking(38)
 
 # DCVC-RT and UI2C small enough to train on a CPU, of the same cost per picture: to compare, and as teachers.
