@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_motion
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -32,26 +33,60 @@ def bits(coding, field):
     return sum(table[rows, symbols.astype(int) + 128].sum() for symbols, rows in coding.encode(field))
 
 
-@CODINGS
-@given(field=fields)
-def test_round_trip(coding, field):
-    coded = iter(coding.encode(field))
+def decoded(decode, shape, coded):
+    """The field that `decode` makes of lists of (symbols, rows), all of which it must ask for."""
+    coded = iter(coded)
 
     def read(rows):
         symbols, written = next(coded)
-        np.testing.assert_array_equal(rows, written)
-        return symbols
+        np.testing.assert_array_equal(np.reshape(rows, written.shape), written)
+        return symbols if isinstance(rows, np.ndarray) else symbols.ravel().tolist()
 
-    np.testing.assert_array_equal(coding.decode(*field.shape[:2], read), field)
-    assert not list(coded)
+    field = decode(*shape, read)
+    assert next(coded, None) is None
+    return field
 
 
-@given(st.tuples(sides, sides), st.integers(0, 2**32 - 1))
-def test_any_symbols_give_some_motion(shape, seed):
+@CODINGS
+@given(field=fields)
+def test_round_trip(coding, field):
+    np.testing.assert_array_equal(decoded(coding.decode, field.shape[:2], coding.encode(field)), field)
+
+
+def decode_any_symbols(shape, rng, limit):
+    """Motion that damage may give, and its lists."""
+    coded = []
+
+    def read(rows):
+        coded.append((rng.integers(-limit, limit, rows.shape).astype(np.int8), rows))
+        return coded[-1][0]
+
+    return merged_motion.decode(*shape, read), coded
+
+
+@given(st.tuples(sides, sides), st.integers(0, 2**32 - 1), st.sampled_from([3, 8, 128]))
+def test_any_symbols_give_some_motion(shape, seed, limit):
     """Damage may read as choices that no encoder writes: they stand for another vector."""
-    rng = np.random.default_rng(seed)
-    field = merged_motion.decode(*shape, lambda rows: rng.integers(-128, 128, rows.shape).astype(np.int8))
+    field, _ = decode_any_symbols(shape, np.random.default_rng(seed), limit)
     assert (field.shape, field.dtype) == ((*shape, 3), np.int8)
+    np.testing.assert_array_equal(decoded(merged_motion.decode, shape, merged_motion.encode(field)), field)
+
+
+def test_tables_of_merged_motion_are_those_of_the_document():
+    tables = merged_motion.tables()
+    rows = zip(tables.cdf.tolist(), tables.length.tolist(), tables.offset.tolist(), strict=True)
+    assert [(cdf[:length], offset) for cdf, length, offset in rows] == reference_motion.table()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (5, 7), (18, 22)])
+def test_merged_motion_equals_the_reference_written_from_the_document(shape):
+    rng = np.random.default_rng(0)
+    for limit in (1, 2, 8, 128):  # the more, the fewer neighbours have a block's vector
+        field = rng.integers(-limit, limit, (*shape, 3)).astype(np.int8)
+        coded = merged_motion.encode(field)
+        np.testing.assert_array_equal(decoded(reference_motion.decode, shape, coded), field)
+        field, coded = decode_any_symbols(shape, rng, limit)
+        np.testing.assert_array_equal(decoded(reference_motion.decode, shape, coded), field)
 
 
 @CODINGS
