@@ -2,7 +2,8 @@
 
 Blocks are coded from coarse to fine: first the top left one, then, with steps that halve, those in the middle of four
 coded ones, and those between. A vector is expected to be the middle of its neighbours', and what is left is coded with
-a table row chosen by how much these differ.
+a table row chosen by how much these differ; or the choice is coded first, between the expected vector, a neighbour's and
+another one (`Context`).
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ _CHOICES = (
 _SURPRISES = (21, 65, 90, 116, 141)
 _OF_NEIGHBOURS = (280, 290, 225, 205), (95, 205, 360, 340)  # thousandths of the other surprises
 CHOICE_ROWS = len(_CHOICES) * len(_OF_NEIGHBOURS) * len(_SURPRISES)
-# (share of zeros, width) of the differences of another vector: of dy, and of dx where |dy| is 0, 1, 2 or more.
+# (share of zeros, width) of the differences of another vector: of dy, and of dx where |dy| is 0, 1, 2, 3 or more.
 _DIFFERENCES = (
     ((449, 48), (1, 64), (593, 8), (451, 8), (528, 128)),
     ((303, 12), (1, 16), (329, 4), (336, 12), (396, 48)),
@@ -170,7 +171,7 @@ def steps(height: int, width: int) -> list[tuple[Blocks, Blocks, bool]]:
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Facts of each block, in rows.
+    """`steps` by block, in rows.
 
     Attributes:
         step: [h * w] number of the step that codes it.
@@ -195,7 +196,7 @@ class Order:
 
     def contexts(self, vectors: Any, xp: Any) -> tuple[Context, Any]:
         """Contexts and choices [..., h * w] of a whole field of vectors [..., h * w, 2]."""
-        known = (self.step > 0)[:, None]  # nothing is of the neighbours of the first block
+        known = (self.step > 0)[:, None]  # the first block has no neighbours: zero vectors, no surprises
         neighbours = xp.where(known, vectors[..., self.around, :], 0)
         here = Context.of(neighbours, xp.zeros(neighbours.shape[:-1], bool), self.far, xp)
         choice = here.choice(vectors, xp)
