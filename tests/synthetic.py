@@ -20,8 +20,11 @@ def uniform(name: str, shape: tuple[int, ...], low: float = -1.0, high: float = 
 
 
 def tiny_model(motion: bool = False, residual: bool = False) -> StoredModel:
-    """The configuration `tiny` with random weights that give symbols and scales of many sizes."""
-    moving = MotionInterConfig(**vars(tiny["inter"]), residual=residual)
+    """The configuration `tiny` with random weights that give symbols and scales of many sizes.
+
+    `residual`: the form of motion that the default model has, of differences and with merged vectors.
+    """
+    moving = MotionInterConfig(**vars(tiny["inter"]), residual=residual, merged=residual)
     return model_of(tiny.replace("inter", moving) if motion or residual else tiny)
 
 

@@ -24,7 +24,7 @@ def moving():
 
 @pytest.fixture(scope="session")
 def residual():
-    """A codec of differences from the moved picture."""
+    """A codec of differences from the moved picture, with merged vectors."""
     return nvc_jax.Codec(synthetic.tiny_model(residual=True))
 
 

@@ -20,7 +20,7 @@ def moving_codec():
 
 @pytest.fixture(scope="session")
 def residual_codec():
-    """The same, of differences from the moved picture."""
+    """The same, of differences from the moved picture, with merged vectors."""
     return Codec(synthetic.tiny_model(residual=True).with_deblocking(38))
 
 
