@@ -126,22 +126,24 @@ def test_motion_is_written_only_where_it_is():
     assert missing == {"inter/adaptor_feature/kernel", "inter/adaptor_feature/bias"}
 
 
-def test_residual_is_written_only_where_it_is(model):
+@pytest.mark.parametrize(("field", "side"), [("residual", "motion"), ("merged", "merged motion")])
+def test_forms_of_motion_are_written_only_where_they_are(model, field, side):
     moving = tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"])))
-    residual = moving.replace("inter", dataclasses.replace(moving["inter"], residual=True))
-    before, after = moving.to_dict()["inter"], residual.to_dict()["inter"]
-    assert after == before | {"residual": True}
-    assert there_and_back(residual) == residual
-    assert CodecConfig.from_dict(moving.to_dict() | {"inter": before | {"residual": False}}) == moving
-    assert parameter_shapes(residual) == parameter_shapes(moving)
+    changed = moving.replace("inter", dataclasses.replace(moving["inter"], **{field: True}))
+    before, after = moving.to_dict()["inter"], changed.to_dict()["inter"]
+    assert after == before | {field: True}
+    assert there_and_back(changed) == changed
+    assert CodecConfig.from_dict(moving.to_dict() | {"inter": before | {field: False}}) == moving
+    assert changed.side == side
+    assert parameter_shapes(changed) == parameter_shapes(moving)
     params = unflatten({name: leaf for name, leaf in flatten(model.params).items() if name in parameter_shapes(moving)})
-    identities = {make_model(config, params, "", model.tables).identity for config in (moving, residual)}
+    identities = {make_model(config, params, "", model.tables).identity for config in (moving, changed)}
     assert len(identities) == 2
     for value in (1, 0, "true", None):
-        with pytest.raises(ConfigError, match=r"MotionInterConfig\.residual is .* it must be true or false"):
-            dataclasses.replace(moving["inter"], residual=value)
+        with pytest.raises(ConfigError, match=rf"MotionInterConfig\.{field} is .* it must be true or false"):
+            dataclasses.replace(moving["inter"], **{field: value})
         with pytest.raises(ConfigError):
-            CodecConfig.from_dict(moving.to_dict() | {"inter": before | {"residual": value}})
+            CodecConfig.from_dict(moving.to_dict() | {"inter": before | {field: value}})
 
 
 def test_one_network_for_all_packets():
