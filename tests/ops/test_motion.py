@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import synthetic
 
-from nvc_jax.ops.motion import LONGEST, compensate, estimate, replace_skipped, skippable
+from nvc_jax.ops.motion import (
+    LONGEST,
+    block_errors,
+    compensate,
+    errors_of_moved,
+    estimate,
+    replace_skipped,
+    skippable,
+)
 
 HEIGHT, WIDTH = 48, 64
 
@@ -155,6 +163,24 @@ def test_skipping_of_a_batch_and_in_int16():
     assert not batch[1].any()
     whole = [np.round(512 * x).astype(np.int16) for x in (before, after)]
     np.testing.assert_array_equal(skipped(*whole, 20.0), skipped(*(x / np.float32(512) for x in whole), 20.0))
+
+
+@pytest.mark.parametrize(
+    "to_samples", [lambda x: x, lambda x: np.round(512 * x).astype(np.int16)], ids=["float32", "int16"]
+)
+def test_errors_of_some_blocks_are_those_of_the_moved_picture(to_samples):
+    here, reference = (to_samples(np.concatenate([picture(f"{name} {n}") for n in range(2)])) for name in ("a", "b"))
+    vectors = synthetic.uniform("vectors", (2, HEIGHT // 16, WIDTH // 16, 2), -128, 128).astype(np.int8)
+    places = np.array([7, 0, 11, 2, 5])
+
+    @jax.jit
+    def both(here, reference):
+        of_some = errors_of_moved(here, reference)(places, vectors.reshape(2, -1, 2)[:, places])
+        return of_some, block_errors(here, compensate(reference, vectors)).reshape(2, -1)[:, places]
+
+    found, expected = both(here, reference)
+    assert found.dtype == jnp.int32
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_skipped_blocks_are_replaced():
