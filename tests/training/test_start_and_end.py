@@ -119,8 +119,9 @@ def test_a_pair_starts_as_a_coder_of_differences_from_the_last_picture():
     assert psnr(second, clip[:, 3:5]) > psnr(first[:, [1, 1]], clip[:, 3:5]) + 3
 
 
-def test_a_residual_network_starts_as_a_coder_of_what_it_is_given():
-    config = embedded.replace("inter", dataclasses.replace(embedded["inter"], residual=True))
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_network_with_motion_starts_as_a_coder_of_what_it_is_given(residual):
+    config = embedded.replace("inter", dataclasses.replace(embedded["inter"], residual=residual))
     _, frames = demo_sequence(64, 64, 2)
     clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None]) for f in frames])  # [2, 1, H, W, 3]
     params = transform_codec(config, patch_statistics(np.asarray(clip)[None, :, 0]), (8.0, 4096.0), (4.0, 2048.0), 0)
