@@ -35,10 +35,10 @@ def subject(codec):
 
 @pytest.fixture(scope="module")
 def moving_subject():
-    return Subject.of(Codec(synthetic.tiny_model(motion=True)), *SIZE)
+    return Subject.of(Codec(synthetic.tiny_model(residual=True)), *SIZE)
 
 
-@pytest.mark.parametrize("config", [dcvc_rt, synthetic.tiny_model(motion=True).config], ids=["dcvc_rt", "motion"])
+@pytest.mark.parametrize("config", [dcvc_rt, synthetic.tiny_model(residual=True).config], ids=["dcvc_rt", "motion"])
 def test_rows_are_all_of_the_network(config):
     """Every product of the inter network is in one row: the published total of both sides."""
     modules = packet_complexity(config, config.rest).modules
