@@ -12,7 +12,7 @@ constexpr size_t kAtOnce = 16;  // blocks of a work item
 constexpr size_t kLine = kBlock * kChannels;
 constexpr int kSpreads = 6;  // of neighbours, at powers of two, from which on the next row of the table is used
 constexpr float kMost = 1 << 28;
-constexpr ptrdiff_t kMostAgree = 3;                                    // neighbours
+constexpr ptrdiff_t kMostAgree = 3;                                  // neighbours
 constexpr size_t kGroups[kContexts / 2] = {0, 0, 1, 1, 1, 2, 2, 3};  // of rows of differences
 
 // Knowledge of both sides before a vector is coded.
@@ -56,17 +56,21 @@ Context ContextOf(const Vector* vectors, const uint8_t* surprising, const Visit&
 }
 
 int32_t BitCost(const Coder& coder, const Context& context, Vector vector) {
-  const int32_t* const choices = coder.choices + (kSurprises * (2 * context.row + context.agree) + context.surprises) * kChoices;
+  const size_t choice_row = kSurprises * (2 * context.row + context.agree) + context.surprises;
+  const int32_t* const choices = coder.choices + choice_row * kChoices;
   if (vector == context.expected) return choices[0];
   const Vector* const near = context.neighbours;
   const auto choice = static_cast<size_t>(std::find(near, near + 4, vector) - near);
   if (choice < 4) return choices[1 + choice];
   // Differences are coded modulo 256.
-  const auto dy = static_cast<int8_t>(vector.y - context.expected.y), dx = static_cast<int8_t>(vector.x - context.expected.x);
+  const auto dy = static_cast<int8_t>(vector.y - context.expected.y);
+  const auto dx = static_cast<int8_t>(vector.x - context.expected.x);
   const size_t size = std::min<size_t>(static_cast<size_t>(std::abs(dy)), kSizes - 1);
-  const size_t row = (1 + kSizes) * kGroups[context.row % (kContexts / 2)];
-  const auto cost = [&](size_t row, int8_t d) { return coder.differences[row * kDifferences + static_cast<size_t>(d + 128)]; };
-  return choices[kChoices - 1] + cost(row, dy) + cost(row + 1 + size, dx);
+  const size_t row_y = (1 + kSizes) * kGroups[context.row % (kContexts / 2)], row_x = row_y + 1 + size;
+  const auto cost = [&](size_t row, int8_t difference) {
+    return coder.differences[row * kDifferences + static_cast<size_t>(difference + 128)];
+  };
+  return choices[kChoices - 1] + cost(row_y, dy) + cost(row_x, dx);
 }
 
 // The first sample of a block in pictures.
@@ -76,6 +80,25 @@ size_t Start(const Shape& shape, size_t picture, size_t block) {
 }
 
 }  // namespace
+
+Refinement::Refinement(const Kernels& kernels, const Shape& shape, const Pixels& pictures, const Pixels& references,
+                       const float* scales, const Coder& coder, Vector* vectors)
+    : kernels_(kernels),
+      shape_(shape),
+      pictures_(pictures),
+      references_(references),
+      scales_(scales),
+      coder_(coder),
+      vectors_(vectors),
+      surprising_(shape.count * shape.rows() * shape.columns()) {
+  // The blocks of the first step stay as they are; nothing but zero is expected of them.
+  for (size_t picture = 0; picture < shape.count; ++picture) {
+    for (size_t i = 0; i < end(0); ++i) {
+      const size_t block = picture * shape.rows() * shape.columns() + static_cast<size_t>(coder.visits[i].block);
+      surprising_[block] = !(vectors[block] == Vector{0, 0});
+    }
+  }
+}
 
 size_t Refinement::parts(size_t step) const noexcept { return (end(step) - first(step) + kAtOnce - 1) / kAtOnce; }
 
@@ -109,7 +132,10 @@ void Refinement::Refine(size_t picture, const Visit& visit) noexcept {
     const int32_t bits = BitCost(coder_, context, vector);
     if (vector == vectors[block] || bits >= least) continue;
     const int32_t cost = bits + ErrorCost(picture, block, pixels, vector);
-    if (cost < least) least = cost, vectors[block] = vector;
+    if (cost < least) {
+      least = cost;
+      vectors[block] = vector;
+    }
   }
   surprising[block] = !(vectors[block] == expected);
 }

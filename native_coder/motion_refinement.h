@@ -10,11 +10,11 @@
 
 namespace nvc::motion {
 
-constexpr size_t kContexts = 16;          // of vectors, by how much their neighbours differ
-constexpr size_t kSurprises = 5;          // numbers of neighbours whose vector was not the expected one
+constexpr size_t kContexts = 16;  // of vectors, by how much their neighbours differ
+constexpr size_t kSurprises = 5;  // numbers of neighbours whose vector was not the expected one
 constexpr size_t kChoiceRows = 2 * kSurprises * kContexts;  // by whether most neighbours have the expected vector, too
-constexpr size_t kChoices = 6;            // the expected vector, that of one of four neighbours, another one
-constexpr size_t kSizes = 4;              // contexts of dx, by the magnitude of the difference of dy
+constexpr size_t kChoices = 6;  // the expected vector, that of one of four neighbours, another one
+constexpr size_t kSizes = 4;    // contexts of dx, by the magnitude of the difference of dy
 constexpr size_t kDifferenceRows = 4 * (1 + kSizes);
 constexpr size_t kDifferences = 256;  // of a component, from -128 on
 
@@ -34,27 +34,13 @@ struct Coder {
   const int32_t* differences;  // costs [kDifferenceRows, kDifferences]: in each group of rows of dy, then of dx
 };
 
-// Replaces vectors of pictures by those that are cheap to code where that pays: steps 1 and on, one after the other; the
-// items of a step in any order, or at once.
+// Replaces vectors of pictures by those that are cheap to code where that pays: steps 1 and on, one after the other;
+// the items of a step in any order, or at once.
 class Refinement {
  public:
   // scales: [pictures], costs of a squared error.
   Refinement(const Kernels& kernels, const Shape& shape, const Pixels& pictures, const Pixels& references,
-             const float* scales, const Coder& coder, Vector* vectors)
-      : kernels_(kernels),
-        shape_(shape),
-        pictures_(pictures),
-        references_(references),
-        scales_(scales),
-        coder_(coder),
-        vectors_(vectors),
-        surprising_(shape.count * shape.rows() * shape.columns()) {
-    // The first block stays as it is; nothing but zero is expected of it.
-    const size_t blocks = shape.rows() * shape.columns();
-    for (size_t picture = 0; picture < shape.count; ++picture) {
-      surprising_[picture * blocks] = !(vectors[picture * blocks] == Vector{0, 0});
-    }
-  }
+             const float* scales, const Coder& coder, Vector* vectors);
 
   size_t items(size_t step) const noexcept { return shape_.count * parts(step); }
   void Run(size_t step, size_t item) noexcept;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <numeric>
 #include <vector>
 
@@ -24,7 +25,8 @@ struct Order {
     std::iota(shuffled.begin(), shuffled.end(), 0);
     std::shuffle(shuffled.begin(), shuffled.end(), generator);
     for (int known = 0; known < blocks;) {
-      const int end = known == 0 ? 1 : Random(known, std::min(known + 40, blocks));  // some are empty
+      // The first step has blocks; others may be empty.
+      const int end = known == 0 ? Random(1, std::min(4, blocks)) : Random(known, std::min(known + 40, blocks));
       for (int i = known; i < end; ++i) {
         Visit visit{shuffled[static_cast<size_t>(i)], {0, 0, 0, 0}, Random(0, 1)};
         for (int32_t& place : visit.around) {
@@ -55,31 +57,93 @@ int CostOf(const Picture<Number>& picture, const Picture<Other>& reference, int3
   return static_cast<int>(std::min(std::nearbyint(static_cast<float>(error) * scale), 268435456.0F));
 }
 
-template <class Number, class Other>
-Field PlainlyRefined(const Picture<Number>& picture, const Picture<Other>& reference, Field vectors, const Order& order,
-                     const std::vector<int32_t>& costs, float scale) {
-  for (const Visit& visit : order.visits) {
-    if (visit.block == order.visits[0].block) continue;
+struct Costs {
+  std::vector<int32_t> choices, differences;
+
+  Costs() : choices(kChoiceRows * kChoices), differences(kDifferenceRows * kDifferences) {
+    // So few that candidates often cost the same.
+    for (int32_t& cost : choices) cost = Random(0, 40);
+    for (int32_t& cost : differences) cost = Random(0, 20);
+  }
+};
+
+// Knowledge before a block is visited, and bits with it.
+class PlainContext {
+ public:
+  PlainContext(const Field& vectors, const std::vector<bool>& surprising, const Visit& visit, const Costs& costs)
+      : costs_(costs) {
     std::array<int, 4> y, x;
-    bool still = true;
     for (size_t i = 0; i < 4; ++i) {
-      const Vector near = vectors[static_cast<size_t>(visit.around[i])];
-      y[i] = near.y;
-      x[i] = near.x;
-      still = still && near.y == 0 && near.x == 0;
+      const auto place = static_cast<size_t>(visit.around[i]);
+      neighbours_[i] = vectors[place];
+      y[i] = vectors[place].y;
+      x[i] = vectors[place].x;
+      surprises_ += surprising[place] ? 1 : 0;
     }
     std::sort(y.begin(), y.end());
     std::sort(x.begin(), x.end());
     const auto floor = [](int sum) { return static_cast<int8_t>(std::floor(sum / 2.0)); };
-    const Vector expected{floor(y[1] + y[2]), floor(x[1] + x[2])};
-    size_t row = still ? 0 : 1;
-    for (const int spread : {1, 2, 4, 8, 16, 32}) row += y[3] - y[0] + x[3] - x[0] >= spread;
-    if (visit.far != 0) row += 8;
-    Vector& vector = vectors[static_cast<size_t>(visit.block)];
-    const auto cost = [&](int difference) { return costs[row * 256 + static_cast<size_t>((difference + 384) % 256)]; };
-    const int saved = cost(vector.y - expected.y) + cost(vector.x - expected.x) - 2 * cost(0);
-    const int instead = CostOf(picture, reference, visit.block, expected, scale);
-    if (instead - CostOf(picture, reference, visit.block, vector, scale) < saved) vector = expected;
+    expected_ = {floor(y[1] + y[2]), floor(x[1] + x[2])};
+    row_ = std::count(neighbours_.begin(), neighbours_.end(), Vector{0, 0}) == 4 ? 0 : 1;
+    for (const int spread : {1, 2, 4, 8, 16, 32}) row_ += y[3] - y[0] + x[3] - x[0] >= spread ? 1 : 0;
+    group_ = std::array<size_t, 8>{0, 0, 1, 1, 1, 2, 2, 3}[row_];
+    if (visit.far != 0) row_ += 8;
+  }
+
+  Vector expected() const { return expected_; }
+
+  std::array<Vector, 7> Candidates(Vector own) const {
+    return {expected_,      neighbours_[0],       neighbours_[1],      neighbours_[2],
+            neighbours_[3], {expected_.y, own.x}, {own.y, expected_.x}};
+  }
+
+  int Bits(Vector vector) const {
+    const bool agree = std::count(neighbours_.begin(), neighbours_.end(), expected_) >= 3;
+    const auto choice = [&](size_t i) {
+      return costs_.choices[((row_ * 2 + (agree ? 1 : 0)) * 5 + surprises_) * 6 + i];
+    };
+    if (vector == expected_) return choice(0);
+    for (size_t i = 0; i < 4; ++i) {
+      if (vector == neighbours_[i]) return choice(1 + i);
+    }
+    const int dy = (vector.y - expected_.y + 384) % 256 - 128, dx = (vector.x - expected_.x + 384) % 256 - 128;
+    const auto difference = [&](size_t row, int d) {
+      return costs_.differences[(group_ * 5 + row) * 256 + static_cast<size_t>(d + 128)];
+    };
+    return choice(5) + difference(0, dy) + difference(static_cast<size_t>(1 + std::min(std::abs(dy), 3)), dx);
+  }
+
+ private:
+  const Costs& costs_;
+  std::array<Vector, 4> neighbours_;
+  Vector expected_;
+  size_t row_, group_, surprises_ = 0;
+};
+
+template <class Number, class Other>
+Field PlainlyRefined(const Picture<Number>& picture, const Picture<Other>& reference, Field vectors, const Order& order,
+                     const Costs& costs, float scale) {
+  std::vector<bool> surprising(vectors.size());
+  for (size_t i = 0; i < order.visits.size(); ++i) {
+    const Visit& visit = order.visits[i];
+    const auto block = static_cast<size_t>(visit.block);
+    Vector best = vectors[block], expected{0, 0};
+    if (i >= static_cast<size_t>(order.ends[0])) {
+      const PlainContext context(vectors, surprising, visit, costs);
+      const auto cost = [&](Vector vector) {
+        return context.Bits(vector) + CostOf(picture, reference, visit.block, vector, scale);
+      };
+      int least = cost(best);
+      for (const Vector candidate : context.Candidates(best)) {
+        const int found = cost(candidate);
+        if (found >= least) continue;
+        least = found;
+        best = candidate;
+      }
+      expected = context.expected();
+    }
+    vectors[block] = best;
+    surprising[block] = !(best == expected);
   }
   return vectors;
 }
@@ -88,12 +152,11 @@ template <class Number, class Other>
 bool Refines(const Kernels& kernels, const Picture<Number>& picture, const Picture<Other>& reference,
              const Field& vectors, float scale) {
   const Order order(static_cast<int>(vectors.size()));
-  std::vector<int32_t> costs(kTableRows * kDifferences);
-  for (int32_t& cost : costs) cost = Random(0, 300);
-  for (size_t row = 0; row < kTableRows; ++row) costs[row * kDifferences + 128] = Random(0, 10);
+  const Costs costs;
   const Field right = PlainlyRefined(picture, reference, vectors, order, costs, scale);
   Field found = vectors;
-  const Coder coder{order.visits.data(), order.ends.data(), order.ends.size(), costs.data()};
+  const Coder coder{order.visits.data(), order.ends.data(), order.ends.size(), costs.choices.data(),
+                    costs.differences.data()};
   Refinement refinement(kernels, picture.shape, PixelsOf(picture), PixelsOf(reference), &scale, coder, found.data());
   for (size_t step = 1; step < coder.steps; ++step) {
     for (size_t i = refinement.items(step); i-- > 0;) refinement.Run(step, i);
@@ -106,8 +169,11 @@ inline bool Refines(const Kernels& kernels, const Picture<int16_t>& picture, con
                     int number) {
   Field vectors = RandomField(picture.shape);
   if (number % 2 == 0) {
-    for (Vector& vector : vectors)
-      vector = Random(0, 2) == 0 ? Vector{0, static_cast<int8_t>(Random(-2, 2))} : Vector{};
+    const int reach = 1 << number / 8;
+    for (Vector& vector : vectors) {
+      const auto component = [&] { return static_cast<int8_t>(Random(0, 2) == 0 ? Random(-reach, reach) : 0); };
+      vector = {component(), component()};
+    }
   }
   const float scale = std::array{1e-5F, 3.7e-4F, 0.11F, 61.0F}[static_cast<size_t>(number / 2 % 4)];
   const Picture<float> real = Real(picture), other = RandomReal(picture.shape);
