@@ -2,8 +2,8 @@
 
 Blocks are coded from coarse to fine: first the top left one, then, with steps that halve, those in the middle of four
 coded ones, and those between. A vector is expected to be the middle of its neighbours', and what is left is coded with
-a table row chosen by how much these differ; or the choice is coded first, between the expected vector, a neighbour's and
-another one (`Context`).
+a table row chosen by how much these differ. Or a choice is coded first: the expected vector, a neighbour's or another
+one (`Context`).
 """
 
 import dataclasses
