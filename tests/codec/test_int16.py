@@ -205,7 +205,7 @@ def test_float_streams_break_where_int16_streams_do_not(codec, tmp_path):
     with create_video(clip, VideoInfo(*SIZE, Fraction(25), Colour(), 1)) as writer:
         for frame in synthetic.moving_picture(*SIZE, 1):
             writer.write(frame)
-    floating = Codec(synthetic.tiny_model(), "bfloat16")
+    floating = Codec(synthetic.tiny_model(), "bfloat16", "xla")  # kernels in C++ group sums the same way without jit
     for name, one in (("float", floating), ("int16", codec)):
         encode_file(one, clip, tmp_path / f"{name}.nvc", SCHEDULE)
         decode_file(one, tmp_path / f"{name}.nvc", tmp_path / f"{name}.y4m")
