@@ -156,7 +156,7 @@ def demo(options: argparse.Namespace) -> None:
 def _x264_picture(source: Path, size: int) -> np.ndarray:
     """The labelled last frame as x264 medium codes it in about `size` bytes."""
     video = Video("demo", source.stem, source, None, None, False, -1)
-    larger, smaller = 1, 50  # quantisers
+    larger, smaller = 1, 52  # quantisers: 51 is the coarsest
     made: dict[int, tuple[int, Measured]] = {}
 
     def size_of(qp: int) -> int:
