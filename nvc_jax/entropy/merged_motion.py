@@ -12,40 +12,43 @@ import numpy as np
 import numpy.typing as npt
 
 from nvc_jax.entropy.motion import SKIP_ROWS, skip_row
-from nvc_jax.entropy.tables import TOTAL, CdfArrays, symbol_bits
+from nvc_jax.entropy.tables import TOTAL, CdfArrays, from_frequencies, symbol_bits
 from nvc_jax.ops import motion_order
-from nvc_jax.ops.motion_order import ANOTHER, Context, Order, difference_rows, steps
+from nvc_jax.ops.motion_order import (
+    ANOTHER,
+    CHOICE_ROWS,
+    DIFFERENCE_ROWS,
+    LARGEST,
+    Context,
+    Order,
+    difference_rows,
+    steps,
+)
 
 Int8 = npt.NDArray[np.int8]
 Uint8 = npt.NDArray[np.uint8]
 
-_DIFFERENCES = motion_order.CHOICE_ROWS  # the first table row of differences
-_SKIPPED = _DIFFERENCES + motion_order.DIFFERENCE_ROWS
+_DIFFERENCES = CHOICE_ROWS  # the first table row of differences
+_SKIPPED = _DIFFERENCES + DIFFERENCE_ROWS
 
 
 def tables() -> CdfArrays:
     """Table rows of choices, of differences and of skipped blocks."""
-    differences = motion_order.difference_frequencies(TOTAL)
-    counts = [*motion_order.choice_frequencies(TOTAL), *differences, *SKIP_ROWS]
-    length = np.array([len(row) + 1 for row in counts], np.int32)
-    cdf = np.zeros((len(counts), max(length)), np.int32)
-    for row, count in zip(cdf, counts, strict=True):
-        row[1 : len(count) + 1] = np.cumsum(count)
-    offset = np.zeros(len(counts), np.int32)
-    offset[_DIFFERENCES:_SKIPPED] = -motion_order.LARGEST
-    return CdfArrays(cdf, length, offset)
+    rows = [*motion_order.choice_frequencies(TOTAL), *motion_order.difference_frequencies(TOTAL), *SKIP_ROWS]
+    offsets = [0] * CHOICE_ROWS + [-LARGEST] * DIFFERENCE_ROWS + [0] * len(SKIP_ROWS)
+    return from_frequencies(rows, offsets)
 
 
 def encode(symbols: Int8) -> list[tuple[Int8, Uint8]]:
     """(symbols, table rows) of each list, from the motion of blocks [h, w, 3]."""
     order, field = Order.of(*symbols.shape[:2]), symbols.reshape(-1, 3)
-    here, choice = order.contexts(field[:, :2], np)
+    here, choice, choice_row = order.contexts(field[:, :2], np)
     first = np.stack([choice, field[:, 2]], axis=-1).astype(np.int8)
-    first_rows = np.stack([here.choice_row, _skip_rows(field, order, np)], axis=-1).astype(np.uint8)
+    first_rows = np.stack([choice_row, _skip_rows(field, order, np)], axis=-1).astype(np.uint8)
     dy, dx = (field[:, :2] - here.expected).astype(np.int8).T
     rows_y, rows_x = _difference_rows(here.row, dy)
     coded: list[tuple[Int8, Uint8]] = []
-    for places in order.places():
+    for places in order.places:
         coded.append((first[places], first_rows[places]))
         another = places[choice[places] == ANOTHER]
         if len(another):
@@ -60,8 +63,8 @@ def decode(height: int, width: int, read: Callable[[Uint8], Int8]) -> Int8:
         neighbours = field[around]
         if not neighbours.size:
             continue
-        here = Context.of(neighbours[..., :2], surprises[around], far, np)
-        rows = np.stack([here.choice_row, _SKIPPED + skip_row(neighbours, far)], axis=-1)
+        here = Context.of(neighbours[..., :2], far, np)
+        rows = np.stack([here.choice_row(surprises[around]), _SKIPPED + skip_row(neighbours, far)], axis=-1)
         choice, skipped = read(rows.astype(np.uint8)).T
         vectors = here.chosen(choice)
         another = (choice < 0) | (choice >= ANOTHER)  # an encoder writes no other symbols
@@ -79,11 +82,11 @@ def bits(symbols: Any, xp: Any) -> Any:
     """Bits of the motion of blocks; see `entropy.motion.bits`."""
     order, table = Order.of(*symbols.shape[1:3]), xp.asarray(_bits_of_symbols())
     field = symbols.reshape(len(symbols), -1, 3)
-    here, choice = order.contexts(field[..., :2], xp)
+    here, choice, choice_row = order.contexts(field[..., :2], xp)
     dy, dx = xp.moveaxis((field[..., :2] - here.expected).astype(np.int8).astype(np.int32), -1, 0)
     row_y, row_x = difference_rows(here.row, dy, xp)
     differences = table[_DIFFERENCES + row_y, dy + 128] + table[_DIFFERENCES + row_x, dx + 128]
-    found = table[here.choice_row, choice + 128] + xp.where(choice == ANOTHER, differences, 0.0)
+    found = table[choice_row, choice + 128] + xp.where(choice == ANOTHER, differences, 0.0)
     skipped = table[_skip_rows(field, order, xp), field[..., 2].astype(np.int32) + 128]
     return (found + skipped).sum(axis=1)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nvc_jax.entropy.tables import TOTAL, CdfArrays, symbol_bits
+from nvc_jax.entropy.tables import TOTAL, CdfArrays, from_frequencies, symbol_bits
 from nvc_jax.ops.motion_order import LARGEST, ROWS, Blocks, expectation, frequencies, steps
 
 Int8 = npt.NDArray[np.int8]
@@ -27,12 +27,7 @@ SKIP_ROWS = [[TOTAL - TOTAL * share // 1000, TOTAL * share // 1000 - 1, 1] for s
 
 def tables() -> CdfArrays:
     """A table row for each way in which neighbours may differ, and for each number of them that are skipped."""
-    rows = [np.concatenate([[0], np.cumsum(row)]) for row in frequencies(TOTAL)]
-    skips = [np.concatenate([[0], np.cumsum(row)]) for row in SKIP_ROWS]
-    width = len(rows[0])
-    cdf = np.array([np.pad(row, (0, width - len(row))) for row in rows + skips], np.int32)
-    length = np.array([len(row) for row in rows + skips], np.int32)
-    return CdfArrays(cdf, length, np.array([-LARGEST] * len(rows) + [0] * len(skips), np.int32))
+    return from_frequencies([*frequencies(TOTAL), *SKIP_ROWS], [-LARGEST] * ROWS + [0] * len(SKIP_ROWS))
 
 
 def encode(symbols: Int8) -> list[tuple[Int8, Uint8]]:

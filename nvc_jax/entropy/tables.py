@@ -5,7 +5,7 @@ last bin is the tail: the probability of all other integers, which are then sent
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import IO, BinaryIO
@@ -118,6 +118,15 @@ def factorised_tables(params: Mapping[str, npt.ArrayLike]) -> CdfArrays:
     if not np.isfinite([lower.sum(), upper.sum(), tail.sum()]).all():
         raise ModelError("the parameters of the hyper-latent's distribution are too large")
     return _quantise(upper - lower, tail, below + above + 1, -below)
+
+
+def from_frequencies(rows: Sequence[Sequence[int]], offsets: Sequence[int]) -> CdfArrays:
+    """Tables of rows of frequencies, the last one that of the tail; offsets: the integer of each row's first bin."""
+    length = np.array([len(row) + 1 for row in rows], np.int32)
+    cdf = np.zeros((len(rows), length.max()), np.int32)
+    for values, row in zip(cdf, rows, strict=True):
+        values[1 : len(row) + 1] = np.cumsum(row)
+    return CdfArrays(cdf, length, np.array(offsets, np.int32))
 
 
 def _factorised_layers(params: Mapping[str, npt.ArrayLike]) -> list[tuple[Float64, Float64, Float64 | None]]:

@@ -7,7 +7,7 @@ one (`Context`).
 """
 
 import dataclasses
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,28 +110,25 @@ class Context(NamedTuple):
         neighbours: vectors [..., 4, n, 2].
         expected: vectors [..., n, 2].
         row: table row by how much the neighbours differ, [..., n]; see `expectation`.
-        choice_row: table row of the choice, [..., n].
     """
 
     neighbours: Any
     expected: Any
     row: Any
-    choice_row: Any
 
     @classmethod
-    def of(cls, neighbours: Any, surprises: Any, far: Any, xp: Any) -> "Context":
-        """The context of vectors from their neighbours.
+    def of(cls, neighbours: Any, far: Any, xp: Any) -> "Context":
+        """The context of vectors from their neighbours; see `expectation`."""
+        return cls(neighbours, *expectation(neighbours, far, xp))
+
+    def choice_row(self, surprises: Any) -> Any:
+        """Table rows of choices, [..., n].
 
         Args:
-            neighbours: vectors [..., 4, n, 2].
             surprises: [..., 4, n] bool, neighbours whose vectors are not those that were expected.
-            far: see `expectation`.
-            xp: numpy or jax.numpy.
         """
-        expected, row = expectation(neighbours, far, xp)
-        agree = (neighbours == expected[..., None, :, :]).all(axis=-1).sum(axis=-2) >= _MOST_AGREE
-        choice_row = len(_SURPRISES) * (2 * row + agree) + surprises.sum(axis=-2)
-        return cls(neighbours, expected, row, choice_row)
+        agree = (self.neighbours == self.expected[..., None, :, :]).all(axis=-1).sum(axis=-2) >= _MOST_AGREE
+        return len(_SURPRISES) * (2 * self.row + agree) + surprises.sum(axis=-2)
 
     def choice(self, vectors: Any, xp: Any) -> Any:
         """Choices of vectors [..., n, 2]: 0 the expected one, 1 to 4 the first such neighbour's, or ANOTHER."""
@@ -194,15 +191,14 @@ class Order:
             around[:, *blocks] = y * width + x
         return cls(step.ravel(), around.reshape(4, -1), far.ravel())
 
-    def contexts(self, vectors: Any, xp: Any) -> tuple[Context, Any]:
-        """Contexts and choices [..., h * w] of a whole field of vectors [..., h * w, 2]."""
+    def contexts(self, vectors: Any, xp: Any) -> tuple[Context, Any, Any]:
+        """Contexts, choices and their table rows, [..., h * w], of a whole field of vectors [..., h * w, 2]."""
         known = (self.step > 0)[:, None]  # the first block has no neighbours: zero vectors, no surprises
-        neighbours = xp.where(known, vectors[..., self.around, :], 0)
-        here = Context.of(neighbours, xp.zeros(neighbours.shape[:-1], bool), self.far, xp)
+        here = Context.of(xp.where(known, vectors[..., self.around, :], 0), self.far, xp)
         choice = here.choice(vectors, xp)
-        surprises = (choice != 0)[..., self.around] & known[:, 0]
-        return Context.of(neighbours, surprises, self.far, xp), choice
+        return here, choice, here.choice_row((choice != 0)[..., self.around] & known[:, 0])
 
+    @cached_property
     def places(self) -> list[npt.NDArray[np.int64]]:
         """Places of the blocks of each step that has blocks."""
         found = (np.flatnonzero(self.step == number) for number in range(self.step.max() + 1))

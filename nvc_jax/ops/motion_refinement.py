@@ -69,21 +69,22 @@ def _refine(picture: Array, reference: Array, vectors: Array, scales: Array) -> 
     choices, differences = map(jnp.asarray, _costs())
     errors_of = motion.errors_of_moved(picture, reference)
 
-    def cost(candidates: Array, here: motion_order.Context, places: Array) -> Array:
+    def cost(candidates: Array, here: motion_order.Context, choice_row: Array, places: Array) -> Array:
         """Costs [B, n] of vectors [B, n, 2], errors and bits."""
         choice = here.choice(candidates, jnp)
         dy, dx = jnp.moveaxis((candidates - here.expected).astype(jnp.int8).astype(jnp.int32), -1, 0)
         row_y, row_x = motion_order.difference_rows(here.row, dy, jnp)
         another = differences[row_y, dy + 128] + differences[row_x, dx + 128]
-        bits = choices[here.choice_row, choice] + jnp.where(choice == motion_order.ANOTHER, another, 0)
+        bits = choices[choice_row, choice] + jnp.where(choice == motion_order.ANOTHER, another, 0)
         errors = errors_of(places, candidates).astype(jnp.float32)
         return bits + jnp.minimum(jnp.round(errors * scales[:, None]), _MOST).astype(jnp.int32)
 
     def visit(carry: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         (vectors, surprises), (places, around, far) = carry, step
-        here = motion_order.Context.of(vectors[:, around], surprises[:, around], far, jnp)
+        here = motion_order.Context.of(vectors[:, around], far, jnp)
+        choice_row = here.choice_row(surprises[:, around])
         candidates = _candidates(here, vectors[:, places])
-        costs = jax.vmap(cost, (1, None, None), 1)(candidates, here, places)
+        costs = jax.vmap(cost, (1, None, None, None), 1)(candidates, here, choice_row, places)
         cheapest = costs.argmin(axis=1)[:, None, :, None]  # the first of equal ones
         best = jnp.take_along_axis(candidates, cheapest, axis=1)[:, 0]
         surprising = (best != here.expected).any(axis=-1)
@@ -112,7 +113,7 @@ def _grouped(order: motion_order.Order) -> list[tuple[Array, Array, Array]]:
     First all early steps but the first one together, with another axis in front: their first block fills them up to the
     length of the longest. Then come the last ones, which have most of the blocks, one by one.
     """
-    steps = order.places()[1:]
+    steps = order.places[1:]
     few, many = steps[:-_LATE], steps[-_LATE:]
     longest = max(map(len, few), default=0)
     filled = [np.pad(places, (0, longest - len(places)), constant_values=places[0]) for places in few]

@@ -142,7 +142,7 @@ def test_tables_are_fixed(coding):
 def test_expected_vectors_are_no_other_choice():
     """The choice of a vector is the first that stands for it."""
     neighbours = np.array([[4, 8], [4, 8], [0, 2], [6, 0]], np.int8)[:, None]
-    here = Context.of(neighbours, np.zeros((4, 1), bool), False, np)
+    here = Context.of(neighbours, False, np)
     np.testing.assert_array_equal(here.expected, [[4, 5]])
     vectors = np.array([[4, 5], [4, 8], [0, 2], [6, 0], [4, 9]])[:, None]
     assert [here.choice(vector, np).tolist() for vector in vectors] == [[0], [1], [3], [4], [ANOTHER]]
