@@ -10,7 +10,7 @@ of this file with its own stages. Short clips play back and forth.
 Meant for several GPUs. Not run so far, so there are no results; the authors' are in the paper.
 """
 
-from nvc_jax.models.config import dcvc_rt
+from nvc_jax.models.codecs import dcvc_rt
 from nvc_jax.training.config import Data, Evaluation, Logging, Stage, TrainConfig
 
 # (epochs, learning rate, size)

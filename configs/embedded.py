@@ -8,7 +8,7 @@ end to end: the packaged weights come from those of embedded_v1, see docs/MODELS
 
 import functools
 
-from nvc_jax.models.config import embedded
+from nvc_jax.models.codecs import embedded
 from nvc_jax.training.config import Data, Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.transform_init import SCALES
 

@@ -13,7 +13,7 @@ an H100.
 
 import functools
 
-from nvc_jax.models.config import embedded_v2
+from nvc_jax.models.codecs import embedded_v2
 from nvc_jax.training.config import Data, Logging, Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.transform_init import SCALES
 

@@ -7,7 +7,7 @@ another. The loss, the qp offsets and the learning rates of single parameters ar
 qps keep their meaning. For more data raise stages.N.steps.
 """
 
-from nvc_jax.models.config import embedded
+from nvc_jax.models.codecs import embedded
 from nvc_jax.spec import DEFAULT_MODEL
 from nvc_jax.training.config import Data, Logging, Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.transform_init import SCALES

@@ -14,7 +14,7 @@ Meant for several GPUs. Not run so far, so there are no results; the authors' ar
 import functools
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import kd_nvc_s, kd_nvc_t
+from nvc_jax.models.codecs import kd_nvc_s, kd_nvc_t
 from nvc_jax.training.config import Data, Evaluation, Logging, Stage, TrainConfig
 
 STUDENTS = {"s": kd_nvc_s, "t": kd_nvc_t}

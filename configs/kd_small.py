@@ -12,7 +12,7 @@ import dataclasses
 import functools
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import kd_small_s, kd_small_t
+from nvc_jax.models.codecs import kd_small_s, kd_small_t
 from nvc_jax.training.config import Logging, Stage, TrainConfig
 from nvc_jax.training.settings import load_config
 

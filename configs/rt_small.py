@@ -8,7 +8,7 @@ Starts as a transform codec. The official loss, lambdas, offsets and weights, wi
 
 import functools
 
-from nvc_jax.models.config import rt_small
+from nvc_jax.models.codecs import rt_small
 from nvc_jax.training.config import Data, Logging, Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.transform_init import SCALES
 

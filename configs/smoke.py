@@ -5,7 +5,7 @@ Two minutes on two CPU cores, mostly compilation; needs no data, but scikit-imag
 last 20 steps is below a fifth of the first 20's.
 """
 
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.training.config import DEMO, Data, Logging, Loss, Optimiser, Stage, TrainConfig
 
 

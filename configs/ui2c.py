@@ -10,7 +10,7 @@ the picture that is only predicted from, so septuplets hold three packets. Meant
 
 import functools
 
-from nvc_jax.models.config import ui2c
+from nvc_jax.models.codecs import ui2c
 from nvc_jax.training.config import Data, Evaluation, Logging, Stage, TrainConfig
 from nvc_jax.training.references import with_references
 

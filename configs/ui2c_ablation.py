@@ -20,7 +20,8 @@ The first stage of `separate` is divided: half of its pictures train the intra n
 import dataclasses
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import CodecConfig, PairConfig, Stack, UnifiedConfig, rt_small, ui2c_small
+from nvc_jax.models.codecs import rt_small, ui2c_small
+from nvc_jax.models.config import CodecConfig, PairConfig, Stack, UnifiedConfig
 from nvc_jax.training.config import Stage, TrainConfig
 from nvc_jax.training.references import with_references
 from nvc_jax.training.settings import load_config

@@ -8,7 +8,7 @@ network.
 
 import functools
 
-from nvc_jax.models.config import ui2c_small
+from nvc_jax.models.codecs import ui2c_small
 from nvc_jax.training.config import Data, Logging, Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.transform_init import scales_of
 

@@ -46,7 +46,7 @@ def golden_weights(golden):
 def golden_params(golden_weights):
     """Full-size parameters with the synthetic weights (seed 0, scales from the networks)."""
     from nvc_jax.convert.checkpoint import params_from_official
-    from nvc_jax.models.config import dcvc_rt
+    from nvc_jax.models.codecs import dcvc_rt
 
     return params_from_official(
         dcvc_rt, golden_weights.make_state_dict("image"), golden_weights.make_state_dict("video")
@@ -59,7 +59,7 @@ def golden_codec(golden_weights):
     from nvc_jax.codec.model import Codec
     from nvc_jax.codec.store import make_model
     from nvc_jax.convert.checkpoint import params_from_official
-    from nvc_jax.models.config import dcvc_rt
+    from nvc_jax.models.codecs import dcvc_rt
 
     @functools.cache
     def make(scale_mode):

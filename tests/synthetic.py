@@ -8,7 +8,8 @@ import zlib
 import numpy as np
 
 from nvc_jax.codec.store import StoredModel, make_model
-from nvc_jax.models.config import CodecConfig, MotionInterConfig, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import CodecConfig, MotionInterConfig
 from nvc_jax.models.params import parameter_shapes, unflatten
 from nvc_jax.video import YuvFrame, chroma_size
 

@@ -22,7 +22,7 @@ from nvc_jax.codec.report import processor
 from nvc_jax.codec.runtime import keep_freed_memory
 from nvc_jax.errors import ConfigError
 from nvc_jax.io.files import atomic_output
-from nvc_jax.models.config import CONFIGS
+from nvc_jax.models.codecs import CONFIGS
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import initialise
 from nvc_jax.training.data import Batch, on_devices

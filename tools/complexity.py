@@ -15,7 +15,7 @@ from nvc_jax.cli.program import run_command
 from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.complexity import packet_complexity
-from nvc_jax.models.config import CONFIGS
+from nvc_jax.models.codecs import CONFIGS
 
 
 def main() -> int:

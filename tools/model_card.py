@@ -15,7 +15,8 @@ from nvc_jax.errors import OutputError
 from nvc_jax.evaluation.bd_rate import compare
 from nvc_jax.evaluation.complexity import packet_complexity
 from nvc_jax.evaluation.results import Point, read_results
-from nvc_jax.models.config import CONFIGS, CodecConfig
+from nvc_jax.models.codecs import CONFIGS
+from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import flatten
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,8 @@ from nvc_jax.evaluation.complexity import Module, packet_complexity
 from nvc_jax.evaluation.results import all_points, read_results
 from nvc_jax.evaluation.scene_cuts import Drift, Recovery, cuts_row, drift_row
 from nvc_jax.io.files import atomic_output
-from nvc_jax.models.config import CodecConfig, Stack, ui2c
+from nvc_jax.models.codecs import ui2c
+from nvc_jax.models.config import CodecConfig, Stack
 from nvc_jax.training.settings import load_config
 
 PAGE = DOCS / "UI2C.md"

@@ -17,7 +17,7 @@ from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import write_pth
 from nvc_jax.errors import ConfigError
 from nvc_jax.io.files import explained
-from nvc_jax.models.config import dcvc_rt
+from nvc_jax.models.codecs import dcvc_rt
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.video import YuvFrame
 

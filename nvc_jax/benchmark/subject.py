@@ -15,7 +15,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.store import load_model, make_model
 from nvc_jax.codec.transfer import to_host
-from nvc_jax.models.config import CONFIGS
+from nvc_jax.models.codecs import CONFIGS
 from nvc_jax.models.network import State
 from nvc_jax.models.params import ParamTree, dtype, flatten, initialise, unflatten
 from nvc_jax.models.state import Synthesis

@@ -273,7 +273,7 @@ def _repair(options: argparse.Namespace) -> None:
 
 def _models(options: argparse.Namespace) -> None:
     from nvc_jax.codec.descriptions import packaged_models, read_description
-    from nvc_jax.models.config import CONFIGS
+    from nvc_jax.models.codecs import CONFIGS
 
     models = {name: read_description(folder) for name, folder in packaged_models().items()}
     if options.json:

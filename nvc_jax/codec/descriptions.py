@@ -15,7 +15,8 @@ from typing import Any
 
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.io.files import explained
-from nvc_jax.models.config import CONFIGS, CodecConfig
+from nvc_jax.models.codecs import CONFIGS
+from nvc_jax.models.config import CodecConfig
 
 FORMAT = 1
 

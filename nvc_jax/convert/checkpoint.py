@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from nvc_jax.convert.names import official_tensors
 from nvc_jax.errors import CheckpointError
-from nvc_jax.models.config import CONFIGS, CodecConfig, InterConfig, IntraConfig
+from nvc_jax.models.codecs import CONFIGS
+from nvc_jax.models.config import CodecConfig, InterConfig, IntraConfig
 from nvc_jax.models.params import ParamTree, flatten, unflatten
 
 StateDict = Mapping[str, npt.NDArray[Any]]

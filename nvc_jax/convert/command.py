@@ -9,7 +9,7 @@ from nvc_jax.convert.safetensors import SUFFIX, dump_safetensors, is_safetensors
 from nvc_jax.entropy.tables import load_tables
 from nvc_jax.errors import CheckpointError, OutputError
 from nvc_jax.io.files import atomic_output, same_file
-from nvc_jax.models.config import CONFIGS
+from nvc_jax.models.codecs import CONFIGS
 
 TABLE_NAMES = {"image": "intra", "video": "inter"}  # in files made by tools/official_tables.py
 

@@ -5,7 +5,8 @@ import pytest
 import synthetic
 
 import nvc_jax
-from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import CodecConfig, PairConfig, Stack
 from nvc_jax.video import YuvFrame
 
 WIDTH, HEIGHT, LENGTH = 33, 17, 6

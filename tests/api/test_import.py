@@ -26,7 +26,7 @@ def test_all_names_are_there():
 
 
 def test_models_is_a_function_and_a_package():
-    from nvc_jax.models import config
+    from nvc_jax.models import codecs
 
-    assert config.CONFIGS
+    assert codecs.CONFIGS
     assert "embedded" in nvc_jax.list_models()

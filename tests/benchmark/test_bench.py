@@ -17,7 +17,7 @@ from nvc_jax.benchmark.subject import QP, Subject, code_packet, load, moving_pic
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.evaluation.complexity import packet_complexity
-from nvc_jax.models.config import dcvc_rt, tiny
+from nvc_jax.models.codecs import dcvc_rt, tiny
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "bench.py"
 SIZE = 64, 64

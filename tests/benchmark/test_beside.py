@@ -7,7 +7,7 @@ from rich.console import Console
 
 from nvc_jax.benchmark import beside
 from nvc_jax.benchmark.modules import PARTS
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 
 
 def test_codecs_take_turns(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import regression
 
 from nvc_jax.codec.store import load_model, make_model, save_model
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.params import flatten, unflatten
 
 

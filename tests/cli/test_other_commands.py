@@ -17,7 +17,7 @@ from nvc_jax.convert import int16, names
 from nvc_jax.convert.checkpoint import params_to_official
 from nvc_jax.convert.pth import read_pth, write_pth
 from nvc_jax.errors import CheckpointError
-from nvc_jax.models.config import CONFIGS, tiny
+from nvc_jax.models.codecs import CONFIGS, tiny
 from nvc_jax.video import open_video, read_png
 
 

@@ -27,7 +27,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, make_model, save_model
 from nvc_jax.convert.int16 import Int16Report
 from nvc_jax.errors import BitstreamError, ConfigError, ModelError
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.models.state import Pictures, Synthesis
 from nvc_jax.ops import fixed, native

@@ -29,7 +29,8 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import BitstreamError, ConfigError
-from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, PairConfig, Stack, UnifiedConfig, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import NETWORK_TYPES, CodecConfig, InterConfig, PairConfig, Stack, UnifiedConfig
 from nvc_jax.models.inter import Inter
 from nvc_jax.models.networks import CLASSES, networks
 from nvc_jax.models.params import flatten

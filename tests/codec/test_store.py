@@ -17,7 +17,7 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import QpOffsets
 from nvc_jax.codec.store import load_model, make_model, save_description, save_model
 from nvc_jax.errors import ModelError
-from nvc_jax.models.config import dcvc_rt, tiny
+from nvc_jax.models.codecs import dcvc_rt, tiny
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.training.rounding import rounded
 

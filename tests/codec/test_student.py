@@ -13,7 +13,8 @@ from nvc_jax.codec.integers import integerise
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import load_model, make_model, save_model
-from nvc_jax.models.config import Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import Stack
 from nvc_jax.models.params import flatten
 from nvc_jax.training.adoption import adopt
 from nvc_jax.video import Colour, VideoInfo, create_video

@@ -13,7 +13,8 @@ from nvc_jax.codec.model import Codec
 from nvc_jax.codec.stages import run
 from nvc_jax.codec.store import make_model
 from nvc_jax.errors import ModelError
-from nvc_jax.models.config import PATCH_CHANNELS, Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import PATCH_CHANNELS, Stack
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.models.state import Feature
 

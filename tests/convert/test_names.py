@@ -10,7 +10,7 @@ from nvc_jax.convert.checkpoint import params_from_official, params_to_official
 from nvc_jax.convert.names import official_tensors
 from nvc_jax.convert.pth import read_pth, write_pth
 from nvc_jax.errors import CheckpointError
-from nvc_jax.models.config import CONFIGS, dcvc_rt, dcvc_rt_large, tiny
+from nvc_jax.models.codecs import CONFIGS, dcvc_rt, dcvc_rt_large, tiny
 from nvc_jax.models.params import flatten, parameter_shapes
 
 FILES = {"image": "intra", "video": "inter"}

@@ -26,7 +26,7 @@ from nvc_jax.evaluation.command import _coders, _parser
 from nvc_jax.evaluation.progress import PointProgress
 from nvc_jax.evaluation.runner import run_all
 from nvc_jax.evaluation.sequences import Video
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.params import flatten, unflatten
 from nvc_jax.video import write_png
 

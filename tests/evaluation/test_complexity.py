@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from nvc_jax.evaluation.complexity import macs_by_module, packet_complexity, tally
-from nvc_jax.models.config import CONFIGS, dcvc_rt, tiny
+from nvc_jax.models.codecs import CONFIGS, dcvc_rt, tiny
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "complexity.py"
 VIDEO = {  # our modules: the official one

@@ -12,7 +12,7 @@ from nvc_jax.codec.store import load_model
 from nvc_jax.errors import OutputError
 from nvc_jax.evaluation.bd_rate import compare
 from nvc_jax.evaluation.results import read_results
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,8 @@ from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.scene_cuts import Run, drift, recoveries
 from nvc_jax.evaluation.scene_cuts_command import main
 from nvc_jax.evaluation.scenes import back_and_forth, spliced
-from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import CodecConfig, PairConfig, Stack
 
 LEVELS = np.array([30, 32, 30, 31, 30, 31, 30, 31.0])  # steady, by the place in the cycle of qps
 

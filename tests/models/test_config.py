@@ -9,8 +9,8 @@ import synthetic
 from nvc_jax.codec.store import load_model, make_model
 from nvc_jax.errors import ConfigError
 from nvc_jax.models import config as config_module
+from nvc_jax.models.codecs import CONFIGS, dcvc_rt, tiny
 from nvc_jax.models.config import (
-    CONFIGS,
     NETWORK_TYPES,
     CodecConfig,
     InterConfig,
@@ -19,8 +19,6 @@ from nvc_jax.models.config import (
     PairConfig,
     Stack,
     UnifiedConfig,
-    dcvc_rt,
-    tiny,
 )
 from nvc_jax.models.networks import CLASSES
 from nvc_jax.models.params import flatten, parameter_shapes, unflatten

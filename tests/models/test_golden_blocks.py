@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.convert.names import OfficialTensor, _their_parts
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.inter import Inter
 from nvc_jax.models.intra import Intra
 from nvc_jax.models.layers import Conv3x3, DCBlock, Down2, Pointwise, Up2

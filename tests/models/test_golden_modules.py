@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.models.config import PATCH, dcvc_rt
+from nvc_jax.models.codecs import dcvc_rt
+from nvc_jax.models.config import PATCH
 from nvc_jax.models.layers import chain
 from nvc_jax.models.networks import networks
 from nvc_jax.models.state import Feature, Pictures

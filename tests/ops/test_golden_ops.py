@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.codec.stages import CodingStep, quantise
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import initialise
 from nvc_jax.ops import colour

@@ -6,7 +6,7 @@ import pytest
 
 from nvc_jax.codec.descriptions import find_codec
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import rt_small
+from nvc_jax.models.codecs import rt_small
 from nvc_jax.search.variants import candidates, named, swapped
 from nvc_jax.training.settings import load_config, override
 

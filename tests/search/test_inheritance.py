@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from nvc_jax.models.config import Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import Stack
 from nvc_jax.models.networks import networks
 from nvc_jax.models.params import flatten, parameter_shapes, unflatten
 from nvc_jax.search.inheritance import inherit

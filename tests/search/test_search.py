@@ -14,7 +14,8 @@ from nvc_jax.demo.sequence import write_demo
 from nvc_jax.errors import EvaluationError
 from nvc_jax.evaluation.sequences import from_files
 from nvc_jax.io.lock import locked
-from nvc_jax.models.config import Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import Stack
 from nvc_jax.models.params import flatten, parameter_shapes
 from nvc_jax.ops.colour import planes_to_picture
 from nvc_jax.search import fine_tuning, loss, run

@@ -7,7 +7,8 @@ import pytest
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.evaluation.complexity import packet_complexity
-from nvc_jax.models.config import CONFIGS, Stack, dcvc_rt, kd_nvc_s, kd_nvc_t, rt_small, tiny, ui2c
+from nvc_jax.models.codecs import CONFIGS, dcvc_rt, kd_nvc_s, kd_nvc_t, rt_small, tiny, ui2c
+from nvc_jax.models.config import Stack
 from nvc_jax.search.variants import MODULES, PAPER, candidates, inter_of, kept, named, split_blocks, swapped, uniform
 
 

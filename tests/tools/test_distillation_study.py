@@ -19,7 +19,8 @@ import distillation_study  # noqa: E402
 
 CONFIG = """
 import dataclasses
-from nvc_jax.models.config import Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import Stack
 from nvc_jax.training.config import Logging, Stage, TrainConfig
 
 def get_config():

@@ -8,7 +8,8 @@ import synthetic
 
 from nvc_jax.codec.store import save_model
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import CodecConfig, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import CodecConfig
 from nvc_jax.models.params import flatten, initialise, unflatten
 from nvc_jax.training.adoption import adopt
 from nvc_jax.training.config import Optimiser, Stage, TrainConfig

@@ -9,7 +9,7 @@ import pytest
 from launch import metrics
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.training import run
 from nvc_jax.training.clock import read_clock
 from nvc_jax.training.config import Data, Logging, Stage, TrainConfig

@@ -9,7 +9,7 @@ import pytest
 from launch import environment, finish, launch, metrics
 
 CONFIG = """
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
 def get_config():
     stage = Stage("s", frames=2, steps=3, batch=4, size=32, train="inter", first_reference="original")
@@ -19,7 +19,7 @@ def get_config():
 GRADIENTS = """
 import jax, numpy as np
 from nvc_jax.codec.runtime import prepare_process
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.params import initialise
 from nvc_jax.training.config import DEMO, Data, Stage, TrainConfig
 from nvc_jax.training.data import batches, on_devices, open_clips

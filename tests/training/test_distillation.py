@@ -12,7 +12,8 @@ from launch import QUICKLY, metrics
 
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import PairConfig, Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import PairConfig, Stack
 from nvc_jax.models.networks import networks
 from nvc_jax.training.abstract import abstract_step
 from nvc_jax.training.clips import Weighting, prepare

@@ -8,7 +8,7 @@ import pytest
 import synthetic
 
 from nvc_jax.codec.store import load_model
-from nvc_jax.models.config import embedded
+from nvc_jax.models.codecs import embedded
 from nvc_jax.training.config import Data, Evaluation, Logging, Loss, Optimiser, Stage, TrainConfig
 from nvc_jax.training.evaluate import evaluate
 from nvc_jax.training.run import train

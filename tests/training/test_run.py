@@ -14,7 +14,7 @@ from launch import metrics
 
 from nvc_jax.errors import ConfigError, EvaluationError, ModelError, OutputError, TrainingError
 from nvc_jax.io.lock import locked
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.training import command, feed, processes, run
 from nvc_jax.training.config import DEMO, Data, Evaluation, Logging, Stage, TrainConfig
 from nvc_jax.training.data import open_clips

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import embedded, tiny
+from nvc_jax.models.codecs import embedded, tiny
 from nvc_jax.training.command import main
 from nvc_jax.training.config import Data, Logging, Stage, TrainConfig, resolved
 from nvc_jax.training.settings import differences, load_config, override, to_json
@@ -162,7 +162,7 @@ def test_unknown_key_in_a_file(tmp_path):
 def config_file(tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
-        "from nvc_jax.models.config import tiny\n"
+        "from nvc_jax.models.codecs import tiny\n"
         "from nvc_jax.training.config import Stage, TrainConfig\n"
         "def get_config():\n"
         "    return TrainConfig(tiny, (Stage('a', frames=2, steps=5, batch=1, size=32),))\n"

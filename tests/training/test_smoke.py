@@ -9,7 +9,7 @@ from launch import SMOKE, finish, launch, metrics, signal_at
 from nvc_jax.codec.store import load_model
 from nvc_jax.convert.checkpoint import params_from_official
 from nvc_jax.convert.pth import read_pth
-from nvc_jax.models.config import tiny
+from nvc_jax.models.codecs import tiny
 from nvc_jax.models.params import flatten
 
 STEPS = 300

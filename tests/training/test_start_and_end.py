@@ -11,7 +11,8 @@ from launch import QUICKLY
 
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import Stack, embedded, embedded_v2, tiny, ui2c_small
+from nvc_jax.models.codecs import embedded, embedded_v2, tiny, ui2c_small
+from nvc_jax.models.config import Stack
 from nvc_jax.models.networks import networks
 from nvc_jax.models.state import Feature, Pictures, SideInformation
 from nvc_jax.ops.colour import planes_to_picture

@@ -15,7 +15,8 @@ from recording import lowered
 
 from nvc_jax.codec.schedule import QpOffsets, Schedule
 from nvc_jax.errors import ConfigError
-from nvc_jax.models.config import CodecConfig, PairConfig, Stack, tiny
+from nvc_jax.models.codecs import tiny
+from nvc_jax.models.config import CodecConfig, PairConfig, Stack
 from nvc_jax.models.params import initialise
 from nvc_jax.ops import native
 from nvc_jax.spec import QP_OFFSETS

@@ -35,7 +35,7 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import make_model
 from nvc_jax.convert.checkpoint import params_from_official
 from nvc_jax.errors import NvcError
-from nvc_jax.models.config import dcvc_rt
+from nvc_jax.models.codecs import dcvc_rt
 from nvc_jax.video import YuvFrame
 
 Check = tuple[str, Callable[[], Outcome]]
