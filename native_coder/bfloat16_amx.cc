@@ -91,7 +91,7 @@ NVC_AMX void Strip(const Kernel& kernel, const Number* weights, size_t stride, s
 ConstRows WholeTiles(ConstRows x, size_t rows, size_t inputs, size_t padded) {
   if (rows % kRows == 0 && inputs == padded) return x;
   const size_t padded_rows = (rows + kRows - 1) / kRows * kRows;
-  auto* const copy = reinterpret_cast<Number*>(AlignedScratch<struct Copy>(padded_rows * padded * sizeof(Number)));
+  Number* const copy = Scratch<Number, struct Copy>(padded_rows * padded);
   for (size_t r = 0; r < rows; ++r) {
     Number* const end = std::copy_n(x.data + r * x.stride, inputs, copy + r * padded);
     std::fill(end, copy + (r + 1) * padded, Number{});

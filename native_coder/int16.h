@@ -16,8 +16,9 @@ constexpr size_t kPanel = 32;  // output channels that are computed together
 constexpr size_t kWsiluEntries = 1024;
 
 // A prepacked matrix of weights [inputs, outputs]: panels of kPanel output channels (the last may have kPanel / 2),
-// each [pairs of inputs][channels][2], or for AMX two planes of bytes, 256 upper + lower with a lower one of -128..127,
-// each [groups of 4 inputs][channels][4]. Inputs and outputs are padded by zeros, inputs as the kernels demand.
+// each [pairs of inputs][channels][2]. For AMX tiles of 64 inputs of 16 output channels, [outputs / 16][inputs / 64]
+// [plane][groups of 4 inputs][channels][4], of two planes of bytes, 256 upper + lower with a lower one of -128..127.
+// Inputs and outputs are padded by zeros, inputs as the kernels demand.
 struct Kernel {
   const int16_t* weights;
   const int32_t* ends;  // [panels, blocks]: ends of the blocks of pairs whose sums fit 32 bits for any activations

@@ -2,8 +2,9 @@
 //
 // Activations are 256 upper + lower with a lower plane of 0..255, weights 256 upper + lower with one of -128..127. A
 // weight's |lower| is at most its magnitude, and its |upper| at most a 128th of it. The magnitudes of a channel's
-// weights sum to at most 2^22 (docs/INT16.md), so the largest of the four sums of products of planes is at most
-// 255 * 2^22, below 2^31, for any activations and any number of inputs.
+// weights sum to at most 2^22 (docs/INT16.md). So for any activations and any number of inputs the sum of products of
+// upper planes is at most 128 * 2^15, that of lower ones 255 * 2^22, and that of upper with lower and lower with upper
+// ones, in one accumulator, 128 * 2^22 + 255 * 2^15: all are below 2^31.
 #include "int16.h"
 #include "tiles.h"
 
@@ -23,7 +24,6 @@ using tiles::kBytes;
 using tiles::kRows;
 
 constexpr size_t kChannels = 16;  // of a tile of sums
-constexpr size_t kGroup = 4;      // inputs whose weights lie together
 constexpr size_t kTile = kRows * kBytes;
 
 // Splits rows into planes: for each kRows rows and kBytes inputs a tile of the upper plane and one of the lower.
@@ -53,42 +53,38 @@ NVC_AVX512 int SplitRows(ConstRows x, size_t rows, size_t inputs, uint8_t* plane
   return *std::max_element(parts, parts + 32);
 }
 
-// Sums of products of planes of kRows rows and kChannels channels: upper planes, upper of activations with lower of
-// weights, lower with upper, and lower planes.
+// Sums of products of planes of kRows rows and kChannels channels: of upper planes, of upper with lower ones and lower
+// with upper ones together, and of lower planes.
 struct Sums {
-  alignas(64) int32_t of[4][kRows][kChannels];
+  alignas(64) int32_t of[3][kRows][kChannels];
 };
 
-// `plane` is the size of a plane of the panel's weights, whose rows are `stride` bytes apart.
-NVC_AMX void Multiply(const uint8_t* planes, const uint8_t* weights, size_t stride, size_t plane, size_t blocks,
-                      Sums* sums) {
-  // Four sums in turn hide the latency of each.
+// Over `blocks` tiles of inputs, for which both sides have a tile of the upper plane and one of the lower.
+NVC_AMX void Multiply(const uint8_t* planes, const uint8_t* weights, size_t blocks, Sums* sums) {
   tiles::Zero<0>();
   tiles::Zero<1>();
   tiles::Zero<2>();
-  tiles::Zero<3>();
-  for (size_t i = 0; i < blocks; ++i, planes += 2 * kTile, weights += kRows * stride) {
+  for (size_t i = 0; i < blocks; ++i, planes += 2 * kTile, weights += 2 * kTile) {
     tiles::Load<4>(planes, kBytes);
-    tiles::Load<6>(weights, stride);
+    tiles::Load<6>(weights, kBytes);
     tiles::AddSigned<0, 4, 6>();
-    tiles::Load<7>(weights + plane, stride);
+    tiles::Load<7>(weights + kTile, kBytes);
     tiles::AddSigned<1, 4, 7>();
     tiles::Load<5>(planes + kTile, kBytes);
-    tiles::AddUnsigned<2, 5, 6>();
-    tiles::AddUnsigned<3, 5, 7>();
+    tiles::AddUnsigned<2, 5, 7>();
+    tiles::AddUnsigned<1, 5, 6>();
   }
   tiles::Store<0>(sums->of[0], kBytes);
   tiles::Store<1>(sums->of[1], kBytes);
   tiles::Store<2>(sums->of[2], kBytes);
-  tiles::Store<3>(sums->of[3], kBytes);
 }
 
 // The total of the sums of a row, requantised.
 NVC_INLINE __m256i Narrow(const Sums& sums, size_t row, __m512i bias, __m512i half, __m512i bits) {
-  const __m512i middle = _mm512_add_epi32(_mm512_load_si512(sums.of[1][row]), _mm512_load_si512(sums.of[2][row]));
   const __m512i upper = _mm512_slli_epi32(_mm512_load_si512(sums.of[0][row]), 16);
-  const __m512i rest = _mm512_add_epi32(_mm512_slli_epi32(middle, 8), _mm512_load_si512(sums.of[3][row]));
-  return Requantise32(_mm512_add_epi32(upper, rest), bias, half, bits);
+  const __m512i middle = _mm512_slli_epi32(_mm512_load_si512(sums.of[1][row]), 8);
+  const __m512i total = _mm512_add_epi32(_mm512_add_epi32(upper, middle), _mm512_load_si512(sums.of[2][row]));
+  return Requantise32(total, bias, half, bits);
 }
 
 NVC_INLINE __m512i Widen(const int32_t* x) {
@@ -100,11 +96,10 @@ NVC_INLINE __m256i Wide(const Sums& sums, size_t row, const int32_t* bias, const
   __m128i parts[2];
   for (size_t i = 0; i < 2; ++i) {
     const size_t first = 8 * i;
-    const __m512i middle = _mm512_add_epi64(Widen(sums.of[1][row] + first), Widen(sums.of[2][row] + first));
     const __m512i upper = _mm512_slli_epi64(Widen(sums.of[0][row] + first), 16);
-    const __m512i rest = _mm512_add_epi64(_mm512_slli_epi64(middle, 8), Widen(sums.of[3][row] + first));
-    parts[i] = Requantise64(_mm512_add_epi64(upper, rest),
-                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
+    const __m512i middle = _mm512_slli_epi64(Widen(sums.of[1][row] + first), 8);
+    const __m512i total = _mm512_add_epi64(_mm512_add_epi64(upper, middle), Widen(sums.of[2][row] + first));
+    parts[i] = Requantise64(total, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias + first)),
                             _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + first)));
   }
   return _mm256_set_m128i(parts[1], parts[0]);
@@ -136,22 +131,19 @@ NVC_AVX512 void Finish(const Sums& sums, bool narrow, const int32_t* bias, const
 
 void MultiplyRows(const Kernel& kernel, ConstRows x, size_t rows, Rows out, const uint8_t* wsilu) {
   const size_t blocks = (kernel.inputs + kBytes - 1) / kBytes, tile_rows = (rows + kRows - 1) / kRows;
-  uint8_t* const planes = AlignedScratch<struct Planes>(tile_rows * blocks * 2 * kTile);
+  const size_t strip = blocks * 2 * kTile;  // bytes of planes of kRows rows, or of weights of kChannels channels
+  uint8_t* const planes = Scratch<uint8_t, struct Planes>(tile_rows * strip);
   const int peak = SplitRows(x, rows, kernel.inputs, planes);
   const auto* weights = reinterpret_cast<const uint8_t*>(kernel.weights);
-  for (size_t start = 0; start < kernel.outputs; start += kPanel) {
-    const size_t channels = std::min(kPanel, kernel.padded_outputs() - start), plane = blocks * kBytes * channels;
-    const bool narrow = FitsNarrow(kernel, start / kPanel, peak);
-    for (size_t i = 0; i < channels; i += kChannels) {
-      const size_t channel = start + i, valid = std::min(kChannels, kernel.outputs - channel);
-      for (size_t row = 0; row < rows; row += kRows) {
-        Sums sums;
-        Multiply(planes + row * blocks * 2 * kBytes, weights + i * kGroup, channels * kGroup, plane, blocks, &sums);
-        Finish(sums, narrow, kernel.bias + channel, kernel.bits + channel, wsilu, std::min(kRows, rows - row), valid,
-               {out.data + row * out.stride + channel, out.stride});
-      }
+  for (size_t channel = 0; channel < kernel.outputs; channel += kChannels, weights += strip) {
+    const size_t valid = std::min(kChannels, kernel.outputs - channel);
+    const bool narrow = FitsNarrow(kernel, channel / kPanel, peak);
+    for (size_t row = 0; row < rows; row += kRows) {
+      Sums sums;
+      Multiply(planes + row / kRows * strip, weights, blocks, &sums);
+      Finish(sums, narrow, kernel.bias + channel, kernel.bits + channel, wsilu, std::min(kRows, rows - row), valid,
+             {out.data + row * out.stride + channel, out.stride});
     }
-    weights += 2 * plane;
   }
 }
 

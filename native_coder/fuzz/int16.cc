@@ -91,13 +91,16 @@ struct Matrix {
 };
 
 // The weights as AMX takes them.
-std::vector<int16_t> InPlanes(const Matrix& matrix, size_t padded_inputs) {
+std::vector<int16_t> InTiles(const Matrix& matrix, size_t padded_inputs) {
   const size_t inputs = matrix.kernel.inputs, outputs = matrix.kernel.outputs, padded = matrix.kernel.padded_outputs();
+  constexpr size_t kChannels = 16, kInputs = 64;
   std::vector<uint8_t> bytes;
-  for (size_t first = 0; first < padded; first += kPanel) {
+  for (size_t tile = 0; tile < padded / kChannels * (padded_inputs / kInputs); ++tile) {
+    const size_t channel = tile / (padded_inputs / kInputs) * kChannels;
+    const size_t input = tile % (padded_inputs / kInputs) * kInputs;
     for (const bool is_upper : {true, false}) {
-      for (size_t k = 0; k < padded_inputs; k += 4) {
-        for (size_t n = first; n < std::min(first + kPanel, padded); ++n) {
+      for (size_t k = input; k < input + kInputs; k += 4) {
+        for (size_t n = channel; n < channel + kChannels; ++n) {
           for (size_t i = k; i < k + 4; ++i) {
             const int w = i < inputs && n < outputs ? matrix.weights[i * outputs + n] : 0;
             bytes.push_back(static_cast<uint8_t>(is_upper ? (w + 128) >> 8 : w));
@@ -117,7 +120,7 @@ bool Multiplies(const Kernels& kernels, const Matrix& matrix, const std::vector<
   Kernel kernel = matrix.kernel;
   std::vector<int16_t> planes;
   if (kernels.demands.inputs != 2) {
-    planes = InPlanes(matrix, kernels.demands.padded(inputs));
+    planes = InTiles(matrix, kernels.demands.padded(inputs));
     kernel.weights = planes.data();
   }
   const nvc::Session session(kernels.demands);

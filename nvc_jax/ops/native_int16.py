@@ -20,6 +20,7 @@ from nvc_jax.ops.fixed_tables import wsilu_deficits
 from nvc_jax.ops.native import AMX, call, convolved
 from nvc_jax.spec import FIXED_BITS
 
+_TILE_ROWS = PANEL // 2
 _NO_WSILU = np.zeros(0, np.uint8)
 
 _register = jax.tree_util.register_dataclass
@@ -31,8 +32,8 @@ class PackedKernel:
     """A prepacked matrix of weights [K, N], which takes the place of the kernel in a parameter tree.
 
     Attributes:
-        weights: int16, panels of 32 output channels (the last may have 16), each [K/2, channels, 2], or for AMX the two
-            planes of `exact.split` in bytes, each [K/4, channels, 4]; K and N are zero-padded.
+        weights: int16, panels of 32 output channels (the last may have 16), each [K/2, channels, 2], or for AMX tiles
+            of the two planes of `exact.split` in bytes, [N/16, K/64, 2, 16, 16, 4]; K and N are zero-padded.
         sums: int32 [panels], the largest sum of the magnitudes of a channel's weights.
         ends: int32 [panels, blocks], ends of the blocks of K/2 whose sums fit 32 bits for the worst activations.
         bits: int32 [padded N], the weights of each output channel are in units of 1 / 2^bits.
@@ -71,7 +72,7 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, 
     ends = [[block.stop for block in row_blocks([cost * REACH], INT32_LIMIT)] for cost in costs]
     most = max(map(len, ends))
     return PackedKernel(
-        weights=jnp.asarray(np.concatenate([_packed(panel, isa) for panel in panels])),
+        weights=jnp.asarray(_tiles(matrix) if isa == AMX else np.concatenate([_grouped(p, 2).ravel() for p in panels])),
         sums=jnp.asarray(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
         ends=jnp.asarray(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
         bits=jnp.asarray(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
@@ -80,11 +81,12 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, 
     )
 
 
-def _packed(panel: npt.NDArray[np.int16], isa: str) -> npt.NDArray[np.int16]:
-    if isa != AMX:
-        return _grouped(panel, 2).ravel()
-    planes = [_grouped(plane.astype(np.int8), 4).ravel() for plane in split(panel.astype(np.int32))]
-    return np.concatenate(planes).view(np.int16)
+def _tiles(matrix: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """Padded [K, N] in the order of AMX."""
+    planes = np.stack(split(matrix.astype(np.int32))).astype(np.int8)
+    rows, columns = len(matrix) // TILE_BYTES, matrix.shape[1] // _TILE_ROWS
+    tiles = planes.reshape(2, rows, _TILE_ROWS, TILE_BYTES // _TILE_ROWS, columns, _TILE_ROWS)
+    return tiles.transpose(4, 1, 0, 2, 5, 3).ravel().view(np.int16)
 
 
 def _grouped(panel: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

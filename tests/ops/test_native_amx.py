@@ -53,9 +53,9 @@ def test_tiles_of_int16_multiply(inputs, outputs):
     x_planes = x.astype(np.int64) >> 8, x.astype(np.int64) & 255
     padded = -(-inputs // TILE_BYTES) * TILE_BYTES
     results = []
-    for panel, channels in panels(np.asarray(packed.weights).view(np.int8), outputs, 2 * padded):
-        upper, lower = (plane.astype(np.int64) for plane in np.split(panel, 2))
-        sums = [[product(a, b, channels, 4) for b in (upper, lower)] for a in x_planes]
+    for strip in np.asarray(packed.weights).view(np.int8).reshape(-1, padded // TILE_BYTES, 2, TILE_ROWS * TILE_BYTES):
+        upper, lower = (plane.astype(np.int64).ravel() for plane in strip.swapaxes(0, 1))
+        sums = [[product(a, b, TILE_ROWS, 4) for b in (upper, lower)] for a in x_planes]
         results.append((sums[0][0] << 16) + ((sums[0][1] + sums[1][0]) << 8) + sums[1][1])
     result = np.concatenate(results, axis=1)
     np.testing.assert_array_equal(result[:, :outputs], x.astype(np.int64) @ weights.astype(np.int64))
