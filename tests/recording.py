@@ -22,7 +22,8 @@ from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
 
-MOTION_STAGES = ("estimate", "compensate", "skip")
+MOTION_STAGES = ("estimate", "compensate", "skip", "skip_more")
+SECOND_LOOK_STAGES = ("bits_of_positions", "leave_out")  # with motion too
 STAGES = ("features", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
 
 
@@ -48,7 +49,7 @@ def recorded_stages() -> Iterator[list[Call]]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for stage in MOTION_STAGES + STAGES:
+        for stage in MOTION_STAGES + SECOND_LOOK_STAGES + STAGES:
             module, name = _place(stage)
             patch.setattr(module, name, recorder(stage, getattr(module, name)))
         yield calls

@@ -8,14 +8,17 @@ from nvc_jax.codec.decoder import Decoder
 from nvc_jax.codec.encoder import Encoder
 
 
-def encode(codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None, rdoq=0.0, skip_blocks=True):
+def encode(
+    codec, source, schedule, threshold=0.12, reconstruct=True, dialect=None, rdoq=0.0, skip_blocks=True, preset="fast"
+):
     """(official stream, coded packets). dialect: instead of what the picture size gives."""
     file = io.BytesIO()
     source = list(source)
     size = source[0].size
     writer = DcvcWriter(file, *size)
     coded = []
-    encoder = Encoder(codec, *size, schedule, threshold, dialect or writer.dialect, reconstruct, rdoq, skip_blocks)
+    dialect = dialect or writer.dialect
+    encoder = Encoder(codec, *size, schedule, threshold, dialect, reconstruct, rdoq, skip_blocks, preset)
     for packet in encoder.packets(source):
         writer.write(packet.coded)
         coded.append(packet)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from nvc_jax.codec.rate_control import RateControl, rate_control
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError
+from nvc_jax.spec import Preset
 
 _SCHEDULE = "intra_qp", "intra_period", "reset_interval"
 _RATE = "bitrate", "buffer", "psnr", "qp_range"
@@ -26,6 +27,8 @@ class EncodingOptions(TypedDict, total=False):
         rdoq: what a bit is worth in squared quantisation steps, 0 to 1, for rate-distortion optimised quantisation; 0
             rounds to the nearest. By default 0.06, and 0 for official streams of models without motion.
         skip_blocks: models with motion leave out blocks that are predicted well enough, by default True.
+        preset: "medium", the default, codes pictures with motion twice, to skip blocks that are not worth their bits;
+            "fast" codes them once.
         bitrate: bits per second that the qps follow instead of `qp`, in one pass.
         buffer: with `bitrate`, seconds that the channel takes to empty the buffer between encoder and channel (a leaky
             bucket), by default 1; it does not run over unless the qp range forces it to.
@@ -39,6 +42,7 @@ class EncodingOptions(TypedDict, total=False):
     skip_threshold: float | None
     rdoq: float | None
     skip_blocks: bool
+    preset: Preset
     bitrate: float
     buffer: float
     psnr: float
@@ -51,6 +55,7 @@ class CoderOptions(TypedDict, total=False):
     skip_threshold: float | None
     rdoq: float | None
     skip_blocks: bool
+    preset: Preset
     rate_control: RateControl | None
 
 

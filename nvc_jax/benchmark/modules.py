@@ -80,7 +80,7 @@ def module_calls(subject: Subject) -> dict[str, Call]:
     params, pictures, state, qps = subject.inputs
     network = subject.loaded.network
     run = functools.partial(_run, network, params)
-    state, side = network.search(pictures, state, qps, subject.loaded.skip_blocks)
+    state, side = network.search(pictures, state, qps, subject.loaded.skip_bits)
     source = network.source(pictures, side)
     source, state = jax.tree.map(lambda x: to_precision(x, dtype(params)), (source, state))
     context, temporal = run(_extractor, state, qps)

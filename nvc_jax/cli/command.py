@@ -162,6 +162,7 @@ def _encode(options: argparse.Namespace) -> None:
                 skip_threshold=threshold,
                 rdoq=options.rdoq,
                 skip_blocks=options.skip_blocks,
+                preset=options.preset,
                 size=size,
                 fps=fps,
                 frames=frames,

@@ -14,7 +14,7 @@ from nvc_jax.codec.rate_control import Controller, RateControl
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import ConfigError, OutputError
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION
+from nvc_jax.spec import DEFAULT_PRESET, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, Preset
 from nvc_jax.video import BT709, Frame, VideoInfo, coded_colour
 
 Container = Literal["auto", "nvc", "dcvc"]
@@ -126,6 +126,7 @@ class StreamEncoder:
         skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
         rdoq: float | None = None,
         skip_blocks: bool = True,
+        preset: Preset = DEFAULT_PRESET,
         reconstruct: bool = False,
         delay: int = MAX_DELAY,
         rate_control: RateControl | None = None,
@@ -141,6 +142,7 @@ class StreamEncoder:
             skip_threshold: see `Encoder`.
             rdoq: see `Encoder`; None is that of `default_rdoq`.
             skip_blocks: see `Encoder`.
+            preset: see `Encoder`.
             reconstruct: see `Encoder`.
             delay: see `Encoder`; with rate control 0, whatever it says.
             rate_control: a target that the qps follow, instead of those of the schedule.
@@ -169,6 +171,7 @@ class StreamEncoder:
             reconstruct,
             rdoq,
             skip_blocks,
+            preset,
             0 if rate_control else delay,
             self.controller,
         )

@@ -17,7 +17,7 @@ from nvc_jax.codec.rate_control import Controller, Upcoming
 from nvc_jax.codec.schedule import PacketPlan, Schedule
 from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.io.timing import Timer
-from nvc_jax.spec import Dialect
+from nvc_jax.spec import DEFAULT_PRESET, Dialect, Preset
 from nvc_jax.video import Frame, RgbFrame, VideoInfo, YuvFrame, check_frame, coded_colour, rgb_to_yuv
 from nvc_jax.video.quality import frame_psnr
 
@@ -76,6 +76,7 @@ class Encoder:
         reconstruct: bool = False,
         rdoq: float = 0.0,
         skip_blocks: bool = True,
+        preset: Preset = DEFAULT_PRESET,
         delay: int = MAX_DELAY,
         controller: Controller | None = None,
     ) -> None:
@@ -92,6 +93,8 @@ class Encoder:
             rdoq: what a bit is worth in squared quantisation steps, for rate-distortion optimised quantisation
                 (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
             skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
+            preset: "medium" codes packets with motion twice, and skips blocks that were not worth their bits the first
+                time; "fast" codes once.
             delay: see `Pipeline`; the bytes are the same.
             controller: chooses the qps of packets instead of the schedule, from what the packets before took; needs a
                 delay of 0.
@@ -106,7 +109,7 @@ class Encoder:
         self._dialect: Dialect = dialect
         self.schedule = schedule
         self._reconstruct = reconstruct or (controller is not None and controller.measures_quality)
-        self._networks = codec.networks(skip_threshold, rdoq, skip_blocks)
+        self._networks = codec.networks(skip_threshold, rdoq, skip_blocks, preset)
         self._history = History(self._networks)
         self._pipeline = Pipeline(self._submit, self._finish, delay)
         if controller is not None and delay:

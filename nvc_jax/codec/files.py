@@ -19,7 +19,7 @@ from nvc_jax.codec.report import Report
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.errors import BitstreamError, ConfigError, OutputError, VideoError
 from nvc_jax.io.files import atomic_output, same_file
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+from nvc_jax.spec import DEFAULT_PRESET, DEFAULT_SKIP_THRESHOLD, Preset
 from nvc_jax.video import (
     Colour,
     RgbFrame,
@@ -45,6 +45,7 @@ def encode_file(
     skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
     rdoq: float | None = None,
     skip_blocks: bool = True,
+    preset: Preset = DEFAULT_PRESET,
     size: tuple[int, int] | None = None,
     fps: Fraction | None = None,
     frames: int | None = None,
@@ -65,6 +66,7 @@ def encode_file(
         skip_threshold: symbols with a scale not above it are not coded; None codes all.
         rdoq: see `Encoder`; None is that of `default_rdoq`.
         skip_blocks: see `Encoder`.
+        preset: see `Encoder`.
         size: (width, height) of a raw source.
         fps: frame rate, if the source has none or another is wanted.
         frames: code at most this many.
@@ -103,6 +105,7 @@ def encode_file(
             skip_threshold=skip_threshold,
             rdoq=rdoq,
             skip_blocks=skip_blocks,
+            preset=preset,
             reconstruct=reconstruct,
             rate_control=rate_control,
         )

@@ -19,7 +19,8 @@ from nvc_jax.codec.stages import CodingStep
 from nvc_jax.codec.transfer import to_host
 from nvc_jax.models.network import Network, State
 from nvc_jax.models.params import ParamTree
-from nvc_jax.models.state import SideInformation, Synthesis
+from nvc_jax.models.state import Prior, SideInformation, Synthesis
+from nvc_jax.ops.motion import SKIP_BITS
 from nvc_jax.spec import PICTURE_STRIDE
 
 Item = TypeVar("Item")
@@ -36,14 +37,16 @@ class LoadedNetwork:
             (-1: code all).
         zero_below: [256] float32, or int32 in 1/256: for each table index, residuals of smaller magnitude are coded as
             zero (entropy/rdoq.py). None rounds to the nearest.
-        skip_blocks: the encoder may leave out blocks whose prediction is good enough, where the network can.
+        skip_bits: the encoder leaves out blocks whose error of prediction is worth fewer bits, where the network can.
+        looks_again: the encoder codes a packet twice, and leaves out blocks that the first time was not worth its bits.
     """
 
     network: Network
     params: ParamTree
     skip_threshold: Array
     zero_below: Array | None = None
-    skip_blocks: bool = True
+    skip_bits: float = SKIP_BITS
+    looks_again: bool = False
 
     def run(self, stage: Callable[..., Any], *inputs: Any) -> Any:
         """Run one of `stages`."""
@@ -67,6 +70,22 @@ class SymbolSource(Protocol):
         """Symbols of a coding step of y; gain: `Prior.gain_in`."""
 
 
+class Conditions(NamedTuple):
+    """Knowledge of both sides before y.
+
+    Attributes:
+        side: the side information, None without.
+        context: gives that of encoder and decoder, None of an intra network.
+        prior: of y.
+        coding: the first coding step.
+    """
+
+    side: SideInformation | None
+    context: Callable[[], Array | None]
+    prior: Prior
+    coding: CodingStep
+
+
 def code(
     loaded: LoadedNetwork, state: State, qps: Array, latent_size: tuple[int, ...], symbols: SymbolSource
 ) -> Synthesis:
@@ -79,13 +98,24 @@ def code(
         latent_size: (H'/16, W'/16).
         symbols: where they come from.
     """
+    return _code_latent(loaded, _conditions(loaded, state, qps, latent_size, symbols), qps, symbols)
+
+
+def _conditions(
+    loaded: LoadedNetwork, state: State, qps: Array, latent_size: tuple[int, ...], symbols: SymbolSource
+) -> Conditions:
     network, run, threshold = loaded.network, loaded.run, loaded.skip_threshold
     state, side = symbols.side(state)
     features, temporal = run(stages.features, state, qps) if network.predicts else (None, None)
     context = functools.cache(lambda: run(stages.context, features) if network.predicts else None)
-    z = symbols.z(context)
-    prior, coding = run(stages.prior, z, temporal, threshold, latent_size, side)
+    prior, coding = run(stages.prior, symbols.z(context), temporal, threshold, latent_size, side)
     context()  # where the decoder has not asked for it: on the device while the host decodes symbols
+    return Conditions(side, context, prior, coding)
+
+
+def _code_latent(loaded: LoadedNetwork, known: Conditions, qps: Array, symbols: SymbolSource) -> Synthesis:
+    network, run, threshold = loaded.network, loaded.run, loaded.skip_threshold
+    side, context, prior, coding = known
     y_hat, values = None, symbols.y(0, prior.gain_in, coding)
     for step in range(1, network.config.steps):
         y_hat, coding = run(stages.refine, step, prior.shared, y_hat, coding, values, threshold, side)
@@ -104,7 +134,7 @@ class Quantise:
 
     def side(self, state: State) -> tuple[State, SideInformation | None]:
         """Choose it."""
-        state, side = self._loaded.network.search(self._pictures, state, self._qps, self._loaded.skip_blocks)
+        state, side = self._loaded.network.search(self._pictures, state, self._qps, self._loaded.skip_bits)
         self._side = side
         return state, side
 
@@ -119,6 +149,13 @@ class Quantise:
         symbols = stages.quantise(self._y, gain, coding, steps, step, self._loaded.zero_below)
         self._parts += [symbols, coding.indexes]
         return symbols
+
+    def reconsider(self, synthesis: Synthesis) -> SideInformation | None:
+        """Forget the symbols of y, and choose better side information by what they led to."""
+        pictures, bits = self._loaded.reconstruct(synthesis, self._qps), stages.bits_of_positions(self.coded.y)
+        self._side = self._loaded.network.reconsider(self._pictures, pictures, bits, self._side, self._qps)
+        self._parts = []
+        return self._side
 
     @property
     def coded(self) -> "CodedSymbols":
@@ -202,7 +239,12 @@ def encode(loaded: LoadedNetwork, pictures: Array, state: State, qps: Array) -> 
     """Code pictures [B, T, H', W', 3]: symbols, and what the decoded pictures are made of. Nothing waits."""
     symbols = Quantise(loaded, pictures, qps)
     latent_size = tuple(side // PICTURE_STRIDE for side in pictures.shape[2:4])
-    synthesis = code(loaded, state, qps, latent_size, symbols)
+    known = _conditions(loaded, state, qps, latent_size, symbols)
+    synthesis = _code_latent(loaded, known, qps, symbols)
+    if loaded.looks_again:
+        side = symbols.reconsider(synthesis)
+        known = known._replace(side=side, coding=stages.leave_out(loaded.network, known.coding, side))
+        synthesis = _code_latent(loaded, known, qps, symbols)
     return symbols.coded, synthesis
 
 

@@ -16,15 +16,19 @@ from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.rdoq import zero_below
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.networks import networks
+from nvc_jax.ops.motion import FIRST_SKIP_BITS, SKIP_BITS
 from nvc_jax.spec import (
     DEFAULT_MODEL,
+    DEFAULT_PRESET,
     DIALECTS,
     FILE_PRECISION,
     FIXED_ARITHMETIC,
     FIXED_BITS,
     FIXED_LARGE_BITS,
     PRECISION_NAMES,
+    PRESETS,
     Dialect,
+    Preset,
 )
 
 PRECISIONS = {name: jnp.dtype(name) for name in PRECISION_NAMES}
@@ -119,7 +123,11 @@ class Codec:
         return codec
 
     def networks(
-        self, skip_threshold: float | None, rdoq: float = 0.0, skip_blocks: bool = True
+        self,
+        skip_threshold: float | None,
+        rdoq: float = 0.0,
+        skip_blocks: bool = True,
+        preset: Preset = DEFAULT_PRESET,
     ) -> dict[str, LoadedNetwork]:
         """The networks by name, ready to code.
 
@@ -127,10 +135,13 @@ class Codec:
             skip_threshold: symbols with a scale not above it are not coded; None codes all.
             rdoq: see `Encoder`.
             skip_blocks: see `Encoder`.
+            preset: see `Encoder`.
 
         Raises:
-            ConfigError: rdoq is out of range.
+            ConfigError: rdoq is out of range, or the preset is unknown.
         """
+        if preset not in PRESETS:
+            raise ConfigError(f"unknown preset {preset!r}; available: {', '.join(PRESETS)}.")
         if not 0 <= rdoq <= 1:
             raise ConfigError(f"`rdoq` is {rdoq:g}; it must be from 0 to 1.")
 
@@ -141,8 +152,17 @@ class Codec:
 
         threshold = in_unit(-1.0 if skip_threshold is None else skip_threshold, FIXED_BITS)
         below = in_unit(zero_below(rdoq), FIXED_LARGE_BITS) if rdoq else None
+        looks_again = skip_blocks and preset != "fast"
+        skip_bits = (FIRST_SKIP_BITS if looks_again else SKIP_BITS) if skip_blocks else 0.0
         return {
-            name: LoadedNetwork(network, self._params[name], threshold, below, skip_blocks)
+            name: LoadedNetwork(
+                network,
+                self._params[name],
+                threshold,
+                below,
+                skip_bits,
+                looks_again and network.config.side is not None,
+            )
             for name, network in self._networks.items()
         }
 

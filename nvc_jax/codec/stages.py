@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nvc_jax.entropy.tables import gaussian_bits
 from nvc_jax.models.config import PATCH
 from nvc_jax.models.network import Network, State
 from nvc_jax.models.params import ParamTree, dtype, modules_of
@@ -157,6 +158,12 @@ def prior(
     return result, _coding_step(network, 0, result.scale, result.mean, skip_threshold, side)
 
 
+@functools.partial(jax.jit, static_argnames="network")
+def leave_out(network: Network, coding: CodingStep, side: SideInformation) -> CodingStep:
+    """Encoder only. A coding step without the positions that side information leaves out too."""
+    return CodingStep(coding.mean, *_without(network, coding.scale, coding.indexes, side))
+
+
 @functools.partial(jax.jit, static_argnames=("steps", "step"))
 def quantise(y: Array, gain: Any, coding: CodingStep, steps: int, step: int, zero_below: Array | None = None) -> Array:
     """Encoder only. The symbols of a coding step; zero_below: see `LoadedNetwork`."""
@@ -231,6 +238,13 @@ def z_cdf(network: Network, params: ParamTree, x: Array, qps: Array) -> Array:
 
 
 @jax.jit
+def bits_of_positions(steps: list[tuple[Array, Array]]) -> Array:
+    """Encoder only. Bits of the positions of y, [B, h, w] int32 in 1/256, from the symbols and indexes of its steps."""
+    symbols, indexes = (jnp.concatenate(parts, axis=1) for parts in zip(*steps, strict=True))
+    return jnp.asarray(gaussian_bits())[indexes, symbols.astype(jnp.int32) + 128].sum(axis=1)
+
+
+@jax.jit
 def pack(arrays: list[Array]) -> Array:
     """All symbols and indexes of a batch of packets in one buffer [B, bytes] uint8: one copy to the host."""
     return jnp.concatenate([jax.lax.bitcast_convert_type(x, jnp.uint8).reshape(len(x), -1) for x in arrays], axis=1)
@@ -242,11 +256,15 @@ def _coding_step(
     steps = network.config.steps
     scale = to_coder_order(fold(scale, steps, step))
     indexes = arithmetic(scale).table_indexes(scale, skip_threshold)
+    return CodingStep(fold(mean, steps, step), *_without(network, scale, indexes, side))
+
+
+def _without(network: Network, scale: Array, indexes: Array, side: SideInformation | None) -> tuple[Array, Array]:
+    """The same without the positions that side information leaves out."""
     uncoded = network.uncoded(side)
-    if uncoded is not None:
-        scale = jnp.where(uncoded[:, None], 0, scale)
-        indexes = jnp.where(uncoded[:, None], jnp.uint8(NOT_CODED), indexes)
-    return CodingStep(mean=fold(mean, steps, step), scale=scale, indexes=indexes)
+    if uncoded is None:
+        return scale, indexes
+    return jnp.where(uncoded[:, None], 0, scale), jnp.where(uncoded[:, None], jnp.uint8(NOT_CODED), indexes)
 
 
 def _add_step(network: Network, step: int, y_hat: Array | None, coding: CodingStep, symbols: Array) -> Array:

@@ -7,6 +7,7 @@ last bin is the tail: the probability of all other integers, which are then sent
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import IO, BinaryIO
 
@@ -192,6 +193,15 @@ def symbol_bits(tables: CdfArrays) -> npt.NDArray[np.float32]:
     bin_ = np.where(escaped, tail, value)
     frequency = np.take_along_axis(tables.cdf, bin_ + 1, axis=1) - np.take_along_axis(tables.cdf, bin_, axis=1)
     return (np.log2(TOTAL / frequency) + escape_bits).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def gaussian_bits() -> Int32:
+    """[256, 256] in 1/256: bits of every int8 symbol -128..127 by table index of the Gaussians, 0 for NOT_CODED."""
+    bits = np.zeros((256, 256), np.int32)
+    known = symbol_bits(gaussian_tables())
+    bits[: len(known)] = np.round(256 * known)
+    return bits
 
 
 def save_tables(file: BinaryIO, tables: Mapping[str, CdfArrays]) -> None:

@@ -23,7 +23,7 @@ from nvc_jax.evaluation.metrics import Quality, picture_quality
 from nvc_jax.evaluation.results import FrameResult
 from nvc_jax.evaluation.sequences import Video
 from nvc_jax.models.config import CodecConfig
-from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD
+from nvc_jax.spec import DEFAULT_PRESET, DEFAULT_SKIP_THRESHOLD, Preset
 from nvc_jax.video import Frame, RgbFrame, VideoReader, YuvFrame, open_video, yuv_to_rgb
 from nvc_jax.video.colour import coded_colour
 
@@ -100,6 +100,7 @@ class ModelCoder:
         skip_threshold: see `encode_file`.
         rdoq: see `Encoder`.
         skip_blocks: see `Encoder`.
+        preset: see `Encoder`.
         offsets: see `StoredModel`.
     """
 
@@ -113,6 +114,7 @@ class ModelCoder:
     skip_threshold: float | None
     rdoq: float
     skip_blocks: bool
+    preset: Preset
     offsets: QpOffsets = DEFAULT_OFFSETS
 
     @classmethod
@@ -127,6 +129,7 @@ class ModelCoder:
         skip_threshold: float | None = DEFAULT_SKIP_THRESHOLD,
         rdoq: float | None = None,
         skip_blocks: bool = True,
+        preset: Preset = DEFAULT_PRESET,
     ) -> Self:
         """Read the description of a model; precision and rdoq: None takes the defaults of the container.
 
@@ -154,6 +157,7 @@ class ModelCoder:
             skip_threshold=skip_threshold,
             rdoq=rdoq,
             skip_blocks=skip_blocks,
+            preset=preset,
             offsets=model_offsets(description, model),
         )
 
@@ -183,6 +187,7 @@ class ModelCoder:
             "skip_threshold": self.skip_threshold,
             "rdoq": self.rdoq,
             "skip_blocks": self.skip_blocks,
+            "preset": self.preset,
         }
 
     def schedule(self, sequence: Video, qp: int) -> Schedule:
@@ -201,6 +206,7 @@ class ModelCoder:
             skip_threshold=self.skip_threshold,
             rdoq=self.rdoq,
             skip_blocks=self.skip_blocks,
+            preset=self.preset,
             size=sequence.size,
             frames=sequence.frames,
         )

@@ -20,7 +20,15 @@ from nvc_jax.evaluation.results import Point, collect, write_json
 from nvc_jax.evaluation.runner import Job, find_existing, run_all
 from nvc_jax.evaluation.sequences import Video, from_files, read_config
 from nvc_jax.io.files import make_folder
-from nvc_jax.spec import DEFAULT_MODEL, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD, FILE_PRECISION, QP_LEVELS
+from nvc_jax.spec import (
+    DEFAULT_MODEL,
+    DEFAULT_PRESET,
+    DEFAULT_RDOQ,
+    DEFAULT_SKIP_THRESHOLD,
+    FILE_PRECISION,
+    PRESETS,
+    QP_LEVELS,
+)
 
 DEFAULT_QPS = 0, 13, 26, 39, 52, 63
 
@@ -80,6 +88,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--skip-blocks", action=argparse.BooleanOptionalAction, default=True, help="see nvc-jax encode (default: skip)"
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default=DEFAULT_PRESET, help="see nvc-jax encode (default %(default)s)"
     )
     parser.add_argument(
         "--estimate",
@@ -223,6 +234,7 @@ def _coders(options: argparse.Namespace) -> list[Coder]:
                 skip_threshold=threshold,
                 rdoq=options.rdoq,
                 skip_blocks=options.skip_blocks,
+                preset=options.preset,
             )
         )
     for name, count in Counter(coder.name for coder in coders).items():

@@ -51,7 +51,16 @@ class EstimatingCoder(ModelCoder):
             schedule, threshold = self.schedule(sequence, qp), self.skip_threshold
             writer = create_writer(io.BytesIO(), self.container, codec, source.info, schedule, threshold)
             encoder = Encoder(
-                codec, width, height, schedule, threshold, writer.dialect, True, self.rdoq, self.skip_blocks
+                codec,
+                width,
+                height,
+                schedule,
+                threshold,
+                writer.dialect,
+                True,
+                self.rdoq,
+                self.skip_blocks,
+                self.preset,
             )
             frames: list[FrameResult] = []
             for packet in encoder.packets(source):

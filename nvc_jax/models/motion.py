@@ -32,13 +32,20 @@ class MotionInter(Inter):
     goes_on_from_pictures: ClassVar[bool] = True
 
     @nn.nowrap
-    def search(self, pictures: Array, state: State, qps: Array, skip_blocks: bool) -> tuple[State, SideInformation]:
+    def search(self, pictures: Array, state: State, qps: Array, skip_bits: float) -> tuple[State, SideInformation]:
         """See `Network`. No gradient goes through the choice."""
         fixed = lax.stop_gradient((pictures, state.value))
         vectors = _estimate(*fixed, qps)
         prediction = _compensate(state.value, vectors)
-        symbols = _skip(fixed[0], lax.stop_gradient(prediction), vectors, qps, allowed=skip_blocks)
+        symbols = _skip(fixed[0], lax.stop_gradient(prediction), vectors, qps, skip_bits)
         return Pictures(prediction), SideInformation(symbols, prediction)
+
+    @nn.nowrap
+    def reconsider(
+        self, pictures: Array, decoded: Array, bits: Array, side: SideInformation, qps: Array
+    ) -> SideInformation:
+        """See `Network`: skip the blocks that coding did not pay for too."""
+        return SideInformation(_skip_more(pictures, decoded, bits, side, qps), side.prediction)
 
     @nn.nowrap
     def apply_side(self, state: State, symbols: npt.NDArray[np.int8]) -> tuple[State, SideInformation]:
@@ -94,8 +101,15 @@ def _compensate(reference: Array, vectors: Array) -> Array:
     return motion.compensate(reference[:, -1], vectors)[:, None]
 
 
-@functools.partial(jax.jit, static_argnames="allowed")
-def _skip(pictures: Array, prediction: Array, vectors: Array, qps: Array, allowed: bool) -> Array:
+@functools.partial(jax.jit, static_argnames="skip_bits")
+def _skip(pictures: Array, prediction: Array, vectors: Array, qps: Array, skip_bits: float) -> Array:
     """The symbols of side information [B, H/16, W/16, 3] int8."""
-    skipped = motion.skippable(pictures[:, 0], prediction[:, 0], qps[:, 0]) & allowed
+    skipped = motion.skippable(pictures[:, 0], prediction[:, 0], qps[:, 0], skip_bits)
     return jnp.concatenate([vectors, skipped[..., None].astype(jnp.int8)], axis=-1)
+
+
+@jax.jit
+def _skip_more(pictures: Array, decoded: Array, bits: Array, side: SideInformation, qps: Array) -> Array:
+    """The same once the blocks have been coded."""
+    more = motion.not_worth_coding(pictures[:, 0], side.prediction[:, 0], decoded[:, 0], bits, qps[:, 0])
+    return side.symbols.at[..., 2].max(more.astype(jnp.int8))

@@ -95,10 +95,23 @@ class Network(nn.Module):
 
     @nn.nowrap
     def search(
-        self, pictures: Array, state: State, qps: Array, skip_blocks: bool
+        self, pictures: Array, state: State, qps: Array, skip_bits: float
     ) -> tuple[State, SideInformation | None]:
         """Encoder only. Choose the side information of a packet: the state as `features` reads it, and the choice."""
         return state, None
+
+    @nn.nowrap
+    def reconsider(self, pictures: Array, decoded: Array, bits: Array, side: Any, qps: Array) -> SideInformation | None:
+        """Encoder only. Choose again, once the packet has been coded.
+
+        Args:
+            pictures: as for `search`.
+            decoded: what came out.
+            bits: [B, H/16, W/16] int32 that the positions of y took, in 1/256.
+            side: the first choice; what `features` reads stays as it is.
+            qps: [B, T].
+        """
+        raise NotImplementedError
 
     @nn.nowrap
     def apply_side(self, state: State, symbols: npt.NDArray[np.int8]) -> tuple[State, SideInformation]:

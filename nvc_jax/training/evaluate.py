@@ -13,7 +13,7 @@ from nvc_jax.errors import ConfigError, VideoError
 from nvc_jax.evaluation.coders import ModelCoder
 from nvc_jax.evaluation.sequences import Video
 from nvc_jax.io.files import make_folder
-from nvc_jax.spec import DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
+from nvc_jax.spec import DEFAULT_PRESET, DEFAULT_RDOQ, DEFAULT_SKIP_THRESHOLD
 from nvc_jax.training.config import DEMO, Evaluation
 from nvc_jax.video import open_video, write_png
 
@@ -58,6 +58,7 @@ def _point(folder: Path, model: StoredModel, sequence: Video, qp: int, pictures:
         skip_threshold=DEFAULT_SKIP_THRESHOLD,
         rdoq=DEFAULT_RDOQ,
         skip_blocks=True,
+        preset=DEFAULT_PRESET,
         offsets=model.offsets,
     )
     measured = coder.measure(sequence, qp, folder / f"stream{coder.suffix}")

@@ -20,6 +20,7 @@ from nvc_jax.models.state import SideInformation
 from nvc_jax.ops import native
 from nvc_jax.ops.block import TrainedKernel
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order
+from nvc_jax.ops.motion import SKIP_BITS
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
 
@@ -90,7 +91,7 @@ class Relax:
     def side(self, state: State) -> tuple[State, SideInformation | None]:
         """See `SymbolSource`."""
         network, packet = self._loaded.network, self._packet
-        state, side = network.search(packet.pictures, state, packet.qps, self._loaded.skip_blocks)
+        state, side = network.search(packet.pictures, state, packet.qps, self._loaded.skip_bits)
         kind = network.config.side
         if side is not None and kind is not None:
             self._uncoded = network.uncoded(side)
@@ -140,7 +141,9 @@ def code_packet(
         skip_blocks: leave out blocks as the encoder does, where the network can.
         observe: also give the features that distillation compares.
     """
-    loaded = LoadedNetwork(network, prepared(params, precision, strategy), jnp.float32(-1.0), skip_blocks=skip_blocks)
+    loaded = LoadedNetwork(
+        network, prepared(params, precision, strategy), jnp.float32(-1.0), skip_bits=SKIP_BITS if skip_blocks else 0.0
+    )
     symbols = Relax(loaded, packet)
     latent_size = tuple(side // PICTURE_STRIDE for side in packet.pictures.shape[2:4])
     with jax.default_matmul_precision("default"):  # coding is exact to the last bit at a price

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import synthetic
-from recording import MOTION_STAGES, PLATFORMS, STAGES, compiled, lowered, recorded_stages
+from recording import MOTION_STAGES, PLATFORMS, SECOND_LOOK_STAGES, STAGES, compiled, lowered, recorded_stages
 
 from nvc_jax.codec import stages
 from nvc_jax.codec.floats import XLA
@@ -52,7 +52,7 @@ def shape(dimensions, dtype=jnp.float32):
 def shapes_of(inputs):
     """Inputs of a stage as shapes; what is static stays."""
     return {
-        name: value if isinstance(value, int | tuple) or name == "network" else jax.tree.map(jax.typeof, value)
+        name: value if isinstance(value, int | float | tuple) or name == "network" else jax.tree.map(jax.typeof, value)
         for name, value in inputs.items()
     }
 
@@ -79,7 +79,7 @@ def test_every_stage_of_a_frame(kind, precision, strategy):
         for call in calls:
             call.inputs.update(shapes_of(call.inputs))  # while their tracers live
     expected = set(STAGES) - ({"features", "context"} if state is None else set())
-    expected |= set(MOTION_STAGES if kind == "P with motion" else ())
+    expected |= set(MOTION_STAGES + SECOND_LOOK_STAGES if kind == "P with motion" else ())
     assert {call.stage for call in calls} == expected
     for call in calls:
         lower(compiled(call.stage), **call.inputs)

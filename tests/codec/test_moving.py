@@ -10,16 +10,18 @@ from recording import frames as recorded_frames
 from recording import recorded_stages
 
 from nvc_jax.codec import stages
+from nvc_jax.codec.loop import batched, encode
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.pictures import upload
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.store import make_model
+from nvc_jax.errors import ConfigError
 from nvc_jax.models import motion as motion_network
 from nvc_jax.models.params import dtype, flatten, unflatten
 from nvc_jax.models.state import Pictures, Synthesis
 from nvc_jax.ops import motion
 from nvc_jax.ops.arithmetic import to_precision
-from nvc_jax.spec import NOT_CODED
+from nvc_jax.spec import NOT_CODED, PRESETS
 
 SIZE = 40, 33
 SCHEDULE = Schedule(30, 36, reset_interval=3)
@@ -205,3 +207,52 @@ def test_rdoq_takes_fewer_bits(moving_codec):
     sizes = [len(streams.encode(moving_codec, source, SCHEDULE, rdoq=rdoq)[0]) for rdoq in (0.0, 0.03, 0.116)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_decode_to_the_pictures_of_the_encoder(codec, preset):
+    with recorded_stages() as calls:
+        stream, coded = streams.encode(codec, synthetic.moving_picture(*SIZE, 4), SCHEDULE, rdoq=0.06, preset=preset)
+    assert any(call.stage == "skip_more" for call in calls) == (preset == "medium")
+    decoded = streams.decode(codec, stream)
+    assert [frame.planes.tobytes() for frame in decoded] == streams.reconstructions(coded)
+
+
+def test_the_second_look_leaves_out_blocks_that_cost_more_than_they_gain(codec):
+    """By its definition, from the stages of the first time; weights are random, so that coding makes blocks worse."""
+    with recorded_stages() as calls:
+        streams.encode(codec, synthetic.moving_picture(*SIZE, 2), SCHEDULE, preset="medium")
+    first, second = (next(call for call in calls if call.stage == name) for name in ("skip", "skip_more"))
+    pictures, prediction, decoded = (
+        np.round(512.0 * np.asarray(x, np.float64) / (512 if x.dtype == np.int16 else 1))
+        for x in (second.inputs["pictures"], second.inputs["side"].prediction, second.inputs["decoded"])
+    )
+
+    def errors(other):
+        _, _, height, width, _ = pictures.shape
+        weighted = (np.square(pictures - other)[0, 0] * (6, 1, 1)).sum(axis=-1)
+        return weighted.reshape(height // 16, 16, width // 16, 16).sum(axis=(1, 3))
+
+    worth = motion.ERROR_BITS[30] * 1.5 * (errors(prediction) - errors(decoded))
+    bits = np.asarray(second.inputs["bits"])[0] / 256
+    expected = (np.asarray(first.output)[0, ..., 2] != 0) | (worth <= bits)
+    np.testing.assert_array_equal(np.asarray(second.output)[0, ..., 2] != 0, expected)
+    np.testing.assert_array_equal(second.output[..., :2], first.output[..., :2])
+
+
+def test_bits_of_positions_are_those_of_the_coder(moving_codec):
+    """The payload of a P frame without skipped blocks, but for z and vectors."""
+    coder = moving_codec.entropy_coders("one_stream")["inter"]
+    loaded = moving_codec.networks(None, skip_blocks=False)["inter"]
+    before, picture = (upload([frame]) for frame in synthetic.moving_picture(160, 128, 2))
+    symbols, _ = encode(loaded, picture, loaded.network.start(before), batched((63.0,)))
+    bits = float(stages.bits_of_positions(symbols.y).sum()) / 256
+    one = symbols.pack().to_host()
+    silent = [(np.zeros_like(values), np.full_like(rows, NOT_CODED)) for values, rows in one.y]
+    sizes = [8 * len(coder.encode(63, one.z, y, one.side)[0]) for y in (one.y, silent)]
+    assert bits == pytest.approx(sizes[0] - sizes[1], rel=0.01, abs=32)
+
+
+def test_an_unknown_preset(moving_codec):
+    with pytest.raises(ConfigError, match="unknown preset 'slow'; available: fast, medium"):
+        moving_codec.networks(None, preset="slow")

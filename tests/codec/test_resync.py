@@ -32,7 +32,7 @@ class Coded:
         self.codec, self.name = codec, name
         self.state = None if name == "intra" else Pictures(before)
         with recording.recorded_stages() as calls:
-            loaded = codec.networks(threshold, rdoq)[name]
+            loaded = codec.networks(threshold, rdoq, preset="fast")[name]
             symbols, self.synthesis = encode(loaded, pictures, self.state, batched((QP,)))
         self.side, self.z, planes = symbols.pack().to_host()
         self.planes = [(symbols, indexes.copy()) for symbols, indexes in planes]

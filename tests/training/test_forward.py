@@ -72,12 +72,12 @@ def test_gradients_of_a_residual_network_reach_the_picture_before():
     weights = jnp.asarray(synthetic.uniform("weights", picture.shape), jnp.float32)
 
     def outputs(before):
-        _, side = network.search(picture, network.start(before), qps, False)
+        _, side = network.search(picture, network.start(before), qps, 0.0)
         return network.source(picture, side), stages.reconstruct(network, params, Synthesis(feature, side), qps)
 
     pull, nothing = jax.vjp(outputs, before)[1], jnp.zeros_like(weights)
     (given,), (shown,) = pull((weights, nothing)), pull((nothing, weights))
-    _, side = network.search(picture, network.start(before), qps, False)
+    _, side = network.search(picture, network.start(before), qps, 0.0)
     assert side.symbols[..., :2].any()
     (expected,) = jax.vjp(lambda x: compensate(x[:, 0], side.symbols[..., :2])[:, None], before)[1](weights)
     np.testing.assert_allclose(given, -expected, rtol=1e-5, atol=1e-6)
@@ -125,7 +125,7 @@ class Toy:
     def either(self, starts, pictures, feature, dtype):
         return Either(starts, pictures, jnp.zeros(self.shape, dtype) if feature is None else feature)
 
-    def search(self, pictures, state, qps, skip_blocks):
+    def search(self, pictures, state, qps, skip_bits):
         return state, None
 
     def source(self, pictures, side):
