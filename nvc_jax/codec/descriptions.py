@@ -19,6 +19,10 @@ from nvc_jax.models.codecs import CONFIGS
 from nvc_jax.models.config import CodecConfig
 
 FORMAT = 1
+_KEYS = {
+    *("format", "identity", "precision", "source", "config", "sha256", "qp_offsets", "intra_qp_offset"),
+    *("contents", "int16_identity", "unfiltered"),
+}
 
 
 def packaged_models() -> dict[str, Path]:
@@ -62,6 +66,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     for key in ("identity", "source"):
         if not isinstance(description.get(key), str):
             raise ModelError(f"{folder}: config.json is damaged (it has no {key}).")
+    for key in description.keys() - _KEYS:  # it may be one that has a default, misspelt
+        raise ModelError(f"{folder}: config.json is damaged (it has {key!r}, which says nothing).")
     return description
 
 
