@@ -8,11 +8,12 @@
 
 namespace nvc {
 
-// Thread-local memory for `count` numbers that begins with a cache line; one call per work item, as the next one for
+// Thread-local memory for `count` numbers that begins at a cache line; one call per work item, as the next one for
 // the same purpose returns the same memory.
 template <class Number, class Purpose = void>
 Number* Scratch(size_t count) {
   constexpr size_t kLine = 64;
+  static_assert(kLine % sizeof(Number) == 0);
   thread_local std::vector<Number> memory;
   const size_t size = count + kLine / sizeof(Number) - 1;
   if (memory.size() < size) memory.resize(size);

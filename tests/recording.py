@@ -22,8 +22,8 @@ from nvc_jax.ops.latents import fold, from_coder_order, table_indexes, to_coder_
 from nvc_jax.spec import LOG_SCALE_MIN, LOG_SCALE_STEP_RECIPROCAL, SCALE_LEVELS
 from nvc_jax.video import YuvFrame
 
-MOTION_STAGES = ("estimate", "compensate", "skip", "skip_more")
-SECOND_LOOK_STAGES = ("bits_of_positions", "leave_out")  # with motion too
+MOTION_STAGES = ("estimate", "compensate", "skip", "skip_more")  # in models/motion.py
+SECOND_LOOK_STAGES = ("bits_of_positions", "leave_out")  # of the preset medium, with `skip_more`
 STAGES = ("features", "context", "analyse", "prior", "quantise", "refine", "synthesise", "reconstruct")
 
 

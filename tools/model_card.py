@@ -33,7 +33,7 @@ def model_figures(name: str) -> str:
     counts = {key: sum(leaf.size for leaf in flatten(model.params[key]).values()) for key, _ in model.config.networks}
     size = sum(path.stat().st_size for path in (WEIGHTS / name).rglob("*") if path.is_file())
     costs = ", ".join(f"{key} {_kmacs(model.config, key)}" for key in counts)
-    without = " (without the search for motion)" if model.config.side else ""
+    without = " (coded once, without the search for motion)" if model.config.side else ""
     ours = read_results(results_of(name))
     clips = _clips(ours)
     rows = [

@@ -21,7 +21,7 @@ from nvc_jax.models.params import ParamTree
 from nvc_jax.models.state import Synthesis
 from nvc_jax.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from nvc_jax.ops.latents import from_coder_order, unfold
-from nvc_jax.ops.motion import SKIP_BITS
+from nvc_jax.ops.motion import skip_bits
 from nvc_jax.ops.pixels import pad_to_multiple
 from nvc_jax.spec import PICTURE_STRIDE, QP_LEVELS
 from nvc_jax.training.forward import PacketInput, Relax
@@ -137,9 +137,8 @@ def _code(
 
 
 def _loaded(network: Network, params: ParamTree, skip_blocks: bool) -> LoadedNetwork:
-    return LoadedNetwork(
-        network, params, jnp.float32(-1.0), skip_bits=SKIP_BITS if skip_blocks else 0.0
-    )  # all symbols are coded
+    all_symbols = jnp.float32(-1.0)
+    return LoadedNetwork(network, params, all_symbols, skip_bits=skip_bits(skip_blocks))
 
 
 @jax.jit

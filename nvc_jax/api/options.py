@@ -26,9 +26,9 @@ class EncodingOptions(TypedDict, total=False):
         skip_threshold: symbols with a scale not above it are not coded, by default 0.12; None codes all.
         rdoq: what a bit is worth in squared quantisation steps, 0 to 1, for rate-distortion optimised quantisation; 0
             rounds to the nearest. By default 0.06, and 0 for official streams of models without motion.
-        skip_blocks: models with motion leave out blocks that are predicted well enough, by default True.
-        preset: "medium", the default, codes pictures with motion twice, to skip blocks that are not worth their bits;
-            "fast" codes them once.
+        skip_blocks: models with motion leave out blocks that are not worth their bits, by default True.
+        preset: where blocks are left out, "medium", the default, codes pictures twice, and goes by what coding a block
+            saved; "fast" codes them once, and goes by the error of the prediction.
         bitrate: bits per second that the qps follow instead of `qp`, in one pass.
         buffer: with `bitrate`, seconds that the channel takes to empty the buffer between encoder and channel (a leaky
             bucket), by default 1; it does not run over unless the qp range forces it to.

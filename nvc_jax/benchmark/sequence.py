@@ -74,9 +74,9 @@ def _parts(codec: Codec) -> dict[str, float]:
 
 
 def encode(codec: Codec, frames: Sequence[YuvFrame], schedule: Schedule) -> tuple[list[Packet], Run]:
-    """Code frames; the packets are as a decoder finds them in a file."""
+    """Code frames by the default preset; the packets are as a decoder finds them in a file."""
     width, height = frames[0].size
-    encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, _DIALECT, skip_blocks=False)
+    encoder = Encoder(codec, width, height, schedule, DEFAULT_SKIP_THRESHOLD, _DIALECT)
     packets: list[Packet] = []
 
     def coded() -> Iterator[Frame]:

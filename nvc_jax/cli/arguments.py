@@ -211,12 +211,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     encode.add_argument(
         "--skip-blocks", action=argparse.BooleanOptionalAction, default=True,
-        help="do not code blocks whose prediction is good enough; models without motion have none (default: skip)",
+        help="do not code blocks that are not worth their bits; models without motion have none (default: skip)",
     )  # fmt: skip
     encode.add_argument(
         "--preset", choices=PRESETS, default=DEFAULT_PRESET,
-        help="medium codes pictures with motion twice, to skip blocks that are not worth their bits: 4 %% fewer bits "
-        "for half as much time again; models without motion have no use for it (default %(default)s)",
+        help="medium codes pictures with motion twice, and skips blocks by what coding them saved: a tenth fewer bits "
+        "for half as much time again; nothing without motion or with --no-skip-blocks (default %(default)s)",
     )  # fmt: skip
     encode.add_argument("--size", metavar="WxH", help="size of a raw source")
     encode.add_argument("--fps", metavar="R", help="frame rate, for example 30000/1001 (default: that of the source)")

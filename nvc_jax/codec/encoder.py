@@ -92,9 +92,9 @@ class Encoder:
             reconstruct: also give what a decoder will give.
             rdoq: what a bit is worth in squared quantisation steps, for rate-distortion optimised quantisation
                 (entropy/rdoq.py); 0 rounds to the nearest, as the official encoder does.
-            skip_blocks: with motion, skip blocks whose prediction is good enough; means nothing without motion.
-            preset: "medium" codes packets with motion twice, and skips blocks that were not worth their bits the first
-                time; "fast" codes once.
+            skip_blocks: skip blocks that are not worth their bits; means nothing without motion.
+            preset: where blocks are skipped, "medium" codes packets twice, and skips by what coding a block saved;
+                "fast" codes once, and skips by the error of the prediction.
             delay: see `Pipeline`; the bytes are the same.
             controller: chooses the qps of packets instead of the schedule, from what the packets before took; needs a
                 delay of 0.

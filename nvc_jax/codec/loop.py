@@ -1,7 +1,8 @@
 """The coding loop (DESIGN, "A packet's way"): one function for encoder, decoder, training and estimates.
 
 They run the same stages in the same order and differ in the source of symbols: the encoder quantises (`Quantise`), the
-decoder reads (`codec/reading.py`), training relaxes (`training/forward.py`), measurements know them (`Given`).
+decoder reads (`codec/reading.py`), training relaxes (`training/forward.py`), measurements know them (`Given`). Its two
+parts are what precedes the latent, and the latent; an encoder that looks again runs the second one twice.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ class LoadedNetwork:
         zero_below: [256] float32, or int32 in 1/256: for each table index, residuals of smaller magnitude are coded as
             zero (entropy/rdoq.py). None rounds to the nearest.
         skip_bits: the encoder leaves out blocks whose error of prediction is worth fewer bits, where the network can.
-        looks_again: the encoder codes a packet twice, and leaves out blocks that the first time was not worth its bits.
+        looks_again: the encoder codes a packet twice, and leaves out blocks that were not worth their bits at first.
     """
 
     network: Network

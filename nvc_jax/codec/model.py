@@ -16,7 +16,7 @@ from nvc_jax.entropy.coder import EntropyCoder
 from nvc_jax.entropy.rdoq import zero_below
 from nvc_jax.errors import ConfigError, ModelError
 from nvc_jax.models.networks import networks
-from nvc_jax.ops.motion import FIRST_SKIP_BITS, SKIP_BITS
+from nvc_jax.ops.motion import skip_bits
 from nvc_jax.spec import (
     DEFAULT_MODEL,
     DEFAULT_PRESET,
@@ -153,14 +153,13 @@ class Codec:
         threshold = in_unit(-1.0 if skip_threshold is None else skip_threshold, FIXED_BITS)
         below = in_unit(zero_below(rdoq), FIXED_LARGE_BITS) if rdoq else None
         looks_again = skip_blocks and preset != "fast"
-        skip_bits = (FIRST_SKIP_BITS if looks_again else SKIP_BITS) if skip_blocks else 0.0
         return {
             name: LoadedNetwork(
                 network,
                 self._params[name],
                 threshold,
                 below,
-                skip_bits,
+                skip_bits(skip_blocks, looks_again),
                 looks_again and network.config.side is not None,
             )
             for name, network in self._networks.items()

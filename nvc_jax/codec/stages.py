@@ -1,8 +1,8 @@
 """The stages of a packet, compiled (D2).
 
 Everything that feeds the entropy coder or the state is one of these functions, and encoder and decoder call the same
-ones: two different XLA programs may differ in the last bit, and one flipped bit loses a stream. Only `analyse` and
-`quantise` are the encoder's own, and nothing but integers leaves them; `latents` is training's.
+ones: two different XLA programs may differ in the last bit, and one flipped bit loses a stream. Those marked "Encoder
+only" give it integers, or take away from what the shared ones gave; `latents` is training's.
 
 All are batched: pictures [B, T, H', W', 3], qps [B, T]. Symbols and table indexes are in the coder's order,
 [B, C, h, w] with h and w at 1/16 (z: 1/64).
@@ -160,7 +160,7 @@ def prior(
 
 @functools.partial(jax.jit, static_argnames="network")
 def leave_out(network: Network, coding: CodingStep, side: SideInformation) -> CodingStep:
-    """Encoder only. A coding step without the positions that side information leaves out too."""
+    """Encoder only. A coding step, now without the positions that `side` leaves out as well."""
     return CodingStep(coding.mean, *_without(network, coding.scale, coding.indexes, side))
 
 
@@ -260,7 +260,7 @@ def _coding_step(
 
 
 def _without(network: Network, scale: Array, indexes: Array, side: SideInformation | None) -> tuple[Array, Array]:
-    """The same without the positions that side information leaves out."""
+    """Scales and indexes without the positions that side information leaves out."""
     uncoded = network.uncoded(side)
     if uncoded is None:
         return scale, indexes

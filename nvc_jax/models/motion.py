@@ -44,7 +44,7 @@ class MotionInter(Inter):
     def reconsider(
         self, pictures: Array, decoded: Array, bits: Array, side: SideInformation, qps: Array
     ) -> SideInformation:
-        """See `Network`: skip the blocks that coding did not pay for too."""
+        """See `Network`: also skip blocks that cost more than they gained."""
         return SideInformation(_skip_more(pictures, decoded, bits, side, qps), side.prediction)
 
     @nn.nowrap

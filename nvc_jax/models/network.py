@@ -28,8 +28,8 @@ class Network(nn.Module):
     """Pictures are [B, T, H, W, 3] YCbCr 4:4:4 in 0..1, H and W multiples of 16; qps are [B, T] float32.
 
     Methods that raise NotImplementedError are abstract: every network has its own, `features` and `context` where it
-    predicts, `apply_side` where it has side information. A test holds the registered networks to that; all others have
-    a default here that does nothing.
+    predicts, `reconsider` and `apply_side` where it has side information. A test holds the registered networks to that;
+    all others have a default here that does nothing.
 
     Attributes:
         config: the architecture.
@@ -101,7 +101,9 @@ class Network(nn.Module):
         return state, None
 
     @nn.nowrap
-    def reconsider(self, pictures: Array, decoded: Array, bits: Array, side: Any, qps: Array) -> SideInformation | None:
+    def reconsider(
+        self, pictures: Array, decoded: Array, bits: Array, side: SideInformation, qps: Array
+    ) -> SideInformation:
         """Encoder only. Choose again, once the packet has been coded.
 
         Args:

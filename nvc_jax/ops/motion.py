@@ -2,7 +2,7 @@
 
 A vector [dy, dx] is the displacement of a block of the new picture in the reference picture, in quarter pixels. Border
 pixels extend a picture. Half positions take six taps in both directions; a quarter position is the mean of
-its two neighbours, as in H.264. A block whose prediction is good enough may be skipped: nothing of it is coded.
+its two neighbours, as in H.264. A block that is not worth its bits may be skipped: nothing of it is coded.
 """
 
 import dataclasses
@@ -36,11 +36,12 @@ _PRICES = np.round(FIXED_SCALE * 0.7 / np.sqrt(_LAMBDA)).astype(np.float32)
 # A block is skipped if its error is worth fewer bits than this. Measured with embedded_v1 on five clips: 44
 # takes 1 % more bits than 64, 90 as many; busy clips prefer less, still ones more.
 SKIP_BITS = 64.0
-# The same where blocks are skipped once more after coding, and what the errors that coding a block saves are worth
-# there: pictures after it inherit them. Chosen on six training clips (17 frames, qps 4, 20, 36, 52), 4.4 % fewer bits
-# than 64 once; 12 instead of 24 takes as many, 1 instead of 1.5 takes 0.6 % more and 2.5 takes 0.3 % more.
-FIRST_SKIP_BITS = 24.0
-_INHERITED = 1.5
+# The first of two looks skips less: what coding did not pay for is skipped afterwards. There a saved error counts 1.5
+# times, because later pictures inherit it.
+# Chosen on six training clips (17 frames, qps 4, 20, 36, 52), 4.4 % fewer bits than 64 once; 12 instead of 24 takes as
+# many, 1 instead of 1.5 takes 0.6 % more and 2.5 takes 0.3 % more.
+_FIRST_SKIP_BITS = 24.0
+_SAVED_ERRORS_COUNT = 1.5
 _COMPONENT_WEIGHTS = np.array([6, 1, 1])  # of Y, Cb and Cr in that error, as in PSNR 6:1:1
 ERROR_BITS = _LAMBDA / (_COMPONENT_WEIGHTS.sum() * FIXED_SCALE**2)  # that such an error of 1 is worth, at every qp
 # Estimated bits of a component, by its difference from the expected one in quarter pixels.
@@ -126,6 +127,11 @@ def _estimate(picture: Array, reference: Array, price: Array) -> Array:
     return vectors.astype(jnp.int8)
 
 
+def skip_bits(skip_blocks: bool, looks_again: bool = False) -> float:
+    """`bits` of `skippable` for an encoder that skips blocks or none, at once or in the first of two looks."""
+    return (_FIRST_SKIP_BITS if looks_again else SKIP_BITS) if skip_blocks else 0.0
+
+
 def skippable(picture: Array, prediction: Array, qp: Array, bits: float) -> Array:
     """Mask of the blocks that need not be coded because their prediction is good enough. Encoder only.
 
@@ -133,7 +139,7 @@ def skippable(picture: Array, prediction: Array, qp: Array, bits: float) -> Arra
         picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
         prediction: the same, from `compensate`.
         qp: [B].
-        bits: that the error of a coded block is worth at least.
+        bits: blocks whose error is worth fewer are skipped.
 
     Returns:
         [B, H/16, W/16] bool.
@@ -144,7 +150,7 @@ def skippable(picture: Array, prediction: Array, qp: Array, bits: float) -> Arra
 
 
 def not_worth_coding(picture: Array, prediction: Array, decoded: Array, bits: Array, qp: Array) -> Array:
-    """Mask of the blocks that took more bits than what coding them gained. Encoder only.
+    """Mask of the blocks whose bits were worth at least the error that they saved. Encoder only.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
@@ -157,7 +163,7 @@ def not_worth_coding(picture: Array, prediction: Array, decoded: Array, bits: Ar
         [B, H/16, W/16] bool.
     """
     gained = block_errors(picture, prediction) - block_errors(picture, decoded)
-    errors = (1.0 / (256 * _INHERITED * ERROR_BITS)).astype(np.float32)  # that a 256th of a bit is worth
+    errors = (1.0 / (256 * _SAVED_ERRORS_COUNT * ERROR_BITS)).astype(np.float32)  # that a 256th of a bit is worth
     price = jnp.asarray(errors)[jnp.round(qp).astype(jnp.int32)]
     return gained.astype(jnp.float32) <= bits.astype(jnp.float32) * price[:, None, None]
 

@@ -20,7 +20,7 @@ from nvc_jax.ops.fixed_tables import wsilu_deficits
 from nvc_jax.ops.native import AMX, call, convolved
 from nvc_jax.spec import FIXED_BITS
 
-_TILE_ROWS = PANEL // 2
+_CHANNELS = PANEL // 2  # of a tile of AMX, which has as many rows
 _NO_WSILU = np.zeros(0, np.uint8)
 
 _register = jax.tree_util.register_dataclass
@@ -64,15 +64,15 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, 
     """Prepack checked weights [..., N]; all axes but the last are summed over. isa, unit: see `PackedKernel`."""
     matrix = weights.reshape(-1, weights.shape[-1])
     rows, columns = matrix.shape
-    more = -columns % (PANEL // 2)
+    more = -columns % _CHANNELS
     matrix = np.pad(matrix, ((0, -rows % (TILE_BYTES if isa == AMX else 2)), (0, more)))
     panels = [matrix[:, start : start + PANEL] for start in range(0, columns + more, PANEL)]
-    pairs = (_grouped(panel[: rows + rows % 2].astype(np.int64), 2) for panel in panels)
+    pairs = (_in_pairs(panel[: rows + rows % 2].astype(np.int64)) for panel in panels)
     costs = [np.abs(pair).sum(axis=-1) for pair in pairs]
     ends = [[block.stop for block in row_blocks([cost * REACH], INT32_LIMIT)] for cost in costs]
     most = max(map(len, ends))
     return PackedKernel(
-        weights=jnp.asarray(_tiles(matrix) if isa == AMX else np.concatenate([_grouped(p, 2).ravel() for p in panels])),
+        weights=jnp.asarray(_tiles(matrix) if isa == AMX else np.concatenate([_in_pairs(p).ravel() for p in panels])),
         sums=jnp.asarray(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
         ends=jnp.asarray(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
         bits=jnp.asarray(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
@@ -84,14 +84,14 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, 
 def _tiles(matrix: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     """Padded [K, N] in the order of AMX."""
     planes = np.stack(split(matrix.astype(np.int32))).astype(np.int8)
-    rows, columns = len(matrix) // TILE_BYTES, matrix.shape[1] // _TILE_ROWS
-    tiles = planes.reshape(2, rows, _TILE_ROWS, TILE_BYTES // _TILE_ROWS, columns, _TILE_ROWS)
+    rows, columns = len(matrix) // TILE_BYTES, matrix.shape[1] // _CHANNELS
+    tiles = planes.reshape(2, rows, _CHANNELS, TILE_BYTES // _CHANNELS, columns, _CHANNELS)
     return tiles.transpose(4, 1, 0, 2, 5, 3).ravel().view(np.int16)
 
 
-def _grouped(panel: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """[K, channels] to [K/size, channels, size]."""
-    return panel.reshape(-1, size, panel.shape[1]).swapaxes(1, 2)
+def _in_pairs(panel: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[K, channels] to [K/2, channels, 2]."""
+    return panel.reshape(-1, 2, panel.shape[1]).swapaxes(1, 2)
 
 
 def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str) -> PackedTaps:

@@ -20,7 +20,7 @@ from nvc_jax.models.state import SideInformation
 from nvc_jax.ops import native
 from nvc_jax.ops.block import TrainedKernel
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order
-from nvc_jax.ops.motion import SKIP_BITS
+from nvc_jax.ops.motion import skip_bits
 from nvc_jax.spec import PICTURE_STRIDE
 from nvc_jax.training.surrogates import add_uniform_noise, gaussian_bits, likelihood_bits, round_ste
 
@@ -141,9 +141,8 @@ def code_packet(
         skip_blocks: leave out blocks as the encoder does, where the network can.
         observe: also give the features that distillation compares.
     """
-    loaded = LoadedNetwork(
-        network, prepared(params, precision, strategy), jnp.float32(-1.0), skip_bits=SKIP_BITS if skip_blocks else 0.0
-    )
+    limit = skip_bits(skip_blocks)
+    loaded = LoadedNetwork(network, prepared(params, precision, strategy), jnp.float32(-1.0), skip_bits=limit)
     symbols = Relax(loaded, packet)
     latent_size = tuple(side // PICTURE_STRIDE for side in packet.pictures.shape[2:4])
     with jax.default_matmul_precision("default"):  # coding is exact to the last bit at a price

@@ -221,6 +221,7 @@ def test_other_clips_are_refused(codec, clip, message):
         ({"qp": -1}, "qp is -1; it must be"),
         ({"intra_qp": 99}, "intra qp is 99"),
         ({"rdoq": 2}, "`rdoq` is 2; it must be from 0 to 1"),
+        ({"preset": "slow"}, "unknown preset 'slow'; available: fast, medium"),
         ({"fps": 0}, "fps is 0; it must be positive"),
         ({"fps": float("nan")}, "fps is nan; it must be positive"),
         ({"container": "mp4"}, "unknown container 'mp4'; available: auto, nvc, dcvc"),

@@ -231,7 +231,7 @@ def test_model_with_an_edited_description(refused, broken, stream):
         ({"config": config, "identity": "0" * 64}, "do not belong together"),
         ({"identity": None}, "it has no identity"),
         ({"identity": "0" * 64, "sha256": ["?"]}, "do not belong together"),
-        ({"intra_qp_offsea": 8}, "it has 'intra_qp_offsea', which says nothing"),
+        ({"intra_qp_offsea": 8}, "unknown key 'intra_qp_offsea'"),
     ):
         edit(broken, **changes)
         refused(words, "decode", stream, "d.y4m", "--model", "broken")

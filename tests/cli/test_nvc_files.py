@@ -446,6 +446,18 @@ def test_blocks_are_skipped_unless_told_otherwise(nvc, moving, make_clip):
     assert sizes[0] < sizes[1]
 
 
+def test_presets_are_choices_of_the_encoder_alone(nvc, moving, make_clip):
+    clip, (_, _, model) = make_clip("again.y4m", synthetic.moving_picture(WIDTH, HEIGHT, 3)), moving
+    streams = []
+    for preset in "fast", "medium":
+        assert nvc("encode", clip, "p.nvc", "--preset", preset, "--model", model, "--report", "e.json").code == 0
+        assert nvc("decode", "p.nvc", "d.y4m", "--model", model, "--report", "d.json").code == 0
+        assert hashes(read_report("d.json")) == hashes(read_report("e.json"))
+        streams.append(Path("p.nvc").read_bytes())
+    assert nvc("encode", clip, "p.nvc", "--model", model).code == 0
+    assert streams[0] != streams[1] == Path("p.nvc").read_bytes()
+
+
 def test_damage_of_a_stream_with_motion(nvc, moving, work):
     stream, report, model = moving
     with open_reader(stream) as reader:

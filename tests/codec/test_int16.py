@@ -293,7 +293,9 @@ def test_a_strategy_that_is_wrong_here_is_not_taken(wrong, monkeypatch):
     order = "avx512", "avx2", "float32", "bfloat16", "int32"
 
     def trial(strategy):
-        return np.inf if strategy in order[:wrong] else {"float32": 1.0, "bfloat16": 2.0}.get(strategy, 3.0)
+        return (
+            np.inf if strategy in order[:wrong] else {"avx512": 4.0, "float32": 1.0, "bfloat16": 2.0}.get(strategy, 3.0)
+        )
 
     monkeypatch.setattr(native, "available", lambda precision: order[:2])
     monkeypatch.setattr(integers, "_trial", trial)

@@ -79,8 +79,8 @@ def test_results_are_those_of_the_official_test(evaluate, make_clip, tiny_model,
         assert (tmp_path / "streams" / point["picture"]).is_file()
 
 
-OWN = {"container": "nvc", "precision": "int16", "rdoq": 0.06, "skip_blocks": True}
-OFFICIAL = {"container": "dcvc", "precision": "float32", "rdoq": 0.0, "skip_blocks": True}
+OWN = {"container": "nvc", "precision": "int16", "rdoq": 0.06, "skip_blocks": True, "preset": "medium"}
+OFFICIAL = {"container": "dcvc", "precision": "float32", "rdoq": 0.0, "skip_blocks": True, "preset": "medium"}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,7 @@ OFFICIAL = {"container": "dcvc", "precision": "float32", "rdoq": 0.0, "skip_bloc
         ("moving", ("--container", "dcvc"), OFFICIAL | {"rdoq": 0.06}),
         ("tiny", ("--precision", "float32", "--rdoq", 0), OWN | {"precision": "float32", "rdoq": 0.0}),
         ("moving", ("--no-skip-blocks",), OWN | {"skip_blocks": False}),
+        ("moving", ("--preset", "fast"), OWN | {"preset": "fast"}),
         (
             "tiny",
             ("--container", "dcvc", "--precision", "int16", "--rdoq", 0.3),
