@@ -151,8 +151,9 @@ class Quantise:
         self._parts += [symbols, coding.indexes]
         return symbols
 
-    def reconsider(self, synthesis: Synthesis) -> SideInformation | None:
+    def reconsider(self, synthesis: Synthesis) -> SideInformation:
         """Forget the symbols of y, and choose better side information by what they led to."""
+        assert self._side is not None
         pictures, bits = self._loaded.reconstruct(synthesis, self._qps), stages.bits_of_positions(self.coded.y)
         self._side = self._loaded.network.reconsider(self._pictures, pictures, bits, self._side, self._qps)
         self._parts = []
