@@ -27,6 +27,7 @@ docs: .venv/installed
 .venv/installed: pyproject.toml $(SOURCES)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setting up .venv: downloads and a build in C++, some minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
