@@ -9,6 +9,7 @@ import synthetic
 
 from nvc_jax.ops.motion import (
     LONGEST,
+    SKIP_BITS,
     block_errors,
     compensate,
     errors_of_moved,
@@ -135,7 +136,7 @@ def test_vectors_stay_within_their_range():
 
 
 def skipped(picture, prediction, *qps):
-    return np.asarray(skippable(picture, prediction, jnp.array(qps, jnp.float32)))
+    return np.asarray(skippable(picture, prediction, jnp.array(qps, jnp.float32), SKIP_BITS))
 
 
 @pytest.mark.parametrize("qp", [0.0, 30.0])
