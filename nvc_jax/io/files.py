@@ -161,9 +161,9 @@ def atomic_output(path: PathLike) -> Iterator[BinaryIO]:
     if os.path.exists(final) and not os.access(final, os.W_OK):
         raise OutputError(f"{target}: is write-protected")
     part = final.parent / _temporary_name()
-    with explained(OutputError, f"{target}: cannot create a file in {target.parent}"):
-        raw = open(part, "xb", buffering=0)
-    try:
+    try:  # an interrupt may come as soon as the file is there
+        with explained(OutputError, f"{target}: cannot create a file in {target.parent}"):
+            raw = open(part, "xb", buffering=0)
         with _opened(_Sink(raw, str(target), owned=True)) as file:
             yield file
         with explained(OutputError, f"{target}: cannot put the finished file in place"):
