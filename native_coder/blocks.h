@@ -9,7 +9,8 @@ namespace nvc {
 
 constexpr size_t kBlock = 16;    // pixels
 constexpr size_t kChannels = 3;  // of a picture
-constexpr int kScale = 512;      // samples are in 1/512
+constexpr int kScale = 512;      // samples are in 1/512,
+constexpr int kFineScale = 4096;  // fine ones, uint16, in 1/4096
 
 // [count, height, width, 3]
 struct Shape {

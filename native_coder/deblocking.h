@@ -19,10 +19,12 @@ struct Kernels {
 };
 
 using Int16Kernels = Kernels<int16_t, int32_t>;
+using Uint16Kernels = Kernels<uint16_t, int32_t>;
 using Float32Kernels = Kernels<float, float>;
 
-// Null where the processor lacks the ISA. Both precisions have the bits of XLA's on CPU.
+// Null where the processor lacks the ISA. All have the bits of XLA's on CPU.
 const Int16Kernels* Avx2Int16Kernels() noexcept;
+const Uint16Kernels* Avx2Uint16Kernels() noexcept;
 const Float32Kernels* Avx2Float32Kernels() noexcept;
 
 // Pictures to be smoothed.

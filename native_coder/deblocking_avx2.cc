@@ -104,10 +104,13 @@ NVC_INLINE void SmoothEdge(Strided<Number> block, Size size) {
 
 NVC_TARGET void LeftInt16(Strided<int16_t> block, int32_t size) { SmoothEdge<kScale, false>(block, size); }
 NVC_TARGET void UpperInt16(Strided<int16_t> block, int32_t size) { SmoothEdge<kScale, true>(block, size); }
+NVC_TARGET void LeftUint16(Strided<uint16_t> block, int32_t size) { SmoothEdge<kFineScale, false>(block, size); }
+NVC_TARGET void UpperUint16(Strided<uint16_t> block, int32_t size) { SmoothEdge<kFineScale, true>(block, size); }
 NVC_TARGET void LeftFloat32(Strided<float> block, float size) { SmoothEdge<1, false>(block, size); }
 NVC_TARGET void UpperFloat32(Strided<float> block, float size) { SmoothEdge<1, true>(block, size); }
 
 constexpr Int16Kernels kInt16{LeftInt16, UpperInt16};
+constexpr Uint16Kernels kUint16{LeftUint16, UpperUint16};
 constexpr Float32Kernels kFloat32{LeftFloat32, UpperFloat32};
 
 bool Usable() noexcept {
@@ -118,6 +121,7 @@ bool Usable() noexcept {
 }  // namespace
 
 const Int16Kernels* Avx2Int16Kernels() noexcept { return Usable() ? &kInt16 : nullptr; }
+const Uint16Kernels* Avx2Uint16Kernels() noexcept { return Usable() ? &kUint16 : nullptr; }
 const Float32Kernels* Avx2Float32Kernels() noexcept { return Usable() ? &kFloat32 : nullptr; }
 
 }  // namespace nvc::deblocking
@@ -126,6 +130,7 @@ const Float32Kernels* Avx2Float32Kernels() noexcept { return Usable() ? &kFloat3
 
 namespace nvc::deblocking {
 const Int16Kernels* Avx2Int16Kernels() noexcept { return nullptr; }
+const Uint16Kernels* Avx2Uint16Kernels() noexcept { return nullptr; }
 const Float32Kernels* Avx2Float32Kernels() noexcept { return nullptr; }
 }  // namespace nvc::deblocking
 

@@ -12,11 +12,12 @@ using deblocking::Float32Kernels;
 using deblocking::Int16Kernels;
 using deblocking::Kernels;
 using deblocking::Task;
+using deblocking::Uint16Kernels;
 using Mask = ffi::Buffer<ffi::PRED>;
 
 ffi::Error Mismatch() {
   return ffi::Error::InvalidArgument(
-      "shape mismatch: deblocking takes int16 pictures and int32 sizes, or both in float32; pictures have three "
+      "shape mismatch: deblocking takes int16 or uint16 pictures and int32 sizes, or both in float32; pictures have three "
       "channels, and their sides are multiples of 16");
 }
 
@@ -30,7 +31,8 @@ ffi::Error Run(ffi::ThreadPool& pool, const Kernels<Number, Size>& kernels, cons
 
 // Smooths the edges of blocks of pictures [B, H, W, 3]. sizes: [B], of errors. weak_rows: [B, H/16 - 1, W/16], true
 // where they are a quarter; weak_columns: [B, H/16, W/16 - 1].
-template <const Int16Kernels* (*int16)() noexcept, const Float32Kernels* (*float32)() noexcept>
+template <const Int16Kernels* (*int16)() noexcept, const Uint16Kernels* (*uint16)() noexcept,
+          const Float32Kernels* (*float32)() noexcept>
 ffi::Error Deblock(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer sizes, Mask weak_rows,
                    Mask weak_columns, ffi::Result<ffi::AnyBuffer> smooth) {
   const Shape shape = ShapeOf(picture.dimensions());
@@ -46,6 +48,9 @@ ffi::Error Deblock(ffi::ThreadPool pool, ffi::AnyBuffer picture, ffi::AnyBuffer 
   };
   if (picture.element_type() == ffi::S16 && sizes.element_type() == ffi::S32) {
     return run(*int16(), picture.typed_data<int16_t>(), sizes.typed_data<int32_t>(), smooth->typed_data<int16_t>());
+  }
+  if (picture.element_type() == ffi::U16 && sizes.element_type() == ffi::S32) {
+    return run(*uint16(), picture.typed_data<uint16_t>(), sizes.typed_data<int32_t>(), smooth->typed_data<uint16_t>());
   }
   if (picture.element_type() == ffi::F32 && sizes.element_type() == ffi::F32) {
     return run(*float32(), picture.typed_data<float>(), sizes.typed_data<float>(), smooth->typed_data<float>());
@@ -63,7 +68,9 @@ auto Bind() {
       .Ret<ffi::AnyBuffer>();
 }
 
-XLA_FFI_DEFINE_HANDLER(kDeblockAvx2, (Deblock<deblocking::Avx2Int16Kernels, deblocking::Avx2Float32Kernels>), Bind());
+XLA_FFI_DEFINE_HANDLER(
+    kDeblockAvx2,
+    (Deblock<deblocking::Avx2Int16Kernels, deblocking::Avx2Uint16Kernels, deblocking::Avx2Float32Kernels>), Bind());
 
 }  // namespace
 

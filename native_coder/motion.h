@@ -72,6 +72,7 @@ struct Kernels {
   int32_t (*difference_between)(const int16_t* block, const int16_t* filtered, int phase);
   // The block of a picture that has a fractional position in a window of 21x21 pixels.
   void (*move_int16)(Strided<const int16_t> window, int phase_y, int phase_x, Strided<int16_t> out);
+  void (*move_uint16)(Strided<const uint16_t> window, int phase_y, int phase_x, Strided<uint16_t> out);
   void (*move_float32)(Strided<const float> window, int phase_y, int phase_x, Strided<float> out);
   // Real samples in 1/512, rounded to the nearest, halves to even. Takes 16 at a time.
   void (*to_int16)(const float* samples, size_t count, int16_t* out);
@@ -150,12 +151,16 @@ class Search {
 // Moves a block of a picture.
 void MoveBlock(const Kernels& kernels, const Shape& shape, const int16_t* picture, size_t row, size_t column,
                Vector vector, Strided<int16_t> out) noexcept;
+void MoveBlock(const Kernels& kernels, const Shape& shape, const uint16_t* picture, size_t row, size_t column,
+               Vector vector, Strided<uint16_t> out) noexcept;
 void MoveBlock(const Kernels& kernels, const Shape& shape, const float* picture, size_t row, size_t column,
                Vector vector, Strided<float> out) noexcept;
 
 // Moves the blocks of a row of blocks of pictures.
 void MoveRow(const Kernels& kernels, const Shape& shape, const int16_t* pictures, const Vector* vectors, size_t row,
              int16_t* out) noexcept;
+void MoveRow(const Kernels& kernels, const Shape& shape, const uint16_t* pictures, const Vector* vectors, size_t row,
+             uint16_t* out) noexcept;
 void MoveRow(const Kernels& kernels, const Shape& shape, const float* pictures, const Vector* vectors, size_t row,
              float* out) noexcept;
 

@@ -38,8 +38,8 @@ bool Missing(const Pixels& pixels) { return pixels.int16 == nullptr && pixels.fl
 
 ffi::Error Mismatch() {
   return ffi::Error::InvalidArgument(
-      "shape mismatch: block motion takes int16 or float32 pictures of three channels, whose sides are multiples of "
-      "16");
+      "shape mismatch: block motion takes int16 or float32 pictures, and moves uint16 ones, of three channels, whose "
+      "sides are multiples of 16");
 }
 
 // Vectors of the blocks of a picture in its reference, of any two precisions. prices: [B], of a bit. bits: [255], see
@@ -106,6 +106,7 @@ ffi::Error Compensate(ffi::ThreadPool pool, ffi::AnyBuffer picture, Vectors vect
     return ffi::Error::Success();
   };
   if (picture.element_type() == ffi::S16) return run(picture.typed_data<int16_t>(), moved->typed_data<int16_t>());
+  if (picture.element_type() == ffi::U16) return run(picture.typed_data<uint16_t>(), moved->typed_data<uint16_t>());
   if (picture.element_type() == ffi::F32) return run(picture.typed_data<float>(), moved->typed_data<float>());
   return Mismatch();
 }

@@ -125,6 +125,11 @@ void MoveBlock(const Kernels& kernels, const Shape& shape, const int16_t* pictur
   MoveOne(shape, picture, row, column, vector, out, kernels.move_int16);
 }
 
+void MoveBlock(const Kernels& kernels, const Shape& shape, const uint16_t* picture, size_t row, size_t column,
+               Vector vector, Strided<uint16_t> out) noexcept {
+  MoveOne(shape, picture, row, column, vector, out, kernels.move_uint16);
+}
+
 void MoveBlock(const Kernels& kernels, const Shape& shape, const float* picture, size_t row, size_t column,
                Vector vector, Strided<float> out) noexcept {
   MoveOne(shape, picture, row, column, vector, out, kernels.move_float32);
@@ -132,6 +137,11 @@ void MoveBlock(const Kernels& kernels, const Shape& shape, const float* picture,
 
 void MoveRow(const Kernels& kernels, const Shape& shape, const int16_t* pictures, const Vector* vectors, size_t row,
              int16_t* out) noexcept {
+  MoveBlocks(kernels, shape, pictures, vectors, row, out);
+}
+
+void MoveRow(const Kernels& kernels, const Shape& shape, const uint16_t* pictures, const Vector* vectors, size_t row,
+             uint16_t* out) noexcept {
   MoveBlocks(kernels, shape, pictures, vectors, row, out);
 }
 

@@ -32,5 +32,6 @@ DEFAULT_MODEL = "embedded"
 FIXED_BITS = 9  # fractional bits of int16 numbers (docs/INT16.md)
 FIXED_LARGE_BITS = 8  # of those that may exceed 64: latents, and features of the intra codec
 FIXED_SCALE = 1 << FIXED_BITS
+FIXED_FINE_BITS = 12  # of fine pictures, uint16
 FIXED_WEIGHT_BITS = 9, 20  # fewest and most fractional bits of an int16 weight
 FIXED_ARITHMETIC = 2  # version of docs/INT16.md

@@ -82,6 +82,7 @@ class Network:
     """One network: the blocks of section 4 by the names of their parameters."""
 
     parameters: Parameters
+    white: int = 512
     qp: int = 0
 
     def _finish(self, total: np.ndarray, name: str, suffix: str = "") -> np.ndarray:
@@ -158,7 +159,7 @@ class Intra(Network):
         return self.bank("q_decoder", self.blocks("decoder_blocks", self.up("decoder_up", y_hat)))
 
     def reconstruct(self, feature, added=0):
-        return np.clip(saturate(to_space(self.block("decoder_out", feature), 8) + added), 0, 512)
+        return np.clip(saturate(to_space(self.block("decoder_out", feature), 8) + added), 0, self.white)
 
 
 class Inter(Network):
@@ -197,7 +198,7 @@ class Inter(Network):
 
     def reconstruct(self, feature, added=0):
         x = self.bank("q_recon", self.blocks("recon_blocks", feature))
-        return np.clip(saturate(to_space(self.conv("recon_out", x), 8) + added), 0, 512)
+        return np.clip(saturate(to_space(self.conv("recon_out", x), 8) + added), 0, self.white)
 
 
 @dataclass
@@ -256,27 +257,28 @@ def code(network, picture, reference, threshold: float | None, skipped=None, sym
     return result
 
 
-def picture_from_planes(y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def picture_from_planes(y: np.ndarray, u: np.ndarray, v: np.ndarray, white: int = 512) -> np.ndarray:
     """8-bit 4:2:0 planes to a padded picture [1, H', W', 3]."""
     h, w = y.shape
     planes = [y, *(np.kron(c, np.ones((2, 2), np.int64))[:h, :w] for c in (u, v))]
     samples = np.stack([plane.astype(np.int64) for plane in planes], axis=-1)[None]
-    return pad((1024 * samples + 255) // 510, 16)
+    return pad((2 * white * samples + 255) // 510, 16)
 
 
-def planes_from_picture(picture: np.ndarray, width: int, height: int) -> tuple[np.ndarray, ...]:
+def planes_from_picture(picture: np.ndarray, width: int, height: int, white: int = 512) -> tuple[np.ndarray, ...]:
     """A picture, cropped, as 8-bit planes."""
     picture = picture[:, :height, :width]
     even = pad(picture[..., 1:], 2)
     total = even[0, ::2, ::2] + even[0, 1::2, ::2] + even[0, ::2, 1::2] + even[0, 1::2, 1::2]
-    chroma = (510 * total + 2048) // 4096
-    return tuple(x.astype(np.uint8) for x in ((510 * picture[0, ..., 0] + 512) // 1024, chroma[..., 0], chroma[..., 1]))
+    chroma = (510 * total + 4 * white) // (8 * white)
+    luma = (510 * picture[0, ..., 0] + white) // (2 * white)
+    return tuple(x.astype(np.uint8) for x in (luma, chroma[..., 0], chroma[..., 1]))
 
 
 PHASES = [[0, 0, 64, 0, 0, 0], [1, -5, 52, 20, -5, 1], [2, -10, 40, 40, -10, 2], [1, -5, 20, 52, -5, 1]]
 
 
-def compensate(picture: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def compensate(picture: np.ndarray, vectors: np.ndarray, white: int = 512) -> np.ndarray:
     """Section 6, pixel by pixel. picture: [1, H, W, 3]; vectors: [H/16, W/16, 2]."""
     _, height, width, _ = picture.shape
     source, result = picture[0].astype(np.int64), np.zeros(picture.shape, np.int64)
@@ -287,7 +289,7 @@ def compensate(picture: np.ndarray, vectors: np.ndarray) -> np.ndarray:
             columns = np.clip(x + dx // 4 + np.arange(-2, 4), 0, width - 1)
             around = source[np.ix_(rows, columns)]
             total = np.einsum("i,ijc,j->c", PHASES[dy % 4], around, PHASES[dx % 4])
-            result[0, y, x] = np.clip((total + 2048) // 4096, 0, 512)
+            result[0, y, x] = np.clip((total + 2048) // 4096, 0, white)
     return result
 
 
@@ -301,9 +303,12 @@ RAMPS = [
 CAPS, ENDS = [128, 128, 96, 77, 51], [384, 384, 288, 512, 1024]
 
 
-def deblock(picture: np.ndarray, qp: int, strength: int, moves: np.ndarray | None = None) -> np.ndarray:
+def deblock(
+    picture: np.ndarray, qp: int, strength: int, moves: np.ndarray | None = None, white: int = 512
+) -> np.ndarray:
     """Section 7, edge by edge. picture: [1, H, W, 3]; moves: [H/16, W/16, 3], None in an intra frame."""
-    size = (strength * round(4096 * 2 ** (-qp / 22)) + 128) >> 8
+    part = 2**8 * 512 // white
+    size = (strength * round(4096 * 2 ** (-qp / 22)) + part // 2) // part
 
     def below(plane: np.ndarray, moves: np.ndarray | None) -> np.ndarray:
         """The edges between rows of blocks."""
@@ -324,8 +329,8 @@ def deblock(picture: np.ndarray, qp: int, strength: int, moves: np.ndarray | Non
                 step = np.sign(step) * np.minimum(np.minimum(magnitude, cap), np.maximum(end - magnitude, 0))
                 for k, weight in enumerate(RAMPS[chosen]):
                     moved = (weight * step + 32) >> 6
-                    out[edge - 1 - k, x : x + 4] = np.clip(p[k] + moved, 0, 512)
-                    out[edge + k, x : x + 4] = np.clip(q[k] - moved, 0, 512)
+                    out[edge - 1 - k, x : x + 4] = np.clip(p[k] + moved, 0, white)
+                    out[edge + k, x : x + 4] = np.clip(q[k] - moved, 0, white)
         return out
 
     turned = None if moves is None else moves.swapaxes(0, 1)
@@ -341,14 +346,17 @@ def code_sequence(
     motion: Sequence | None = None,
     deblocking: int = 0,
     residual: bool = False,
+    fine: bool = False,
 ):
     """Code frames as planned, decoding each as well: yields its symbols and its decoded planes.
 
     parameters: by names such as `inter/encoder_in/kernel`; plans: with start, qps and refresh; motion: of a codec with
-    motion, for every frame, [H/16, W/16, 3]; deblocking: of both networks; residual: of the second one.
+    motion, for every frame, [H/16, W/16, 3]; deblocking: of both networks; residual: of the second one; fine: pictures
+    of both.
     """
+    white = 4096 if fine else 512
     networks = {
-        name: kind({n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")})
+        name: kind({n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")}, white)
         for name, kind in (("intra", Intra), ("inter", Inter))
     }
     reference = None
@@ -359,9 +367,9 @@ def code_sequence(
             reference = picture, "picture"
         skipped = None
         if not plan.start and moves is not None:
-            reference, skipped = (compensate(picture, moves[..., :2]), "picture"), moves[..., 2] != 0
+            reference, skipped = (compensate(picture, moves[..., :2], white), "picture"), moves[..., 2] != 0
         (network.qp,) = map(int, plan.qps)
-        source = picture_from_planes(frame.y, frame.u, frame.v)
+        source = picture_from_planes(frame.y, frame.u, frame.v, white)
         used = None if plan.start else reference
         added = used[0] if residual and not plan.start else 0
         source = saturate(source - added)
@@ -372,6 +380,6 @@ def code_sequence(
         if skipped is not None:
             picture = np.where(np.kron(skipped, np.ones((16, 16), bool))[None, ..., None], used[0], picture)
         if deblocking:
-            picture = deblock(picture, network.qp, deblocking, None if plan.start else moves)
+            picture = deblock(picture, network.qp, deblocking, None if plan.start else moves, white)
         reference = (picture, "picture") if plan.start else (coded.feature, "feature")
-        yield coded, planes_from_picture(picture, frame.y.shape[1], frame.y.shape[0])
+        yield coded, planes_from_picture(picture, frame.y.shape[1], frame.y.shape[0], white)

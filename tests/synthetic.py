@@ -3,6 +3,7 @@
 Only raw Philox words and +, -, *, / are used; random distributions and sines may change from version to version.
 """
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -23,10 +24,13 @@ def uniform(name: str, shape: tuple[int, ...], low: float = -1.0, high: float = 
 def tiny_model(motion: bool = False, residual: bool = False) -> StoredModel:
     """The configuration `tiny` with random weights that give symbols and scales of many sizes.
 
-    `residual`: the form of motion that the default model has, of differences and with merged vectors.
+    `residual`: the form of motion that the default model has, of differences, with merged vectors and fine pictures.
     """
-    moving = MotionInterConfig(**vars(tiny["inter"]), residual=residual, merged=residual)
-    return model_of(tiny.replace("inter", moving) if motion or residual else tiny)
+    if not (motion or residual):
+        return model_of(tiny)
+    moving = MotionInterConfig(**vars(tiny["inter"]), residual=residual, merged=residual, fine_pictures=residual)
+    intra = dataclasses.replace(tiny["intra"], fine_pictures=residual)
+    return model_of(dataclasses.replace(tiny, networks=(("intra", intra), ("inter", moving))))
 
 
 def model_of(config: CodecConfig) -> StoredModel:

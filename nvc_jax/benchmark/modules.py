@@ -81,8 +81,8 @@ def module_calls(subject: Subject) -> dict[str, Call]:
     network = subject.loaded.network
     run = functools.partial(_run, network, params)
     state, side = network.search(pictures, state, qps, subject.loaded.skip_bits)
-    source = network.source(pictures, side)
-    source, state = jax.tree.map(lambda x: to_precision(x, dtype(params)), (source, state))
+    source = network.source(to_precision(pictures, network.picture_type(dtype(params))), side)
+    source, state = jax.tree.map(lambda x: as_read(x, dtype(params)), (source, state))
     context, temporal = run(_extractor, state, qps)
     y = run(_encoder, source, context, qps)
     z = run(lambda network, y: network.hyper_encoder(y), y)

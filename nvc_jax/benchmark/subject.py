@@ -19,7 +19,7 @@ from nvc_jax.models.codecs import CONFIGS
 from nvc_jax.models.network import State
 from nvc_jax.models.params import ParamTree, dtype, flatten, initialise, unflatten
 from nvc_jax.models.state import Synthesis
-from nvc_jax.ops.arithmetic import arithmetic, to_precision
+from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.spec import DEFAULT_SKIP_THRESHOLD, PICTURE_STRIDE
 from nvc_jax.video import YuvFrame, chroma_size
 
@@ -77,8 +77,7 @@ class Subject:
         network, count = loaded.network, loaded.network.config.pictures
         frames = list(moving_picture(width, height, 3 * count))
         original, before, pictures = (upload(frames[i : i + count]) for i in range(0, 3 * count, count))
-        original = to_precision(original, dtype(loaded.params))
-        state = network.start(arithmetic(original).widen(original))  # as `reconstruct` gives pictures
+        state = network.start(to_precision(original, network.picture_type(dtype(loaded.params))))
         first = cls(loaded, before, state, (width, height))
         _, feature, decoded = code_packet(loaded, *first.inputs)
         return dataclasses.replace(first, pictures=pictures, state=network.advance(state, feature, lambda: decoded))

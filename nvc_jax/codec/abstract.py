@@ -96,7 +96,7 @@ class AbstractPackets:
             _, synthesis = self._encode(params, pictures, state, qps)
             return network.advance(state, synthesis.feature, lambda: self._with(params).reconstruct(synthesis, qps))
 
-        decoded = abstract(self._pictures.shape, jnp.int16 if dtype(self._params) == jnp.int16 else jnp.float32)
+        decoded = abstract(self._pictures.shape, network.picture_type(dtype(self._params)))
         start = jax.eval_shape(network.start, decoded)
         return jax.eval_shape(advanced, self._params, self._pictures, start, self._qps)
 

@@ -24,7 +24,7 @@ from nvc_jax.models.network import Network, State
 from nvc_jax.models.params import ParamTree, dtype, modules_of
 from nvc_jax.models.state import Prior, SideInformation, Synthesis
 from nvc_jax.ops import colour
-from nvc_jax.ops.arithmetic import arithmetic, to_precision
+from nvc_jax.ops.arithmetic import arithmetic, as_read, to_precision
 from nvc_jax.ops.latents import fold, from_coder_order, to_coder_order, unfold
 from nvc_jax.ops.pixels import pad_to_multiple, to_patches
 from nvc_jax.spec import NOT_CODED, PICTURE_STRIDE
@@ -101,7 +101,7 @@ def rgb_from_pictures(pictures: Array, width: int, height: int) -> Array:
 @_network_stage()
 def features(network: Network, params: ParamTree, state: State, qps: Array) -> tuple[Array, Array]:
     """First part of feature extraction: features for `context`, and the temporal input of `prior`."""
-    state = jax.tree.map(lambda x: x if x.dtype == bool else to_precision(x, dtype(params)), state)
+    state = jax.tree.map(lambda x: x if x.dtype == bool else as_read(x, dtype(params)), state)
     return run(network, params, "features", state, qps)
 
 
@@ -121,7 +121,8 @@ def latents(
     side: SideInformation | None = None,
 ) -> tuple[Array, Array]:
     """Pictures to y [B, H/16, W/16, C] and z [B, H/64, W/64, C], float32 (or int16), not rounded."""
-    source = to_precision(network.source(pictures, side), dtype(params))
+    pictures = to_precision(pictures, network.picture_type(dtype(params)))
+    source = as_read(network.source(pictures, side), dtype(params))
     y, z = run(network, params, "analyse", source, context, qps)
     ops = arithmetic(z)
     return ops.widen(y), ops.widen(z)

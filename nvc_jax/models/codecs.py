@@ -40,8 +40,18 @@ def _small_inter(
 
 def _moving_inter(width: int, blocks: tuple[int, int, int, int, int]) -> Any:
     """With block motion, as the default model has it."""
-    fields: dict[str, Any] = {"latent": 256, "hyper": 32, "temporal_width": 128, "residual": True, "merged": True}
-    return _small_inter(MotionInterConfig, width, 160, blocks, **fields)
+    return _small_inter(
+        MotionInterConfig,
+        width,
+        160,
+        blocks,
+        latent=256,
+        hyper=32,
+        temporal_width=128,
+        residual=True,
+        merged=True,
+        fine_pictures=True,
+    )
 
 
 def _student(name: str, teacher: CodecConfig, **stacks: Stack) -> CodecConfig:
@@ -75,14 +85,14 @@ ui2c = CodecConfig("ui2c", (("pair", _inter(PairConfig, 384, (2, 6, 3, 3, 4), 64
 # network codes few pictures, and may be deeper.
 embedded = _codec(
     "embedded",
-    _small_intra(96, (2, 3), 128, latent=256, hyper=32),
+    _small_intra(96, (2, 3), 128, latent=256, hyper=32, fine_pictures=True),
     _moving_inter(112, (1, 1, 2, 2, 1)),
 ).with_deblocking(38)
 
 # Prepared, not trained yet: wider, for a GPU.
 embedded_v2 = _codec(
     "embedded_v2",
-    _small_intra(112, (2, 3), 128, latent=256, hyper=32),
+    _small_intra(112, (2, 3), 128, latent=256, hyper=32, fine_pictures=True),
     _moving_inter(128, (1, 1, 1, 1, 1)),
 ).with_deblocking(38)
 

@@ -67,6 +67,7 @@ class NetworkConfig:
 
     pictures: ClassVar[int] = 1
     steps: ClassVar[int] = 2
+    fine_pictures: ClassVar[bool] = False
 
     @property
     def side(self) -> str | None:
@@ -79,6 +80,10 @@ class NetworkConfig:
             raise ConfigError(
                 f"{type(self).__name__}.latent is {self.latent}; it must be a multiple of {self.steps} (coding steps)."
             )
+        decoder = getattr(self, "decoder", None)
+        if self.fine_pictures and PATCH_CHANNELS in (self.width, decoder and decoder.width):
+            where = f"{type(self).__name__}.fine_pictures"
+            raise ConfigError(f"{where} needs widths other than {PATCH_CHANNELS}: only adaptors change units.")
         for name, value in vars(self).items():
             width = value.width if isinstance(value, Stack) else value if name == "width" else 0
             if width % self.pictures:  # each has an equal part of a quality bank
@@ -146,6 +151,8 @@ class IntraConfig(NetworkConfig):
         fusion: prior fusion.
         spatial: the trunk that the three later coding steps share.
         deblocking: strength of the filter of block edges (ops/deblocking.py); 0 is none.
+        fine_pictures: int16 pictures are in 1/4096 instead of 1/512 (docs/INT16.md, section 5). Networks that hand
+            pictures to each other agree on it.
     """
 
     width: int = _kept(368)
@@ -157,6 +164,7 @@ class IntraConfig(NetworkConfig):
     spatial: Stack = _kept(Stack(3, 512), "spatial_blocks", "prior_width")
     qp_rows: int = _kept(64)
     deblocking: int = _deblocking()
+    fine_pictures: bool = False
 
     steps: ClassVar[int] = 4
 
@@ -199,6 +207,7 @@ class MotionInterConfig(InterConfig):
 
     Attributes:
         deblocking: see `IntraConfig`.
+        fine_pictures: see `IntraConfig`.
         residual: the network codes the difference from the moved picture, which is added to its output. Without, the
             prediction goes through the features, whose channels then lose a part of it in every picture.
         merged: vectors of neighbours have symbols of their own (entropy/merged_motion.py).
@@ -207,6 +216,7 @@ class MotionInterConfig(InterConfig):
     deblocking: int = _deblocking()
     residual: bool = False
     merged: bool = False
+    fine_pictures: bool = False
 
     @property
     def side(self) -> str | None:
@@ -288,6 +298,8 @@ class CodecConfig:
             rows = QP_LEVELS + (max(QP_OFFSETS) if name == self.rest or network.pictures > 1 else 0)
             if network.qp_rows < rows:
                 raise ConfigError(f"{type(network).__name__}.qp_rows is {network.qp_rows}; it must be at least {rows}.")
+        if len({network.fine_pictures for _, network in self.networks}) > 1:
+            raise ConfigError(f"the networks of {self.name} must all have fine_pictures, or none of them.")
 
     def __getitem__(self, name: str) -> Any:
         """The architecture of a network."""

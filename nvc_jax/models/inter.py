@@ -179,5 +179,4 @@ class Inter(Network):
 
     def finish(self, pictures: Array, side: SideInformation | None, qps: Array) -> Array:
         """Such pictures, clamped to 0..1."""
-        ops = arithmetic(pictures)
-        return ops.widen(ops.clamp_picture(pictures))
+        return arithmetic(pictures).to_picture(pictures, self.config.fine_pictures)

@@ -12,7 +12,7 @@ from nvc_jax.models.hyperprior import HyperDecoder, HyperEncoder, follow_hyperpr
 from nvc_jax.models.layers import Conv3x3, DCBlock, FactorisedPrior, Pointwise, QualityBank, Up2, chain, dc_blocks
 from nvc_jax.models.network import Network
 from nvc_jax.models.state import Prior, SideInformation
-from nvc_jax.models.units import LARGE, SMALL, UnitFollower
+from nvc_jax.models.units import FINE, LARGE, SMALL, UnitFollower
 from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.deblocking import deblock
 from nvc_jax.ops.pixels import from_patches, to_patches
@@ -60,7 +60,8 @@ class Intra(Network):
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
         c = self.config
-        x = follow.block("encoder_in", SMALL, LARGE)
+        pictures = FINE if c.fine_pictures else SMALL
+        x = follow.block("encoder_in", pictures, LARGE)
         x = follow.bank("q_encoder", x, LARGE)
         x = follow.blocks("encoder_blocks", c.encoder.blocks, x, LARGE)
         follow.convolution("encoder_down", x, LARGE)  # y
@@ -75,7 +76,7 @@ class Intra(Network):
         follow.convolution("spatial_out", x, np.repeat([SMALL, LARGE], c.latent))  # scale, mean
         x = follow.up("decoder_up", LARGE, LARGE)
         x = follow.blocks("decoder_blocks", c.decoder.blocks, x, LARGE)
-        follow.block("decoder_out", follow.bank("q_decoder", x, SMALL), SMALL)
+        follow.block("decoder_out", follow.bank("q_decoder", x, SMALL), pictures, inner=SMALL)
 
     def analyse(self, pictures: Array, context: Any, qps: Array) -> tuple[Array, Array]:
         """See `Network`."""
@@ -109,7 +110,7 @@ class Intra(Network):
 
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
-        ops = arithmetic(feature)
-        pictures = ops.widen(ops.clamp_picture(from_patches(self.decoder_out(feature), PATCH, 1)))
+        patches = self.decoder_out(feature)
+        pictures = arithmetic(feature).to_picture(from_patches(patches, PATCH, 1), self.config.fine_pictures)
         strength = self.config.deblocking
         return deblock(pictures[:, 0], qps[:, 0], strength)[:, None] if strength else pictures

@@ -14,8 +14,9 @@ from nvc_jax.models.config import MotionInterConfig
 from nvc_jax.models.inter import Inter
 from nvc_jax.models.network import State
 from nvc_jax.models.state import Pictures, SideInformation
+from nvc_jax.models.units import FINE, SMALL, UnitFollower
 from nvc_jax.ops import motion
-from nvc_jax.ops.arithmetic import arithmetic, to_precision
+from nvc_jax.ops.arithmetic import arithmetic
 from nvc_jax.ops.deblocking import deblock, weak_edges
 from nvc_jax.ops.motion_refinement import refine
 
@@ -30,6 +31,14 @@ class MotionInter(Inter):
     config: MotionInterConfig
 
     goes_on_from_pictures: ClassVar[bool] = True
+
+    def fixed_units(self, follow: UnitFollower) -> None:
+        """See `Network`."""
+        super().fixed_units(follow)
+        if self.config.fine_pictures:
+            follow.block("adaptor_picture", FINE, SMALL)
+            follow.convolution("encoder_in", FINE, SMALL)
+            follow.convolution("recon_out", SMALL, FINE)
 
     @nn.nowrap
     def search(self, pictures: Array, state: State, qps: Array, skip_bits: float) -> tuple[State, SideInformation]:
@@ -63,7 +72,7 @@ class MotionInter(Inter):
         """See `Network`; the difference from the prediction if `residual`."""
         if not self.config.residual or side is None:
             return pictures
-        return to_precision(pictures, side.prediction.dtype) - side.prediction  # int16 has room for -512..512
+        return arithmetic(pictures).difference(pictures, side.prediction)
 
     def unclamped(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Inter`; with the prediction, in the precision of pictures, if `residual`."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -120,9 +121,15 @@ class Network(nn.Module):
         """Decoder's counterpart of `search`; symbols: [1, H/16, W/16, n]."""
         raise NotImplementedError
 
+    def picture_type(self, dtype: DTypeLike) -> DTypeLike:
+        """The type of decoded pictures, by that of activations."""
+        if dtype != jnp.int16:
+            return jnp.float32
+        return jnp.uint16 if self.config.fine_pictures else jnp.int16
+
     @nn.nowrap
     def source(self, pictures: Array, side: SideInformation | None) -> Array:
-        """Encoder only. The input of `analyse`, before it is converted to the precision of the network."""
+        """Encoder only. The input of `analyse`, from pictures of `picture_type`; see `arithmetic.as_read`."""
         return pictures
 
     @nn.nowrap

@@ -2,6 +2,7 @@
 
 A number is in units of 1/512, so that real numbers up to 64 fit, or of 1/256, for those up to 128. Latents are in 1/256
 because symbols go up to 128. So are the features of the intra network, and in all networks the predictions of latents.
+Fine pictures, and what is added up to them, are in 1/4096: in 1/512 every frame adds a squared error of 0.1 (of 255^2).
 Only WSiLU computes with the unit: parameters of convolutions and gains take one unit to another. Networks declare the
 units of their layers (`Network.fixed_units`).
 """
@@ -12,9 +13,10 @@ import flax.traverse_util
 import numpy as np
 import numpy.typing as npt
 
-from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS
+from nvc_jax.spec import FIXED_BITS, FIXED_FINE_BITS, FIXED_LARGE_BITS
 
 SMALL, LARGE = FIXED_BITS, FIXED_LARGE_BITS  # fractional bits of numbers up to 64, and up to 128
+FINE = FIXED_FINE_BITS  # of numbers up to 8
 
 Units = int | npt.NDArray[np.int64]  # fractional bits of all channels, or of each: [C]
 
@@ -44,11 +46,15 @@ class UnitFollower:
         self._scale(f"{name}/vectors", np.subtract(gives, reads))
         return gives
 
-    def block(self, name: str, reads: Units, gives: int) -> Units:
-        """A DC block. Without an adaptor its input, which is added to its output, keeps its units."""
-        self._set_unit(name, gives)
+    def block(self, name: str, reads: Units, gives: int, inner: int | None = None) -> Units:
+        """A DC block; inner: the unit of its branches, if another.
+
+        Without an adaptor its input, which is added to its output, keeps its units.
+        """
         adapted = f"{name}/adaptor/kernel" in self.parameters
         outer = self.convolution(f"{name}/adaptor", reads, gives) if adapted else reads
+        gives = gives if inner is None else inner
+        self._set_unit(name, gives)
         self.convolution(f"{name}/pointwise_in", outer, gives)
         self._scale(f"{name}/depthwise/bias", np.subtract(gives, SMALL))
         self.convolution(f"{name}/pointwise_out", gives, outer)

@@ -8,7 +8,6 @@ from jax.typing import DTypeLike
 
 from nvc_jax.ops import fixed, floating
 from nvc_jax.ops.block import BlockLayers
-from nvc_jax.spec import FIXED_SCALE
 
 
 class Arithmetic(Protocol):
@@ -22,30 +21,38 @@ class Arithmetic(Protocol):
     def convolve3x3(self, x: Array, kernel: Any, bias: Array, stride: int) -> Array: ...  # noqa: D102
     def dc_block(self, x: Array, layers: BlockLayers, shortcut: bool) -> Array: ...  # noqa: D102
     def add(self, a: Array, b: Array) -> Array: ...  # noqa: D102
+    def difference(self, a: Array, b: Array) -> Array: ...  # noqa: D102
     def multiply(self, x: Array, gain: Any) -> Array: ...  # noqa: D102
     def position_gain(self, x: Array) -> Array: ...  # noqa: D102
     def at_least(self, x: Array, bound: float) -> Array: ...  # noqa: D102
     def reciprocal(self, x: Array) -> Any: ...  # noqa: D102
     def interpolate(self, bank: Array, position: Array) -> Array: ...  # noqa: D102
-    def clamp_picture(self, x: Array) -> Array: ...  # noqa: D102
+    def to_picture(self, x: Array, fine: bool = False) -> Array: ...  # noqa: D102
     def widen(self, x: Array) -> Array: ...  # noqa: D102
     def to_symbols(self, x: Array, mean: Array) -> Array: ...  # noqa: D102
     def from_symbols(self, symbols: Array, mean: Array) -> Array: ...  # noqa: D102
     def table_indexes(self, scale: Array, skip_threshold: Array) -> Array: ...  # noqa: D102
-    def to_uint8(self, total: Array, count: int = 1) -> Array: ...  # noqa: D102
+    def to_uint8(self, x: Array, white: int = 1) -> Array: ...  # noqa: D102
 
 
 def arithmetic(x: Array) -> Arithmetic:
-    """The functions for activations of this dtype: `fixed` for int16, `floating` for all others."""
-    return fixed if x.dtype == jnp.int16 else floating
+    """The functions for activations or pictures of this dtype: `fixed` for integers, `floating` for all others."""
+    return fixed if jnp.issubdtype(x.dtype, jnp.integer) else floating
 
 
 def to_precision(x: Array, dtype: DTypeLike) -> Array:
-    """Convert to another precision; between real numbers and int16 the unit changes too."""
+    """Convert to another precision; between real numbers, int16 and uint16 (fine pictures) the unit changes too."""
     if dtype == x.dtype:
         return x
-    if dtype == jnp.int16:
-        return fixed.from_real(x)
-    if x.dtype == jnp.int16:
-        return x.astype(dtype) / FIXED_SCALE
+    if x.dtype == jnp.uint16 and dtype == jnp.int16:
+        return fixed.coarse(x).astype(dtype)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return x.astype(dtype) / fixed.one(x.dtype)
+    if jnp.issubdtype(dtype, jnp.integer):
+        return fixed.from_real(x, dtype)
     return x.astype(dtype)
+
+
+def as_read(pictures: Array, dtype: DTypeLike) -> Array:
+    """Pictures as networks of this precision read them: fine ones as int16 in 1/4096, `Network.fixed_units` knows."""
+    return pictures.astype(jnp.int16) if pictures.dtype == jnp.uint16 else to_precision(pictures, dtype)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nvc_jax.ops import fixed
 from nvc_jax.ops.arithmetic import arithmetic, to_precision
 from nvc_jax.ops.pixels import pad_to_multiple
 from nvc_jax.spec import FIXED_SCALE
@@ -38,22 +39,23 @@ def split_planes(picture: Array) -> tuple[Array, Array, Array]:
     """A picture as 4:2:0 planes, not rounded: chroma is the mean of 2x2 pixels.
 
     Args:
-        picture: [B, H, W, 3] in 0..1, or int16 in 1/512; odd sizes are replicated by one pixel before averaging.
+        picture: [B, H, W, 3] in 0..1, or int16 in 1/512, or uint16 in 1/4096; odd sizes are replicated by one pixel
+            before averaging.
 
     Returns:
         y [B, H, W], u and v [B, ceil(H/2), ceil(W/2)], real numbers in 0..1.
     """
-    if picture.dtype == jnp.int16:
+    if _is_integer(picture):
         picture = to_precision(picture, jnp.float32)
     chroma = _chroma_of_cells(picture) / 4.0
     return picture[..., 0], chroma[..., 0], chroma[..., 1]
 
 
 def picture_to_planes(picture: Array) -> tuple[Array, Array, Array]:
-    """`split_planes`, rounded to uint8; an int16 picture takes integer arithmetic alone."""
-    to_uint8 = arithmetic(picture).to_uint8
-    chroma = to_uint8(_chroma_of_cells(picture), 4)
-    return to_uint8(picture[..., 0]), chroma[..., 0], chroma[..., 1]
+    """`split_planes`, rounded to uint8; pictures of integers take integer arithmetic alone."""
+    to_uint8, white = arithmetic(picture).to_uint8, fixed.one(picture.dtype) if _is_integer(picture) else 1
+    chroma = to_uint8(_chroma_of_cells(picture), 4 * white)
+    return to_uint8(picture[..., 0], white), chroma[..., 0], chroma[..., 1]
 
 
 def _chroma_of_cells(picture: Array) -> Array:
@@ -62,20 +64,26 @@ def _chroma_of_cells(picture: Array) -> Array:
     Row by row, so that every picture size and machine rounds them in the same way.
     """
     chroma = pad_to_multiple(picture[..., 1:], 2)
-    chroma = chroma.astype(jnp.int32 if chroma.dtype == jnp.int16 else jnp.float32)
+    chroma = chroma.astype(jnp.int32 if _is_integer(chroma) else jnp.float32)
     upper, lower = (chroma[:, row::2, ::2] + chroma[:, row::2, 1::2] for row in range(2))
     return upper + lower
 
 
 def picture_to_rgb(picture: Array) -> Array:
-    """[..., 3] YCbCr in 0..1, or int16 in 1/512, to 8-bit RGB."""
-    if picture.dtype != jnp.int16:
+    """[..., 3] YCbCr in 0..1, or int16 in 1/512, or uint16 in 1/4096, to 8-bit RGB."""
+    if not _is_integer(picture):
         return arithmetic(picture).to_uint8(ycbcr_to_rgb(picture))
-    luma, chroma = picture[..., :1].astype(jnp.int32), picture[..., 1:].astype(jnp.int32) - FIXED_SCALE // 2
+    white = fixed.one(picture.dtype)
+    luma, chroma = picture[..., :1].astype(jnp.int32), picture[..., 1:].astype(jnp.int32) - white // 2
     weights = jnp.asarray(_CHROMA_TO_RGB)
     rgb = (luma << _CHROMA_BITS) + chroma[..., :1] * weights[:, 0] + chroma[..., 1:] * weights[:, 1]
-    unit = FIXED_SCALE << _CHROMA_BITS
-    return jnp.clip((255 * rgb + unit // 2) // unit, 0, 255).astype(jnp.uint8)
+    if white > FIXED_SCALE:  # 255 times it must fit
+        rgb = fixed.coarse(rgb)
+    return fixed.to_uint8(rgb, FIXED_SCALE << _CHROMA_BITS)
+
+
+def _is_integer(picture: Array) -> bool:
+    return bool(jnp.issubdtype(picture.dtype, jnp.integer))
 
 
 def rgb_to_ycbcr(rgb: Array) -> Array:

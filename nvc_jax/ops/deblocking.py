@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nvc_jax.ops import native_deblocking
-from nvc_jax.spec import FIXED_SCALE, PICTURE_STRIDE
+from nvc_jax.ops import fixed, native_deblocking
+from nvc_jax.spec import FIXED_BITS, FIXED_FINE_BITS, FIXED_SCALE, PICTURE_STRIDE
 
 Edges = tuple[Array, Array]  # weak ones: below each row of blocks [B, h-1, w], right of each column [B, h, w-1]
 
@@ -19,8 +19,9 @@ _BLOCK = PICTURE_STRIDE
 _HALF = _BLOCK // 2
 _LINES = 4  # along an edge, that share a class
 _QP_HALVES = 22  # qps that halve R
+_SIZE_BITS = 12
 # R at every qp, in 1/4096 of that at qp 0
-_SIZES = np.round(4096 * 2.0 ** (-np.arange(128) / _QP_HALVES)).astype(np.int32)
+_SIZES = np.round((1 << _SIZE_BITS) * 2.0 ** (-np.arange(128) / _QP_HALVES)).astype(np.int32)
 _R_BITS = 4  # R is in 1/16 of a sample's unit
 _WEAK_BITS = 2  # R is divided by 4 at weak edges
 _BOUNDS = np.array([10, 26, 64, 128], np.int32)  # of the classes: curvature next to the edge, in R/64
@@ -46,7 +47,7 @@ def deblock(picture: Array, qp: Array, strength: int, weak: Edges | None = None)
     On CPUs with AVX2 it is in C++, with the same bits in int16 and float32; gradients are XLA's everywhere.
 
     Args:
-        picture: [B, H, W, C] in 0..1, or int16; H and W are multiples of 16.
+        picture: [B, H, W, C] in 0..1, or int16 or uint16; H and W are multiples of 16.
         qp: [B].
         strength: R at qp 0, in 1/512.
         weak: masks of the edges to be smoothed less; None: there are none.
@@ -76,9 +77,11 @@ def weak_edges(symbols: Array) -> Edges:
 
 
 def _error_sizes(qp: Array, strength: int, dtype: jnp.dtype) -> Array:
-    """R [B] in 1/16 of a sample's unit; int32 for int16 pictures."""
+    """R [B] in 1/16 of a sample's unit; int32 for pictures of integers."""
     sizes = strength * jnp.asarray(_SIZES)[jnp.round(qp).astype(jnp.int32)]
-    in_units = _divided(sizes, 12 - _R_BITS)
+    if dtype == jnp.uint16:
+        return _divided(sizes, _SIZE_BITS - _R_BITS - (FIXED_FINE_BITS - FIXED_BITS))
+    in_units = _divided(sizes, _SIZE_BITS - _R_BITS)
     return in_units if dtype == jnp.int16 else in_units.astype(dtype) / FIXED_SCALE
 
 
@@ -99,7 +102,8 @@ def _smoothed(planes: Array, sizes: Array, weak: Array | None) -> Array:
     edges = height // _BLOCK - 1
     if not edges:
         return planes
-    wide = planes.astype(jnp.int32) if planes.dtype == jnp.int16 else planes
+    integers = jnp.issubdtype(planes.dtype, jnp.integer)
+    wide = planes.astype(jnp.int32) if integers else planes
     blocks = wide.reshape(b, c, edges + 1, _BLOCK, width)
     p2, p1, p0 = (blocks[:, :, :-1, _BLOCK - k] for k in (3, 2, 1))
     q0, q1, q2 = (blocks[:, :, 1:, k] for k in range(3))
@@ -122,7 +126,7 @@ def _smoothed(planes: Array, sizes: Array, weak: Array | None) -> Array:
     around = wide[:, :, _HALF:-_HALF].reshape(b, c, edges, _BLOCK, width)
     before = around[:, :, :, :_HALF] + correction
     after = around[:, :, :, _HALF:] - correction[:, :, :, ::-1]
-    largest = FIXED_SCALE if planes.dtype == jnp.int16 else 1
+    largest = fixed.one(planes.dtype) if integers else 1
     smooth = jnp.clip(jnp.concatenate([before, after], axis=3), 0, largest).astype(planes.dtype)
     smooth = smooth.reshape(b, c, height - _BLOCK, width)
     return jnp.concatenate([planes[:, :, :_HALF], smooth, planes[:, :, -_HALF:]], axis=2)

@@ -1,8 +1,8 @@
 """The int16 arithmetic (docs/INT16.md): the same functions as `floating`, on exact integers.
 
 Pictures, gains, quantisation steps and scales are int16 in units of 1/512, latents and means in 1/256, and activations
-in either (models/units.py). Accumulators are bounded beforehand and results saturated to int16, so no step depends on
-wrap-around or on the order of a sum.
+in either (models/units.py); fine pictures are uint16 in 1/4096. Accumulators are bounded beforehand and results
+saturated to int16, so no step depends on wrap-around or on the order of a sum.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from nvc_jax.ops import native_int16
 from nvc_jax.ops.block import BlockLayers
@@ -22,7 +23,7 @@ from nvc_jax.ops.exact import ExactKernel, Wide, product, tap_product
 from nvc_jax.ops.fixed_tables import GAIN_SIZE, SCALE_HIGH, SCALE_LOW, gain_offsets, scale_rows, wsilu_table
 from nvc_jax.ops.native_int16 import PackedKernel
 from nvc_jax.ops.rows import by_rows
-from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS, FIXED_SCALE, NOT_CODED
+from nvc_jax.spec import FIXED_BITS, FIXED_FINE_BITS, FIXED_LARGE_BITS, FIXED_SCALE, NOT_CODED
 
 Kernel = ExactKernel | PackedKernel
 ONE = FIXED_SCALE
@@ -89,6 +90,11 @@ def _finish(total: Wide, kernel: ExactKernel, bias: Array, part: str = "") -> Ar
 def add(a: Array, b: Array) -> Array:
     """A + b."""
     return saturate(a.astype(jnp.int32) + b)
+
+
+def difference(a: Array, b: Array) -> Array:
+    """A - b of pictures, int16: there is room for it."""
+    return (a.astype(jnp.int32) - b).astype(jnp.int16)
 
 
 def dc_block(x: Array, layers: BlockLayers, shortcut: bool) -> Array:
@@ -163,9 +169,21 @@ def interpolate(bank: Array, position: Array) -> Array:
     return divide(rows[low] * (QP_FRACTIONS - fraction) + rows[high] * fraction, _WIDE_BITS).astype(jnp.int16)
 
 
-def clamp_picture(x: Array) -> Array:
-    """To 0..1."""
-    return jnp.clip(x, 0, ONE)
+def one(dtype: DTypeLike) -> int:
+    """The number of white in pictures of this type: int16 ones are in 1/512, fine ones, uint16, in 1/4096."""
+    return 1 << (FIXED_FINE_BITS if dtype == jnp.uint16 else FIXED_BITS)
+
+
+def to_picture(x: Array, fine: bool = False) -> Array:
+    """Clamp to 0..1; fine: numbers in 1/4096, to uint16."""
+    dtype = jnp.uint16 if fine else jnp.int16
+    return jnp.clip(x, 0, one(dtype)).astype(dtype)
+
+
+def coarse(fine: Array) -> Array:
+    """Requantise numbers in 1/4096 to int32 in 1/512, halves up."""
+    bits = FIXED_FINE_BITS - FIXED_BITS
+    return (fine.astype(jnp.int32) + (1 << (bits - 1))) >> bits
 
 
 def widen(x: Array) -> Array:
@@ -173,9 +191,10 @@ def widen(x: Array) -> Array:
     return x
 
 
-def from_real(x: Array) -> Array:
-    """Quantise real numbers to the nearest int16. Exact for 8-bit samples / 255: none is near a tie."""
-    return jnp.clip(jnp.round(x.astype(jnp.float32) * ONE), -32768, 32767).astype(jnp.int16)
+def from_real(x: Array, dtype: DTypeLike = jnp.int16) -> Array:
+    """Quantise real numbers to the nearest of the type. Exact for 8-bit samples / 255: none is near a tie."""
+    limits = jnp.iinfo(dtype)
+    return jnp.clip(jnp.round(x.astype(jnp.float32) * one(dtype)), limits.min, limits.max).astype(dtype)
 
 
 def to_symbols(x: Array, mean: Array) -> Array:
@@ -195,10 +214,9 @@ def table_indexes(scale: Array, skip_threshold: Array) -> Array:
     return jnp.where(scale > skip_threshold, index, NOT_CODED).astype(jnp.uint8)
 
 
-def to_uint8(total: Array, count: int = 1) -> Array:
-    """The mean of `count` values 0..1 with a sum, times 255, rounded."""
-    total = total.astype(jnp.int32)
-    return jnp.clip((2 * 255 * total + count * ONE) // (2 * count * ONE), 0, 255).astype(jnp.uint8)
+def to_uint8(x: Array, white: int = ONE) -> Array:
+    """X times 255 / white, an even number, rounded, halves up, and clamped."""
+    return jnp.clip((255 * x.astype(jnp.int32) + white // 2) // white, 0, 255).astype(jnp.uint8)
 
 
 def _look_up(table: npt.NDArray[np.integer], index: Array) -> Array:

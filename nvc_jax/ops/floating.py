@@ -83,6 +83,11 @@ def add(a: Array, b: Array) -> Array:
     return a + b
 
 
+def difference(a: Array, b: Array) -> Array:
+    """A - b."""
+    return a - b
+
+
 def at_least(x: Array, bound: float) -> Array:
     """max(x, bound)."""
     return bounds.lower_bound(x, bound)
@@ -101,9 +106,9 @@ def interpolate(bank: Array, position: Array) -> Array:
     return bank[low] * (1 - fraction) + bank[high] * fraction
 
 
-def clamp_picture(x: Array) -> Array:
-    """To 0..1."""
-    return bounds.clamp(x)
+def to_picture(x: Array, fine: bool = False) -> Array:
+    """Clamp to 0..1, in float32."""
+    return widen(bounds.clamp(x))
 
 
 def widen(x: Array) -> Array:
@@ -124,6 +129,6 @@ def from_symbols(symbols: Array, mean: Array) -> Array:
 table_indexes = latents.table_indexes
 
 
-def to_uint8(total: Array, count: int = 1) -> Array:
-    """The mean of `count` values 0..1 with a sum, times 255, rounded half to even and clamped."""
-    return jnp.clip(jnp.round(total.astype(jnp.float32) / count * 255.0), 0, 255).astype(jnp.uint8)
+def to_uint8(x: Array, white: int = 1) -> Array:
+    """X times 255 / white, rounded half to even and clamped."""
+    return jnp.clip(jnp.round(x.astype(jnp.float32) / white * 255.0), 0, 255).astype(jnp.uint8)

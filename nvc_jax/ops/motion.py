@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nvc_jax.ops import native_motion
+from nvc_jax.ops import fixed, native_motion
 from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.bounds import clamp
 from nvc_jax.spec import FIXED_SCALE, PICTURE_STRIDE
@@ -56,7 +56,7 @@ def compensate(picture: Array, vectors: Array) -> Array:
     """Move the blocks of a picture.
 
     Args:
-        picture: [B, H, W, C] in 0..1, or int16; H and W are multiples of 16.
+        picture: [B, H, W, C] in 0..1, or int16 or uint16; H and W are multiples of 16.
         vectors: [B, H/16, W/16, 2] int8.
 
     Returns:
@@ -78,9 +78,9 @@ def _moved(padded: Array, corners: Array, vectors: Array) -> Array:
     vectors = vectors.astype(jnp.int32)
     windows = _windows_at(padded, corners + vectors // PRECISION - _BEFORE, BLOCK + _BEFORE + _AFTER)
     phase = jnp.moveaxis(vectors % PRECISION, -1, 0)[..., None, None, None]
-    if padded.dtype == jnp.int16:
+    if jnp.issubdtype(padded.dtype, jnp.integer):
         total = _interpolated(windows.astype(jnp.int32), phase, jnp.asarray(_TAPS, jnp.int32), axis=2)
-        return _rounded(total).astype(jnp.int16)
+        return _rounded(total, fixed.one(padded.dtype)).astype(padded.dtype)
     return clamp(_interpolated(windows, phase, jnp.asarray(_TAPS / _TAP_SUM, padded.dtype), axis=2))
 
 
@@ -93,7 +93,7 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
     exactly, and int16 pictures give the same vectors on every machine.
 
     Args:
-        picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
+        picture: [B, H, W, 3] in 0..1, or int16 or uint16; H and W are multiples of 16.
         reference: the same.
         qp: [B], which sets the price.
 
@@ -101,11 +101,17 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
         [B, H/16, W/16, 2] int8.
     """
     prices = jnp.asarray(_PRICES)[jnp.round(qp).astype(jnp.int32)]
+    picture, reference = as_searched(picture), as_searched(reference)
     if native_motion.usable(picture, reference):
         operands = (*lax.stop_gradient((picture, reference)), prices)
         vectors: Array = lax.platform_dependent(*operands, cpu=_estimate_natively, default=_estimate)
         return vectors
     return _estimate(picture, reference, prices)
+
+
+def as_searched(picture: Array) -> Array:
+    """The picture; a fine one in 1/512: vectors need no more."""
+    return to_precision(picture, jnp.int16) if picture.dtype == jnp.uint16 else picture
 
 
 def _estimate_natively(picture: Array, reference: Array, prices: Array) -> Array:
@@ -136,7 +142,7 @@ def skippable(picture: Array, prediction: Array, qp: Array, bits: float) -> Arra
     """Mask of the blocks that need not be coded because their prediction is good enough. Encoder only.
 
     Args:
-        picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
+        picture: [B, H, W, 3] in 0..1, or int16 or uint16; H and W are multiples of 16.
         prediction: the same, from `compensate`.
         qp: [B].
         bits: blocks whose error is worth fewer are skipped.
@@ -385,9 +391,9 @@ def _interpolated(windows: Array, phase: Array, taps: Array, axis: int) -> Array
     return filtered(filtered(windows, 0), 1)
 
 
-def _rounded(total: Array) -> Array:
-    """Requantise sums of the taps in both directions to samples 0..512. Halves round up; exact in float32 too."""
-    return jnp.clip((total + _TAP_SUM**2 // 2) // _TAP_SUM**2, 0, FIXED_SCALE)
+def _rounded(total: Array, white: int = FIXED_SCALE) -> Array:
+    """Requantise sums of the taps in both directions to samples 0..white. Halves round up; exact in float32 too."""
+    return jnp.clip((total + _TAP_SUM**2 // 2) // _TAP_SUM**2, 0, white)
 
 
 def _padded(picture: Array) -> Array:

@@ -32,7 +32,7 @@ def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array
     Bits are those of `entropy.merged_motion`, also for models that code vectors by `entropy.motion`: about right there.
 
     Args:
-        picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
+        picture: [B, H, W, 3] in 0..1, or int16 or uint16; H and W are multiples of 16.
         reference: the same.
         vectors: [B, H/16, W/16, 2] int8, from `motion.estimate`.
         qp: [B], which says what an error is worth.
@@ -41,6 +41,7 @@ def refine(picture: Array, reference: Array, vectors: Array, qp: Array) -> Array
         Vectors like those given.
     """
     scales = jnp.asarray(_WORTH)[jnp.round(qp).astype(jnp.int32)]
+    picture, reference = motion.as_searched(picture), motion.as_searched(reference)
     operands = (*lax.stop_gradient((picture, reference)), vectors, scales)
     if native_motion.usable(picture, reference):
         refined: Array = lax.platform_dependent(*operands, cpu=_refine_natively, default=_refine)

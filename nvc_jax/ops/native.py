@@ -31,7 +31,7 @@ _FUNCTIONS = {
     "motion": motion_functions,
     "deblocking": deblocking_functions,
 }
-_PICTURES = jnp.dtype(jnp.int16), jnp.dtype(jnp.float32)  # that motion and deblocking take
+_PICTURES = tuple(map(jnp.dtype, (jnp.int16, jnp.uint16, jnp.float32)))  # that motion and deblocking take
 _CHANNELS = 3
 
 

@@ -23,7 +23,7 @@ def deblock(picture: Array, sizes: Array, weak: Edges | None) -> Array:
     """Smooth the edges of blocks.
 
     Args:
-        picture: [B, H, W, 3] int16 or float32.
+        picture: [B, H, W, 3] int16, uint16 or float32.
         sizes: [B] int32 or float32, of errors.
         weak: see `deblocking.deblock`.
     """

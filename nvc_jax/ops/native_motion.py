@@ -62,7 +62,7 @@ def refine(
 
 
 def compensate(picture: Array, vectors: Array) -> Array:
-    """Move the blocks of a picture, as `motion.compensate`."""
+    """Move the blocks of a picture, int16, uint16 or float32, as `motion.compensate`."""
     result = jax.ShapeDtypeStruct(picture.shape, picture.dtype)  # type: ignore[no-untyped-call]
     return _called("compensate", result)(picture, vectors)
 

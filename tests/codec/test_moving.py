@@ -62,7 +62,7 @@ def residual_packet(request, residual_codec):
     silent = make_model(stored.config.with_deblocking(0), unflatten(params), "", stored.tables)
     loaded = Codec(silent, request.param).networks(None)["inter"]
     before, picture = (upload([frame]) for frame in synthetic.moving_picture(*SIZE, 2))
-    before = to_precision(before, jnp.int16 if request.param == "int16" else jnp.float32)
+    before = to_precision(before, loaded.network.picture_type(dtype(loaded.params)))
     symbols = np.zeros((1, 3, 3, 3), np.int8)
     symbols[..., :2] = 5, -3
     return loaded, picture, loaded.network.apply_side(loaded.network.start(before), symbols)[1]
@@ -83,8 +83,8 @@ def test_a_residual_network_is_given_the_difference_of_whole_pictures(residual_p
     monkeypatch.setattr(stages, "run", lambda *inputs: given.append(inputs[3]) or (nothing, nothing))
     stages.latents.traced(loaded.network, loaded.params, picture, None, jnp.array([[30.0]]), side)
     prediction = np.asarray(side.prediction, np.float32)
-    if side.prediction.dtype == jnp.int16:
-        picture = np.round(512 * picture)
+    if side.prediction.dtype == jnp.uint16:
+        picture = np.round(4096 * picture)
     np.testing.assert_array_equal(given[0], (picture - prediction).astype(dtype(loaded.params)))
     assert given[0].dtype == dtype(loaded.params)
 
@@ -133,9 +133,8 @@ def test_int16_equals_the_reference_written_from_the_document(request, name):
         stream, _ = streams.encode(codec, source, SCHEDULE, reconstruct=False)
     moves = [None, *(np.asarray(call.output)[0] for call in calls if call.stage == "skip")]
     assert 0 < moves[1][..., 2].mean() < 1
-    theirs = integer_codec.code_sequence(
-        flatten(codec.stored.params), source, plans, 0.12, moves, 38, residual=name == "residual_codec"
-    )
+    form = {"residual": True, "fine": True} if name == "residual_codec" else {}
+    theirs = integer_codec.code_sequence(flatten(codec.stored.params), source, plans, 0.12, moves, 38, **form)
     for frame, ours, (coded, pictures) in zip(
         recorded_frames(calls), streams.decode(codec, stream), theirs, strict=False
     ):

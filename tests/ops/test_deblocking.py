@@ -38,12 +38,14 @@ def filtered(picture, *qps, side=None):
     )
 
 
+@pytest.mark.parametrize("white", [512, 4096])
 @pytest.mark.parametrize("qp", [0, 21])
-def test_int16_is_as_defined(blocky, qp):
+def test_integers_are_as_defined(blocky, qp, white):
     side = symbols([[1, 1], [1, 0], [1, 0]])
-    found = filtered(blocky, qp, side=side)
+    blocky = blocky if white == 512 else (8 * blocky.astype(np.uint16) + np.arange(WIDTH)[:, None] % 5).clip(0, white)
+    found = filtered(blocky.astype(np.int16 if white == 512 else np.uint16), qp, side=side)
     for number in range(2):
-        expected = integer_codec.deblock(blocky[number, None], qp, STRENGTH, side[number])
+        expected = integer_codec.deblock(blocky[number, None], qp, STRENGTH, side[number], white)
         np.testing.assert_array_equal(found[number], expected[0])
     assert len(np.unique(found - blocky)) > 20  # it did something
 

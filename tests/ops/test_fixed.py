@@ -4,12 +4,14 @@ import hashlib
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvc_jax.ops import colour, fixed, fixed_tables, floating
+from nvc_jax.ops.arithmetic import to_precision
 from nvc_jax.ops.exact import STRATEGIES, WEIGHT_MAX, prepare, prepare_taps
 from nvc_jax.spec import NOT_CODED, SCALE_LEVELS
 
@@ -89,12 +91,29 @@ def test_samples_come_and_go():
     np.testing.assert_array_equal(fixed.to_uint8(ALL), np.clip(np.floor(ALL / 512 * 255 + 0.5), 0, 255))
 
 
-def test_rgb_is_that_of_real_numbers():
+def test_samples_enter_and_leave_fine_pictures():
+    samples = np.arange(256)
+    entered = to_precision(samples.astype(np.float32) / np.float32(255), jnp.uint16)
+    np.testing.assert_array_equal(entered, (8192 * samples + 255) // 510)
+    picture = np.broadcast_to(entered[None, :, None], (1, 256, 3)).reshape(1, 16, 16, 3)
+    np.testing.assert_array_equal(colour.picture_to_planes(picture)[0].ravel(), samples)
+    every = np.arange(4097).astype(np.uint16)
+    expected = np.floor(every / 4096 * 255 + 0.5)
+    np.testing.assert_array_equal(fixed.to_uint8(every, 4096), expected)
+    np.testing.assert_array_equal(to_precision(every, jnp.int16), (every.astype(int) + 4) // 8)
+    np.testing.assert_array_equal(to_precision(every, jnp.float32), every / np.float32(4096))
+    assert fixed.to_picture(np.array([-3, 4000, 5000], np.int16), fine=True).tolist() == [0, 4000, 4096]
+
+
+@pytest.mark.parametrize(("white", "dtype"), [(512, np.int16), (4096, np.uint16)])
+def test_rgb_is_that_of_real_numbers(white, dtype):
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 513, (1, 40, 40, 3)).astype(np.int16)
-    real = colour.picture_to_rgb(picture.astype(np.float32) / 512)
+    picture = rng.integers(0, white + 1, (1, 40, 40, 3)).astype(dtype)
+    picture[0, :2] = np.array([[0, 0, 0], [0, white, white]])[:, None] * np.ones(40, int)[:, None]
+    picture[0, 2, :8] = np.array(np.meshgrid(*[[0, white]] * 3)).reshape(3, 8).T
+    real = colour.picture_to_rgb(picture.astype(np.float32) / white)
     assert np.abs(np.asarray(colour.picture_to_rgb(picture), int) - np.asarray(real, int)).max() <= 1
-    grey = np.full((1, 2, 2, 3), 256, np.int16)
+    grey = np.full((1, 2, 2, 3), white // 2, dtype)
     np.testing.assert_array_equal(colour.picture_to_rgb(grey), 128)
 
 

@@ -70,15 +70,16 @@ def test_between_pixels():
         )
 
 
+@pytest.mark.parametrize(("white", "dtype"), [(512, np.int16), (4096, np.uint16)])
 @pytest.mark.parametrize("seed", range(3))
-def test_int16_is_the_document(seed):
-    whole = synthetic.uniform(f"int16 {seed}", (1, 32, 32, 3), 0, 513).astype(np.int16)
+def test_integers_are_the_document(seed, white, dtype):
+    whole = synthetic.uniform(f"int16 {seed}", (1, 32, 32, 3), 0, white + 1).astype(dtype)
     vectors = synthetic.uniform(f"vectors {seed}", (1, 2, 2, 2), -128, 128).astype(np.int8)
     moved = compensate(whole, vectors)
-    assert moved.dtype == jnp.int16
-    np.testing.assert_array_equal(moved, integer_codec.compensate(whole, vectors[0]))
-    real = compensate(whole / np.float32(512), vectors)
-    np.testing.assert_allclose(real, moved / np.float32(512), atol=0.5001 / 512)
+    assert moved.dtype == dtype
+    np.testing.assert_array_equal(moved, integer_codec.compensate(whole, vectors[0], white))
+    real = compensate(whole / np.float32(white), vectors)
+    np.testing.assert_allclose(real, moved / np.float32(white), atol=0.5001 / white)
 
 
 def test_gradient_goes_where_pixels_came_from():

@@ -48,13 +48,22 @@ def weak_edges(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [(SHAPE, np.float32), (SHAPE, np.int16), ((1, 16, 48), np.int16), ((1, 64, 16), np.int16)]
+    ("shape", "dtype"),
+    [
+        (SHAPE, np.float32),
+        (SHAPE, np.int16),
+        (SHAPE, np.uint16),
+        ((1, 16, 48), np.int16),
+        ((1, 64, 16), np.int16),
+    ],
 )
 def test_smooth_pictures_have_the_same_bits(shape, dtype):
     all_pictures = list(pictures(shape))
-    if dtype == np.int16:
-        any_number = synthetic.uniform("any", (*shape, 3), -(2**15), 2**15).astype(np.int16)
-        all_pictures = [np.round(512 * picture).astype(np.int16) for picture in all_pictures] + [any_number]
+    if dtype != np.float32:
+        limits = np.iinfo(dtype)
+        any_number = synthetic.uniform("any", (*shape, 3), limits.min, limits.max).astype(dtype)
+        white = 512 if dtype == np.int16 else 4096
+        all_pictures = [np.round(white * picture).astype(dtype) for picture in all_pictures] + [any_number]
     for picture in all_pictures:
         changed = 0
         for qp, strength in QPS_AND_STRENGTHS:

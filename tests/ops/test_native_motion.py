@@ -37,6 +37,10 @@ def whole(real):
     return np.round(512 * real).astype(np.int16)
 
 
+def fine(real):
+    return np.round(4096 * real).astype(np.uint16)
+
+
 def noise(name, shape):
     return synthetic.uniform(name, (*shape, 3), 0, 1).astype(np.float32)
 
@@ -70,7 +74,7 @@ def pairs(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_vectors_agree(shape, plain):
-    """In both precisions and, as the int16 encoder has them, one in each."""
+    """In both precisions and, as the int16 encoder has them, one in each; fine pictures are requantised."""
     found = jax.jit(lambda *operands: motion.estimate(*operands))
     kinds = set()
     for name, picture, reference in pairs(shape):
@@ -81,6 +85,7 @@ def test_vectors_agree(shape, plain):
                 vectors = found(here(picture), there(reference), qps)
                 assert vectors.dtype == np.int8
                 np.testing.assert_array_equal(vectors, right, err_msg=f"{name} {qp}")
+            np.testing.assert_array_equal(found(whole(picture), 8 * whole(reference).astype(np.uint16), qps), right)
             kinds |= set(map(tuple, right.reshape(-1, 2)))
     assert len(kinds) > (1 if shape == (1, 16, 16) else 50)
     real = [plain[motion.estimate](picture, reference, qps) for _, picture, reference in list(pairs(shape))[:2]]
@@ -88,13 +93,13 @@ def test_vectors_agree(shape, plain):
         np.testing.assert_array_equal(found(picture, reference, qps), expected)
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_moved_blocks_have_the_same_bits(shape, dtype, plain):
     b, h, w = shape
     for i in range(8):
         reference = noise(f"reference {i}", shape)
-        reference = whole(reference) if dtype == np.int16 else reference
+        reference = {np.int16: whole, np.uint16: fine, np.float32: np.array}[dtype](reference)
         vectors = synthetic.uniform(f"vectors {i}", (b, h // 16, w // 16, 2), -128, 128).astype(np.int8)
         if i >= 4:  # phases of one direction, and none
             vectors[..., i % 2] &= -4
