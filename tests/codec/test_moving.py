@@ -235,7 +235,7 @@ def test_the_second_look_leaves_out_blocks_that_cost_more_than_they_gain(looked_
     kinds = set()
     for before, after in zip(first, second, strict=True):
         pictures, prediction, decoded = (
-            np.round(512.0 * np.asarray(x, np.float64) / (512 if x.dtype == np.int16 else 1))
+            np.floor(512.0 * np.asarray(x, np.float64) / (4096 if x.dtype == np.uint16 else 1) + 0.5)
             for x in (after.inputs["pictures"], after.inputs["side"].prediction, after.inputs["decoded"])
         )
         height, width = pictures.shape[2:4]
