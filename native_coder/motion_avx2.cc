@@ -250,7 +250,7 @@ NVC_TARGET void MoveUint16(Strided<const uint16_t> window, int phase_y, int phas
     for (size_t i = 0; i < kLine; ++i) {
       int32_t sum = 0;
       if (phase_y == 0) {
-        sum = line[i] << kTapBits;
+        sum = line[i] * (1 << kTapBits);
       } else {
         for (size_t k = 0; k < kTaps; ++k) sum += vertical[k] * line[i + k * kLine];
       }

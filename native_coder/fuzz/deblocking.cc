@@ -121,6 +121,13 @@ int main() {
       }
       std::vector<int32_t> sizes(shape.count);
       for (int32_t& size : sizes) size = i % 7 == 0 ? Random(0, 8192) : Random(0, 900);
+      std::vector<uint16_t> fine;
+      for (const int16_t x : pictures) {
+        const int sample = std::clamp(kFineScale / kScale * x + Random(-3, 3), 0, kFineScale);
+        fine.push_back(static_cast<uint16_t>(any ? x : sample));
+      }
+      std::vector<int32_t> fine_sizes;
+      for (const int32_t size : sizes) fine_sizes.push_back(kFineScale / kScale * size + Random(0, 7));
       std::vector<float> real, real_sizes;
       for (const int16_t x : pictures) {
         real.push_back((static_cast<float>(x) + std::uniform_real_distribution<float>(-0.5F, 0.5F)(generator)) /
@@ -128,6 +135,7 @@ int main() {
       }
       for (const int32_t size : sizes) real_sizes.push_back(static_cast<float>(size) / kScale);
       if (!Smooths(*Avx2Int16Kernels(), shape, pictures, sizes, int32_t{kScale}) ||
+          !Smooths(*Avx2Uint16Kernels(), shape, fine, fine_sizes, int32_t{kFineScale}) ||
           !Smooths(*Avx2Float32Kernels(), shape, real, real_sizes, 1.0F)) {
         std::printf("wrong edges in %zu x %zu pixels, case %d\n", shape.height, shape.width, i);
         return 1;

@@ -32,7 +32,9 @@ struct Picture {
   }
 };
 
-inline int16_t Moved(const Picture<int16_t>& picture, int y, int x, Vector vector, size_t channel) {
+// Of integers up to `white`.
+template <class Number>
+Number Moved(const Picture<Number>& picture, int y, int x, Vector vector, size_t channel, int white) {
   y += Whole(vector.y);
   x += Whole(vector.x);
   int total = 0;
@@ -43,7 +45,15 @@ inline int16_t Moved(const Picture<int16_t>& picture, int y, int x, Vector vecto
       total += kWeights[Phase(vector.y)][i] * kWeights[Phase(vector.x)][j] * picture.at(y + i - 2, x + j - 2, channel);
     }
   }
-  return static_cast<int16_t>(std::clamp((total + 2048) >> 12, 0, kScale));
+  return static_cast<Number>(std::clamp((total + 2048) >> 12, 0, white));
+}
+
+inline int16_t Moved(const Picture<int16_t>& picture, int y, int x, Vector vector, size_t channel) {
+  return Moved(picture, y, x, vector, channel, kScale);
+}
+
+inline uint16_t Moved(const Picture<uint16_t>& picture, int y, int x, Vector vector, size_t channel) {
+  return Moved(picture, y, x, vector, channel, kFineScale);
 }
 
 template <class Get>
@@ -92,6 +102,14 @@ inline Picture<int16_t> Changed(const Picture<int16_t>& picture, int still, int 
     changed.numbers[i] = static_cast<int16_t>(std::clamp(moved + Random(-noise, noise), 0, kScale));
   }
   return changed;
+}
+
+inline Picture<uint16_t> Fine(const Picture<int16_t>& picture) {
+  Picture<uint16_t> fine{picture.shape, {}};
+  for (const int16_t x : picture.numbers) {
+    fine.numbers.push_back(static_cast<uint16_t>(std::clamp(kFineScale / kScale * x + Random(-3, 3), 0, kFineScale)));
+  }
+  return fine;
 }
 
 inline Picture<float> Real(const Picture<int16_t>& picture) {

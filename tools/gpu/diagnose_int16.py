@@ -147,10 +147,15 @@ def operations() -> Iterator[Check]:
         "to symbols": (fixed.to_symbols, x, other),
         "from symbols": (fixed.from_symbols, np.tile(np.arange(-128, 128), 64).astype(np.int8), numbers(16384)),
         "to uint8": (fixed.to_uint8, np.arange(513).astype(np.int16)),
-        "to uint8 of 4": (lambda a: fixed.to_uint8(a, 4), np.arange(2049).astype(np.int32)),
+        "to uint8 of 4": (lambda a: fixed.to_uint8(a, 4 * 512), np.arange(2049).astype(np.int32)),
+        "fine pictures": (lambda a: to_precision(fixed.to_picture(a, fine=True), jnp.int16), every),
         "planes of a picture": (
             lambda a: stages.planes_from_pictures(a, 33, 17),
             numbers(1, 1, 32, 48, 3, low=0, high=512),
+        ),
+        "planes of a fine picture": (
+            lambda a: stages.planes_from_pictures(a, 33, 17),
+            numbers(1, 1, 32, 48, 3, low=0, high=4096).astype(np.uint16),
         ),
     }
     for name, (function, *inputs) in cases.items():
