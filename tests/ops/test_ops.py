@@ -43,8 +43,10 @@ def test_depthwise_value_and_gradients(shape):
         return lambda x, kernel: (weights * jnp.sin(function(x, kernel))).sum()
 
     with jax.default_matmul_precision("highest"):
-        expected = grouped_convolution(x, kernel), jax.grad(loss(grouped_convolution), (0, 1))(x, kernel)
-        ours = depthwise3x3(x, kernel), jax.grad(loss(depthwise3x3), (0, 1))(x, kernel)
+        expected, ours = (
+            jax.jit(lambda *inputs, function=f: (function(*inputs), jax.grad(loss(function), (0, 1))(*inputs)))(x, kernel)
+            for f in (grouped_convolution, depthwise3x3)
+        )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), ours, expected)
 
 
@@ -57,10 +59,11 @@ def test_gradients_of_the_convolution(stride):
         return lax.conv_general_dilated(x, kernel, (stride,) * 2, ((1, 1), (1, 1)), dimension_numbers=layout)
 
     with jax.default_matmul_precision("highest"):
-        ours = jax.vjp(lambda x, kernel: convolve3x3(x, kernel, stride), x, kernel)
-        expected = jax.vjp(plain, x, kernel)
-        np.testing.assert_allclose(ours[0], expected[0], rtol=0, atol=1e-5)
-        for a, b in zip(ours[1](g), expected[1](g), strict=True):
+        ours, expected = (
+            jax.jit(lambda *inputs, function=f: (function(*inputs), *jax.vjp(function, *inputs)[1](g)))(x, kernel)
+            for f in (lambda x, kernel: convolve3x3(x, kernel, stride), plain)
+        )
+        for a, b in zip(ours, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
@@ -68,13 +71,21 @@ def test_gradients_of_the_convolution(stride):
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 1)])
 def test_steps_code_every_latent_once(steps, size):
     x = normal(0, (2, *size, 8))
-    parts = [fold(x, steps, step) for step in range(steps)]
+
+    @jax.jit
+    def fold_and_back(x):
+        """The parts, what they are unfolded, and parts of that for each step."""
+        parts = [fold(x, steps, step) for step in range(steps)]
+        whole = [unfold(part, steps, step) for step, part in enumerate(parts)]
+        return parts, whole, [[fold(of_step, steps, other) for other in range(steps)] for of_step in whole]
+
+    parts, whole, again = fold_and_back(x)
     assert all(part.shape == (2, *size, 8 // steps) for part in parts)
-    np.testing.assert_array_equal(sum(unfold(part, steps, step) for step, part in enumerate(parts)), x)
+    np.testing.assert_array_equal(sum(map(np.asarray, whole)), x)
     for step, part in enumerate(parts):
-        np.testing.assert_array_equal(fold(unfold(part, steps, step), steps, step), part)
+        np.testing.assert_array_equal(again[step][step], part)
         for other in set(range(steps)) - {step}:
-            assert not fold(unfold(part, steps, step), steps, other).any()
+            assert not np.asarray(again[step][other]).any()
 
 
 def test_order_of_the_steps():
@@ -111,16 +122,18 @@ def test_symbols():
 @pytest.mark.parametrize("block", [2, 8])
 def test_space_to_depth_and_back(block):
     x = normal(0, (2, 2 * block, 3 * block, 3))
-    packed = space_to_depth(x, block)
+    packed = jax.jit(space_to_depth, static_argnums=1)(x, block)
     assert packed.shape == (2, 2, 3, 3 * block**2)
-    np.testing.assert_array_equal(depth_to_space(packed, block), x)
+    np.testing.assert_array_equal(jax.jit(depth_to_space, static_argnums=1)(packed, block), x)
+    packed, x = np.asarray(packed), np.asarray(x)
     np.testing.assert_array_equal(packed[0, 1, 2, block**2 + block], x[0, block + 1, 2 * block, 1])  # (c, dy, dx)
 
 
 def test_pictures_are_put_together_by_a_product():
     """The way of TPUs, in bfloat16."""
     x = normal(0, (2, 3, 5, 3 * 64)).astype(jnp.bfloat16)
-    np.testing.assert_array_equal(pixels._interleave_by_product(x, 8), pixels._interleave(x, 8))
+    ways = pixels._interleave_by_product, pixels._interleave
+    np.testing.assert_array_equal(*(jax.jit(way, static_argnums=1)(x, 8) for way in ways))
 
 
 def test_padding_repeats_the_edge():
@@ -138,7 +151,7 @@ def test_planes_come_back_exactly(size):
     height, width = size
     chroma = (1, (height + 1) // 2, (width + 1) // 2)
     planes = [rng.integers(0, 256, shape, np.uint8) for shape in ((1, height, width), chroma, chroma)]
-    back = colour.picture_to_planes(colour.planes_to_picture(*planes))
+    back = jax.jit(lambda *planes: colour.picture_to_planes(colour.planes_to_picture(*planes)))(*planes)
     for ours, original in zip(back, planes, strict=True):
         np.testing.assert_array_equal(ours, original)
 
@@ -156,7 +169,7 @@ def test_rgb_agrees_with_the_host():
 
 def test_rgb_round_trip():
     rgb = jax.random.uniform(jax.random.key(0), (1, 9, 7, 3))
-    back = colour.ycbcr_to_rgb(colour.rgb_to_ycbcr(rgb))
+    back = jax.jit(lambda rgb: colour.ycbcr_to_rgb(colour.rgb_to_ycbcr(rgb)))(rgb)
     np.testing.assert_allclose(back, rgb, rtol=0, atol=1e-6)
     grey = colour.rgb_to_ycbcr(jnp.full((1, 1, 1, 3), 0.25))
     np.testing.assert_allclose(grey[0, 0, 0], [0.25, 0.5, 0.5], atol=1e-6)

@@ -32,7 +32,7 @@ stage = Stage("s", frames=1, steps=3, batch=4, size=32, train="intra")
 config = TrainConfig(tiny, (stage,), Data(source=DEMO))
 params = initialise(tiny, 0)
 packing = Packing.of(config.optimiser, params)
-packed = {part: packing.pack(part, tree) for part, tree in params.items()}
+packed = jax.jit(lambda params: {part: packing.pack(part, tree) for part, tree in params.items()})(params)
 batch = next(batches(open_clips(config.data, 0, print), stage, 0, 0))
 def gradients(params, batch, axis):
     clips = prepare(config, stage, batch, jax.random.key(0))

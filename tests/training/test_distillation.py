@@ -88,7 +88,8 @@ def taught_step(kind, mode="cascaded"):
     config = TrainConfig(tiny, (stage,), teacher=Teacher("m", kind=kind), strategy="xla")
     packing = Packing.of(config.optimiser, params)
     step = Step(config, stage, 0, packing, teacher=networks(tiny)["inter"])
-    return step, initial_state(config, params, packing), jax.tree.map(jnp.asarray, params["inter"])
+    state = jax.jit(lambda params: initial_state(config, params, packing), compiler_options=QUICKLY)(params)
+    return step, state, jax.tree.map(jnp.asarray, params["inter"])
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,8 @@ def test_pictures_of_the_teacher_weigh_as_the_distortion_by_hand():
 def test_lessons_are_those_of_the_teacher_alone():
     """Rounded symbols: no noise, and nothing of the student."""
     step, state, teacher = taught_step("efd")
-    clips = prepare(step.config, step.stage, batch(3), jax.random.wrap_key_data(state.key))
+    key = jax.random.wrap_key_data(state.key)
+    clips = jax.jit(lambda b: prepare(step.config, step.stage, b, key), compiler_options=QUICKLY)(batch(3))
     other = dataclasses.replace(clips.rest, keys=clips.rest.keys[::-1])
 
     @functools.partial(jax.jit, compiler_options=QUICKLY)
