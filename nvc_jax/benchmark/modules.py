@@ -17,7 +17,7 @@ from nvc_jax.codec import stages
 from nvc_jax.models.layers import chain
 from nvc_jax.models.network import State
 from nvc_jax.models.params import ParamTree, dtype
-from nvc_jax.ops.arithmetic import to_precision
+from nvc_jax.ops.arithmetic import as_read, to_precision
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,11 @@ class NetworkConfig:
 
     pictures: ClassVar[int] = 1
     steps: ClassVar[int] = 2
-    fine_pictures: ClassVar[bool] = False
+
+    @property
+    def fine(self) -> bool:
+        """True for `fine_pictures`, where a network has that field."""
+        return getattr(self, "fine_pictures", False)
 
     @property
     def side(self) -> str | None:
@@ -81,7 +85,7 @@ class NetworkConfig:
                 f"{type(self).__name__}.latent is {self.latent}; it must be a multiple of {self.steps} (coding steps)."
             )
         decoder = getattr(self, "decoder", None)
-        if self.fine_pictures and PATCH_CHANNELS in (self.width, decoder and decoder.width):
+        if self.fine and PATCH_CHANNELS in (self.width, decoder and decoder.width):
             where = f"{type(self).__name__}.fine_pictures"
             raise ConfigError(f"{where} needs widths other than {PATCH_CHANNELS}: only adaptors change units.")
         for name, value in vars(self).items():
@@ -298,7 +302,7 @@ class CodecConfig:
             rows = QP_LEVELS + (max(QP_OFFSETS) if name == self.rest or network.pictures > 1 else 0)
             if network.qp_rows < rows:
                 raise ConfigError(f"{type(network).__name__}.qp_rows is {network.qp_rows}; it must be at least {rows}.")
-        if len({network.fine_pictures for _, network in self.networks}) > 1:
+        if len({network.fine for _, network in self.networks}) > 1:
             raise ConfigError(f"the networks of {self.name} must all have fine_pictures, or none of them.")
 
     def __getitem__(self, name: str) -> Any:

@@ -179,4 +179,4 @@ class Inter(Network):
 
     def finish(self, pictures: Array, side: SideInformation | None, qps: Array) -> Array:
         """Such pictures, clamped to 0..1."""
-        return arithmetic(pictures).to_picture(pictures, self.config.fine_pictures)
+        return arithmetic(pictures).to_picture(pictures, self.config.fine)

@@ -60,7 +60,7 @@ class Intra(Network):
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
         c = self.config
-        pictures = FINE if c.fine_pictures else SMALL
+        pictures = FINE if c.fine else SMALL
         x = follow.block("encoder_in", pictures, LARGE)
         x = follow.bank("q_encoder", x, LARGE)
         x = follow.blocks("encoder_blocks", c.encoder.blocks, x, LARGE)
@@ -111,6 +111,6 @@ class Intra(Network):
     def reconstruct(self, feature: Array, side: SideInformation | None, qps: Array) -> Array:
         """See `Network`."""
         patches = self.decoder_out(feature)
-        pictures = arithmetic(feature).to_picture(from_patches(patches, PATCH, 1), self.config.fine_pictures)
+        pictures = arithmetic(feature).to_picture(from_patches(patches, PATCH, 1), self.config.fine)
         strength = self.config.deblocking
         return deblock(pictures[:, 0], qps[:, 0], strength)[:, None] if strength else pictures

@@ -35,7 +35,7 @@ class MotionInter(Inter):
     def fixed_units(self, follow: UnitFollower) -> None:
         """See `Network`."""
         super().fixed_units(follow)
-        if self.config.fine_pictures:
+        if self.config.fine:
             follow.block("adaptor_picture", FINE, SMALL)
             follow.convolution("encoder_in", FINE, SMALL)
             follow.convolution("recon_out", SMALL, FINE)

@@ -121,11 +121,12 @@ class Network(nn.Module):
         """Decoder's counterpart of `search`; symbols: [1, H/16, W/16, n]."""
         raise NotImplementedError
 
+    @nn.nowrap
     def picture_type(self, dtype: DTypeLike) -> DTypeLike:
         """The type of decoded pictures, by that of activations."""
         if dtype != jnp.int16:
             return jnp.float32
-        return jnp.uint16 if self.config.fine_pictures else jnp.int16
+        return jnp.uint16 if self.config.fine else jnp.int16
 
     @nn.nowrap
     def source(self, pictures: Array, side: SideInformation | None) -> Array:

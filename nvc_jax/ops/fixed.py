@@ -193,8 +193,8 @@ def widen(x: Array) -> Array:
 
 def from_real(x: Array, dtype: DTypeLike = jnp.int16) -> Array:
     """Quantise real numbers to the nearest of the type. Exact for 8-bit samples / 255: none is near a tie."""
-    limits = jnp.iinfo(dtype)
-    return jnp.clip(jnp.round(x.astype(jnp.float32) * one(dtype)), limits.min, limits.max).astype(dtype)
+    limits = np.iinfo(np.dtype(dtype))
+    return jnp.clip(jnp.round(x.astype(jnp.float32) * one(dtype)), int(limits.min), int(limits.max)).astype(dtype)
 
 
 def to_symbols(x: Array, mean: Array) -> Array:

@@ -259,6 +259,22 @@ def test_the_names_of_architectures_are_kept():
     assert dcvc_rt.to_dict()["intra"].keys().isdisjoint({"type", "first", "rest"})
 
 
+def test_all_networks_of_a_codec_have_fine_pictures_or_none():
+    moving = tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"])))
+    fine = tuple((name, dataclasses.replace(network, fine_pictures=True)) for name, network in moving.networks)
+    changed = dataclasses.replace(moving, networks=fine)
+    before, after = moving.to_dict(), changed.to_dict()
+    assert after == before | {name: before[name] | {"fine_pictures": True} for name in ("intra", "inter")}
+    assert there_and_back(changed) == changed
+    for name, network in fine:
+        with pytest.raises(ConfigError, match="all have fine_pictures, or none"):
+            moving.replace(name, network)
+        with pytest.raises(ConfigError, match="fine_pictures needs widths other than 192"):
+            dataclasses.replace(network, width=192)
+    with pytest.raises(ConfigError, match="fine_pictures needs widths other than 192"):
+        dataclasses.replace(changed["intra"], decoder=Stack(1, 192))
+
+
 def test_deblocking_is_written_only_where_it_is():
     moving = tiny.replace("inter", MotionInterConfig(**vars(tiny["inter"])))
     filtered = moving.with_deblocking(38)
