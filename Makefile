@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/*.inl native_coder/CMakeLists.txt)
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all lint docs model clean
 
 demo: .venv/installed
 	$(BIN)/nvc-jax demo --out demo
@@ -30,6 +30,12 @@ docs: .venv/installed
 	@echo "setting up .venv: downloads and a build in C++, some minutes"
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
+
+# The default model from nothing, hours: trains it, packages it, measures and plots it. make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'
+RUN ?= build/embedded
+model: .venv/installed
+	$(BIN)/python train.py --config configs/embedded.py --workdir $(RUN) data.source='$(VIDEOS)'
+	$(BIN)/python tools/package_model.py $(RUN) --clips '$(CLIPS)'
 
 clean:
 	rm -rf .venv build demo
