@@ -64,7 +64,11 @@ def test_reports(nvc, coded, clip):
             assert frame_psnr(b, a) == {name: frame[name] for name in ("psnr_y", "psnr_u", "psnr_v", "psnr")}
 
 
-@pytest.mark.parametrize("size", [(16, 16), (17, 33), (130, 98)], ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param((16, 16), marks=pytest.mark.slow), (17, 33), pytest.param((130, 98), marks=pytest.mark.slow)],
+    ids="{0[0]}x{0[1]}".format,
+)
 def test_sizes(nvc, make_clip, size):
     source = make_clip("source.y4m", synthetic.moving_picture(*size, 3))
     assert nvc("encode", source, "s.bin", "--report", "e.json").code == 0
@@ -239,6 +243,7 @@ def test_report_on_stdout(nvc, stream):
     assert f"{FRAMES} frames" in result.err
 
 
+@pytest.mark.slow
 def test_packaged_model(nvc, clip):
     report = "--report", "r.json"
     assert nvc("encode", clip, "s.bin", "--frames", 1, "--model", "embedded", *report).code == 0

@@ -19,7 +19,7 @@ def said(result):
     return words[words.index("identity") + 1][:12]
 
 
-@pytest.mark.parametrize("precision", ["int16", "float32"])
+@pytest.mark.parametrize("precision", ["int16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_of_a_model_directory(nvc, model, clip, work, precision):
     identity = load_model(model).identity
     assert said(nvc("convert", "--int16", model, "fixed")) == identity[:12]
@@ -51,7 +51,7 @@ def test_of_streams_from_before(nvc, model, clip, work):
         assert nvc("decode", "s.nvc", "d.y4m", "--model", name).code == 0
 
 
-@pytest.mark.parametrize("precision", ["int16", "float32"])
+@pytest.mark.parametrize("precision", ["int16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_of_the_packaged_model(nvc, model, precision):
     """And of a stream of the one before it, which had its name and no deblocking yet, and decodes it."""
     shutil.copy(regression.DATA.with_name(f"embedded_{precision}.nvc"), "s.nvc")

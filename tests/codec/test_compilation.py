@@ -52,7 +52,7 @@ def test_only_a_new_size_compiles(tiny_codec):
     assert not programs
 
 
-@pytest.mark.parametrize("motion", [False, True])
+@pytest.mark.parametrize("motion", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_encoder_and_decoder_run_the_same_programs(tiny_codec, moving_codec, motion):
     """Nothing that feeds the coder or the reference is compiled for the decoder alone."""
     codec, names = (moving_codec, (*SHARED, "compensate")) if motion else (tiny_codec, SHARED)

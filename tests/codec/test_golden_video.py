@@ -11,9 +11,9 @@ from nvc_jax.video import YuvFrame
 CASES = [
     ("96x64", 8, None),
     ("96x64", 32, 0.12),
-    ("96x64", 50, 0.12),
-    ("96x64", 63, None),
-    ("176x144", 24, None),
+    pytest.param(("96x64", 50, 0.12), marks=pytest.mark.slow, id="96x64-qp50"),
+    pytest.param(("96x64", 63, None), marks=pytest.mark.slow, id="96x64-qp63"),
+    pytest.param(("176x144", 24, None), marks=pytest.mark.slow, id="176x144-qp24"),
     ("176x144", 40, 0.12),
 ]
 

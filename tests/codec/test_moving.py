@@ -208,7 +208,7 @@ def test_rdoq_takes_fewer_bits(moving_codec):
     assert sizes[0] > sizes[-1]
 
 
-@pytest.fixture(scope="module", params=["float32", "int16"])
+@pytest.fixture(scope="module", params=[pytest.param("float32", marks=pytest.mark.slow), "int16"])
 def looked_twice(request):
     """The packaged model, its stages, the pictures that the encoder has, and the stream.
 

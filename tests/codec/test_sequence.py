@@ -120,6 +120,7 @@ def test_larger_qps_take_more_bits(tiny_codec):
     assert sizes[-1] > 1.3 * sizes[0]
 
 
+@pytest.mark.slow
 def test_bfloat16(tiny_codec):
     codec = Codec(tiny_codec.stored, "bfloat16")
     source = synthetic.moving_picture(*SIZE, 4)
