@@ -13,6 +13,8 @@ from nvc_jax.ops.exact import CHANNEL_MAX, STRATEGIES, WEIGHT_MAX, product, tap_
 POSITIONS = 6
 SHAPES = (1, 3), (40, 8), (128, 5)  # of kernels: few, so that little is compiled
 
+jitted = jax.jit(product)
+
 
 def extreme(rng, shape, largest):
     """Integers of all sizes, with many at the ends of the range."""
@@ -40,7 +42,7 @@ def activations(rng, shape):
 def test_products_are_exact(strategy, seed, shape):
     rng = np.random.default_rng(seed)
     x, weights = activations(rng, (POSITIONS, shape[0])), extreme(rng, shape, WEIGHT_MAX).astype(np.int16)
-    total = product(x, prepare(weights, strategy))
+    total = jitted(x, prepare(weights, strategy))
     expected = x.astype(np.int64) @ weights.astype(np.int64)
     np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), expected)
 
@@ -51,7 +53,7 @@ def test_the_largest_sums_are_exact(strategy, sign):
     """128 inputs at the end of their range and weights at theirs, all terms of one sign."""
     weights = np.full((128, 2), WEIGHT_MAX, np.int16)
     x = np.array([[-32768] * 128, [32767] * 128], np.int16)
-    total = product(x, prepare(sign * weights, strategy))
+    total = jitted(x, prepare(sign * weights, strategy))
     expected = x.astype(np.int64) @ (sign * weights.astype(np.int64))
     np.testing.assert_array_equal(256 * np.asarray(total.high, np.int64) + np.asarray(total.low), expected)
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_convolutions_round_and_saturate(seed, strategy):
     bias = rng.choice(np.array([-(1 << 28), -4096, -1, 0, 4096, 1 << 28], np.int32), 8)
     bits = rng.integers(9, 21, 8).astype(np.uint8)
     total = x.astype(np.int64) @ weights.astype(np.int64) + bias
-    ours = np.asarray(fixed.affine(x, prepare(weights, bits, strategy), bias))
+    ours = np.asarray(jax.jit(fixed.affine)(x, prepare(weights, bits, strategy), bias))
     np.testing.assert_array_equal(ours, saturated(rounded(total, bits.astype(int))))
 
 
@@ -163,10 +164,13 @@ def test_convolutions_of_neighbourhoods():
     bias = rng.integers(-(1 << 24), 1 << 24, 5).astype(np.int32)
     total = sum(tap @ w.astype(np.int64) for tap, w in zip(taps, weights.reshape(9, 5, 4), strict=True)) + bias[:4]
     expected = saturated(rounded(total, 13))
-    kernel = prepare(weights, np.full(4, 13, np.uint8), "float32")
-    np.testing.assert_array_equal(fixed.convolve3x3(x, kernel, bias[:4], 1), expected)
-    np.testing.assert_array_equal(fixed.convolve3x3(x, kernel, bias[:4], 2), expected[:, ::2, ::2])
+    kernel, convolve = (
+        prepare(weights, np.full(4, 13, np.uint8), "float32"),
+        jax.jit(fixed.convolve3x3, static_argnums=3),
+    )
+    np.testing.assert_array_equal(convolve(x, kernel, bias[:4], 1), expected)
+    np.testing.assert_array_equal(convolve(x, kernel, bias[:4], 2), expected[:, ::2, ::2])
     depthwise = rng.integers(-9000, 9000, (3, 3, 5)).astype(np.int16)
     total = sum(tap * w.astype(np.int64) for tap, w in zip(taps, depthwise.reshape(9, 5), strict=True)) + bias
-    ours = fixed.depthwise3x3(x, prepare_taps(depthwise, np.full(5, 13, np.uint8)), bias)
+    ours = jax.jit(fixed.depthwise3x3)(x, prepare_taps(depthwise, np.full(5, 13, np.uint8)), bias)
     np.testing.assert_array_equal(ours, saturated(rounded(total, 13)))

@@ -16,6 +16,7 @@ from nvc_jax.ops.native_floating import affine, pack
 
 ROUNDING = 2.0**-8  # of bfloat16, relative: half a unit of 8 significant bits, and as much again for sums near a tie
 KINDS = native.available("bfloat16")  # registers them; none where the processor has no AVX512-BF16
+dc_block = jax.jit(floating.dc_block, static_argnums=2)
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -118,8 +119,8 @@ def test_blocks_are_nearly_those_of_float32(kind, shape, middle, seed, shortcut)
     layers = plain._replace(
         **{n: (packed(getattr(plain, n)[0], kind, k), getattr(plain, n)[1]) for n, k in parts.items()}
     )
-    expected = floating.dc_block(*jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (x, plain)), shortcut)
-    result, of_xla = floating.dc_block(x, layers, shortcut), floating.dc_block(x, plain, shortcut)
+    expected = dc_block(*jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (x, plain)), shortcut)
+    result, of_xla = dc_block(x, layers, shortcut), dc_block(x, plain, shortcut)
     errors = [np.sqrt(np.mean((wide(y) - wide(expected)) ** 2)) for y in (result, of_xla)]
     assert errors[0] <= errors[1]
     assert errors[0] < 0.01 * np.sqrt(np.mean(wide(expected) ** 2))

@@ -17,6 +17,10 @@ from nvc_jax.ops.native_int16 import affine_wsilu, pack, pack_taps
 from nvc_jax.spec import FIXED_BITS, FIXED_LARGE_BITS
 
 KERNELS = native.available("int16")
+affine, wsilu_after, wsilu = (
+    jax.jit(f, static_argnums=n) for f, n in ((fixed.affine, ()), (affine_wsilu, ()), (fixed.wsilu, 1))
+)
+dc_block = jax.jit(fixed.dc_block, static_argnums=2)
 pytestmark = pytest.mark.skipif(not int16_functions(), reason="this processor has neither AVX2 nor AVX-512")
 
 # Odd numbers of inputs, padded panels, rows that leave every remainder of a tile; few, as each is compiled.
@@ -49,11 +53,11 @@ def test_convolutions_agree(seed, shape, largest, peak):
     rng = np.random.default_rng(seed)
     x = activations(rng, (rows, inputs)).clip(-peak, min(peak, 32767))
     weights, bits, bias = numbers(rng, inputs, outputs, largest)
-    expected = fixed.affine(x, exact.prepare(weights, bits, "float64"), bias)
+    expected = affine(x, exact.prepare(weights, bits, "float64"), bias)
     for kernels, unit in itertools.product(KERNELS, (FIXED_BITS, FIXED_LARGE_BITS)):
         packed = pack(weights, bits, kernels, unit)
-        np.testing.assert_array_equal(fixed.affine(x, packed, bias), expected)
-        np.testing.assert_array_equal(affine_wsilu(x, packed, bias), fixed.wsilu(expected, unit))
+        np.testing.assert_array_equal(affine(x, packed, bias), expected)
+        np.testing.assert_array_equal(wsilu_after(x, packed, bias), wsilu(expected, unit))
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -119,9 +123,9 @@ def test_blocks_agree(shape, middle, shortcut, unit, seed, largest, peak):
     rng = np.random.default_rng(seed)
     x = activations(rng, shape).clip(-peak, min(peak, 32767))
     (plain,), packed = block(rng, shape[-1], largest, unit, middle)
-    expected = fixed.dc_block(x, plain, shortcut)
+    expected = dc_block(x, plain, shortcut)
     for layers in packed:
-        np.testing.assert_array_equal(fixed.dc_block(x, layers, shortcut), expected)
+        np.testing.assert_array_equal(dc_block(x, layers, shortcut), expected)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +138,7 @@ def test_every_backend_computes_any_middle(channels, middle, strategies):
     rng = np.random.default_rng(middle)
     x = activations(rng, (1, 3, 5, channels)).clip(-3000, 3000)
     plain, packed = block(rng, channels, 300, FIXED_BITS, middle, strategies)
-    program = jax.jit(fixed.dc_block, static_argnums=2)
-    first, *others = (np.asarray(program(x, layers, True)) for layers in plain + packed)
+    first, *others = (np.asarray(dc_block(x, layers, True)) for layers in plain + packed)
     assert (abs(first.astype(int)) < 32767).mean() > 0.5
     for other in others:
         np.testing.assert_array_equal(other, first)

@@ -44,7 +44,9 @@ def test_depthwise_value_and_gradients(shape):
 
     with jax.default_matmul_precision("highest"):
         expected, ours = (
-            jax.jit(lambda *inputs, function=f: (function(*inputs), jax.grad(loss(function), (0, 1))(*inputs)))(x, kernel)
+            jax.jit(lambda *inputs, function=f: (function(*inputs), jax.grad(loss(function), (0, 1))(*inputs)))(
+                x, kernel
+            )
             for f in (grouped_convolution, depthwise3x3)
         )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), ours, expected)

@@ -46,8 +46,8 @@ def for_kernels(layers, interpret=True):
     ("channels", "middle", "height", "width", "shortcut", "tilings"),
     [
         (16, 4, 9, 7, False, TILINGS),
-        (48, 4, 5, 13, True, TILINGS),
-        (48, 4, 3, 2, False, None),
+        pytest.param(48, 4, 5, 13, True, TILINGS, marks=pytest.mark.slow),
+        pytest.param(48, 4, 3, 2, False, None, marks=pytest.mark.slow),
         (16, 2, 3, 5, True, TILINGS),
         (40, 1, 5, 3, False, TILINGS),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def pictures(config, params):
     rng = np.random.default_rng(1)
     picture = jnp.asarray(rng.random((1, 1, 32, 32, 3)), jnp.float32)
     qps = jnp.full((1, 1), 20.0)
-    return network.apply({"params": params["inter"]}, picture, qps)
+    return jax.jit(network.apply)({"params": params["inter"]}, picture, qps)
 
 
 def kill_ffn(flat):

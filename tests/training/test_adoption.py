@@ -1,10 +1,13 @@
 """Starting from a model of another architecture, and training a part of one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import synthetic
+from launch import QUICKLY
 
 from nvc_jax.codec.store import save_model
 from nvc_jax.errors import ConfigError
@@ -83,13 +86,16 @@ def test_a_part_is_trained_and_the_rest_stays_bit_for_bit(name):
     optimiser = Optimiser(name, weight_decay=0.1, scales=(("", 0.0), ("inter/decoder", 1.0)))
     config, params = TrainConfig(tiny, (stage,), optimiser=optimiser, average_decay=0.9), synthetic.tiny_model().params
     packing = Packing.of(optimiser, params)
-    state = initial_state(config, params, packing)
+    quick = functools.partial(jax.jit, compiler_options=QUICKLY)
+    state = quick(lambda params: initial_state(config, params, packing))(params)
     ones = jax.tree.map(jnp.ones_like, state.params["inter"])
+    update = quick(lambda state: Step(config, stage, 0, packing)._update(state, {"inter": ones}, jnp.float32(0.01)))
     after = state
     for _ in range(2):
-        after, norm = Step(config, stage, 0, packing)._update(after, {"inter": ones}, jnp.float32(0.01))
+        after, norm = update(after)
     assert float(norm) > 0
-    old, new = (flatten(packing.unpack("inter", each.params["inter"])) for each in (state, after))
+    unpack = quick(lambda packed: packing.unpack("inter", packed))
+    old, new = (flatten(unpack(each.params["inter"])) for each in (state, after))
     for key, leaf in old.items():
         assert np.array_equal(leaf, new[key]) != key.startswith("decoder"), key
 
@@ -102,6 +108,10 @@ def test_frozen_parameters_have_no_gradient():
     def total(packed):
         return sum(leaf.sum() for leaf in jax.tree.leaves(packing.unpack("inter", packed)))
 
-    gradient = packing.unravel["inter"](jax.grad(total)(packing.pack("inter", params["inter"])))
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    def gradient_of(tree):
+        return packing.unravel["inter"](jax.grad(total)(packing.pack("inter", tree)))
+
+    gradient = gradient_of(params["inter"])
     for name, leaf in flatten(gradient).items():
         np.testing.assert_array_equal(leaf, float(name.startswith("decoder")), err_msg=name)
