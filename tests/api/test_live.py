@@ -21,7 +21,7 @@ def decode(codec, encoder, packets, **options):
 
 
 @pytest.mark.parametrize("delay", [0, 1])
-@pytest.mark.parametrize("name", ["codec", "moving", "pair"])
+@pytest.mark.parametrize("name", ["codec", pytest.param("moving", marks=pytest.mark.slow), "pair"])
 def test_packets_are_those_of_the_stream(request, rgb, name, delay):
     codec = request.getfixturevalue(name)
     several = codec.config.pictures

@@ -12,6 +12,7 @@ import synthetic
 
 from nvc_jax.benchmark import ablation, sequence
 from nvc_jax.benchmark.clock import Times
+from nvc_jax.benchmark.command import main
 from nvc_jax.benchmark.modules import PARTS, module_calls, stage_calls
 from nvc_jax.benchmark.subject import QP, Subject, code_packet, load, moving_picture
 from nvc_jax.codec.model import Codec
@@ -86,6 +87,7 @@ def decodes_its_symbols(subject):
     assert subject.network_encode().z.any()
 
 
+@pytest.mark.slow
 def test_variants_agree(subject):
     """Every fusion except operation by operation, which compiles a thousand programs."""
     ways = [way for way in ablation.variants(subject) if way.name != "op by op"]
@@ -157,8 +159,15 @@ def test_tool(tmp_path, compilation_cache):
         ),
     ],
 )
-def test_bad_options(tmp_path, options, message):
-    command = [sys.executable, str(TOOL), "--model", "tiny", "--output", str(tmp_path / "out.json"), *options]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stderr) == (1, f"bench.py: {message}\n")
+def test_bad_options(tmp_path, capsys, options, message):
+    arguments = ["--model", "tiny", "--output", str(tmp_path / "out.json"), *options]
+    assert main(arguments, prog="bench.py") == 1
+    assert capsys.readouterr().err == f"bench.py: {message}\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_tool_is_the_command(tmp_path):
+    command = [sys.executable, str(TOOL), "--model", "tiny", "--output", str(tmp_path / "out.json"), "--size", "64"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert told.stderr.startswith("bench.py: --size 64 is not of the form WIDTHxHEIGHT")

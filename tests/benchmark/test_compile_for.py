@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nvc_jax.benchmark import targets
 from nvc_jax.benchmark.compile_children import compiled_rows
+from nvc_jax.benchmark.compile_command import main
 from nvc_jax.benchmark.compile_tables import plot, print_table
 from nvc_jax.benchmark.device_programs import STREAMS, coding_programs
 from nvc_jax.benchmark.subject import load
@@ -44,10 +45,16 @@ def run_tool(*arguments):
         ),
     ],
 )
-def test_refused_options(arguments, message):
-    refused = run_tool(*arguments)
+def test_refused_options(arguments, message, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(arguments, prog="compile_for.py") == 1
+    assert capsys.readouterr().err == f"compile_for.py: {message}\n"
+
+
+def test_the_tool_is_the_command():
+    refused = run_tool("--target", "h300")
     assert refused.returncode == 1
-    assert refused.stderr == f"compile_for.py: {message}\n"
+    assert refused.stderr.startswith("compile_for.py: unknown target 'h300'")
 
 
 @pytest.mark.parametrize(("name", "package"), [("v5e", "libtpu"), ("h100", "jax-cuda12-plugin")])

@@ -1,6 +1,8 @@
 """BD-rates: identities on real curves, independent integration, and reasons for having none."""
 
+import contextlib
 import copy
+import io
 import itertools
 import json
 import re
@@ -111,14 +113,18 @@ def test_sequences_that_the_anchor_lacks(vtm):
 
 
 def run(*arguments):
-    command = [sys.executable, TOOL, *arguments]
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    """The command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = compare_command.main([str(part) for part in arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def test_tool(tmp_path, vtm, shared):
     anchor = shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json"
     (tmp_path / "test.json").write_text(json.dumps({"HEVC_D": scaled(vtm, 0.9)["HEVC_D"]}))
-    result = run("--anchor", anchor, tmp_path / "test.json", "--json")
+    command = [sys.executable, TOOL, "--anchor", anchor, tmp_path / "test.json", "--json"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert json.loads(result.stdout)[str(tmp_path / "test.json")]["average"] == pytest.approx(-10)
     shown = run("--anchor", anchor, tmp_path / "test.json", anchor)

@@ -18,7 +18,7 @@ def points_of(path):
     ("kind", "options"),
     [
         ("tiny", ("--container", "dcvc")),
-        ("moving", ()),
+        pytest.param("moving", (), marks=pytest.mark.slow),
         pytest.param("tiny", ("--precision", "bfloat16", "--rdoq", 0), marks=pytest.mark.slow),
         pytest.param("moving", ("--container", "dcvc", "--no-skip-blocks"), marks=pytest.mark.slow),
     ],

@@ -46,7 +46,15 @@ def assert_equals_reference(quality, decoded, source):
         assert value == (None if expected is None else pytest.approx(expected, abs=1e-5))
 
 
-@pytest.mark.parametrize(("width", "height"), [(352, 352), (200, 179), (178, 180), (176, 144)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        pytest.param(352, 352, marks=pytest.mark.slow),
+        (200, 179),
+        pytest.param(178, 180, marks=pytest.mark.slow),
+        (176, 144),
+    ],
+)
 def test_quality_of_a_picture_equals_float64(width, height):
     picture, source = picture_of(np.random.default_rng(0), height, width)
     quality = picture_quality(jnp.asarray(picture), source)
@@ -109,6 +117,7 @@ def test_golden_pictures_equal_float64(golden, size):
     assert_equals_reference(quality, unrounded(picture, height, width), (source.y, source.u, source.v))
 
 
+@pytest.mark.slow
 def test_a_large_golden_frame_equals_float64(golden):
     settings = json.loads((golden / "streams.json").read_text())["stream_f_1312x736_qp42-42"]
     with np.load(golden / settings["input"]) as data:

@@ -160,6 +160,7 @@ def test_target_out_of_reach_is_said_after_everything_is_written(teacher, clip, 
     assert found["0.1"] is not None
 
 
+@pytest.mark.slow
 def test_candidate_without_a_bd_rate_is_left_out(teacher, clip, quick, tmp_path, monkeypatch):
     right = loss.curves
 
