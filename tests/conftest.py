@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+QUICKLY_COMPILED = {"api", "benchmark", "cli", "codec", "evaluation", "search", "training"}  # folders of tests
+AS_USERS_HAVE = "test_golden", "test_regression", "test_float32"  # beginnings of files in them
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +69,25 @@ def golden_codec(golden_weights):
         return Codec(make_model(dcvc_rt, params_from_official(dcvc_rt, image, video), "golden"))
 
     return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_programs(request):
+    """Programs of some folders compile fast, with XLA's optimisations off, also in processes that a test starts.
+
+    Their tests compile much and run little. Golden vectors and streams, kernels and networks have what users have.
+    """
+    if request.path.parent.name not in QUICKLY_COMPILED or request.path.name.startswith(AS_USERS_HAVE):
+        yield
+        return
+    import jax
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -391,6 +391,7 @@ def test_a_stream_is_decoded_while_it_is_made(nvc_command, clip, frames, work):
     assert shown.getvalue().count(b"FRAME\n") == len(frames)
 
 
+@pytest.mark.slow
 def test_rdoq(nvc, clip, model):
     """On by default in our files, off in the official container; the decoder does not care."""
     sizes = {}

@@ -76,12 +76,12 @@ def test_pipes(nvc_command, clip, coded):
     assert sizes == [frame_bytes(WIDTH, HEIGHT)] * FRAMES
 
 
-def test_demo_of_a_pipe_is_refused(nvc_process, work):
+def test_demo_of_a_pipe_is_refused(nvc, nvc_process, work):
     os.mkfifo(work / "pipe.y4m")
-    for name, told in (("pipe.y4m", "pipe.y4m"), ("-", "standard input")):
-        process = nvc_process("demo", "--video", name, stdin=subprocess.DEVNULL)
-        sentence = f"nvc-jax: {told}: the demo reads its video several times, and a pipe only once; give a file."
-        assert refusal(process) == sentence
+    sentence = "{}: the demo reads its video several times, and a pipe only once; give a file."
+    assert nvc("demo", "--video", "pipe.y4m").refusal() == sentence.format("pipe.y4m")
+    process = nvc_process("demo", "--video", "-", stdin=subprocess.DEVNULL)
+    assert refusal(process) == "nvc-jax: " + sentence.format("standard input")
 
 
 def test_cut_pipe_gives_the_whole_frames(nvc_process, coded):

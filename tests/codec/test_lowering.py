@@ -28,8 +28,10 @@ CASES = [
     for precision in PRECISIONS
     if precision != "int16"
 ]
-CASES += [(kind, "int16", strategies_of("tpu")[-1]) for kind in KINDS[:2]]
-CASES += [pytest.param(KINDS[2], "int16", strategies_of("tpu")[-1], marks=pytest.mark.slow)]
+CASES += [
+    pytest.param(kind, "int16", strategies_of("tpu")[-1], marks=() if kind == KINDS[1] else pytest.mark.slow)
+    for kind in KINDS[:3]
+]
 CASES += [pytest.param(KINDS[-1], "int16", strategy, marks=pytest.mark.slow) for strategy in STRATEGIES]
 
 

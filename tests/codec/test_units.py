@@ -29,7 +29,7 @@ WITHOUT_ADAPTORS = tiny.replace(
 CONFIGS = {"with adaptors": tiny, "without adaptors": WITHOUT_ADAPTORS}
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=["with adaptors", pytest.param("without adaptors", marks=pytest.mark.slow)])
 def model(request):
     """Its parameters are multiples of 1/256."""
     stored = synthetic.model_of(CONFIGS[request.param])

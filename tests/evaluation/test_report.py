@@ -60,6 +60,7 @@ def test_page_without_streams_has_no_crops(results):
     assert "+0.0 %" in report.html
 
 
+@pytest.mark.slow
 def test_official_results_have_neither_frames_nor_pictures(shared, results, streams):
     vtm = read_results(shared / "data" / "vtm_17.0_yuv420_lowdelay_ip0.json")
     report = make_report({"vtm": vtm, "again": vtm}, "vtm", streams)

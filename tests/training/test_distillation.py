@@ -107,6 +107,7 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_from_it(efd_step):
     assert [float(found[name]) for name in names] == pytest.approx([0.0] * 4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_teacher_is_an_argument_and_its_distance_is_in_the_loss(efd_step):
     run, state, teacher = efd_step
     other = teacher | {"recon_out": jax.tree.map(lambda leaf: 1.5 * leaf, teacher["recon_out"])}
