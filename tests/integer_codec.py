@@ -82,8 +82,8 @@ class Network:
     """One network: the blocks of section 4 by the names of their parameters."""
 
     parameters: Parameters
-    white: int = 512
     qp: int = 0
+    white: int = 512
 
     def _finish(self, total: np.ndarray, name: str, suffix: str = "") -> np.ndarray:
         bits, bias = (self.parameters[f"{name}/{part}{suffix}"].astype(np.int64) for part in ("bits", "bias"))
@@ -356,7 +356,9 @@ def code_sequence(
     """
     white = 4096 if fine else 512
     networks = {
-        name: kind({n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")}, white)
+        name: kind(
+            {n.removeprefix(f"{name}/"): p for n, p in parameters.items() if n.startswith(f"{name}/")}, white=white
+        )
         for name, kind in (("intra", Intra), ("inter", Inter))
     }
     reference = None
