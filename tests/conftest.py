@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKLY_COMPILED = {"api", "benchmark", "cli", "codec", "evaluation", "search", "training"}  # folders of tests
-AS_USERS_HAVE = "test_golden", "test_regression", "test_float32"  # beginnings of files in them
+QUICKLY_COMPILED = {"benchmark", "evaluation", "search", "training"}  # folders of tests
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +74,9 @@ def golden_codec(golden_weights):
 def quick_programs(request):
     """Programs of some folders compile fast, with XLA's optimisations off, also in processes that a test starts.
 
-    Their tests compile much and run little. Golden vectors and streams, kernels and networks have what users have.
+    Their tests compile much and run little. Whatever codes streams elsewhere has what users have.
     """
-    if request.path.parent.name not in QUICKLY_COMPILED or request.path.name.startswith(AS_USERS_HAVE):
+    if request.path.parent.name not in QUICKLY_COMPILED:
         yield
         return
     import jax
