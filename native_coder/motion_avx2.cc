@@ -232,12 +232,21 @@ NVC_TARGET void MoveUint16(Strided<const uint16_t> window, int phase_y, int phas
   constexpr size_t kLine = kBlock * kChannels;
   alignas(64) int32_t filtered[kWindow * kLine];
   const int16_t *const vertical = kWeights[phase_y], *const horizontal = kWeights[phase_x];
+  if (phase_y == 0 && phase_x == 0) {
+    for (size_t row = 0; row < kBlock; ++row) {
+      const uint16_t* const from = window.data + (kBefore + row) * window.stride + kBefore * kChannels;
+      for (size_t i = 0; i < kLine; ++i) out.data[row * out.stride + i] = std::min<uint16_t>(from[i], kFineScale);
+    }
+    return;
+  }
   const size_t first = phase_y == 0 ? kBefore : 0, rows = phase_y == 0 ? kBlock : kWindow;
   for (size_t row = 0; row < rows; ++row) {
     const uint16_t* const from = window.data + (first + row) * window.stride;
     int32_t* const line = filtered + row * kLine;
-    for (size_t i = 0; i < kLine; ++i) line[i] = from[i + kBefore * kChannels] << kTapBits;
-    if (phase_x == 0) continue;
+    if (phase_x == 0) {
+      for (size_t i = 0; i < kLine; ++i) line[i] = from[i + kBefore * kChannels] << kTapBits;
+      continue;
+    }
     for (size_t i = 0; i < kLine; ++i) {
       int32_t sum = 0;
       for (size_t k = 0; k < kTaps; ++k) sum += horizontal[k] * from[i + k * kChannels];
