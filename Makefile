@@ -31,9 +31,11 @@ docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
-# The default model from nothing, hours: trains it, packages it, measures and plots it. make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'
-RUN ?= build/embedded
+# The default model from nothing, in hours: trains it, and replaces the packaged one with its results and figures. Goes
+# on where it was stopped. Not run from end to end so far. make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'
+RUN ?= runs/embedded
 model: .venv/installed
+	@test -n '$(VIDEOS)' && test -n '$(CLIPS)' || { echo "make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'"; exit 1; }
 	$(BIN)/python train.py --config configs/embedded.py --workdir $(RUN) data.source='$(VIDEOS)'
 	$(BIN)/python tools/package_model.py $(RUN) --clips '$(CLIPS)'
 

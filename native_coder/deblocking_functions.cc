@@ -17,8 +17,8 @@ using Mask = ffi::Buffer<ffi::PRED>;
 
 ffi::Error Mismatch() {
   return ffi::Error::InvalidArgument(
-      "shape mismatch: deblocking takes int16 or uint16 pictures and int32 sizes, or both in float32; pictures have three "
-      "channels, and their sides are multiples of 16");
+      "shape mismatch: deblocking takes int16 or uint16 pictures and int32 sizes, or both in float32; pictures have "
+      "three channels, and their sides are multiples of 16");
 }
 
 template <class Number, class Size>

@@ -87,6 +87,7 @@ def quick_programs(request):
         jax.config.update("jax_disable_most_optimizations", True)
         yield
         jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()  # which are kept by function and shapes alone; those on disk know the flag
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -203,7 +203,8 @@ int main() {
       const Picture<float> real = RandomReal(shape);
       const int price = std::array{0, 3, 20, 179}[static_cast<size_t>(Random(0, 3))];
       if (!Searches(*kernels, picture, reference, price) || !Moves(*kernels, picture, vectors) ||
-          !Moves(*kernels, Fine(picture), vectors) || !Moves(*kernels, real, vectors) || !Spreads(shape, vectors) || !Refines(*kernels, picture, reference, i)) {
+          !Moves(*kernels, Fine(picture), vectors) || !Moves(*kernels, real, vectors) || !Spreads(shape, vectors) ||
+          !Refines(*kernels, picture, reference, i)) {
         std::printf("wrong motion of %zu x %zu pixels, case %d\n", shape.height, shape.width, i);
         return 1;
       }

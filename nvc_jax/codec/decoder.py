@@ -31,8 +31,8 @@ class DecodedFrame:
         index: its number.
         packet: as found in the container; a LostPicture repeats the picture before it.
         number: of the picture in the packet.
-        pictures: those of the packet [1, T, H', W', 3], YCbCr, padded, not rounded, on the device: float32 in 0..1, or
-            int16 in 1/512.
+        pictures: those of the packet [1, T, H', W', 3], YCbCr, padded, not rounded, on the device: float32 in 0..1,
+            int16 in 1/512 or uint16 in 1/4096.
         planes: the picture in 8-bit 4:2:0.
         rgb: the same in RGB (BT.709 from 4:4:4), if asked for.
         resynced: how many table indexes of the packet had to be taken otherwise than computed (codec/resync.py).

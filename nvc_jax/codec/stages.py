@@ -214,7 +214,7 @@ def synthesise(
 
 @_network_stage()
 def reconstruct(network: Network, params: ParamTree, synthesis: Synthesis, qps: Array) -> Array:
-    """Decoder feature to pictures [B, T, H', W', 3] float32 in 0..1 (or int16)."""
+    """Decoder feature to pictures [B, T, H', W', 3] float32 in 0..1 (or int16, or uint16)."""
     return run(network, params, "reconstruct", synthesis.feature, synthesis.side, qps)
 
 

@@ -54,7 +54,7 @@ def picture_quality(picture: Array, source: Frame) -> Quality:
     """Compare a decoded picture with its source.
 
     Args:
-        picture: [1, H', W', 3] YCbCr, padded, not rounded: in 0..1, or int16 in 1/512.
+        picture: [1, H', W', 3] YCbCr, padded, not rounded: in 0..1, int16 in 1/512 or uint16 in 1/4096.
         source: H x W.
     """
     width, height = source.size

@@ -84,8 +84,7 @@ class NetworkConfig:
             raise ConfigError(
                 f"{type(self).__name__}.latent is {self.latent}; it must be a multiple of {self.steps} (coding steps)."
             )
-        decoder = getattr(self, "decoder", None)
-        if self.fine and PATCH_CHANNELS in (self.width, decoder and decoder.width):
+        if self.fine and PATCH_CHANNELS in self._widths_beside_pictures():
             where = f"{type(self).__name__}.fine_pictures"
             raise ConfigError(f"{where} needs widths other than {PATCH_CHANNELS}: only adaptors change units.")
         for name, value in vars(self).items():
@@ -93,6 +92,10 @@ class NetworkConfig:
             if width % self.pictures:  # each has an equal part of a quality bank
                 where = f"{type(self).__name__}.{name}"
                 raise ConfigError(f"{where} is {width} wide; it must be a multiple of {self.pictures} (pictures).")
+
+    def _widths_beside_pictures(self) -> tuple[int, ...]:
+        """Those that DC blocks take pictures to, or make them of."""
+        return (self.width,)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON, part of the identity of models (D12).
@@ -171,6 +174,9 @@ class IntraConfig(NetworkConfig):
     fine_pictures: bool = False
 
     steps: ClassVar[int] = 4
+
+    def _widths_beside_pictures(self) -> tuple[int, ...]:
+        return self.width, self.decoder.width
 
 
 @dataclasses.dataclass(frozen=True)

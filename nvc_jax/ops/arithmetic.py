@@ -55,4 +55,5 @@ def to_precision(x: Array, dtype: DTypeLike) -> Array:
 
 def as_read(pictures: Array, dtype: DTypeLike) -> Array:
     """Pictures as networks of this precision read them: fine ones as int16 in 1/4096, `Network.fixed_units` knows."""
-    return pictures.astype(jnp.int16) if pictures.dtype == jnp.uint16 else to_precision(pictures, dtype)
+    fine = pictures.dtype == jnp.uint16 and dtype == jnp.int16
+    return pictures.astype(dtype) if fine else to_precision(pictures, dtype)

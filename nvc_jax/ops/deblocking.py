@@ -44,7 +44,7 @@ _RAMP_BITS = _UNIT_BITS = 6
 def deblock(picture: Array, qp: Array, strength: int, weak: Edges | None = None) -> Array:
     """Smooth the edges of blocks: those between columns of blocks first, then those between rows.
 
-    On CPUs with AVX2 it is in C++, with the same bits in int16 and float32; gradients are XLA's everywhere.
+    On CPUs with AVX2 it is in C++, with the same bits; gradients are XLA's everywhere.
 
     Args:
         picture: [B, H, W, C] in 0..1, or int16 or uint16; H and W are multiples of 16.

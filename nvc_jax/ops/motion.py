@@ -90,7 +90,7 @@ def estimate(picture: Array, reference: Array, qp: Array) -> Array:
     The cost is the sum of absolute differences of luma plus the price of vectors unlike their neighbours, minimised
     over all vectors in small pictures first, then over the vectors of neighbours, whole pixels, half and quarter
     pixels, and twice the neighbours again. All numbers are multiples of 1/8 and below 2^20, so float32 holds them
-    exactly, and int16 pictures give the same vectors on every machine.
+    exactly, and pictures of integers give the same vectors on every machine.
 
     Args:
         picture: [B, H, W, 3] in 0..1, or int16 or uint16; H and W are multiples of 16.
@@ -159,7 +159,7 @@ def not_worth_coding(picture: Array, prediction: Array, decoded: Array, bits: Ar
     """Mask of the blocks whose bits were worth at least the error that they saved. Encoder only.
 
     Args:
-        picture: [B, H, W, 3] in 0..1, or int16; H and W are multiples of 16.
+        picture: [B, H, W, 3] in 0..1, or int16 or uint16; H and W are multiples of 16.
         prediction: the same, from `compensate`.
         decoded: the same.
         bits: [B, H/16, W/16] int32 that the blocks took, in 1/256.

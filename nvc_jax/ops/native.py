@@ -31,7 +31,8 @@ _FUNCTIONS = {
     "motion": motion_functions,
     "deblocking": deblocking_functions,
 }
-_PICTURES = tuple(map(jnp.dtype, (jnp.int16, jnp.uint16, jnp.float32)))  # that motion and deblocking take
+# Those that motion and deblocking take; the search takes no uint16 ones (`motion.as_searched`).
+_PICTURES = tuple(map(jnp.dtype, (jnp.int16, jnp.uint16, jnp.float32)))
 _CHANNELS = 3
 
 

@@ -89,6 +89,35 @@ def test_a_residual_network_is_given_the_difference_of_whole_pictures(residual_p
     assert given[0].dtype == dtype(loaded.params)
 
 
+def test_fine_pictures_are_those_of_real_numbers(residual_codec):
+    """In and out of both networks, to rounding: a wrong unit would be another factor."""
+    fine = np.round(4096 * synthetic.uniform("fine", (1, 1, 48, 48, 3), 0, 1))
+    given = np.round(512 * synthetic.uniform("feature", (1, 6, 6, 16), -1, 1)) / 512
+    qps, symbols = jnp.array([[30.0]]), np.zeros((1, 3, 3, 3), np.int8)
+    picture = synthetic.moving_picture(*SIZE, 1)
+
+    def results(precision):
+        codec = Codec(residual_codec.stored, precision)
+        number = {"float32": 1, "int16": 512}[precision]
+        feature = jnp.asarray(number * given, dtype(codec.networks(None)["inter"].params))
+        reference = to_precision(jnp.asarray(fine / 4096, jnp.float32), jnp.uint16 if number == 512 else jnp.float32)
+        for name, loaded in codec.networks(None).items():
+            side, context = None, None
+            if name == "inter":
+                state, side = loaded.network.apply_side(loaded.network.start(reference), symbols)
+                features, _ = loaded.run(stages.features, state, qps)
+                context = loaded.run(stages.context, features)
+                yield np.asarray(context, np.float64) / number, 0.02
+            y, _ = loaded.run(stages.latents, upload(picture), context, qps, side)
+            yield np.asarray(y, np.float64) / (number // 2 or 1), 0.1
+            pictures = loaded.reconstruct(Synthesis(feature, side), qps)
+            yield np.asarray(to_precision(pictures, jnp.float32)), 0.005
+
+    for (real, tolerance), (integers, _) in zip(results("float32"), results("int16"), strict=True):
+        assert np.std(real) > 5 * tolerance
+        np.testing.assert_allclose(integers, real, atol=tolerance)
+
+
 def test_the_reference_is_the_last_picture_moved(moving_codec):
     with recorded_stages() as calls:
         streams.encode(moving_codec, synthetic.moving_picture(*SIZE, 4), SCHEDULE, reconstruct=False)

@@ -114,6 +114,11 @@ def test_rgb_is_that_of_real_numbers(white, dtype):
     picture[0, 2, :8] = np.array(np.meshgrid(*[[0, white]] * 3)).reshape(3, 8).T
     real = colour.picture_to_rgb(picture.astype(np.float32) / white)
     assert np.abs(np.asarray(colour.picture_to_rgb(picture), int) - np.asarray(real, int)).max() <= 1
+    luma, u, v = np.moveaxis(picture.astype(np.int64), -1, 0)
+    u, v = u - white // 2, v - white // 2
+    exact = np.stack([4096 * luma + 6450 * v, 4096 * luma - 767 * u - 1917 * v, 4096 * luma + 7601 * u], axis=-1)
+    exact = (exact + 4) >> 3 if white == 4096 else exact
+    np.testing.assert_array_equal(colour.picture_to_rgb(picture), np.clip((255 * exact + (1 << 20)) >> 21, 0, 255))
     grey = np.full((1, 2, 2, 3), white // 2, dtype)
     np.testing.assert_array_equal(colour.picture_to_rgb(grey), 128)
 
