@@ -2,8 +2,8 @@
 
 A number is in units of 1/512, so that real numbers up to 64 fit, or of 1/256, for those up to 128. Latents are in 1/256
 because symbols go up to 128. So are the features of the intra network, and in all networks the predictions of latents.
-Fine pictures, and what is added up to them, are in 1/4096: in 1/512 every
-first picture has a squared error of 0.1 (of 255^2) by that alone, and those after it inherit it.
+Fine pictures, and what is added up to them, are in 1/4096: in 1/512 every first picture has a squared error of 0.1 (of
+255^2) by that alone, and those after it inherit it.
 Only WSiLU computes with the unit: parameters of convolutions and gains take one unit to another. Networks declare the
 units of their layers (`Network.fixed_units`).
 """

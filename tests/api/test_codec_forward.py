@@ -35,8 +35,8 @@ def test_latents(residual, rgb):
     first, second, _ = residual.forward(rgb[:COUNT], 40).latents
     assert second.y.shape == second.y_hat.shape == second.mean.shape == second.scale.shape
     assert (first.y.shape[:2], first.z_hat.shape[:2]) == ((2, 3), (1, 1))
-    residual = np.asarray(first.y_hat - first.mean)
-    np.testing.assert_allclose(residual, np.round(residual), atol=1e-4)
+    symbols = np.asarray(first.y_hat - first.mean)
+    np.testing.assert_allclose(symbols, np.round(symbols), atol=1e-4)
     assert np.abs(first.y - first.y_hat).max() < 0.51
     np.testing.assert_array_equal(first.z_hat, np.round(first.z_hat))
 

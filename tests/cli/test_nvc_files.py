@@ -100,7 +100,7 @@ def test_overhead(stream, packets):
     assert trailer <= 14 + 4 * (1 + LENGTH // PERIOD)
 
 
-@pytest.mark.parametrize("start", [0, 1, 3, 4, 5, 7, 8, 11, 12])
+@pytest.mark.parametrize("start", range(LENGTH))
 def test_seeking(nvc, coded, start):
     stream, report = coded
     assert decoded_hashes(nvc, stream, "--start", start) == hashes(report)[start:]
@@ -124,7 +124,7 @@ def test_start_beyond_the_end(nvc, stream, work):
 
 def test_cuts_give_the_frames_before_them(nvc, stream, packets, work):
     data = stream.read_bytes()
-    for cut in np.random.default_rng(3).choice(np.arange(packets[0].size_bytes, len(data)), 5, replace=False):
+    for cut in np.random.default_rng(3).choice(np.arange(packets[0].size_bytes, len(data)), 10, replace=False):
         (work / "cut.nvc").write_bytes(data[:cut])
         with unchanged(work):
             assert "cut.nvc: " in nvc("decode", "cut.nvc", "d.y4m").refusal()

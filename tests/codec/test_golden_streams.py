@@ -11,9 +11,13 @@ from nvc_jax.codec.schedule import Schedule
 from nvc_jax.video import YuvFrame
 from nvc_jax.video.quality import plane_psnr
 
-# A case of each kind: intra frames in between, odd sizes without a threshold, two coders, fixed scales.
-SMALL = "a_96x64_qp21-21", "b_176x144_qp10-14", "c_130x98_qp55-63", "d_130x98_qp21-21", "e_176x144_qp21-21"
-OTHERS = "a_96x64_qp50-50", "b_176x144_qp36-36", "c_130x98_qp21-21", "d_130x98_qp42-42", "e_176x144_qp63-63"
+# A case of each kind: intra frames in between, odd sizes without a threshold, two coders, fixed scales; and one more of
+# the last kind, at the highest qp.
+SMALL = (
+    "a_96x64_qp21-21", "b_176x144_qp10-14", "c_130x98_qp55-63", "d_130x98_qp21-21", "e_176x144_qp21-21",
+    "e_176x144_qp63-63",
+)  # fmt: skip
+OTHERS = "a_96x64_qp50-50", "b_176x144_qp36-36", "c_130x98_qp21-21", "d_130x98_qp42-42"
 LARGE = "f_1312x736_qp21-21", "f_1312x736_qp42-42"
 MORE = tuple(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS + LARGE)
 UNSAFE = pytest.param("g_1312x736_qp21-21", marks=pytest.mark.slow)  # scales on index edges: encoded only

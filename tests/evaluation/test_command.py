@@ -248,14 +248,16 @@ def test_model_that_decodes_to_nan(evaluate, make_clip, tmp_path, capsys):
 
 
 def test_killed_and_resumed_with_workers(evaluate, make_clip, tiny_model, tmp_path):
-    arguments = ["--model", tiny_model, "--videos", make_clip(32, 32, 3, "one.y4m"), "--qps", *range(0, 60, 5)]
+    make_clip(32, 32, 3, "one.y4m")
+    clips = make_clip(32, 32, 3, "two.y4m").parent
+    arguments = ["--model", tiny_model, "--videos", clips / "one.y4m", clips / "two.y4m", "--qps", *range(0, 60, 5)]
     assert evaluate(*arguments) == 0
     expected = points_of(tmp_path / "out.json")
 
     streams, output = tmp_path / "resumed", tmp_path / "resumed.json"
     arguments += ["--stream-dir", streams, "--output", output, "--check-existing"]
     command = [sys.executable, ROOT / "eval.py", "--workers", "2", *arguments]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}  # a device for each worker
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}  # a device for each worker
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, process_group=0, env=environment)
     deadline = time.monotonic() + 120
     while process.poll() is None and not list(streams.rglob("*.json")) and time.monotonic() < deadline:
@@ -376,10 +378,10 @@ class DeviceJob:
 
 
 def test_workers_are_spread_over_the_devices(tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    outcomes = dict(run_all(dict.fromkeys(range(2), DeviceJob(tmp_path, 2)), workers=2))
-    assert sorted(outcome["device"] for outcome in outcomes.values()) == [0, 1]
+    outcomes = dict(run_all(dict.fromkeys(range(3), DeviceJob(tmp_path, 3)), workers=3))
+    assert sorted(outcome["device"] for outcome in outcomes.values()) == [0, 1, 2]
 
 
 def test_defaults_are_those_of_the_stored_results():
