@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Bytecode is left to the first import, also where the environment, as that of many images, forbids to write it.
+export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/*.inl native_coder/CMakeLists.txt)
 
 .PHONY: demo test test-all lint docs model clean

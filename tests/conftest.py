@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKLY_COMPILED = {"benchmark", "evaluation", "search", "training"}  # folders of tests
+QUICKLY_COMPILED = {  # folders of tests, and files of others
+    "benchmark", "evaluation", "search", "training", "ops/test_ops.py", "ops/test_pallas_block.py",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +74,12 @@ def golden_codec(golden_weights):
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_programs(request):
-    """Programs of some folders compile fast, with XLA's optimisations off, also in processes that a test starts.
+    """Programs of some tests compile fast, with XLA's optimisations off, also in processes that a test starts.
 
     Their tests compile much and run little. Whatever codes streams elsewhere has what users have.
     """
-    if request.path.parent.name not in QUICKLY_COMPILED:
+    path = request.path.relative_to(ROOT / "tests")
+    if not {path.parent.as_posix(), path.as_posix()} & QUICKLY_COMPILED:
         yield
         return
     import jax

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any, TypeAlias, Unpack
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from nvc_jax.api.forward import Forward, forward
@@ -293,7 +292,7 @@ class Codec:
     @functools.cached_property
     def _float_params(self) -> ParamTree:
         with jax.ensure_compile_time_eval():  # a tracer must not be kept
-            params: ParamTree = jax.tree.map(jnp.asarray, self.stored.params)
+            params: ParamTree = jax.device_put(self.stored.params)
             return params
 
 

@@ -65,7 +65,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         if not isinstance(description.get(key), str):
             raise ModelError(f"{folder}: config.json is damaged (it has no {key}).")
     for key in sorted(description.keys() - _KEYS - _OPTIONAL_KEYS):  # it may be one that has a default, misspelt
-        raise ModelError(f"{folder}: config.json is damaged (unknown key {key!r}).")
+        raise ModelError(f"{folder}: config.json has the unknown key {key!r}; correct it, or update nvc-jax.")
     return description
 
 

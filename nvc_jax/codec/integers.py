@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -122,7 +121,7 @@ def prepare_params(params: ParamTree, strategy: str) -> dict[str, Any]:
             elif _part(name) not in ("bits", "unit"):
                 if np.abs(leaf.astype(np.int64)).max() > BIAS_MAX:
                     raise ModelError(f"a value exceeds {BIAS_MAX}.")
-                prepared[name] = jnp.asarray(leaf)
+                prepared[name] = jax.device_put(leaf)
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
     return unflatten(prepared)
@@ -174,7 +173,7 @@ def _trial(strategy: str) -> float:
             start = time.perf_counter()
             results.append(_affine(on_device[turn % 2], kernel, bias).block_until_ready())
             times.append(time.perf_counter() - start)
-        if not all((result == expected[turn % 2]).all() for turn, result in enumerate(results)):
+        if not all(np.array_equal(result, expected[turn % 2]) for turn, result in enumerate(results)):
             return math.inf
         seconds = min(times)
     return seconds

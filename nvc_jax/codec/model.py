@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -147,8 +148,8 @@ class Codec:
 
         def in_unit(real: ArrayLike, bits: int) -> Array:
             if self.precision == "int16":
-                return jnp.asarray(np.round(np.ldexp(real, bits)), jnp.int32)
-            return jnp.asarray(real, jnp.float32)
+                return jax.device_put(np.round(np.ldexp(real, bits)).astype(np.int32))
+            return jax.device_put(np.asarray(real, np.float32))
 
         threshold = in_unit(-1.0 if skip_threshold is None else skip_threshold, FIXED_BITS)
         below = in_unit(zero_below(rdoq), FIXED_LARGE_BITS) if rdoq else None

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -45,7 +46,7 @@ class Read:
         if config.side is not None:
             self._side = payload.side(math.ceil(height / PICTURE_STRIDE), math.ceil(width / PICTURE_STRIDE))[None]
         hyper_size = math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE)
-        self._z = jnp.asarray(payload.z(round(qps[-1]), (config.hyper, *hyper_size))[None])
+        self._z = jax.device_put(payload.z(round(qps[-1]), (config.hyper, *hyper_size))[None])
 
     def side(self, state: State) -> tuple[State, SideInformation | None]:
         """See `SymbolSource`."""
@@ -70,7 +71,7 @@ class Read:
         symbols = self._payload.plane(indexes)
         if step == self._network.config.steps - 1:
             self._payload.finish()
-        return jnp.asarray(symbols[None])
+        return jax.device_put(symbols[None])
 
 
 def decode(

@@ -59,8 +59,8 @@ class MotionInter(Inter):
     @nn.nowrap
     def apply_side(self, state: State, symbols: npt.NDArray[np.int8]) -> tuple[State, SideInformation]:
         """See `Network`."""
-        prediction = _compensate(state.value, jnp.asarray(symbols[..., :2]))
-        return Pictures(prediction), SideInformation(jnp.asarray(symbols), prediction)
+        prediction = _compensate(state.value, jax.device_put(symbols[..., :2]))
+        return Pictures(prediction), SideInformation(jax.device_put(symbols), prediction)
 
     @nn.nowrap
     def uncoded(self, side: SideInformation | None) -> Array | None:

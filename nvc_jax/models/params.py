@@ -28,8 +28,8 @@ def parameter_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
 @functools.lru_cache(maxsize=64)  # tracing takes half a second
 def _shapes(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
     count = network.config.pictures
-    pictures, qps = jnp.zeros((1, count, 64, 64, 3)), jnp.zeros((1, count))
-    tree = jax.eval_shape(network.init, jax.random.key(0), pictures, qps)["params"]
+    inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, count, 64, 64, 3), (1, count)))
+    tree = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
     return tuple((path, leaf.shape) for path, leaf in flatten(tree).items())
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax import Array
@@ -71,11 +70,12 @@ def pack(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str, 
     costs = [np.abs(pair).sum(axis=-1) for pair in pairs]
     ends = [[block.stop for block in row_blocks([cost * REACH], INT32_LIMIT)] for cost in costs]
     most = max(map(len, ends))
+    ordered = _tiles(matrix) if isa == AMX else np.concatenate([_in_pairs(panel).ravel() for panel in panels])
     return PackedKernel(
-        weights=jnp.asarray(_tiles(matrix) if isa == AMX else np.concatenate([_in_pairs(p).ravel() for p in panels])),
-        sums=jnp.asarray(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
-        ends=jnp.asarray(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
-        bits=jnp.asarray(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
+        weights=jax.device_put(ordered),
+        sums=jax.device_put(np.array([cost.sum(axis=0).max() for cost in costs], np.int32)),
+        ends=jax.device_put(np.array([end + end[-1:] * (most - len(end)) for end in ends], np.int32)),
+        bits=jax.device_put(np.pad(bits.astype(np.int32), (0, more), constant_values=1)),
         isa=isa,
         unit=unit,
     )
@@ -97,7 +97,7 @@ def _in_pairs(panel: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def pack_taps(weights: npt.NDArray[np.int16], bits: npt.NDArray[np.uint8], isa: str) -> PackedTaps:
     """Prepack a checked depthwise kernel [3, 3, C]."""
     sums = np.abs(weights.astype(np.int32)).sum(axis=(0, 1), dtype=np.int32)
-    return PackedTaps(jnp.asarray(weights), jnp.asarray(sums), jnp.asarray(bits.astype(np.int32)), isa)
+    return PackedTaps(jax.device_put(weights), jax.device_put(sums), jax.device_put(bits.astype(np.int32)), isa)
 
 
 def affine(x: Array, kernel: PackedKernel, bias: Array) -> Array:

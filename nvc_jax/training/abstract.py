@@ -79,7 +79,7 @@ def abstract_step(
         if teacher is None:
             raise ConfigError(f"stage {stage.name!r} is distilled from a teacher; name the teacher's architecture.")
         lent, network = _shapes(teacher)[teacher.rest], teacher_network(config, teacher)
-    packing = Packing.of(config.optimiser, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    packing = Packing.of(config.optimiser, shapes)
     state = jax.eval_shape(lambda params: initial_state(config, params, packing), shapes)
     frames = (batch, stage.frames)
     planes = tuple(abstract((*frames, side, side), jnp.uint8) for side in (stage.size, *[stage.size // 2] * 2))

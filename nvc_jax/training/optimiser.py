@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
@@ -44,20 +45,19 @@ class Packing:
         Raises:
             ConfigError: a name in `optimiser.scales` matches no parameter.
         """
-        unravel = {} if optimiser.name == "muon" else {part: ravel_pytree(tree)[1] for part, tree in params.items()}
+        unravel = {} if optimiser.name == "muon" else {part: _unravel(tree) for part, tree in params.items()}
         packing = cls(unravel, {})
         if not optimiser.scales:
             return packing
         flat = flatten(params)
         by_name = _scales(optimiser, flat)
-        scales = unflatten({name: jnp.full(flat[name].shape, scale, jnp.float32) for name, scale in by_name.items()})
+        scales = unflatten({name: np.full(flat[name].shape, scale, np.float32) for name, scale in by_name.items()})
         frozen = frozenset(name for name, scale in by_name.items() if scale == 0)
         return cls(unravel, {part: packing.pack(part, tree) for part, tree in scales.items()}, frozen)
 
     def pack(self, part: str, tree: ParamTree) -> Tree:
         """Convert the tree of a part to its layout, in float32."""
-        leaves = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), tree)
-        return ravel_pytree(leaves)[0] if part in self.unravel else leaves
+        return _packed(tree, part in self.unravel)
 
     def unpack(self, part: str, packed: Tree) -> ParamTree:
         """Invert `pack`, differentiably in what is trained."""
@@ -69,6 +69,19 @@ class Packing:
             return jax.lax.stop_gradient(leaf) if f"{part}/{name}" in self.frozen else leaf
 
         return unflatten({name: held(name, leaf) for name, leaf in flatten(tree).items()})
+
+
+@functools.partial(jax.jit, static_argnames="ravel")  # one program, not some for each leaf
+def _packed(tree: ParamTree, ravel: bool) -> Tree:
+    leaves = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), tree)
+    return ravel_pytree(leaves)[0] if ravel else leaves
+
+
+def _unravel(tree: ParamTree) -> Callable[[Array], ParamTree]:
+    """The inverse of `ravel_pytree` for such trees, which may be of shapes alone."""
+    found: list[Callable[[Array], ParamTree]] = []
+    jax.eval_shape(lambda leaves: found.append(ravel_pytree(leaves)[1]), tree)
+    return found[0]
 
 
 def _scales(optimiser: Optimiser, flat: Mapping[str, Any]) -> dict[str, float]:

@@ -33,7 +33,7 @@ def test_training_takes_those_with_gradients():
 
 
 def rounded(x):
-    return jnp.asarray(x, jnp.bfloat16)
+    return jax.device_put(np.asarray(x).astype(jnp.bfloat16))
 
 
 def wide(x):

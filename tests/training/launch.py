@@ -11,8 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "smoke.py"
 
-QUICKLY = {"xla_backend_optimization_level": 0}  # how tests compile that run a large program once
-
 
 def environment(cache: Path, devices: int) -> dict[str, str]:
     """Environment of a process with virtual devices; `cache` keeps compiled programs."""

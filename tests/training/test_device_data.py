@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from launch import QUICKLY, metrics
+from launch import metrics
 
 from nvc_jax.errors import ConfigError
 from nvc_jax.models.codecs import tiny
@@ -41,7 +41,7 @@ def clip_set(*clips, **settings):
 def cut(clips, stage=STAGE, first=0):
     held = device_clips(clips, stage)
     sample = jnp.arange(first, first + stage.batch, dtype=jnp.uint32)
-    program = jax.jit(lambda *x: cut_batch(x[0], stage, x[1], jax.random.key(3)), compiler_options=QUICKLY)
+    program = jax.jit(lambda *x: cut_batch(x[0], stage, x[1], jax.random.key(3)))
     batch = program(held, sample)
     return [np.asarray(plane).astype(int) for plane in batch.planes]
 

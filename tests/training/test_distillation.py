@@ -1,14 +1,13 @@
 """Distillation: signatures by hand, steps with a teacher, runs that resume with one."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import synthetic
-from launch import QUICKLY, metrics
+from launch import metrics
 
 from nvc_jax.codec.store import load_model, save_model
 from nvc_jax.errors import ConfigError
@@ -88,14 +87,14 @@ def taught_step(kind, mode="cascaded"):
     config = TrainConfig(tiny, (stage,), teacher=Teacher("m", kind=kind), strategy="xla")
     packing = Packing.of(config.optimiser, params)
     step = Step(config, stage, 0, packing, teacher=networks(tiny)["inter"])
-    state = jax.jit(lambda params: initial_state(config, params, packing), compiler_options=QUICKLY)(params)
-    return step, state, jax.tree.map(jnp.asarray, params["inter"])
+    state = jax.jit(lambda params: initial_state(config, params, packing))(params)
+    return step, state, jax.device_put(params["inter"])
 
 
 @pytest.fixture(scope="module")
 def efd_step():
     step, state, teacher = taught_step("efd")
-    run = jax.jit(lambda s, b, t: step(s, b, teacher=t), compiler_options=QUICKLY)
+    run = jax.jit(lambda s, b, t: step(s, b, teacher=t))
     return run, state, teacher
 
 
@@ -144,10 +143,10 @@ def test_lessons_are_those_of_the_teacher_alone():
     """Rounded symbols: no noise, and nothing of the student."""
     step, state, teacher = taught_step("efd")
     key = jax.random.wrap_key_data(state.key)
-    clips = jax.jit(lambda b: prepare(step.config, step.stage, b, key), compiler_options=QUICKLY)(batch(3))
+    clips = jax.jit(lambda b: prepare(step.config, step.stage, b, key))(batch(3))
     other = dataclasses.replace(clips.rest, keys=clips.rest.keys[::-1])
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def lessons(rest):
         return step._with_lessons(teacher, rest, clips.reference).aux.lesson
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import synthetic
-from launch import QUICKLY
 
 from nvc_jax.codec import stages
 from nvc_jax.codec.encoder import Encoder
@@ -27,7 +26,7 @@ def pictures(frames):
 
 
 def on_device(params):
-    return jax.tree.map(jnp.asarray, params)
+    return jax.device_put(params)
 
 
 def coded_packets(network, params, packets, first, refresh=0, code=code_packet, **settings):
@@ -48,9 +47,8 @@ def test_scan_is_the_unrolled_sequence(motion):
     clip = pictures(synthetic.moving_picture(32, 32, 4))
     packets = PacketInput(clip[1:], jnp.array([[28.0], [20.0], [24.0]])[:, None], None)
     network = networks(stored.config)["inter"]
-    quick = functools.partial(jax.jit, compiler_options=QUICKLY)
-    scanned = quick(lambda p: coded_packets(network, params, p, clip[0]))(packets)
-    code = quick(lambda packet, state: code_packet(network, params, packet, state))
+    scanned = jax.jit(lambda p: coded_packets(network, params, p, clip[0]))(packets)
+    code = jax.jit(lambda packet, state: code_packet(network, params, packet, state))
     state = network.start(clip[0])
     for number in range(3):
         coded = code(jax.tree.map(lambda x, n=number: x[n], packets), state)

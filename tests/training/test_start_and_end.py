@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from launch import QUICKLY
 
 from nvc_jax.demo.sequence import demo_sequence
 from nvc_jax.errors import ConfigError
@@ -73,7 +72,7 @@ def test_transform_codec_codes_pictures_before_any_training(config):
     clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[0] for f in frames])
     statistics = patch_statistics(np.asarray(clip)[None])
     params = transform_codec(config, statistics, (8.0, 4096.0), (4.0, 2048.0), 0)
-    network, variables = networks(config)["intra"], {"params": jax.tree.map(jnp.asarray, params["intra"])}
+    network, variables = networks(config)["intra"], {"params": jax.device_put(params["intra"])}
 
     @jax.jit
     def code(qps):
@@ -98,13 +97,13 @@ def test_a_pair_starts_as_a_coder_of_differences_from_the_last_picture():
     _, frames = demo_sequence(128, 64, 5)
     clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[0] for f in frames])[None]
     params = transform_codec(config, patch_statistics(np.asarray(clip), 2), (8.0, 4096.0), (4.0, 2048.0), 0)
-    network, variables = networks(config)["pair"], {"params": jax.tree.map(jnp.asarray, params["pair"])}
+    network, variables = networks(config)["pair"], {"params": jax.device_put(params["pair"])}
     qps = jnp.array([[40.0, 48.0]])
 
     def apply(method, *args):
         return network.apply(variables, *args, method=method)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def code(state, pictures):
         context = apply("context", apply("features", state, qps)[0])
         y, _ = apply("analyse", pictures, context, qps)
@@ -128,13 +127,13 @@ def test_a_network_with_motion_starts_as_a_coder_of_what_it_is_given(residual):
     _, frames = demo_sequence(64, 64, 2)
     clip = jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None]) for f in frames])  # [2, 1, H, W, 3]
     params = transform_codec(config, patch_statistics(np.asarray(clip)[None, :, 0]), (8.0, 4096.0), (4.0, 2048.0), 0)
-    network, variables = networks(config)["inter"], {"params": jax.tree.map(jnp.asarray, params["inter"])}
+    network, variables = networks(config)["inter"], {"params": jax.device_put(params["inter"])}
     qps = jnp.array([[40.0]])
 
     def apply(method, *args):
         return network.apply(variables, *args, method=method)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def code(before, pictures):
         side = SideInformation(jnp.zeros((1, 4, 4, 3), jnp.int8), before)
         context = apply("context", apply("features", network.start(before), qps)[0])
@@ -163,9 +162,9 @@ def test_heads_start_with_the_pictures_that_one_stack_makes(heads, width):
     found = []
     for config in (one, other):
         params = transform_codec(config, statistics, (8.0, 9.0), (4.0, 5.0), 0)
-        variables = {"params": jax.tree.map(jnp.asarray, params["pair"])}
+        variables = {"params": jax.device_put(params["pair"])}
         reconstruct = functools.partial(networks(config)["pair"].apply, method="reconstruct")
-        found.append(jax.jit(reconstruct, compiler_options=QUICKLY)(variables, feature, None, qps))
+        found.append(jax.jit(reconstruct)(variables, feature, None, qps))
     np.testing.assert_allclose(found[0], found[1], atol=1e-2)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 import synthetic
-from launch import QUICKLY
 from recording import lowered
 
 from nvc_jax.codec.schedule import QpOffsets, Schedule
@@ -31,12 +30,9 @@ PICTURES = Stage("pictures", frames=1, steps=10, batch=2, size=32, train="intra"
 VIDEO = Stage("video", frames=2, steps=10, batch=2, size=32, train="inter", first_reference="original")
 
 
-quick = functools.partial(jax.jit, compiler_options=QUICKLY)
-
-
 def started(config, params, packing):
     """`initial_state`, compiled at once instead of operation by operation."""
-    return quick(lambda params: initial_state(config, params, packing))(params)
+    return jax.jit(lambda params: initial_state(config, params, packing))(params)
 
 
 def prepared(batch, key, **loss):
@@ -62,7 +58,7 @@ def stepper(stage, motion=False, **settings):
 @pytest.fixture(scope="module")
 def video_step():
     step, state = stepper(VIDEO, average_decay=0.9)
-    return quick(lambda state, batch: step(state, batch)), state
+    return jax.jit(lambda state, batch: step(state, batch)), state
 
 
 @pytest.mark.slow
@@ -165,7 +161,7 @@ def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
         module, leaf = name.split("/")
         tree[module][leaf] = jnp.asarray(rng.normal(size=shape), jnp.float32)
     rule = direction(Optimiser("muon", weight_decay=0.0, muon_scale=1.0))
-    update, _ = quick(lambda tree: rule.update(tree, rule.init(tree), tree))(tree)
+    update, _ = jax.jit(lambda tree: rule.update(tree, rule.init(tree), tree))(tree)
     for name in ("conv", "point"):
         values = np.linalg.svd(np.asarray(update[name]["kernel"]).reshape(-1, 8), compute_uv=False)
         assert values.min() > 0.5 * values.max()  # five Newton-Schulz steps bring all of them near 1
@@ -176,7 +172,7 @@ def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
 def test_packing_is_invertible():
     params = initialise(tiny, 0)
     packing = Packing.of(Optimiser(), params)
-    back = quick(lambda tree: packing.unpack("intra", packing.pack("intra", tree)))(params["intra"])
+    back = jax.jit(lambda tree: packing.unpack("intra", packing.pack("intra", tree)))(params["intra"])
     jax.tree.map(np.testing.assert_array_equal, back, params["intra"])
 
 
@@ -198,7 +194,7 @@ def test_scaled_parameters_move_less():
     packing = step.packing
     gradients = {"intra": jnp.ones_like(state.params["intra"])}
 
-    @quick
+    @jax.jit
     def update(state):
         new, _ = step._update(state, gradients, jnp.float32(0.01))
         trees = (packing.unpack("intra", each.params["intra"]) for each in (new, state))
@@ -263,7 +259,7 @@ def test_kernel_backends_agree_on_all_gradients():
     for strategy in ("auto", "xla"):
         step, state = stepper(video, strategy=strategy)
         clips = prepare(step.config, video, batch(2), jax.random.key(0))
-        gradients[strategy], _ = quick(step.gradients)(state.params, clips)
+        gradients[strategy], _ = jax.jit(step.gradients)(state.params, clips)
     for part in ("intra", "inter"):
         found, expected = (step.packing.unpack(part, gradients[name][part]) for name in ("auto", "xla"))
         for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
@@ -315,7 +311,7 @@ def test_pictures_after_a_blank_reference_have_the_qp_of_those_that_start_a_run(
     )
     planes = tuple(np.tile(plane, (32, 1, 1, 1)) for plane in batch(5, 1).planes)
     config, clips = TrainConfig(PAIR, (stage,), loss=loss), Batch(planes, np.arange(32, dtype=np.uint32))
-    clips = quick(lambda key: prepare(config, stage, clips, key))(jax.random.key(0))
+    clips = jax.jit(lambda key: prepare(config, stage, clips, key))(jax.random.key(0))
     qp, blank = np.asarray(clips.qp), ~np.asarray(clips.reference).any(axis=(1, 2, 3, 4))
     assert 8 < blank.sum() < 24
     start = np.minimum(qp + 5, 63)
@@ -341,7 +337,7 @@ def test_a_codec_of_one_network_trains_on_pairs_after_a_reference(codec, frames,
     config, params = TrainConfig(codec, (stage,)), synthetic.model_of(codec).params
     packing = Packing.of(config.optimiser, params)
     step, state = Step(config, stage, 0, packing), started(config, params, packing)
-    after, metrics = quick(lambda s, b: step(s, b))(state, batch(frames))
+    after, metrics = jax.jit(lambda s, b: step(s, b))(state, batch(frames))
     assert np.isfinite(float(metrics["loss"]))
     assert int(metrics["skipped"]) == 0
     old, new = (packing.unpack("pair", each.params["pair"]) for each in (state, after))
