@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import ml_dtypes
@@ -27,10 +28,17 @@ def model():
     return synthetic.tiny_model()
 
 
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_model(folder, model)
+    return folder
+
+
 @pytest.fixture
-def folder(model, tmp_path):
-    save_model(tmp_path / "model", model)
-    return tmp_path / "model"
+def folder(saved, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(saved, tmp_path / "model")
 
 
 def test_a_saved_model_comes_back(model, folder):
