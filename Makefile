@@ -2,9 +2,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Bytecode is left to the first import, also where the environment, as that of many images, forbids to write it.
-export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(wildcard native_coder/*.cc native_coder/*.h native_coder/*.inl native_coder/CMakeLists.txt)
+
+# pip leaves bytecode to the first import (--no-compile). An environment that forbids to write it, as that of many images,
+# would make each process compile all of JAX's Python.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all lint docs model clean
 

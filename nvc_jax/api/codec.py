@@ -292,7 +292,7 @@ class Codec:
     @functools.cached_property
     def _float_params(self) -> ParamTree:
         with jax.ensure_compile_time_eval():  # a tracer must not be kept
-            params: ParamTree = jax.device_put(self.stored.params)
+            params: ParamTree = jax.device_put(self.stored.params, may_alias=False)
             return params
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from nvc_jax.errors import ConfigError
@@ -43,15 +44,12 @@ def prepare_params(params: ParamTree, dtype: DTypeLike, strategy: str, platform:
         raise ConfigError(f"unknown kernel backend {strategy!r}; available: {', '.join(choices)}.")
 
     def prepared(name: str, leaf: Any) -> Any:
+        if strategy not in (XLA, PALLAS, PALLAS_DEPTHWISE) and is_kernel(name) and not is_depthwise(name):
+            return native_floating.pack(leaf, strategy, 2 if name.endswith("ffn/kernel_in") else 1, dtype)
+        on_device = jax.device_put(np.asarray(leaf).astype(dtype))
         if strategy == PALLAS and name.endswith(("ffn/kernel_in", "ffn/bias_in")):
-            leaf = paired_halves(jnp.asarray(leaf, dtype))
-        if strategy == PALLAS and is_block_kernel(name):
-            return PallasKernel(jnp.asarray(leaf, dtype))
-        if strategy == PALLAS_DEPTHWISE and is_depthwise(name):
-            return PallasKernel(jnp.asarray(leaf, dtype))
-        if strategy in (XLA, PALLAS, PALLAS_DEPTHWISE) or not is_kernel(name) or is_depthwise(name):
-            return jnp.asarray(leaf, dtype)
-        parts = 2 if name.endswith("ffn/kernel_in") else 1
-        return native_floating.pack(leaf, strategy, parts, dtype)
+            on_device = paired_halves(on_device)
+        is_of_pallas = {PALLAS: is_block_kernel, PALLAS_DEPTHWISE: is_depthwise}.get(strategy, lambda _: False)
+        return PallasKernel(on_device) if is_of_pallas(name) else on_device
 
     return unflatten({name: prepared(name, leaf) for name, leaf in flatten(params).items()})

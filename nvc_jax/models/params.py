@@ -29,7 +29,7 @@ def parameter_shapes(config: CodecConfig) -> dict[str, tuple[int, ...]]:
 def _shapes(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
     count = network.config.pictures
     inputs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, count, 64, 64, 3), (1, count)))
-    tree = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+    tree = jax.eval_shape(lambda *x: network.init(jax.random.key(0), *x), *inputs)["params"]
     return tuple((path, leaf.shape) for path, leaf in flatten(tree).items())
 
 

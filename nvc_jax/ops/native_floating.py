@@ -52,7 +52,7 @@ def pack(weights: npt.NDArray[np.float32], isa: str, parts: int = 1, dtype: DTyp
     group = jnp.dtype(jnp.float32).itemsize // size  # kGroup in native_coder/floating.h
     multiple = TILE_BYTES // size if isa == AMX else group
     panels = [panel.ravel() for part in np.split(matrix, parts, axis=1) for panel in _panels(part, group, multiple)]
-    return PackedKernel(jax.device_put(np.concatenate(panels).astype(dtype)), isa, parts)
+    return PackedKernel(jax.device_put(np.concatenate(panels).astype(dtype, copy=False)), isa, parts)
 
 
 def _panels(matrix: npt.NDArray[np.float32], group: int, multiple: int) -> list[npt.NDArray[np.float32]]:

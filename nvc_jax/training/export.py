@@ -48,10 +48,10 @@ def load_parameters(folder: str, codec: CodecConfig, random: ParamTree) -> Adopt
 def trained_model(config: TrainConfig, state: TrainState, packing: Packing) -> StoredModel:
     """Make a model of the averaged parameters, or of the last ones without averaging, rounded as configured."""
     best = state.params if state.average is None else state.average
-    params = {part: packing.unpack(part, leaves) for part, leaves in best.items()}
+    unpack = jax.jit(lambda packed: {part: packing.unpack(part, leaves) for part, leaves in packed.items()})
     source = f"trained with train.py, {int(state.step)} steps"
     offsets = QpOffsets(config.loss.qp_offsets, config.loss.intra_qp_offset)
-    exported = rounded(jax.tree.map(np.asarray, params), config.significant_bits, config.int8_kernels)
+    exported = rounded(jax.tree.map(np.asarray, unpack(best)), config.significant_bits, config.int8_kernels)
     return make_model(config.codec, exported, source, offsets=offsets)
 
 

@@ -40,7 +40,7 @@ class Packing:
 
     @classmethod
     def of(cls, optimiser: Optimiser, params: ParamTree) -> "Packing":
-        """Choose the layout for an optimiser.
+        """Choose the layout for an optimiser and parameters, of which only the shapes matter.
 
         Raises:
             ConfigError: a name in `optimiser.scales` matches no parameter.
@@ -78,7 +78,7 @@ def _packed(tree: ParamTree, ravel: bool) -> Tree:
 
 
 def _unravel(tree: ParamTree) -> Callable[[Array], ParamTree]:
-    """The inverse of `ravel_pytree` for such trees, which may be of shapes alone."""
+    """The inverse of `ravel_pytree` for trees of these shapes, by tracing alone."""
     found: list[Callable[[Array], ParamTree]] = []
     jax.eval_shape(lambda leaves: found.append(ravel_pytree(leaves)[1]), tree)
     return found[0]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -188,7 +187,8 @@ class _Run:
 
     def _start_from(self, params: ParamTree) -> TrainState:
         """Make the state before the first step."""
-        state: TrainState = _on_host(initial_state(self.config, params, self.packing))
+        start = jax.jit(lambda params: initial_state(self.config, params, self.packing))
+        state: TrainState = _on_host(start(params))
         return state
 
     def go(self, stop_at: int | None) -> Outcome:
@@ -337,7 +337,7 @@ class _Run:
     def _reset_moments(self) -> None:
         """Reset the optimiser state at the start of a stage."""
         state = from_first(self.state)
-        moments = _on_host(fresh_moments(self.config, state.params))
+        moments = _on_host(jax.jit(lambda params: fresh_moments(self.config, params))(state.params))
         self.state = on_all(dataclasses.replace(state, moments=moments))
 
     def _parameters(self, random: ParamTree) -> ParamTree:
@@ -353,7 +353,7 @@ class _Run:
         count = config.codec[config.codec.rest].pictures
         stage = dataclasses.replace(stage, frames=max(count + 1, stage.frames))
         planes = samples(self.clips, stage, _STATISTICS_CLIPS)
-        batch = tuple(jnp.asarray(np.stack(plane)) for plane in zip(*planes, strict=True))
+        batch = tuple(jax.device_put(np.stack(plane)) for plane in zip(*planes, strict=True))
         clips = np.asarray(pictures(batch)).swapaxes(0, 1)
         statistics, loss = patch_statistics(clips, count), config.loss
         return transform_codec(config.codec, statistics, loss.intra_lambda, loss.inter_lambda, config.seed)

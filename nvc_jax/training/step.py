@@ -348,7 +348,7 @@ def bucket_names() -> list[str]:
 
 
 def initial_state(config: TrainConfig, params: ParamTree, packing: Packing) -> TrainState:
-    """The state before the first step, on the host."""
+    """The state before the first step."""
     packed = {part: packing.pack(part, params[part]) for part, _ in config.codec.networks}
     return TrainState(
         step=jnp.int32(0),

@@ -1,6 +1,7 @@
 """Numbers of compilations, copies and waits (D1, D2, D7)."""
 
 import contextlib
+import dataclasses
 
 import jax
 import numpy as np
@@ -11,9 +12,11 @@ from recording import compiled, recorded_stages
 
 from nvc_jax.codec import encoder, loop
 from nvc_jax.codec.encoder import Encoder
+from nvc_jax.codec.integers import fastest_strategy
 from nvc_jax.codec.model import Codec
 from nvc_jax.codec.schedule import Schedule
 from nvc_jax.codec.transfer import DECODER_ROUND_TRIPS, ENCODER_COPIES
+from nvc_jax.models.codecs import tiny
 
 SIZE = 17, 33
 SHARED = ("features", "context", "prior", "refine", "synthesise", "reconstruct")
@@ -49,6 +52,17 @@ def test_only_a_new_size_compiles(tiny_codec):
         streams.decode(tiny_codec, encode(tiny_codec, threshold=None), threshold=None)
         again = Codec(tiny_codec.stored)
         streams.decode(again, encode(again))
+    assert not programs
+
+
+@pytest.mark.parametrize("precision", ["int16", "float32", "bfloat16"])
+def test_parameters_reach_the_device_without_a_program(precision):
+    """A program for each shape would take longer than all else at the start of a process."""
+    fastest_strategy()  # its trial compiles
+    wider = tiny.replace("inter", dataclasses.replace(tiny["inter"], latent=24))  # shapes that no other test has
+    model = synthetic.model_of(wider)
+    with compilations() as programs:
+        Codec(model, precision)
     assert not programs
 
 
