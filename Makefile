@@ -36,7 +36,7 @@ docs: .venv/installed
 	touch $@
 
 # The default model from nothing, in hours: trains it, and replaces the packaged one with its results and figures. Goes
-# on where it was stopped. Not run from end to end so far. make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'
+# on where it was stopped. make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'
 RUN ?= runs/embedded
 model: .venv/installed
 	@test -n '$(VIDEOS)' && test -n '$(CLIPS)' || { echo "make model VIDEOS=FOLDER CLIPS='FOLDER/*.mkv'"; exit 1; }

@@ -2,8 +2,8 @@
 
 Run: python train.py --config configs/embedded.py --workdir DIR data.source=FOLDER_OF_VIDEOS
 
-Starts as a transform codec (nvc_jax/training/transform_init.py). The last stage trains for int8 kernels. Not run from
-end to end: the packaged weights come from those of embedded_v1, see docs/MODELS.md.
+Starts as a transform codec (nvc_jax/training/transform_init.py). The last stage trains for int8 kernels. Run from end
+to end with 40 % of the steps; the packaged weights come from those of embedded_v1, see docs/MODELS.md.
 """
 
 import functools
