@@ -25,10 +25,6 @@ def pictures(frames):
     return jnp.stack([planes_to_picture(f.y[None], f.u[None], f.v[None])[None] for f in frames])
 
 
-def on_device(params):
-    return jax.device_put(params)
-
-
 def coded_packets(network, params, packets, first, refresh=0, code=code_packet, **settings):
     """All `Coded` of the packets after the first."""
 
@@ -43,7 +39,7 @@ def coded_packets(network, params, packets, first, refresh=0, code=code_packet, 
 @pytest.mark.parametrize("motion", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_scan_is_the_unrolled_sequence(motion):
     stored = synthetic.tiny_model(motion)
-    params = on_device(stored.params["inter"])
+    params = jax.device_put(stored.params["inter"])
     clip = pictures(synthetic.moving_picture(32, 32, 4))
     packets = PacketInput(clip[1:], jnp.array([[28.0], [20.0], [24.0]])[:, None], None)
     network = networks(stored.config)["inter"]
@@ -62,7 +58,7 @@ def test_scan_is_the_unrolled_sequence(motion):
 def test_gradients_of_a_residual_network_reach_the_picture_before():
     """Through the difference and through the sum, where the network itself gives nothing; in C++ where there is any."""
     stored = synthetic.tiny_model(residual=True)
-    network, params = networks(stored.config)["inter"], on_device(stored.params["inter"])
+    network, params = networks(stored.config)["inter"], jax.device_put(stored.params["inter"])
     params |= {"recon_out": jax.tree.map(jnp.zeros_like, params["recon_out"])}
     params = prepared(params, "float32", training_strategy("float32"))
     before, picture = pictures(synthetic.moving_picture(32, 32, 2))
@@ -183,7 +179,7 @@ def test_estimated_bits_are_those_of_the_stream(clips, qp):
     has, are counted with the estimate.
     """
     codec = Codec.load("embedded", "float32")
-    params = on_device(codec.stored.params)
+    params = jax.device_put(codec.stored.params)
     with open_video(clips / "test" / "foreman_352x288.y4m", frames=3) as reader:
         frames = list(reader)
     clip = pictures(frames)
